@@ -1,0 +1,15 @@
+//! Canonical commands: what a message asks of e-RS, independent of who asked and how.
+//!
+//! Enters: JSON made by a mapping or sent over HTTP/AMQP. Leaves: commands valid against
+//! `schemas/commands/<Name>.json`, with their place in the queue and the states they pass through.
+//! Guarantees: a `State` changes only through [`State::after`].
+
+mod class;
+mod identifiers;
+mod schema;
+mod state;
+
+pub use class::Class;
+pub use identifiers::{AttemptId, CommandId, EventId, MessageId, NhsNumber, ThreadId, Ubrn};
+pub use schema::{CommandSchemas, SchemaError, SchemaProblem};
+pub use state::{Failure, Happened, IllegalStep, State, Verdict, WaitReason};

@@ -1,0 +1,183 @@
+//! Listeners and the sending systems behind them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::duration;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Listener {
+    Mllp(MllpListener),
+    Http(HttpListener),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MllpListener {
+    pub listen: SocketAddr,
+    /// The source that every message belongs to; without it, MSH-3 and MSH-4 choose.
+    #[serde(default)]
+    pub source: Option<String>,
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    #[serde(default = "connections_max")]
+    pub connections_max: usize,
+    /// A connection without a byte for so long is closed.
+    #[serde(default = "idle_timeout", with = "duration")]
+    pub idle_timeout: Duration,
+    /// From a frame's start block to its end block.
+    #[serde(default = "frame_timeout", with = "duration")]
+    pub frame_timeout: Duration,
+    /// The largest frame of any source on this listener; a source may ask for less.
+    #[serde(default = "frame_bytes_max")]
+    pub frame_bytes_max: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpListener {
+    pub listen: SocketAddr,
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// The source of `POST /v1/commands/…` and `/v1/hl7v2` without one of their own.
+    #[serde(default)]
+    pub source: Option<String>,
+    #[serde(default = "frame_bytes_max")]
+    pub body_bytes_max: usize,
+    /// `Prefer: wait=N` is cut to this.
+    #[serde(default = "wait_max", with = "duration")]
+    pub wait_max: Duration,
+    /// `text/plain` is taken as HL7 v2.
+    #[serde(default)]
+    pub accept_text_plain: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub private_key: PathBuf,
+    /// CAs of client certificates; given, a client without one is refused.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// One configured sending system.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    pub name: String,
+    /// Folder under `mappings/inbound`; the source's own name if absent.
+    #[serde(default)]
+    pub dialect: Option<String>,
+    /// MSH-3.1 and MSH-4.1 by which a shared listener knows it.
+    #[serde(default)]
+    pub application: Option<String>,
+    #[serde(default)]
+    pub facility: Option<String>,
+    #[serde(default)]
+    pub mode: Mode,
+    #[serde(default)]
+    pub reply: ReplyMode,
+    /// With `reply: result`, the answer waits at most this long for e-RS, then falls back to *stored*.
+    #[serde(default = "reply_wait", with = "duration")]
+    pub reply_wait: Duration,
+    /// The connection that carries out its commands.
+    pub connection: String,
+    /// Charset of messages with an empty MSH-18 that are not UTF-8 (WHATWG label).
+    #[serde(default = "charset")]
+    pub charset: String,
+    #[serde(default)]
+    pub undecodable_text: UndecodableText,
+    /// IANA zone of times without an offset, when MSH-7 has none either.
+    #[serde(default = "time_zone")]
+    pub time_zone: String,
+    /// MSH-11 that are taken; `T` and `D` never reach production.
+    #[serde(default = "processing_ids")]
+    pub processing_ids: Vec<String>,
+    #[serde(default = "frame_bytes_max")]
+    pub message_bytes_max: usize,
+    #[serde(default)]
+    pub same_control_id_other_content: ControlIdReuse,
+    /// NHS numbers without a tracing status are taken.
+    #[serde(default = "yes")]
+    pub trust_untraced: bool,
+    /// The sender's services are checked with A010 before A011.
+    #[serde(default)]
+    pub search_first: bool,
+    /// Settings of the dialect, visible to mappings as `settings`.
+    #[serde(default)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    #[default]
+    Live,
+    /// Everything but the sending.
+    Shadow,
+    /// Messages are stored and acknowledged; their commands wait.
+    Paused,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplyMode {
+    #[default]
+    Stored,
+    Result,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UndecodableText {
+    #[default]
+    Refuse,
+    Replace,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ControlIdReuse {
+    /// AR 205
+    #[default]
+    Refuse,
+    /// For senders known to reset their counter.
+    Accept,
+}
+
+fn connections_max() -> usize {
+    1_000
+}
+fn idle_timeout() -> Duration {
+    Duration::from_secs(3_600)
+}
+fn frame_timeout() -> Duration {
+    Duration::from_secs(60)
+}
+fn frame_bytes_max() -> usize {
+    16 * 1024 * 1024
+}
+fn wait_max() -> Duration {
+    Duration::from_secs(60)
+}
+fn reply_wait() -> Duration {
+    Duration::from_secs(20)
+}
+fn charset() -> String {
+    "windows-1252".into()
+}
+fn time_zone() -> String {
+    "Europe/London".into()
+}
+fn processing_ids() -> Vec<String> {
+    vec!["P".into()]
+}
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,33 @@
+//! **ers-gateway** translates local HL7 v2, FHIR and queue messages to the NHS e-Referral Service.
+//!
+//! The house, in the order in which a message passes it:
+//!
+//! | Room | Enters | Leaves |
+//! |---|---|---|
+//! | [`inbound`] | bytes from MLLP, HTTP, AMQP | raw messages; answers go back out |
+//! | [`intake`] | a raw message | one durable commit, then the answer |
+//! | [`command`] | JSON | canonical commands and their states |
+//! | [`mapping`] | messages, commands | commands, calls |
+//! | [`store`] | intentions | rows on disk, and the proof of it |
+//! | [`delivery`] | claimed commands | e-RS calls, outcomes |
+//! | [`ers`] | calls | answers of e-RS |
+//! | [`events`] | the outbox | AMQP, the feed |
+//!
+//! [`hl7`] is beneath; [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod delivery;
+pub mod environment;
+pub mod ers;
+pub mod events;
+pub mod hl7;
+pub mod inbound;
+pub mod intake;
+pub mod mapping;
+pub mod simulator;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,68 @@
+//! The catalogue of e-RS operations, `mappings/ers/operations.yaml`: no A-number is in Rust.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config::duration;
+
+/// One entry of the catalogue.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    /// `Create referral`
+    pub name: String,
+    /// `POST`
+    pub method: String,
+    /// With `{placeholders}` that a step fills: `/STU3/ReferralRequest/{ubrn}`.
+    pub path: String,
+    pub effect: Effect,
+    /// What the answer is asked as; `Accept` is not sent if empty.
+    #[serde(default = "fhir_json")]
+    pub accept: String,
+    /// Business functions that may call it with a user's session; empty: any.
+    #[serde(default)]
+    pub business_functions: Vec<String>,
+    /// Application-restricted access may call it.
+    #[serde(default)]
+    pub application_restricted: bool,
+    /// The user's organisation and function headers are sent (all but A030).
+    #[serde(default = "yes")]
+    pub user_headers: bool,
+    /// From the first byte sent to the last byte of the answer.
+    #[serde(default = "minute", with = "duration")]
+    pub timeout: Duration,
+    /// Operations that fail together share a circuit breaker.
+    pub group: String,
+}
+
+/// What a call does to e-RS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// May be repeated freely, whatever its HTTP method.
+    Read,
+    /// A write that a version token guards: a repeat cannot act twice, but its outcome must be read back.
+    Guarded,
+    /// A write that nothing guards: a blind repeat makes a second one.
+    Unguarded,
+    /// A write whose repeat does no harm (A020: an unlinked copy remains).
+    Harmless,
+}
+
+impl Effect {
+    /// An unknown outcome puts the command in doubt.
+    pub fn leaves_doubt(self) -> bool {
+        matches!(self, Self::Guarded | Self::Unguarded)
+    }
+}
+
+fn fhir_json() -> String {
+    "application/fhir+json".into()
+}
+fn yes() -> bool {
+    true
+}
+fn minute() -> Duration {
+    Duration::from_secs(60)
+}

@@ -1,0 +1,189 @@
+//! What must survive: messages, commands, threads, plans, attempts, events, tokens and the audit log.
+//!
+//! Enters: intentions, each carried out in one durable transaction. Leaves: rows, and [`Stored`], the
+//! proof that a transaction is on disk. Guarantees: a method that changes something returns only after
+//! fsync (or a committed PostgreSQL transaction); state and events commit together; a thread's commands
+//! become claimable one at a time, in arrival order.
+//!
+//! One small trait a room. `Store` is all of them; both implementations pass `tests/it/store`.
+
+mod records;
+pub mod sqlite;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::{Notify, broadcast};
+
+pub use records::*;
+
+use crate::command::{CommandId, MessageId};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full, the file is locked or the server is away. Nothing was written; try again later.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// What the caller holds is out of date: another instance took over (fencing), or a person acted.
+    #[error("the store refused an outdated step: {0}")]
+    Outdated(String),
+    #[error("not found")]
+    NotFound,
+    /// The file or a row cannot be read. For a person.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
+
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Proof that a message is committed to disk. Only a store can make one.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    id: MessageId,
+}
+
+impl Stored {
+    fn committed(id: MessageId) -> Self {
+        Self { id }
+    }
+
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+}
+
+/// What intake needs.
+#[async_trait]
+pub trait IntakeStore: Send + Sync {
+    /// Message, verdict, acknowledgement, commands, documents, aliases and events in one commit.
+    /// Decides inside the transaction whether the message is a resend (see [`Admitted`]).
+    async fn admit(&self, admission: Admission) -> Result<Admitted>;
+
+    /// The thread that an alias belongs to, if any message brought it.
+    async fn find_thread(&self, alias: &Alias) -> Result<Option<ThreadView>>;
+
+    /// Notes that the sender got its acknowledgement (promise 6: tracked apart from the command).
+    async fn acknowledged(&self, message: MessageId, at: Timestamp) -> Result<()>;
+}
+
+/// What delivery needs.
+#[async_trait]
+pub trait DeliveryStore: Send + Sync {
+    /// Leases up to `max` commands that are due: `queued` heads of their thread and `waiting` ones whose
+    /// time has come, most urgent class first, oldest first within it. They are `running` afterwards.
+    async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedCommand>>;
+
+    /// Everything that one step of a command changes, in one commit. `Outdated` if the lease was lost.
+    async fn record(&self, progress: Progress) -> Result<()>;
+
+    /// After a start: what an earlier process left `running`. A write about to be sent becomes
+    /// `in_doubt` (with its event), everything else `queued`. Returns how many of each.
+    async fn recover(&self, now: Timestamp) -> Result<Recovered>;
+
+    /// When the earliest `waiting` command is due.
+    async fn next_due(&self) -> Result<Option<Timestamp>>;
+}
+
+/// Letters and raw messages, read in pieces.
+#[async_trait]
+pub trait ContentStore: Send + Sync {
+    /// Bytes of a message exactly as received; `range` is clipped to its size.
+    async fn read_message(&self, message: MessageId, range: Range<u64>) -> Result<Bytes>;
+    /// Bytes of a document that intake made from a message (generated or unescaped text).
+    async fn read_document(&self, message: MessageId, number: u32, range: Range<u64>) -> Result<Bytes>;
+}
+
+/// What the outbox publisher and the feed need.
+#[async_trait]
+pub trait OutboxStore: Send + Sync {
+    /// Events not yet confirmed by the broker, in commit order, after `position`.
+    async fn unconfirmed(&self, after: u64, max: usize) -> Result<Vec<StoredEvent>>;
+    async fn confirm(&self, positions: Vec<u64>, at: Timestamp) -> Result<()>;
+    /// All events after `position`, confirmed or not, for the feed.
+    async fn events_after(&self, after: u64, max: usize) -> Result<Vec<StoredEvent>>;
+    /// The position of the newest event.
+    async fn last_position(&self) -> Result<u64>;
+}
+
+/// What people and metrics look at.
+#[async_trait]
+pub trait SearchStore: Send + Sync {
+    async fn message(&self, id: MessageId) -> Result<Option<MessageView>>;
+    async fn messages(&self, filter: MessageFilter) -> Result<Vec<MessageView>>;
+    async fn command(&self, id: CommandId) -> Result<Option<CommandView>>;
+    async fn commands_of(&self, message: MessageId) -> Result<Vec<CommandView>>;
+    async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>>;
+    async fn attempts(&self, command: CommandId) -> Result<Vec<AttemptView>>;
+    /// Number and oldest arrival per state and class of what is not final, and the counts of what is.
+    async fn depths(&self) -> Result<Vec<Depth>>;
+    async fn outbox_depth(&self) -> Result<OutboxDepth>;
+}
+
+/// What a person may do to a command. Each act is a transition and an audit row in one commit.
+#[async_trait]
+pub trait OperatorStore: Send + Sync {
+    /// A failed command goes back to the queue at the step where it stopped; what is known done is skipped.
+    async fn replay(&self, command: CommandId, act: Act) -> Result<()>;
+    async fn discard(&self, command: CommandId, act: Act) -> Result<()>;
+    async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>>;
+}
+
+/// Secrets of connections, sealed before they come here.
+#[async_trait]
+pub trait SessionStore: Send + Sync {
+    async fn load_secret(&self, connection: &str, kind: &str) -> Result<Option<SealedSecret>>;
+    /// Replaces the secret only if the stored one is still `expected` (its version); a refresh token is
+    /// single-use, so two writers must not both believe they hold the successor.
+    async fn save_secret(&self, secret: SealedSecret, expected: Option<u64>) -> Result<()>;
+}
+
+/// Mapping sets by digest, so that a plan finds the set it was made with after a restart.
+#[async_trait]
+pub trait MappingStore: Send + Sync {
+    /// Keeps a set's files (an archive made by `mapping`), if not known yet.
+    async fn register_set(&self, digest: &str, archive: Bytes, at: Timestamp) -> Result<()>;
+    async fn load_set(&self, digest: &str) -> Result<Option<Bytes>>;
+}
+
+pub trait Store:
+    IntakeStore + DeliveryStore + ContentStore + OutboxStore + SearchStore + OperatorStore + SessionStore + MappingStore
+{
+    /// Rings when something was committed that another room may wait for.
+    fn signals(&self) -> &Signals;
+}
+
+/// Bells rung after a commit, so that nobody polls a quiet store. Missing one costs only a poll interval.
+#[derive(Clone)]
+pub struct Signals {
+    /// A command may be claimable.
+    pub commands: Arc<Notify>,
+    /// An event entered the outbox.
+    pub outbox: Arc<Notify>,
+    /// A command reached a state that a waiting sender may be told about.
+    pub settled: broadcast::Sender<Settled>,
+}
+
+/// A command that came to rest (final, failed, in doubt or unauthorised).
+#[derive(Clone, Debug)]
+pub struct Settled {
+    pub message: MessageId,
+    pub command: CommandId,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        let (settled, _) = broadcast::channel(4096);
+        Self { commands: Arc::new(Notify::new()), outbox: Arc::new(Notify::new()), settled }
+    }
+}
+
+/// A person's act on a command: who, when, why.
+#[derive(Clone, Debug)]
+pub struct Act {
+    pub by: String,
+    pub why: String,
+    pub at: Timestamp,
+}
