@@ -7,8 +7,10 @@
 use std::borrow::Cow;
 
 use encoding_rs::{BIG5, DecoderResult, EUC_KR, Encoding, GB18030, ISO_2022_JP, UTF_8, WINDOWS_1252};
-use memchr::memchr;
+use memchr::{memchr, memchr_iter, memrchr2};
 use thiserror::Error;
+
+use super::{AckError, ErrorLocation, Header};
 
 /// What is said about a message's charset, strongest first.
 #[derive(Clone, Copy, Debug)]
@@ -62,18 +64,32 @@ pub enum CharsetError {
 }
 
 impl CharsetError {
-    /// HL7 table 0357.
-    pub fn code(&self) -> u16 {
-        match self {
-            Self::UnknownMsh18 | Self::UnknownHttp | Self::Wide | Self::CodeExtension => 103,
-            Self::Undecodable { .. } => 102,
-        }
+    /// As the sender is told. `message` is what could not be decoded.
+    pub fn to_ack_error(&self, header: &Header<'_>, message: &[u8]) -> AckError {
+        let (location, code) = match self {
+            Self::UnknownMsh18 | Self::Wide | Self::CodeExtension => (Some(ErrorLocation::field("MSH", 18)), 103),
+            Self::UnknownHttp => (None, 103),
+            Self::Undecodable { position, .. } => (locate(header, message, *position), 102),
+        };
+        AckError { location, code, text: self.to_string() }
     }
+}
 
-    /// Whether MSH-18 is the field to blame.
-    pub fn blames_msh18(&self) -> bool {
-        matches!(self, Self::UnknownMsh18 | Self::Wide | Self::CodeExtension)
-    }
+/// The segment and field that hold a byte of a message that is not text yet.
+fn locate(header: &Header<'_>, message: &[u8], position: usize) -> Option<ErrorLocation> {
+    let before = message.get(..position)?;
+    let start = memrchr2(b'\r', b'\n', before).map_or(0, |end| end + 1);
+    let name = message.get(start..start + 3).filter(|name| name.iter().all(u8::is_ascii_alphanumeric))?;
+    let same_name = |line: &&[u8]| line.starts_with(name);
+    let earlier = message[..start].split(|byte| matches!(byte, b'\r' | b'\n')).filter(same_name).count();
+    let separators = memchr_iter(*header.field(1).first()?, &before[start..]).count();
+    let is_header = usize::from(name == b"MSH");
+    let field = separators + is_header;
+    Some(ErrorLocation {
+        ordinal: u16::try_from(earlier + 1).unwrap_or(u16::MAX),
+        field: u16::try_from(field).ok().filter(|field| *field > 0),
+        ..ErrorLocation::segment(String::from_utf8_lossy(name).into_owned())
+    })
 }
 
 /// What a label means.

@@ -65,6 +65,20 @@ impl<'a> Header<'a> {
         Some(Self { delimiters: Delimiters::new(separator, fields[1]), fields })
     }
 
+    /// A header of a batch or file as one that an acknowledgement can answer: its control id is in field 11, and
+    /// processing id, version and charset are those of its first message.
+    pub(super) fn as_message_header(&self, first_message: Option<&Header<'a>>) -> Self {
+        let mut fields = [b"".as_slice(); FIELDS];
+        fields[..7].copy_from_slice(&self.fields[..7]);
+        fields[9] = self.field(11);
+        if let Some(message) = first_message {
+            for number in [11, 12, 18] {
+                fields[number - 1] = message.field(number);
+            }
+        }
+        Self { fields, delimiters: self.delimiters }
+    }
+
     /// As declared, or why they cannot be used.
     pub fn delimiters(&self) -> Result<Delimiters, DelimiterError> {
         self.delimiters

@@ -7,10 +7,12 @@
 
 pub mod acknowledgement;
 mod answers;
+pub mod batch;
 pub mod charset;
 mod delimiters;
 mod escape;
 mod field;
+pub mod framing;
 mod header;
 mod message;
 pub mod timestamp;
@@ -18,6 +20,7 @@ mod version;
 
 pub use acknowledgement::{AckCode, AckError, ErrorLocation, Stamp, acknowledge};
 pub use answers::{AnswersWanted, Condition, Phase};
+pub use batch::Batch;
 pub use charset::{CharsetError, Declared, Decoded, Undecodable};
 pub use delimiters::{DelimiterError, Delimiters};
 pub use escape::{escape, is_null, unescape};
