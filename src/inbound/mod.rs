@@ -6,3 +6,5 @@
 
 pub mod content_type;
 pub mod http;
+pub mod mllp;
+pub mod tls;
