@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use memchr::{memchr_iter, memchr2};
 use thiserror::Error;
 
-use super::{DelimiterError, Delimiters, Field};
+use super::{AckError, DelimiterError, Delimiters, ErrorLocation, Field};
 
 /// Bytes of text in one message; the largest frame that any source may ask for is half of it.
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -38,6 +38,23 @@ pub enum StructureError {
     TooManyFields { segment: String, ordinal: u16 },
     #[error("more than {MESSAGE_BYTES_MAX} bytes")]
     TooLong,
+}
+
+impl StructureError {
+    /// As the sender is told. Up to the field at fault where there is one.
+    pub fn to_ack_error(&self) -> AckError {
+        let (location, code) = match self {
+            Self::NoHeader => (Some(ErrorLocation::segment("MSH")), 100),
+            Self::Delimiters(error) => (Some(ErrorLocation::field("MSH", error.field())), 102),
+            Self::SecondHeader { .. } => (Some(ErrorLocation { ordinal: 2, ..ErrorLocation::segment("MSH") }), 100),
+            Self::TooManyFields { segment, ordinal } => {
+                (Some(ErrorLocation { ordinal: *ordinal, ..ErrorLocation::segment(segment.clone()) }), 102)
+            }
+            Self::SegmentName { .. } | Self::TooManySegments => (None, 100),
+            Self::TooLong => (None, 102),
+        };
+        AckError { location, code, text: self.to_string() }
+    }
 }
 
 /// One message over borrowed text.

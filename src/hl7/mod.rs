@@ -5,12 +5,27 @@
 //!
 //! Usable on its own: knows nothing of the gateway.
 
+pub mod acknowledgement;
+mod answers;
+pub mod batch;
+pub mod charset;
 mod delimiters;
 mod escape;
 mod field;
+pub mod framing;
+mod header;
 mod message;
+pub mod timestamp;
+mod version;
 
+pub use acknowledgement::{AckCode, AckError, ErrorLocation, Stamp, acknowledge};
+pub use answers::{AnswersWanted, Condition, Phase};
+pub use batch::Batch;
+pub use charset::{CharsetError, Declared, Decoded, Undecodable};
 pub use delimiters::{DelimiterError, Delimiters};
 pub use escape::{escape, is_null, unescape};
 pub use field::{Component, Field, Repetition, Subcomponent};
+pub use header::{Header, Unreadable};
 pub use message::{Message, Segment, StructureError};
+pub use timestamp::Dtm;
+pub use version::Version;
