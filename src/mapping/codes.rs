@@ -31,7 +31,11 @@ impl CodeTable {
             Err(_) => csv::StringRecord::new(),
         };
         if columns.get(0) != Some("local") || columns.get(1) != Some("ers") {
-            diagnostics.report(file, Place { line: 1, column: 1 }, "the first line must be `local,ers` (and may add `,comment`)");
+            diagnostics.report(
+                file,
+                Place { line: 1, column: 1 },
+                "the first line must be `local,ers` (and may add `,comment`)",
+            );
             return table;
         }
         for record in reader.records() {
@@ -99,7 +103,10 @@ mod tests {
     #[test]
     fn an_unknown_code_names_table_value_and_file_but_no_name() {
         let (table, _) = table("local,ers\n");
-        assert_eq!(table.unknown("priority", "4"), "priority code `4` has no row in mappings/codes/northmoor/priority.csv");
+        assert_eq!(
+            table.unknown("priority", "4"),
+            "priority code `4` has no row in mappings/codes/northmoor/priority.csv"
+        );
         assert_eq!(
             table.unknown("priority", "Testerton Adeline"),
             "priority code this value has no row in mappings/codes/northmoor/priority.csv"

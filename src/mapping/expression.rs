@@ -115,11 +115,9 @@ mod tests {
 
     #[test]
     fn mistakes_are_found_when_compiling() {
-        for (source, expected) in [
-            ("a |", "syntax error"),
-            ("a | flibber", "unknown filter `flibber`"),
-            ("'x | y' ~ a | upper", ""),
-        ] {
+        for (source, expected) in
+            [("a |", "syntax error"), ("a | flibber", "unknown filter `flibber`"), ("'x | y' ~ a | upper", "")]
+        {
             match Expression::compile(source) {
                 Ok(_) => assert_eq!(expected, "", "{source}"),
                 Err(error) => assert!(!expected.is_empty() && error.contains(expected), "{source}: {error}"),

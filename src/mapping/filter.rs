@@ -81,9 +81,7 @@ impl Filter {
                 Value::from(ubrn.as_str())
             }
             Self::Date => date(text)?,
-            Self::Integer => {
-                Value::from(text.trim().parse::<i64>().map_err(|_| refuse("expected a whole number"))?)
-            }
+            Self::Integer => Value::from(text.trim().parse::<i64>().map_err(|_| refuse("expected a whole number"))?),
             Self::YesNo => match text.trim() {
                 "Y" | "y" => Value::from(true),
                 "N" | "n" => Value::from(false),

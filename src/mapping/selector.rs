@@ -106,7 +106,7 @@ impl Selector {
     }
 
     /// The first value that is there (an HL7 null counts), in message order.
-    pub fn first<'a>(&self, message: &'a Message<'a>, within: Option<&Segment<'a>>) -> Option<Found<'a>> {
+    pub fn first<'a>(&self, message: &Message<'a>, within: Option<&Segment<'a>>) -> Option<Found<'a>> {
         let mut found = None;
         self.visit(message, within, &mut |value| {
             found = Some(value);
@@ -116,7 +116,7 @@ impl Selector {
     }
 
     /// Every value that is there.
-    pub fn all<'a>(&self, message: &'a Message<'a>, within: Option<&Segment<'a>>) -> Vec<Found<'a>> {
+    pub fn all<'a>(&self, message: &Message<'a>, within: Option<&Segment<'a>>) -> Vec<Found<'a>> {
         let mut found = Vec::new();
         self.visit(message, within, &mut |value| {
             found.push(value);
@@ -146,12 +146,13 @@ impl Selector {
         }
     }
 
-    fn visit<'a>(
-        &self,
-        message: &'a Message<'a>,
-        within: Option<&Segment<'a>>,
-        take: &mut dyn FnMut(Found<'a>) -> bool,
-    ) {
+    /// Numbers of the fields that it looks at, predicates of its segment included.
+    pub fn fields_read(&self) -> impl Iterator<Item = u16> + '_ {
+        let predicates = self.segment.iter().flat_map(|part| part.predicates.iter().map(|predicate| predicate.path[0]));
+        predicates.chain(self.field.as_ref().map(|field| field.number))
+    }
+
+    fn visit<'a>(&self, message: &Message<'a>, within: Option<&Segment<'a>>, take: &mut dyn FnMut(Found<'a>) -> bool) {
         let Some(field) = &self.field else { return };
         match (&self.segment, within) {
             (Some(part), _) => {
@@ -193,9 +194,11 @@ impl FieldPart {
                     continue;
                 }
             }
-            if !self.predicates.iter().all(|predicate| {
-                predicate.holds(leaf(&repetition, predicate.path[0], predicate.path[1]))
-            }) {
+            if !self
+                .predicates
+                .iter()
+                .all(|predicate| predicate.holds(leaf(&repetition, predicate.path[0], predicate.path[1])))
+            {
                 continue;
             }
             if let Some((raw, offset)) = self.value(&repetition) {
@@ -355,7 +358,12 @@ impl Parser<'_> {
         if inside == "*" {
             return Ok(Which::All);
         }
-        inside.parse().ok().filter(|n| *n > 0).map(Which::Nth).ok_or("between `(` and `)` stands a number from 1, or `*`")
+        inside
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .map(Which::Nth)
+            .ok_or("between `(` and `)` stands a number from 1, or `*`")
     }
 
     fn predicates(&mut self, depth: usize) -> Result<Vec<Predicate>, &'static str> {
@@ -466,7 +474,19 @@ mod tests {
 
     #[test]
     fn what_is_not_a_selector_says_why() {
-        for text in ["", "PI-3", "PID3", "PID-", "PID-0", "PID-3[", "PID-3[4]", "PID-3[1.2.3=x]", "PID-3.1.2.3", "PID-3zzz", "PID(*)-1"] {
+        for text in [
+            "",
+            "PI-3",
+            "PID3",
+            "PID-",
+            "PID-0",
+            "PID-3[",
+            "PID-3[4]",
+            "PID-3[1.2.3=x]",
+            "PID-3.1.2.3",
+            "PID-3zzz",
+            "PID(*)-1",
+        ] {
             assert!(Selector::parse(text).is_err(), "{text:?} was accepted");
         }
     }
