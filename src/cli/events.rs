@@ -59,7 +59,9 @@ impl Tail {
                 while let Some(piece) = body.next().await {
                     let piece = piece.map_err(|error| CliError::unavailable("the stream of events ended", error))?;
                     for line in lines.take(&piece)? {
-                        if let Some(event) = line.strip_prefix("data: ").and_then(|data| serde_json::from_str(data).ok()) {
+                        if let Some(event) =
+                            line.strip_prefix("data: ").and_then(|data| serde_json::from_str(data).ok())
+                        {
                             self.print(&event);
                         }
                     }

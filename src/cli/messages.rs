@@ -239,7 +239,10 @@ impl Decide {
                     Decision::Discard => records.discard(command, &self.by, &self.why).await?,
                 }
                 decided += 1;
-                println!("{} command {command}", if matches!(decision, Decision::Replay) { "replayed" } else { "discarded" });
+                println!(
+                    "{} command {command}",
+                    if matches!(decision, Decision::Replay) { "replayed" } else { "discarded" }
+                );
             }
         }
         if decided == 0 {

@@ -67,4 +67,19 @@ impl Records {
             }
         }
     }
+
+    pub async fn discard(&self, id: CommandId, by: &str, why: &str) -> Result<(), CliError> {
+        match self {
+            Self::Api(api) => {
+                api.post(&format!("v1/commands/{id}/discard"), &json!({ "by": by, "why": why })).await.map(drop)
+            }
+        }
+    }
+
+    /// `{"events": […], "next"}`
+    pub async fn events(&self, after: u64, max: usize) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => api.get("v1/events", &[("after", after.to_string()), ("limit", max.to_string())]).await,
+        }
+    }
 }

@@ -276,8 +276,10 @@ sources:
     #[test]
     fn the_example_is_valid_and_shows_every_key() {
         let example = Config::example_text();
-        Config::parse(example, Path::new("gateway.example.yaml"), &|name| (!name.starts_with("ERS_GATEWAY_")).then(|| "a-secret".into()))
-            .expect("the example holds together");
+        Config::parse(example, Path::new("gateway.example.yaml"), &|name| {
+            (!name.starts_with("ERS_GATEWAY_")).then(|| "a-secret".into())
+        })
+        .expect("the example holds together");
         let tree = located::parse(example).expect("YAML");
         let mut written = BTreeSet::new();
         collect_keys(&tree, "", &mut written);
@@ -316,9 +318,12 @@ connections:
     kid: k1
     organisation: RXX00
 ";
-        assert_eq!(problems(text), [
-            "gateway.yaml:9:5: connections[0].organisation: there is no such key (connections of another kind have it)"
-        ]);
+        assert_eq!(
+            problems(text),
+            [
+                "gateway.yaml:9:5: connections[0].organisation: there is no such key (connections of another kind have it)"
+            ]
+        );
     }
 
     #[test]

@@ -85,7 +85,11 @@ fn error_in_words(eld: &str, place: &str, code: &str, words: &str) -> String {
     if place.is_empty() && code.is_empty() {
         return spaced(eld);
     }
-    [spaced(place), spaced(code), words.to_owned()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    [spaced(place), spaced(code), words.to_owned()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn unreadable(text: &str) -> Verdict {

@@ -69,6 +69,8 @@ fn problems(body: &[u8]) -> Vec<String> {
     let document: Value = serde_json::from_slice(body).unwrap_or_default();
     let problems = document["problems"].as_array().into_iter().flatten();
     problems
-        .map(|problem| format!("{}: {}", problem["location"].as_str().unwrap_or("–"), problem["text"].as_str().unwrap_or("–")))
+        .map(|problem| {
+            format!("{}: {}", problem["location"].as_str().unwrap_or("–"), problem["text"].as_str().unwrap_or("–"))
+        })
         .collect()
 }

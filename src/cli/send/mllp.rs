@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::super::exit::CliError;
 use super::acknowledgement::{self, Verdict};
@@ -79,7 +79,5 @@ impl Connection {
 
 /// MSH-15 and MSH-16 may ask for silence; what has no readable header gets whatever comes.
 fn wants_answer(message: &[u8]) -> bool {
-    Header::scan(message)
-        .map(|header| AnswersWanted::of(&header, message).on_arrival(true).is_some())
-        .unwrap_or(true)
+    Header::scan(message).map(|header| AnswersWanted::of(&header, message).on_arrival(true).is_some()).unwrap_or(true)
 }

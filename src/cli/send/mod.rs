@@ -141,7 +141,7 @@ fn progress(total: usize) -> ProgressBar {
     if total == 0 {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len}  {per_sec}  {eta} left")
-        .expect("the template is a literal");
+    let style =
+        ProgressStyle::with_template("{bar:40} {pos}/{len}  {per_sec}  {eta} left").expect("the template is a literal");
     ProgressBar::new(total as u64).with_style(style)
 }
