@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::exit::{CliError, Done};
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use crate::config::{Access, Config, Listener};
 
 /// Check settings, mappings and the files that they name; sends nothing
@@ -20,9 +20,9 @@ Exit codes: 0 all is well, 1 there are problems.")]
 pub struct Check {
     #[command(flatten)]
     settings: Settings,
-    /// Do not look for the certificates and keys that the settings name: they are on another machine
-    #[arg(long)]
-    without_files: bool,
+    /// Do not look for the variables, certificates and keys that the settings name
+    #[arg(long, requires = "config")]
+    for_another_machine: bool,
     /// Print a settings file that shows every key, and stop
     #[arg(long)]
     example: bool,
@@ -34,11 +34,14 @@ impl Check {
             print!("{}", Config::example_text());
             return Ok(());
         }
-        let config = self.settings.load()?;
-        let mut problems = Vec::new();
-        if !self.without_files {
-            problems.extend(missing_files(&config));
-        }
+        let (config, problems) = match (&self.settings.config, self.for_another_machine) {
+            (Some(file), true) => (Config::load_for_another_machine(file).map_err(settings::problems)?, Vec::new()),
+            _ => {
+                let config = self.settings.load()?;
+                let missing = missing_files(&config);
+                (config, missing)
+            }
+        };
         for problem in &problems {
             eprintln!("{}: {problem}", self.settings.name());
         }

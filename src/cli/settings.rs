@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::CliError;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 #[derive(Args)]
 pub struct Settings {
@@ -19,10 +19,7 @@ impl Settings {
     pub fn load(&self) -> Result<Config, CliError> {
         match &self.config {
             None => Ok(Config::demonstration()),
-            Some(file) => Config::load(file).map_err(|error| {
-                let count = error.0.len();
-                CliError::No(format!("{error}\n{count} problem{} in the settings", if count == 1 { "" } else { "s" }))
-            }),
+            Some(file) => Config::load(file).map_err(problems),
         }
     }
 
@@ -33,4 +30,10 @@ impl Settings {
             Some(file) => file.display().to_string(),
         }
     }
+}
+
+/// Every problem on a line of its own, and how many.
+pub fn problems(error: ConfigError) -> CliError {
+    let count = error.0.len();
+    CliError::No(format!("{error}\n{count} problem{} in the settings", if count == 1 { "" } else { "s" }))
 }

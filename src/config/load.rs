@@ -25,6 +25,15 @@ fn known_keys() -> BTreeSet<String> {
 impl Config {
     /// Reads, resolves and checks a settings file, then applies the `ERS_GATEWAY_…` variables.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        Self::load_in(file, Surroundings::Here(&|name| std::env::var(name).ok()))
+    }
+
+    /// As [`Config::load`], but variables and secret files are those of another machine: not looked at.
+    pub fn load_for_another_machine(file: &Path) -> Result<Self, ConfigError> {
+        Self::load_in(file, Surroundings::Elsewhere)
+    }
+
+    fn load_in(file: &Path, surroundings: Surroundings<'_>) -> Result<Self, ConfigError> {
         let text = read(file).map_err(|text| {
             ConfigError(vec![ConfigProblem {
                 file: file.to_owned(),
@@ -35,11 +44,15 @@ impl Config {
                 hint: Some("--config names the settings file; gateway.example.yaml is one to start from".to_owned()),
             }])
         })?;
-        Self::parse(&text, file, &|name| std::env::var(name).ok())
+        Self::parse_in(&text, file, surroundings)
     }
 
     /// As [`Config::load`], with the text at hand and the environment's variables given.
     pub fn parse(text: &str, file: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::parse_in(text, file, Surroundings::Here(variable))
+    }
+
+    fn parse_in(text: &str, file: &Path, surroundings: Surroundings<'_>) -> Result<Self, ConfigError> {
         let in_file = |misfit: Misfit| ConfigProblem {
             file: file.to_owned(),
             line: misfit.place.line,
@@ -50,7 +63,7 @@ impl Config {
         };
         let mut tree = located::parse(text).map_err(|error| ConfigError(vec![not_yaml(file, &error)]))?;
         let folder = file.parent().unwrap_or(Path::new(""));
-        let mut problems: Vec<ConfigProblem> = references::resolve(&mut tree, &Surroundings { variable, folder })
+        let mut problems: Vec<ConfigProblem> = references::resolve(&mut tree, surroundings, folder)
             .into_iter()
             .map(|unresolved| ConfigProblem {
                 file: file.to_owned(),
@@ -76,7 +89,7 @@ impl Config {
         let config = match read.value {
             Some(mut config) if complete => {
                 config.start_paths_from(folder);
-                problems.extend(config.override_from(file, variable));
+                problems.extend(config.override_from(file, &|name| surroundings.variable(name)));
                 problems.extend(rules::broken(&config).into_iter().map(|broken| {
                     let place = place_of(&tree, &broken.key);
                     in_file(Misfit { key: broken.key, place, text: broken.text, hint: broken.hint })
