@@ -197,6 +197,7 @@ impl Coverage {
             let content = match &spec.content {
                 LetterSource::Data { data, encoding } => vec![Some(data), encoding.as_ref()],
                 LetterSource::Text(text) => vec![Some(text)],
+                LetterSource::Refuse(_) => Vec::new(),
             };
             let finished = spec.finished.iter().map(|(selector, _)| selector);
             let others = spec.name.iter().chain(&spec.description).chain(&spec.types).chain(finished);

@@ -13,7 +13,7 @@ pub const FILTERS: &[(&str, &str)] = &[
     ("nhs_number", "ten digits with a valid check digit; spaces and hyphens go"),
     ("tracing_status", "`NSTS1`, `NSTS01` or `PDS01` to `01` (NHS number tracing status)"),
     ("ubrn", "twelve digits; spaces go"),
-    ("date", "an HL7 date or time to `YYYY-MM-DD`"),
+    ("date", "an HL7 date or time to `YYYY-MM-DD` (or as much of it as was given)"),
     ("integer", "a whole number"),
     ("yes_no", "`Y` and `N` to true and false"),
     ("postcode", "upper case with one space before the last three characters"),
@@ -108,14 +108,22 @@ fn tracing_status(text: &str) -> Result<Value, Refusal> {
     }
 }
 
-/// Date-only values stay dates: a birth date is never shifted by a time zone (`hl7/reference.md` 7.3).
+/// As precise as it was given (`YYYY`, `YYYY-MM`, `YYYY-MM-DD`). Date-only values stay dates: a birth date
+/// is never shifted by a time zone (`hl7/reference.md` 7.3).
 fn date(text: &str) -> Result<Value, Refusal> {
-    let digits = text.trim().get(..8).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-    let date = digits.and_then(|digits| jiff::civil::Date::strptime("%Y%m%d", digits).ok());
-    match date {
-        Some(date) => Ok(Value::from(date.to_string())),
-        None => Err(refuse("expected a date, YYYYMMDD")),
-    }
+    let text = text.trim();
+    let digits: &str = &text[..text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())];
+    let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default();
+    let (year, month, day) = (part(0..4), part(4..6), part(6..8));
+    let shown = match digits.len() {
+        4 => year.to_owned(),
+        6 => format!("{year}-{month}"),
+        8.. => format!("{year}-{month}-{day}"),
+        _ => return Err(refuse("expected a date, YYYYMMDD")),
+    };
+    let number = |text: &str| text.parse::<i8>().unwrap_or(1);
+    let valid = year.parse::<i16>().ok().and_then(|year| jiff::civil::Date::new(year, number(month), number(day)).ok());
+    valid.map(|_| Value::from(shown)).ok_or_else(|| refuse("expected a date, YYYYMMDD"))
 }
 
 fn postcode(text: &str) -> Value {
@@ -147,7 +155,8 @@ mod tests {
             ("date", "19570314", Some("1957-03-14".into())),
             ("date", "195703141200+0100", Some("1957-03-14".into())),
             ("date", "19570231", None),
-            ("date", "1957", None),
+            ("date", "1957", Some("1957".into())),
+            ("date", "195", None),
             ("integer", " 14 ", Some(14.into())),
             ("integer", "x", None),
             ("yes_no", "Y", Some(true.into())),

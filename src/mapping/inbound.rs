@@ -64,8 +64,14 @@ pub enum ThreadKey {
 #[derive(Clone, Debug)]
 pub struct Condition {
     pub selector: Selector,
-    /// Any of them; empty text matches an absent value.
+    /// Any of them; empty text matches an absent value, `*` any value that is there.
     pub values: Vec<String>,
+}
+
+impl Condition {
+    pub fn takes(&self, value: &str) -> bool {
+        self.values.iter().any(|wanted| wanted == value || (wanted == "*" && !value.is_empty()))
+    }
 }
 
 /// One member of the command and where it comes from.
@@ -122,8 +128,10 @@ pub struct LetterSpec {
 pub enum LetterSource {
     /// `data` is base64 where `encoding` says so.
     Data { data: Selector, encoding: Option<Selector> },
-    /// Formatted text: becomes a text file with CRLF line ends.
+    /// Formatted text: becomes a text file with CRLF line ends. Segments that follow each other are one letter.
     Text(Selector),
+    /// A document that cannot be taken: the sender is told why.
+    Refuse(String),
 }
 
 /// Clinical text that has no home in e-RS becomes a letter (`design.md` section 9).
@@ -496,17 +504,20 @@ impl Compiler<'_> {
     }
 
     fn letter(&mut self, node: &Node) -> Option<LetterSpec> {
-        const LETTER_KEYS: &[&str] = &["each", "data", "encoding", "text", "name", "description", "types", "finished"];
+        const LETTER_KEYS: &[&str] =
+            &["each", "data", "encoding", "text", "refuse", "name", "description", "types", "finished"];
         let keys = Keys::of(self.file, node, LETTER_KEYS, self.diagnostics)?;
         let each = keys.get("each").and_then(|node| self.one_selector(node))?;
+        let refuse = keys.text("refuse", self.diagnostics);
         let content = match (keys.get("data"), keys.get("text")) {
+            (None, None) if refuse.is_some() => LetterSource::Refuse(refuse.unwrap_or_default()),
             (Some(data), None) => LetterSource::Data {
                 data: self.one_selector(data)?,
                 encoding: keys.get("encoding").and_then(|node| self.one_selector(node)),
             },
             (None, Some(text)) => LetterSource::Text(self.one_selector(text)?),
             _ => {
-                self.report(node.at, "a letter has either `data` (with `encoding`) or `text`");
+                self.report(node.at, "a letter has `data` (with `encoding`), `text` or `refuse`");
                 return None;
             }
         };

@@ -40,3 +40,6 @@ pub use problem::{Location, Problem};
 pub use set::{
     Absorbed, DEFAULT_DIALECT, MappingSet, MappingSets, PlanContext, PlanProblem, command_schema, command_schemas,
 };
+
+#[cfg(test)]
+mod tests;

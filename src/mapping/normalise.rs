@@ -159,7 +159,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         let chosen = candidates.iter().find(|mapping| {
             mapping.when.iter().all(|condition| {
                 let value = condition.selector.first(self.message, None).map_or("", |found| found.raw);
-                condition.values.iter().any(|wanted| wanted == value)
+                condition.takes(value)
             })
         });
         if chosen.is_none() {
@@ -472,7 +472,8 @@ impl<'m, 'a> Normaliser<'m, 'a> {
                     LetterSource::Data { .. } => {
                         rest.iter().take_while(|next| same_document(first, next)).count().max(1)
                     }
-                    LetterSource::Text(_) => 1,
+                    LetterSource::Text(_) => rest.len(),
+                    LetterSource::Refuse(_) => 1,
                 };
                 let (document, following) = rest.split_at(parts);
                 rest = following;
@@ -538,15 +539,24 @@ impl<'m, 'a> Normaliser<'m, 'a> {
                 self.data_letter(data, encoding.as_ref(), parts, declared, documents)
             }
             LetterSource::Text(selector) => {
-                let lines: Vec<String> = selector
-                    .all(self.message, Some(first))
+                let lines: Vec<String> = parts
                     .iter()
+                    .flat_map(|segment| selector.all(self.message, Some(segment)))
                     .map(|found| self.text(found.raw).into_owned())
                     .collect();
                 let text = with_crlf(&lines.join("\n"));
                 let declared = Declared { types: &["txt"], ..declared };
                 let place = in_segment(selector.nominal_location(Some(first.name())), first.ordinal());
                 self.text_letter(text, declared, place, documents)
+            }
+            LetterSource::Refuse(text) => {
+                let place = in_segment(Location::field(first.name(), 2), first.ordinal());
+                self.problems.push(Problem::new(
+                    place,
+                    TABLE_VALUE_NOT_FOUND,
+                    format!("Table value not acceptable: {text}"),
+                ));
+                None
             }
         }
     }
@@ -567,6 +577,13 @@ impl<'m, 'a> Normaliser<'m, 'a> {
             return None;
         };
         let location = start.place.location();
+        let repetitions: usize = parts.iter().map(|segment| repetitions(data, segment)).sum();
+        if repetitions != pieces.len() {
+            let text =
+                "Data type error: a repetition of the document's field carries no data; the document would be cut";
+            self.problems.push(Problem::new(location, DATA_TYPE_ERROR, text));
+            return None;
+        }
         let stated = encoding.and_then(|selector| selector.first(self.message, Some(first)));
         let encoding_text = stated.as_ref().map_or("Base64", |found| found.raw).to_ascii_lowercase();
         let result = match encoding_text.as_str() {
@@ -677,6 +694,12 @@ fn same_document(first: &Segment<'_>, next: &Segment<'_>) -> bool {
     let sub_id =
         |segment: &Segment<'_>| segment.field(SUB_ID).map(|field| field.raw().to_owned()).filter(|id| !id.is_empty());
     sub_id(first).is_some() && sub_id(first) == sub_id(next)
+}
+
+/// How many repetitions the field of `selector` has in `segment`.
+fn repetitions(selector: &Selector, segment: &Segment<'_>) -> usize {
+    let field = selector.field.as_ref().and_then(|part| segment.field(part.number));
+    field.map_or(0, |field| field.repetitions().filter(|repetition| !repetition.raw().is_empty()).count())
 }
 
 fn in_segment(location: Location, number: u16) -> Location {

