@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -80,6 +81,14 @@ pub struct DeferredReply {
 
 /// How long a connection keeps waiting to deliver a deferred answer.
 pub const DEFERRED_REPLY_MAX: Duration = Duration::from_secs(300);
+
+/// The door as a transport sees it.
+#[async_trait]
+pub trait Receive: Send + Sync {
+    async fn receive(&self, inbound: Inbound) -> Answer;
+    async fn acknowledged(&self, message: MessageId);
+    async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes>;
+}
 
 pub struct Intake {}
 

@@ -1,0 +1,4 @@
+//! The house from outside: real sockets, a real broker, a real store. One binary, so that it links once.
+
+mod http;
+mod support;

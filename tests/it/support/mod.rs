@@ -1,0 +1,5 @@
+//! What the scenarios stand on.
+
+pub mod gateway;
+pub mod intake;
+pub mod records;
