@@ -128,6 +128,8 @@ pub trait OperatorStore: Send + Sync {
     /// A failed command goes back to the queue at the step where it stopped; what is known done is skipped.
     async fn replay(&self, command: CommandId, act: Act) -> Result<()>;
     async fn discard(&self, command: CommandId, act: Act) -> Result<()>;
+    /// An unauthorised command goes back to the queue, now that there is a session.
+    async fn release(&self, command: CommandId, act: Act) -> Result<()>;
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>>;
 }
 
