@@ -1,18 +1,14 @@
 //! The outbox to the broker: a loop that keeps one session alive for as long as the gateway runs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::metrics::OutboxMetrics;
+use super::metrics::PublisherMetrics;
 use super::schemas::EventSchemas;
 use super::session::{Ended, Session};
 use crate::amqp::{Backoff, close, connect};
 use crate::config::Broker;
 use crate::environment::Environment;
-use crate::store::{OutboxStore, SearchStore, Signals};
-
-/// How often depth and age of the outbox are measured.
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
+use crate::store::{OutboxStore, Signals};
 
 /// Everything that a session needs; lives longer than any of them.
 pub struct Publisher {
@@ -20,7 +16,7 @@ pub struct Publisher {
     pub(super) outbox: Arc<dyn OutboxStore>,
     pub(super) signals: Signals,
     pub(super) schemas: Arc<EventSchemas>,
-    pub(super) metrics: OutboxMetrics,
+    pub(super) metrics: PublisherMetrics,
     pub(super) environment: Environment,
 }
 
@@ -30,7 +26,7 @@ impl Publisher {
         outbox: Arc<dyn OutboxStore>,
         signals: Signals,
         schemas: Arc<EventSchemas>,
-        metrics: OutboxMetrics,
+        metrics: PublisherMetrics,
         environment: Environment,
     ) -> Self {
         Self { broker, outbox, signals, schemas, metrics, environment }
@@ -72,29 +68,5 @@ impl Publisher {
                 return;
             }
         }
-    }
-}
-
-impl OutboxMetrics {
-    /// Measures the outbox until the gateway stops, broker or not.
-    pub fn watch(&self, search: Arc<dyn SearchStore>, environment: &Environment) {
-        let metrics = self.clone();
-        let environment = environment.clone();
-        environment.clone().spawn(async move {
-            loop {
-                match search.outbox_depth().await {
-                    Ok(depth) => {
-                        let age = depth.oldest.map_or(0, |oldest| environment.now().duration_since(oldest).as_secs());
-                        metrics.depth.set(i64::try_from(depth.count).unwrap_or(i64::MAX));
-                        metrics.oldest_age_seconds.set(age.max(0));
-                    }
-                    Err(error) => tracing::warn!(%error, "the outbox cannot be measured"),
-                }
-                tokio::select! {
-                    () = environment.shutdown().cancelled() => return,
-                    () = environment.sleep(MEASURE_EVERY) => {}
-                }
-            }
-        });
     }
 }

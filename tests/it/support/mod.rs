@@ -2,4 +2,6 @@
 
 pub mod gateway;
 pub mod intake;
+pub mod publishing;
+pub mod rabbitmq;
 pub mod records;
