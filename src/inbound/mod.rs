@@ -7,3 +7,5 @@
 pub mod amqp;
 pub mod content_type;
 pub mod http;
+pub mod mllp;
+pub mod tls;
