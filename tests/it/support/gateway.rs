@@ -28,11 +28,11 @@ pub fn listener() -> HttpListener {
     HttpListener {
         listen: "127.0.0.1:0".parse().expect("a literal address"),
         tls: None,
-        allow_plain: false,
         source: Some("northmoor".into()),
         body_bytes_max: 64 * 1024,
         wait_max: Duration::from_secs(5),
         accept_text_plain: false,
+        allow_plain: false,
     }
 }
 
