@@ -2,6 +2,7 @@
 
 pub mod gateway;
 pub mod intake;
+pub mod outbox;
 pub mod publishing;
 pub mod rabbitmq;
 pub mod records;
