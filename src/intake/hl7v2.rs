@@ -85,7 +85,7 @@ impl Intake {
             let error = AckError { location: None, code: 207, text };
             return self.refuse_unstored(&header, &bytes, Outcome::TooLarge, error);
         }
-        let wanted = AnswersWanted::of(&header, &bytes);
+        let wanted = AnswersWanted::of(&header);
         let (decision, encoding) = self.decide(source, &header, &bytes, http_charset);
         let control_id = header.control_id();
         let received = Received {
@@ -275,7 +275,7 @@ impl Intake {
 
     /// Nothing could be stored: a negative answer, or none.
     fn refuse_unstored(&self, header: &Header<'_>, bytes: &Bytes, outcome: Outcome, error: AckError) -> Answer {
-        let wanted = AnswersWanted::of(header, bytes);
+        let wanted = AnswersWanted::of(header);
         let problems = vec![to_problem(&error)];
         let hl7 = wanted.on_arrival(false).map(|phase| {
             let errors = [error];
