@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -102,6 +103,17 @@ impl Environment {
         F::Output: Send + 'static,
     {
         self.tasks.spawn(task)
+    }
+
+    /// Runs `work` on `runtime`'s threads for work that blocks (files, SQLite); `drain` waits for it. A
+    /// simulated clock stands still meanwhile. The runtime is named, so that work begun for a short-lived
+    /// runtime (a worker of the HTTP server) does not end with it.
+    pub fn spawn_blocking_on<F, T>(&self, runtime: &Handle, work: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.tasks.spawn_blocking_on(work, runtime)
     }
 
     /// Cancelled when the gateway is asked to stop: listeners stop accepting, loops finish what they hold.

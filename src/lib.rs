@@ -13,10 +13,11 @@
 //! | [`ers`] | calls | answers of e-RS |
 //! | [`events`] | the outbox | AMQP, the feed |
 //!
-//! [`hl7`] is beneath; [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
+//! [`hl7`] and [`amqp`] are beneath; [`keys`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
 
 #![forbid(unsafe_code)]
 
+pub mod amqp;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -27,6 +28,7 @@ pub mod events;
 pub mod hl7;
 pub mod inbound;
 pub mod intake;
+pub mod keys;
 pub mod mapping;
 pub mod simulator;
 pub mod store;

@@ -3,6 +3,22 @@
 //! Enters: a request and a connection. Leaves: the answer, classified. Guarantees: a token is never
 //! logged; a request is never repeated here once its first byte may have left.
 
+mod client;
+mod error_body;
+mod outcome;
+mod refresh_token;
+mod reqwest_transport;
+pub mod retry_after;
+mod signed_jwt;
+mod token;
+mod token_endpoint;
 mod transport;
 
+pub use client::Client;
+pub use outcome::{Classified, OutcomeTable, OutcomeTableError, Verdict};
+pub use refresh_token::{Session, SessionVault, VaultError};
+pub use reqwest_transport::ReqwestTransport;
+pub use signed_jwt::PrivateKeyError;
+pub use token::{AccessToken, TokenSource};
+pub use token_endpoint::TokenError;
 pub use transport::{Body, BodyStream, Request, Response, Transport, TransportError};

@@ -7,12 +7,39 @@
 //!
 //! Knows nothing of the gateway: no sockets, no store, no clock.
 
+mod clinical_text;
+mod codes;
+mod command_plan;
+mod diagnostic;
+mod dialect;
+mod expression;
+mod files;
+mod filter;
+mod inbound;
+mod letter;
+mod normalise;
 mod operations;
 mod plan;
 mod problem;
+mod selector;
 mod set;
+mod template;
+mod yaml;
 
+pub use command_plan::CommandPlan;
+pub use diagnostic::Diagnostic;
+pub use dialect::Dialect;
+pub use files::{FilesError, MappingFiles};
+pub use letter::{
+    Declared, LETTER_BYTES_MAX, LetterProblem, hex, inspect_base64, inspect_bytes, letter, make_names_differ, skippable,
+};
+pub use normalise::{Draft, Kind, Normalised, ThreadNames, Trace, TraceRow};
 pub use operations::{Effect, Operation};
 pub use plan::{CallBody, Letter, LetterContent, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 pub use problem::{Location, Problem};
-pub use set::{Absorbed, MappingSet, MappingSets, PlanContext, PlanProblem};
+pub use set::{
+    Absorbed, DEFAULT_DIALECT, MappingSet, MappingSets, PlanContext, PlanProblem, command_schema, command_schemas,
+};
+
+#[cfg(test)]
+mod tests;

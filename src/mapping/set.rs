@@ -1,11 +1,37 @@
 //! A mapping set: every file under `mappings/`, checked together and named by its digest.
+//!
+//! A plan stays on the set it was made with through reload, restart and upgrade. Loading reports every
+//! mistake; a set with one is not made, so a broken reload leaves the running set in place.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
 
-use serde_json::Value;
+use encoding_rs::Encoding;
+use include_dir::{Dir, include_dir};
+use parking_lot::RwLock;
+use serde_json::{Map, Value};
 
+use super::codes::CodeTable;
+use super::command_plan::{self, CommandPlan, Operations};
+use super::diagnostic::{Diagnostic, Diagnostics, Place, did_you_mean};
+use super::dialect::Dialect;
+use super::files::MappingFiles;
+use super::inbound::{self, CodeTables, Ignored, InboundFile, Outcome};
+use super::normalise::{Normalised, Trace, normalise};
 use super::operations::Operation;
 use super::plan::{NextCall, PlanEvent, PlanState, PreparedCall, Reply};
+use super::template::{Root, Step, Template, TemplateCompiler};
+use super::yaml::{self, Keys, Node};
+use crate::command::CommandSchemas;
+use crate::hl7::Message;
+
+static SCHEMAS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/schemas/commands");
+
+/// The dialect that every other inherits from.
+pub const DEFAULT_DIALECT: &str = "default";
+
+/// How often a dialect may extend another that extends another.
+const INHERITANCE_MAX: usize = 8;
 
 /// What a plan may look at besides its own saved values.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +55,7 @@ pub struct Absorbed {
     /// Published when the step's result is recorded.
     pub events: Vec<PlanEvent>,
     /// Merged into the thread's `known`; a `ubrn` in it becomes an alias.
-    pub known: serde_json::Map<String, Value>,
+    pub known: Map<String, Value>,
 }
 
 /// A plan that cannot go on. The text names file, step and expression, never a value.
@@ -43,45 +69,359 @@ pub struct PlanProblem {
 
 pub struct MappingSet {
     digest: String,
+    files: MappingFiles,
+    dialects: BTreeMap<String, Dialect>,
+    plans: BTreeMap<String, CommandPlan>,
+    operations: Operations,
+    schemas: Arc<CommandSchemas>,
+}
+
+impl std::fmt::Debug for MappingSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MappingSet({})", self.digest)
+    }
+}
+
+/// The schemas that came with the binary; a command's shape is the gateway's, not a mapping's.
+pub fn command_schemas() -> Arc<CommandSchemas> {
+    static COMPILED: OnceLock<Arc<CommandSchemas>> = OnceLock::new();
+    COMPILED
+        .get_or_init(|| {
+            let compiled = CommandSchemas::compile(schema_files());
+            Arc::new(compiled.expect("the shipped schemas are valid: a test compiles them"))
+        })
+        .clone()
+}
+
+fn schema_files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SCHEMAS.files().filter_map(|file| Some((file.path().file_stem()?.to_str()?, file.contents_utf8()?)))
+}
+
+/// The schema of one command as JSON.
+pub fn command_schema(name: &str) -> Option<Value> {
+    schema_files().find(|(known, _)| *known == name).and_then(|(_, text)| serde_json::from_str(text).ok())
 }
 
 impl MappingSet {
+    /// The set that came with the binary.
+    pub fn built_in() -> Result<Self, Vec<Diagnostic>> {
+        Self::load(MappingFiles::built_in())
+    }
+
+    /// Checks everything and reports everything.
+    pub fn load(files: MappingFiles) -> Result<Self, Vec<Diagnostic>> {
+        let mut diagnostics = Diagnostics::default();
+        let schemas = command_schemas();
+        let operations = operations(&files, &mut diagnostics);
+        let plans = plans(&files, &operations, &schemas, &mut diagnostics);
+        let dialects = dialects(&files, &schemas, &mut diagnostics);
+        if !diagnostics.is_empty() {
+            return Err(diagnostics.into_vec());
+        }
+        Ok(Self { digest: files.digest(), files, dialects, plans, operations, schemas })
+    }
+
     /// Hex SHA-256 over the names and contents of the set's files.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    pub fn operation(&self, _call: &str) -> Option<&Operation> {
-        None
+    pub fn files(&self) -> &MappingFiles {
+        &self.files
+    }
+
+    pub fn dialect(&self, name: &str) -> Option<&Dialect> {
+        self.dialects.get(name)
+    }
+
+    pub fn dialects(&self) -> impl Iterator<Item = &Dialect> {
+        self.dialects.values()
+    }
+
+    pub fn schemas(&self) -> &CommandSchemas {
+        &self.schemas
+    }
+
+    pub fn plan(&self, command: &str) -> Option<&CommandPlan> {
+        self.plans.get(command)
+    }
+
+    pub fn plans(&self) -> impl Iterator<Item = &CommandPlan> {
+        self.plans.values()
+    }
+
+    pub fn operation(&self, call: &str) -> Option<&Operation> {
+        self.operations.get(call)
+    }
+
+    /// From a message to a command, by a dialect.
+    pub fn normalise(
+        &self,
+        dialect: &Dialect,
+        message: &Message<'_>,
+        encoding: &'static Encoding,
+        settings: &Map<String, Value>,
+        trace: Option<&mut Trace>,
+    ) -> Normalised {
+        normalise(dialect, message, encoding, settings, trace)
     }
 
     /// The next call of the plan, skipping steps whose condition does not hold; moves `state` past them.
     /// Pure: the same inputs give the same call.
-    pub fn next_call(&self, _context: &PlanContext<'_>, _state: &mut PlanState) -> Result<NextCall, PlanProblem> {
-        Ok(NextCall::Done { result: Value::Null })
+    pub fn next_call(&self, context: &PlanContext<'_>, state: &mut PlanState) -> Result<NextCall, PlanProblem> {
+        self.known_plan(context)?.next_call(&self.operations, context, state)
     }
 
     /// Takes in the reply to `call`: keeps what the step saves, moves `state` to what follows.
     pub fn absorb(
         &self,
-        _context: &PlanContext<'_>,
-        _state: &mut PlanState,
-        _call: &PreparedCall,
-        _reply: &Reply,
+        context: &PlanContext<'_>,
+        state: &mut PlanState,
+        call: &PreparedCall,
+        reply: &Reply,
     ) -> Result<Absorbed, PlanProblem> {
-        Ok(Absorbed::default())
+        self.known_plan(context)?.absorb(context, state, call, reply)
+    }
+
+    /// Every call of the plan as it would be if e-RS agreed to all; what only e-RS can give is a stand-in.
+    pub fn preview(&self, context: &PlanContext<'_>) -> Result<Vec<PreparedCall>, PlanProblem> {
+        let plan = self.known_plan(context)?;
+        let mut state = PlanState::default();
+        let mut calls = Vec::new();
+        while let NextCall::Call(call) = plan.next_call(&self.operations, context, &mut state)? {
+            plan.assume(context, &mut state, &call)?;
+            calls.push(*call);
+        }
+        Ok(calls)
+    }
+
+    fn known_plan(&self, context: &PlanContext<'_>) -> Result<&CommandPlan, PlanProblem> {
+        self.plans.get(context.command).ok_or_else(|| PlanProblem {
+            code: "MAPPING".into(),
+            text: format!("there is no mappings/ers/{}.yaml in this set", context.command),
+        })
+    }
+}
+
+fn operations(files: &MappingFiles, diagnostics: &mut Diagnostics) -> Operations {
+    const FILE: &str = "ers/operations.yaml";
+    let Some(text) = files.get(FILE) else {
+        diagnostics.report(FILE, Place::default(), "the catalogue of operations is missing");
+        return Operations::new();
+    };
+    serde_saphyr::from_str(text).unwrap_or_else(|error| {
+        let at = error.location().map(|location| Place {
+            line: u32::try_from(location.line()).unwrap_or_default(),
+            column: u32::try_from(location.column()).unwrap_or_default(),
+        });
+        let text = error.to_string();
+        diagnostics.report(FILE, at.unwrap_or_default(), text.lines().next().unwrap_or_default());
+        Operations::new()
+    })
+}
+
+/// Files in `ers/` that are not a command's plan.
+const NOT_PLANS: &[&str] = &["operations", "outcomes", "fragments"];
+
+fn plans(
+    files: &MappingFiles,
+    operations: &Operations,
+    schemas: &CommandSchemas,
+    diagnostics: &mut Diagnostics,
+) -> BTreeMap<String, CommandPlan> {
+    let fragments = fragments(files, diagnostics);
+    let mut plans = BTreeMap::new();
+    for (stem, file, text) in files.in_folder("ers", "yaml") {
+        if NOT_PLANS.contains(&stem) {
+            continue;
+        }
+        let Some(node) = yaml::parse(file, text, diagnostics) else { continue };
+        let compiled = command_plan::compile(file, &node, &fragments, operations, diagnostics);
+        let Some((plan, paths)) = compiled else { continue };
+        if !schemas.knows(&plan.command) {
+            let hint = did_you_mean(&plan.command, schemas.names());
+            diagnostics.report_with_hint(file, node.at, format!("there is no command {}", plan.command), hint);
+            continue;
+        }
+        let schema = command_schema(&plan.command).unwrap_or_default();
+        for path in paths.iter().filter(|path| path.root == Root::Command) {
+            check_against_schema(&schema, path, diagnostics);
+        }
+        plans.insert(plan.command.clone(), plan);
+    }
+    plans
+}
+
+/// A path into the command must exist in the command's schema, as far as the schema names properties.
+fn check_against_schema(schema: &Value, path: &super::template::Path, diagnostics: &mut Diagnostics) {
+    let root = schema;
+    let mut schema = schema;
+    for step in &path.steps {
+        schema = resolved(root, schema);
+        match step {
+            Step::Index(_) | Step::ByIndex => match schema.get("items") {
+                Some(items) => schema = items,
+                None => return,
+            },
+            Step::Member(name) => {
+                let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+                match properties.get(name) {
+                    Some(inner) => schema = inner,
+                    None => {
+                        let hint = did_you_mean(name, properties.keys().map(String::as_str));
+                        let text = format!("`{path}`: the command has no `{name}`");
+                        diagnostics.report_with_hint(&path.written.file, path.written.at, text, hint);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Follows a local `$ref`.
+fn resolved<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
+    schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|reference| reference.strip_prefix('#'))
+        .and_then(|pointer| root.pointer(pointer))
+        .unwrap_or(schema)
+}
+
+fn fragments(files: &MappingFiles, diagnostics: &mut Diagnostics) -> BTreeMap<String, Arc<Template>> {
+    const FILE: &str = "ers/fragments.yaml";
+    let mut fragments: BTreeMap<String, Arc<Template>> = BTreeMap::new();
+    let Some(node) = files.get(FILE).and_then(|text| yaml::parse(FILE, text, diagnostics)) else { return fragments };
+    for (key, node) in node.as_map().unwrap_or_default() {
+        // A fragment may use those above it.
+        let mut compiler =
+            TemplateCompiler { file: FILE.into(), fragments: &fragments, diagnostics, paths: Vec::new() };
+        let template = compiler.template(node);
+        fragments.insert(key.name.clone(), Arc::new(template));
+    }
+    fragments
+}
+
+/// A dialect as its own folder says it.
+#[derive(Default)]
+struct Own {
+    extends: Option<String>,
+    ignore: Vec<Ignored>,
+    files: BTreeMap<String, InboundFile>,
+    tables: CodeTables,
+}
+
+fn dialects(
+    files: &MappingFiles,
+    schemas: &Arc<CommandSchemas>,
+    diagnostics: &mut Diagnostics,
+) -> BTreeMap<String, Dialect> {
+    let mut own: BTreeMap<&str, Own> = BTreeMap::new();
+    for name in files.folders_in("inbound") {
+        own.insert(name, own_dialect(name, files, diagnostics));
+    }
+    let mut dialects = BTreeMap::new();
+    for name in own.keys() {
+        let Some(chain) = chain(name, &own, diagnostics) else { continue };
+        let mut merged: BTreeMap<String, InboundFile> = BTreeMap::new();
+        let mut tables = CodeTables::new();
+        let mut ignore = Vec::new();
+        for link in chain.iter().rev() {
+            for (stem, file) in &link.files {
+                let overlaid = merged.get(stem).map_or_else(|| file.clone(), |base| base.overlaid(file));
+                merged.insert(stem.clone(), overlaid);
+            }
+            tables.extend(link.tables.clone());
+            ignore.extend(link.ignore.iter().cloned());
+        }
+        for file in merged.values() {
+            check_resolved(file, &tables, schemas, diagnostics);
+        }
+        dialects.insert((*name).to_owned(), Dialect::new(name, &merged, &ignore, tables, schemas.clone()));
+    }
+    dialects
+}
+
+fn own_dialect(name: &str, files: &MappingFiles, diagnostics: &mut Diagnostics) -> Own {
+    let folder = format!("inbound/{name}");
+    let mut own = Own { extends: (name != DEFAULT_DIALECT).then(|| DEFAULT_DIALECT.to_owned()), ..Own::default() };
+    for (stem, file, text) in files.in_folder(&folder, "yaml") {
+        let Some(node) = yaml::parse(file, text, diagnostics) else { continue };
+        if stem == "dialect" {
+            read_dialect_file(file, &node, &mut own, diagnostics);
+        } else {
+            own.files.insert(stem.to_owned(), inbound::compile(file, &node, diagnostics));
+        }
+    }
+    for (stem, file, text) in files.in_folder(&format!("codes/{name}"), "csv") {
+        own.tables.insert(stem.to_owned(), Arc::new(CodeTable::parse(file, text, diagnostics)));
+    }
+    own
+}
+
+fn read_dialect_file(file: &str, node: &Node, own: &mut Own, diagnostics: &mut Diagnostics) {
+    let Some(keys) = Keys::of(file, node, &["extends", "ignore", "about"], diagnostics) else { return };
+    if let Some(extends) = keys.text("extends", diagnostics) {
+        own.extends = Some(extends);
+    }
+    if let Some(node) = keys.get("ignore") {
+        own.ignore = inbound::ignored(file, node, diagnostics);
+    }
+}
+
+/// The dialect and those that it extends, nearest first.
+fn chain<'o>(name: &str, own: &'o BTreeMap<&str, Own>, diagnostics: &mut Diagnostics) -> Option<Vec<&'o Own>> {
+    let mut links = Vec::new();
+    let mut next = Some(name.to_owned());
+    while let Some(name) = next {
+        let file = format!("inbound/{name}/dialect.yaml");
+        let Some(link) = own.get(name.as_str()) else {
+            let hint = did_you_mean(&name, own.keys().copied());
+            diagnostics.report_with_hint(&file, Place::default(), format!("there is no dialect {name}"), hint);
+            return None;
+        };
+        links.push(link);
+        if links.len() > INHERITANCE_MAX {
+            diagnostics.report(&file, Place::default(), "dialects extend each other in a circle, or too deeply");
+            return None;
+        }
+        next = link.extends.clone();
+    }
+    Some(links)
+}
+
+fn check_resolved(file: &InboundFile, tables: &CodeTables, schemas: &CommandSchemas, diagnostics: &mut Diagnostics) {
+    if file.from.is_none() {
+        diagnostics.report(&file.file, Place::default(), "`from` is missing, here and in what it inherits");
+    }
+    match &file.outcome {
+        None => {
+            diagnostics.report(&file.file, Place::default(), "it makes nothing: give `command`, `notice` or `refuse`")
+        }
+        Some(Outcome::Command(command)) if !schemas.knows(command) => {
+            let hint = did_you_mean(command, schemas.names());
+            diagnostics.report_with_hint(&file.file, Place::default(), format!("there is no command {command}"), hint);
+        }
+        Some(_) => {}
+    }
+    for (table, written_in, at) in file.tables() {
+        if !tables.contains_key(table) {
+            let hint = did_you_mean(table, tables.keys().map(String::as_str));
+            diagnostics.report_with_hint(written_in, at, format!("there is no code table `{table}`"), hint);
+        }
     }
 }
 
 /// The current set, and those that unfinished plans are pinned to.
 pub struct MappingSets {
-    current: parking_lot::RwLock<Arc<MappingSet>>,
-    pinned: parking_lot::RwLock<std::collections::HashMap<String, Arc<MappingSet>>>,
+    current: RwLock<Arc<MappingSet>>,
+    pinned: RwLock<HashMap<String, Arc<MappingSet>>>,
 }
 
 impl MappingSets {
     pub fn new(current: Arc<MappingSet>) -> Self {
-        let sets = Self { current: parking_lot::RwLock::new(current.clone()), pinned: parking_lot::RwLock::default() };
+        let sets = Self { current: RwLock::new(current.clone()), pinned: RwLock::default() };
         sets.keep(current);
         sets
     }

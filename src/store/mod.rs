@@ -5,10 +5,12 @@
 //! fsync (or a committed PostgreSQL transaction); state and events commit together; a thread's commands
 //! become claimable one at a time, in arrival order.
 //!
-//! One small trait a room. `Store` is all of them; both implementations pass `tests/it/store`.
+//! One small trait a room. `Store` is all of them; every implementation passes the same `suite`.
 
 mod records;
 pub mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -128,6 +130,8 @@ pub trait OperatorStore: Send + Sync {
     /// A failed command goes back to the queue at the step where it stopped; what is known done is skipped.
     async fn replay(&self, command: CommandId, act: Act) -> Result<()>;
     async fn discard(&self, command: CommandId, act: Act) -> Result<()>;
+    /// An unauthorised command goes back to the queue, now that there is a session.
+    async fn release(&self, command: CommandId, act: Act) -> Result<()>;
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>>;
 }
 

@@ -1,1 +1,140 @@
-//! The embedded store.
+//! The embedded store: one SQLite file, one writer with group commit, a few readers.
+//!
+//! Enters: the intentions of [`super::Store`]. Leaves: rows in a file that operators can open with any
+//! SQLite tool. Guarantees: what a method reports as done is on disk (`synchronous=FULL`); a full disk is
+//! `Unavailable` and heals by itself; no queue is kept in memory.
+//!
+//! | File | Subject |
+//! |---|---|
+//! | `writer`, `books`, `checkpoints` | groups of intentions, one transaction each |
+//! | `intake`, `content` | messages, commands, letters |
+//! | `threads`, `order` | aliases and merges; which command is claimable |
+//! | `claims`, `progress`, `recovery`, `transitions` | delivery |
+//! | `outbox` | events |
+//! | `operator`, `audit`, `kept` | people's acts, secrets, mapping sets |
+//! | `search`, `listing`, `readers` | looking |
+//! | `files`, `migrations`, `upkeep` | the file itself |
+
+mod audit;
+mod books;
+mod checkpoints;
+mod claims;
+mod columns;
+mod content;
+mod failure;
+mod files;
+mod intake;
+mod kept;
+mod listing;
+mod migrations;
+mod operator;
+mod order;
+mod outbox;
+mod progress;
+mod readers;
+mod recovery;
+mod rooms;
+mod search;
+mod standing;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod transitions;
+mod upkeep;
+mod writer;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::runtime::Handle;
+
+use self::books::Books;
+use self::checkpoints::Checkpoints;
+use self::readers::Readers;
+use self::writer::Writer;
+use super::{Result, Signals, StoreError};
+use crate::environment::Environment;
+
+/// The writer's page cache in KiB: holds what a busy minute touches again.
+const WRITER_CACHE_KIB: i64 = 32_000;
+/// The write-ahead log is cut to this when it starts again.
+const LOG_BYTES_MAX: i64 = 64 << 20;
+
+/// One file, open for reading and writing. One process at a time.
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: Arc<Writer>,
+    readers: Readers,
+    signals: Signals,
+    environment: Environment,
+    runtime: Handle,
+}
+
+impl SqliteStore {
+    /// Opens or creates the file and brings it up to date. Its threads are those of the runtime that it is
+    /// opened on, which must outlive it. Reads only small tables, however much waits.
+    pub async fn open(path: impl AsRef<Path>, environment: &Environment) -> Result<Self> {
+        let runtime = Handle::current();
+        let path = path.as_ref().to_path_buf();
+        let signals = Signals::default();
+        let opening = {
+            let (path, environment, runtime) = (path.clone(), environment.clone(), runtime.clone());
+            let signals = signals.clone();
+            move || open_writer(&path, environment, runtime, signals)
+        };
+        let writer = environment
+            .spawn_blocking_on(&runtime, opening)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("opening was stopped".into())))?;
+        let readers = Readers::new(path.clone(), environment.clone(), runtime.clone());
+        Ok(Self { path, writer: Arc::new(writer), readers, signals, environment: environment.clone(), runtime })
+    }
+
+    /// Lets the file grow to so many pages, as a disk with so much room would.
+    #[cfg(test)]
+    async fn limit_pages(&self, pages: Option<u32>) {
+        let pages = pages.unwrap_or(u32::MAX - 1);
+        self.writer
+            .write(0, move |books| Ok(books.connection.pragma_update(None, "max_page_count", pages)?))
+            .await
+            .expect("a setting");
+    }
+
+    /// Proves the file whole: pages, references, audit chain, counts. Takes as long as the file is large.
+    pub async fn verify(&self) -> Result<()> {
+        self.readers.read(upkeep::verify).await
+    }
+
+    /// Copies one committed moment to a new file, while everything goes on.
+    pub async fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
+        let (from, to) = (self.path.clone(), to.as_ref().to_path_buf());
+        self.environment
+            .spawn_blocking_on(&self.runtime, move || upkeep::backup(&from, &to))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("the backup was stopped".into())))
+    }
+}
+
+fn open_writer(path: &Path, environment: Environment, runtime: Handle, signals: Signals) -> Result<Writer> {
+    let lock: File = files::lock(path)?;
+    files::create_private(path)?;
+    let mut connection = Connection::open(path)?;
+    // The log is copied back by `checkpoints`, not inside a commit.
+    connection.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA busy_timeout = 5000;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA cache_size = -{WRITER_CACHE_KIB};
+         PRAGMA journal_size_limit = {LOG_BYTES_MAX};"
+    ))?;
+    migrations::migrate(&mut connection, environment.now())?;
+    let copying = Connection::open(path)?;
+    copying.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
+    let books = Books::open(connection, environment)?;
+    Ok(Writer::new(books, Arc::new(Checkpoints::new(copying)), runtime, signals, lock))
+}

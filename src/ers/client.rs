@@ -1,0 +1,153 @@
+//! One connection to e-RS: in whose name, with which token, with which headers.
+//!
+//! Enters: a prepared call and its catalogue entry. Leaves: the request as it goes out. Guarantees: the
+//! user's headers go with a user's session only; nothing that a mapping says can replace the token.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::refresh_token::{RefreshTokenGrant, SessionVault};
+use super::signed_jwt::{PrivateKeyError, SignedJwtGrant};
+use super::token::{AccessToken, GrantType, TokenSource};
+use super::token_endpoint::TokenEndpoint;
+use super::transport::{Body, Request, Transport};
+use crate::config::{Access, Connection};
+use crate::environment::Environment;
+use crate::mapping::{CallBody, Operation, PreparedCall};
+
+pub struct Client {
+    pub name: String,
+    /// The quota belongs to it.
+    pub client_id: String,
+    pub tokens: TokenSource,
+    base_url: String,
+    code_system_base: String,
+    identity: Identity,
+}
+
+enum Identity {
+    /// Organisation and function are fixed at registration and never sent.
+    Application,
+    User {
+        organisation: String,
+        business_function: String,
+        on_behalf_of: Option<String>,
+    },
+}
+
+impl Client {
+    /// `vault` keeps the session of a user-restricted connection.
+    pub fn new(
+        connection: &Connection,
+        transport: Arc<dyn Transport>,
+        vault: Box<dyn SessionVault>,
+        environment: &Environment,
+    ) -> Result<Self, PrivateKeyError> {
+        let endpoint = TokenEndpoint { url: connection.token_url.clone(), transport, environment: environment.clone() };
+        let (identity, grant) = match &connection.access {
+            Access::ApplicationRestricted(jwt) => {
+                let grant = SignedJwtGrant::new(&connection.client_id, &jwt.kid, &jwt.private_key)?;
+                (Identity::Application, GrantType::SignedJwt(grant))
+            }
+            Access::UserRestricted(user) => {
+                let grant = RefreshTokenGrant::new(
+                    &connection.name,
+                    &connection.client_id,
+                    user.client_secret.clone(),
+                    user.refresh_token.clone(),
+                    vault,
+                    environment.random_id(),
+                );
+                let identity = Identity::User {
+                    organisation: user.organisation.clone(),
+                    business_function: user.business_function.clone(),
+                    on_behalf_of: user.on_behalf_of.clone(),
+                };
+                (identity, GrantType::RefreshToken(Box::new(grant)))
+            }
+        };
+        let base_url = connection.base_url.trim_end_matches('/').to_owned();
+        Ok(Self {
+            name: connection.name.clone(),
+            client_id: connection.client_id.clone(),
+            tokens: TokenSource::new(endpoint, grant),
+            code_system_base: connection.code_system_base.clone().unwrap_or_else(|| base_url.clone()),
+            base_url,
+            identity,
+        })
+    }
+
+    /// Whether this connection's access mode and business function permit the operation.
+    pub fn may_call(&self, operation: &Operation) -> bool {
+        match &self.identity {
+            Identity::Application => operation.application_restricted,
+            Identity::User { business_function, .. } => {
+                operation.business_functions.is_empty() || operation.business_functions.contains(business_function)
+            }
+        }
+    }
+
+    /// What a plan may know of the connection.
+    pub fn for_plan(&self) -> Value {
+        match &self.identity {
+            Identity::Application => json!({ "codeSystemBase": self.code_system_base }),
+            Identity::User { organisation, business_function, .. } => json!({
+                "codeSystemBase": self.code_system_base,
+                "organisation": organisation,
+                "businessFunction": business_function,
+            }),
+        }
+    }
+
+    /// The headers of `call`, without the token: what is recorded of them.
+    pub fn headers(&self, call: &PreparedCall, operation: &Operation, correlation_id: &str) -> Vec<(String, String)> {
+        let mut headers: Vec<(String, String)> =
+            call.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("authorization")).cloned().collect();
+        let mut put = |name: &str, value: &str| {
+            if !headers.iter().any(|(held, _)| held.eq_ignore_ascii_case(name)) {
+                headers.push((name.to_owned(), value.to_owned()));
+            }
+        };
+        put("X-Correlation-ID", correlation_id);
+        if !operation.accept.is_empty() {
+            put("Accept", &operation.accept);
+        }
+        match &call.body {
+            CallBody::None => {}
+            CallBody::Json(_) => put("Content-Type", "application/fhir+json"),
+            CallBody::Letter(letter) => put("Content-Type", &letter.content_type),
+        }
+        if let Identity::User { organisation, business_function, on_behalf_of } = &self.identity
+            && operation.user_headers
+        {
+            put("NHSD-End-User-Organisation-ODS", organisation);
+            put("NHSD-eRS-Business-Function", business_function);
+            if let Some(user) = on_behalf_of {
+                put("NHSD-eRS-On-Behalf-Of-User-ID", user);
+            }
+        }
+        headers
+    }
+
+    /// The request as it goes out.
+    pub fn request(
+        &self,
+        call: &PreparedCall,
+        operation: &Operation,
+        headers: &[(String, String)],
+        body: Body,
+        token: &AccessToken,
+    ) -> Request {
+        let mut headers = headers.to_vec();
+        headers.push(("Authorization".into(), format!("Bearer {}", token.secret.expose_secret())));
+        Request {
+            method: call.method.clone(),
+            url: format!("{}{}", self.base_url, call.path),
+            headers,
+            body,
+            timeout: operation.timeout,
+        }
+    }
+}

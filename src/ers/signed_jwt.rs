@@ -1,0 +1,78 @@
+//! Application-restricted access: each token request carries an assertion signed with our key (`auth.md`).
+
+use std::path::{Path, PathBuf};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Serialize;
+
+use super::token_endpoint::{Grant, TokenEndpoint, TokenError};
+use crate::environment::Environment;
+
+/// The server takes at most 5 minutes; a minute is left for clocks that disagree.
+const ASSERTION_LIFETIME_SECONDS: i64 = 240;
+
+pub(super) struct SignedJwtGrant {
+    client_id: String,
+    kid: String,
+    key: EncodingKey,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PrivateKeyError {
+    #[error("cannot read the private key {path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{path} is not an RSA private key in PEM form")]
+    NotRsa { path: PathBuf },
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    jti: String,
+    exp: i64,
+}
+
+impl SignedJwtGrant {
+    pub fn new(client_id: &str, kid: &str, private_key: &Path) -> Result<Self, PrivateKeyError> {
+        let pem = std::fs::read(private_key)
+            .map_err(|source| PrivateKeyError::File { path: private_key.to_owned(), source })?;
+        let key =
+            EncodingKey::from_rsa_pem(&pem).map_err(|_| PrivateKeyError::NotRsa { path: private_key.to_owned() })?;
+        Ok(Self { client_id: client_id.to_owned(), kid: kid.to_owned(), key })
+    }
+
+    /// A refused assertion is made once more: its `jti` or the clock may have been the reason.
+    pub async fn fetch(&self, endpoint: &TokenEndpoint) -> Result<Grant, TokenError> {
+        match self.ask(endpoint).await {
+            Err(TokenError::Refused { status: 400, code }) if code == "invalid_request" => self.ask(endpoint).await,
+            answer => answer,
+        }
+    }
+
+    async fn ask(&self, endpoint: &TokenEndpoint) -> Result<Grant, TokenError> {
+        let assertion = self.assertion(&endpoint.url, &endpoint.environment)?;
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", assertion.as_str()),
+        ];
+        endpoint.ask(&form).await
+    }
+
+    /// Never used twice: the server remembers its `jti`.
+    fn assertion(&self, audience: &str, environment: &Environment) -> Result<String, TokenError> {
+        let header = Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::RS512) };
+        let claims = Claims {
+            iss: &self.client_id,
+            sub: &self.client_id,
+            aud: audience,
+            jti: environment.random_id().to_string(),
+            exp: environment.now().as_second() + ASSERTION_LIFETIME_SECONDS,
+        };
+        // The key was read as RSA, so only a key too short for RS512 comes here.
+        jsonwebtoken::encode(&header, &claims, &self.key)
+            .map_err(|_| TokenError::Refused { status: 0, code: "key_cannot_sign_rs512".into() })
+    }
+}

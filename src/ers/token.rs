@@ -1,0 +1,100 @@
+//! Access tokens of one connection: kept until shortly before they expire, fetched by one caller at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::refresh_token::RefreshTokenGrant;
+use super::signed_jwt::SignedJwtGrant;
+use super::token_endpoint::{Grant, TokenEndpoint, TokenError};
+
+/// A token is replaced this long before it expires, so that none expires on the way.
+const MARGIN: Duration = Duration::from_secs(60);
+/// After a refusal that only a change of settings can cure, the server is left alone for so long.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// A bearer token. Opaque, and never shown.
+#[derive(Debug)]
+pub struct AccessToken {
+    pub(super) secret: SecretString,
+    replace_at: Instant,
+}
+
+pub(super) enum GrantType {
+    SignedJwt(SignedJwtGrant),
+    RefreshToken(Box<RefreshTokenGrant>),
+}
+
+/// Where a connection's tokens come from.
+pub struct TokenSource {
+    endpoint: TokenEndpoint,
+    grant: GrantType,
+    current: RwLock<Option<Arc<AccessToken>>>,
+    /// Held while one caller fetches; keeps the last refusal.
+    fetching: tokio::sync::Mutex<Option<(TokenError, Instant)>>,
+}
+
+impl TokenSource {
+    pub(super) fn new(endpoint: TokenEndpoint, grant: GrantType) -> Self {
+        Self { endpoint, grant, current: RwLock::new(None), fetching: tokio::sync::Mutex::new(None) }
+    }
+
+    /// The token in hand, if it is still good.
+    pub fn current(&self) -> Option<Arc<AccessToken>> {
+        let now = self.endpoint.environment.instant();
+        self.current.read().as_ref().filter(|token| now < token.replace_at).cloned()
+    }
+
+    /// The token in hand, or a new one. However many ask, one request goes out.
+    pub async fn token(&self) -> Result<Arc<AccessToken>, TokenError> {
+        if let Some(token) = self.current() {
+            return Ok(token);
+        }
+        let mut refused = self.fetching.lock().await;
+        if let Some(token) = self.current() {
+            return Ok(token);
+        }
+        let now = self.endpoint.environment.instant();
+        if let Some((error, until)) = refused.as_ref()
+            && now < *until
+        {
+            return Err(error.clone());
+        }
+        let fetched = match &self.grant {
+            GrantType::SignedJwt(grant) => grant.fetch(&self.endpoint).await,
+            GrantType::RefreshToken(grant) => grant.fetch(&self.endpoint).await,
+        };
+        match fetched {
+            Ok(grant) => {
+                *refused = None;
+                let token = Arc::new(taken(grant, self.endpoint.environment.instant()));
+                *self.current.write() = Some(token.clone());
+                Ok(token)
+            }
+            Err(error) => {
+                if !matches!(error, TokenError::Unavailable { .. }) {
+                    tracing::error!(token_url = %self.endpoint.url, %error, "no token: somebody must act");
+                    *refused = Some((error.clone(), self.endpoint.environment.instant() + REFUSED_PAUSE));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// e-RS did not take `token`: the next caller fetches another.
+    pub fn reject(&self, token: &Arc<AccessToken>) {
+        let mut current = self.current.write();
+        if current.as_ref().is_some_and(|held| Arc::ptr_eq(held, token)) {
+            *current = None;
+        }
+    }
+}
+
+/// A token that lives shorter than two margins is replaced at half its life.
+fn taken(grant: Grant, now: Instant) -> AccessToken {
+    let margin = MARGIN.min(grant.lifetime / 2);
+    AccessToken { secret: grant.access_token, replace_at: now + (grant.lifetime - margin) }
+}

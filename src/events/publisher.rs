@@ -1,0 +1,72 @@
+//! The outbox to the broker: a loop that keeps one session alive for as long as the gateway runs.
+
+use std::sync::Arc;
+
+use super::metrics::PublisherMetrics;
+use super::schemas::EventSchemas;
+use super::session::{Ended, Session};
+use crate::amqp::{Backoff, close, connect};
+use crate::config::Broker;
+use crate::environment::Environment;
+use crate::store::{OutboxStore, Signals};
+
+/// Everything that a session needs; lives longer than any of them.
+pub struct Publisher {
+    pub(super) broker: Broker,
+    pub(super) outbox: Arc<dyn OutboxStore>,
+    pub(super) signals: Signals,
+    pub(super) schemas: Arc<EventSchemas>,
+    pub(super) metrics: PublisherMetrics,
+    pub(super) environment: Environment,
+}
+
+impl Publisher {
+    pub fn new(
+        broker: Broker,
+        outbox: Arc<dyn OutboxStore>,
+        signals: Signals,
+        schemas: Arc<EventSchemas>,
+        metrics: PublisherMetrics,
+        environment: Environment,
+    ) -> Self {
+        Self { broker, outbox, signals, schemas, metrics, environment }
+    }
+
+    /// Publishes until the gateway stops; then waits shortly for what is in flight.
+    pub fn start(self) {
+        let environment = self.environment.clone();
+        environment.spawn(self.run());
+    }
+
+    async fn run(self) {
+        let link = self.metrics.link();
+        let mut backoff = Backoff::default();
+        // Confirmed by the broker, not yet noted by the store: survives a session, so that it is noted
+        // before anything is read from the outbox again.
+        let mut confirmed: Vec<u64> = Vec::new();
+        while !self.environment.shutdown().is_cancelled() {
+            match connect(&self.broker.urls, "ers-gateway events").await {
+                Ok(connection) => {
+                    let ended = match Session::open(&self, &connection, &mut confirmed).await {
+                        Ok(session) => {
+                            link.up();
+                            tracing::info!(exchange = %self.broker.exchange, "publishing events");
+                            session.run(&mut backoff).await
+                        }
+                        Err(error) => Err(error),
+                    };
+                    link.down();
+                    close(&connection).await;
+                    match ended {
+                        Ok(Ended::Stopped) => return,
+                        Err(error) => tracing::warn!(%error, "publishing stopped; events stay in the outbox"),
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "events stay in the outbox"),
+            }
+            if !backoff.wait(&self.environment).await {
+                return;
+            }
+        }
+    }
+}

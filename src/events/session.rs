@@ -1,0 +1,248 @@
+//! One connection's worth of publishing: fetch, publish, await the confirmation, note it.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use tokio::time::Instant;
+
+use super::cloud_event::{MEDIA_TYPE, cloud_event};
+use super::publisher::Publisher;
+use super::window::Window;
+use crate::amqp::{Backoff, PERSISTENT, TopologyError, ensure_exchange, short};
+use crate::store::{StoreError, StoredEvent};
+
+/// A missed bell costs at most this; also how often the connection is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A broker that confirms nothing for so long is given up, and asked again over a new connection.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
+/// When the gateway stops, what is in flight gets this long.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Why a session ended without an error.
+pub enum Ended {
+    /// The gateway stops, and nothing is in flight any more.
+    Stopped,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    #[error("the connection to the broker ended: {0}")]
+    Broken(#[from] lapin::Error),
+    #[error("the connection to the broker ended")]
+    Closed,
+    #[error("the broker confirmed nothing within {} s", CONFIRM_TIMEOUT.as_secs())]
+    Stalled,
+    #[error("the outbox cannot be read or written: {0}")]
+    Store(#[from] StoreError),
+}
+
+type Confirming = FuturesUnordered<BoxFuture<'static, (u64, String, lapin::Result<Confirmation>)>>;
+
+pub struct Session<'a> {
+    publisher: &'a Publisher,
+    connection: &'a Connection,
+    channel: Channel,
+    window: Window,
+    confirming: Confirming,
+    /// Confirmed by the broker, not yet noted by the store.
+    confirmed: &'a mut Vec<u64>,
+    /// After a refusal nothing is sent before this.
+    paused_until: Option<Instant>,
+    last_confirmation: Instant,
+}
+
+impl<'a> Session<'a> {
+    /// Opens a channel in confirm mode and makes, or checks, the exchange.
+    pub async fn open(
+        publisher: &'a Publisher,
+        connection: &'a Connection,
+        confirmed: &'a mut Vec<u64>,
+    ) -> Result<Self, SessionError> {
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        ensure_exchange(connection, &publisher.broker.exchange, publisher.broker.topology).await?;
+        Ok(Self {
+            window: Window::new(publisher.broker.in_flight_max),
+            publisher,
+            connection,
+            channel,
+            confirming: FuturesUnordered::new(),
+            confirmed,
+            paused_until: None,
+            last_confirmation: Instant::now(),
+        })
+    }
+
+    pub async fn run(mut self, backoff: &mut Backoff) -> Result<Ended, SessionError> {
+        let environment = self.publisher.environment.clone();
+        let bell = self.publisher.signals.outbox.clone();
+        let mut look = true;
+        let mut stop_by: Option<Instant> = None;
+        loop {
+            // Listens before reading, so that an event committed in between still rings.
+            let rung = bell.notified();
+            tokio::pin!(rung);
+            rung.as_mut().enable();
+
+            self.note_confirmed().await?;
+            if stop_by.is_none() {
+                if look {
+                    look = self.fetch().await?;
+                }
+                self.publish(&environment).await?;
+            } else if self.window.in_flight() == 0 || stop_by.is_some_and(|by| Instant::now() >= by) {
+                return Ok(Ended::Stopped);
+            }
+
+            tokio::select! {
+                Some(answer) = self.confirming.next() => {
+                    self.take(answer, backoff)?;
+                    // Whatever else is there already is noted in the same transaction.
+                    while let Some(Some(answer)) = self.confirming.next().now_or_never() {
+                        self.take(answer, backoff)?;
+                    }
+                    look |= self.window.room() > 0;
+                }
+                () = rung => look = true,
+                () = environment.shutdown().cancelled(), if stop_by.is_none() => {
+                    stop_by = Some(Instant::now() + DRAIN_MAX);
+                }
+                () = environment.sleep(LOOK_EVERY) => {
+                    look = true;
+                    self.check_connection()?;
+                }
+            }
+        }
+    }
+
+    /// Reads on in the outbox; true if there is probably more than fitted.
+    async fn fetch(&mut self) -> Result<bool, SessionError> {
+        let room = self.window.room();
+        if room == 0 {
+            return Ok(true);
+        }
+        let events = self.publisher.outbox.unconfirmed(self.window.position(), room).await?;
+        let full = events.len() == room;
+        self.window.fetched(events);
+        Ok(full)
+    }
+
+    async fn publish(&mut self, environment: &crate::environment::Environment) -> Result<(), SessionError> {
+        if self.paused_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        self.paused_until = None;
+        if self.window.in_flight() == 0 {
+            self.last_confirmation = Instant::now();
+        }
+        while let Some(event) = self.window.next() {
+            self.report_violations(&event);
+            let body = cloud_event(&event).to_string();
+            let sent = self.channel.basic_publish(
+                short(&self.publisher.broker.exchange),
+                short(&event.name),
+                BasicPublishOptions { mandatory: true, immediate: false },
+                body.as_bytes(),
+                properties(&event),
+            );
+            let confirm = tokio::select! {
+                confirm = tokio::time::timeout(CONFIRM_TIMEOUT, sent) => confirm.map_err(|_| SessionError::Stalled)??,
+                () = environment.shutdown().cancelled() => return Ok(()),
+            };
+            let (position, name) = (event.position, event.name);
+            self.confirming.push(async move { (position, name, confirm.await) }.boxed());
+        }
+        Ok(())
+    }
+
+    /// A fact is too late to be taken back here: it is published, and people are told of the fault.
+    fn report_violations(&self, event: &StoredEvent) {
+        for problem in self.publisher.schemas.violations(&event.name, &event.data) {
+            self.publisher.metrics.invalid.inc();
+            tracing::error!(
+                event.id = %event.id,
+                event.name = %event.name,
+                pointer = %problem.pointer,
+                rule = %problem.text,
+                "an event breaks its schema; correct the mapping that makes it"
+            );
+        }
+    }
+
+    /// What the broker said about one publish. Only an ack leads to a confirmation in the outbox.
+    fn take(
+        &mut self,
+        (position, name, answer): (u64, String, lapin::Result<Confirmation>),
+        backoff: &mut Backoff,
+    ) -> Result<(), SessionError> {
+        let metrics = &self.publisher.metrics;
+        self.last_confirmation = Instant::now();
+        match answer? {
+            Confirmation::Ack(returned) => {
+                if returned.is_some() {
+                    // The broker took it and found no queue. Sending it again would change nothing.
+                    metrics.unroutable.inc();
+                    tracing::warn!(event.name = %name, "no queue is bound for this event; it is only in the feed");
+                }
+                metrics.published(&name);
+                self.confirmed.push(position);
+                backoff.reset();
+            }
+            Confirmation::Nack(_) => {
+                metrics.nacked.inc();
+                self.window.refused(position);
+                let pause = backoff.next(&self.publisher.environment);
+                tracing::warn!(event.name = %name, pause_ms = pause.as_millis(), "the broker refused an event");
+                self.paused_until = Some(Instant::now() + pause);
+            }
+            // The channel is in confirm mode, so this is a connection that is not what it should be.
+            Confirmation::NotRequested => return Err(SessionError::Closed),
+        }
+        Ok(())
+    }
+
+    async fn note_confirmed(&mut self) -> Result<(), SessionError> {
+        if self.confirmed.is_empty() {
+            return Ok(());
+        }
+        self.publisher.outbox.confirm(self.confirmed.clone(), self.publisher.environment.now()).await?;
+        for position in self.confirmed.drain(..) {
+            self.window.confirmed(position);
+        }
+        Ok(())
+    }
+
+    fn check_connection(&self) -> Result<(), SessionError> {
+        if !self.connection.status().connected() || !self.channel.status().connected() {
+            return Err(SessionError::Closed);
+        }
+        if self.window.in_flight() > 0 && self.last_confirmation.elapsed() > CONFIRM_TIMEOUT {
+            return Err(SessionError::Stalled);
+        }
+        Ok(())
+    }
+}
+
+/// Message id and headers by which consumers recognise repeats and keep a thread's order.
+fn properties(event: &StoredEvent) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    headers.insert(short("x-thread"), AMQPValue::LongString(LongString::from(event.thread.as_str())));
+    let sequence = i64::try_from(event.sequence).unwrap_or(i64::MAX);
+    headers.insert(short("x-sequence"), AMQPValue::LongLongInt(sequence));
+    let seconds = u64::try_from(event.at.as_second()).unwrap_or(0);
+    BasicProperties::default()
+        .with_content_type(short(MEDIA_TYPE))
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(short(&event.id.to_string()))
+        .with_timestamp(seconds)
+        .with_type(short(&event.name))
+        .with_app_id(short("ers-gateway"))
+        .with_headers(headers)
+}

@@ -1,0 +1,307 @@
+//! `POST /v1/commands/{Name}` and what can be seen and done under `/v1/commands/{id}`.
+//!
+//! A command is answered with 202 and its `Location` once it is stored, or, with `Prefer: wait=N`, with
+//! 200 and its outcome if it comes to rest in time. What is wrong with it is 422 with every problem.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, LOCATION};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Shared;
+use super::answer_body::{Acknowledges, AnswerBody};
+use super::prefer::Preference;
+use super::problem::ProblemDocument;
+use super::request::{content_type, header, id, query, read_body};
+use super::settle::Settling;
+use crate::command::{CommandId, State};
+use crate::intake::{Answer, Content, Inbound, Outcome};
+use crate::store::{Act, CommandView, Transport};
+
+/// HL7 table 0357: the identifier is already in use, with other content.
+const DUPLICATE_KEY_IDENTIFIER: u16 = 205;
+/// RFC 9110 sets no limit; this is longer than any identifier in use.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Of `{by, why}`.
+const ACT_BYTES_MAX: usize = 8 * 1024;
+const ACT_TEXT_CHARS_MAX: usize = 1_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PostQuery {
+    /// The source that the command belongs to; only where the listener has none of its own.
+    source: Option<String>,
+}
+
+pub async fn post(
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
+    let name = name.into_inner();
+    if !shared.deps.commands.knows(&name) {
+        return Err(ProblemDocument::not_found("There is no command of this name. Names are like CreateReferral."));
+    }
+    if !content_type(&request).is_some_and(|t| t.is_json()) {
+        return Err(ProblemDocument::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "The media type is not taken here",
+            "Send a command as application/json.",
+        ));
+    }
+    let source = source_of(&request, &shared)?;
+    let idempotency_key = idempotency_key(&request)?;
+    let preference = Preference::read(
+        request.headers().get_all("prefer").filter_map(|value| value.to_str().ok()),
+        shared.listener.wait_max,
+    );
+    let bytes = read_body(&request, payload, shared.listener.body_bytes_max).await?;
+
+    // Listens before the command exists, so that an outcome cannot slip through in between.
+    let settling = Settling::listen(&shared.deps);
+    let answer = shared
+        .deps
+        .intake
+        .receive(Inbound {
+            source: Some(source),
+            transport: Transport::Http,
+            received_at: shared.environment.now(),
+            content: Content::Command { name, bytes, idempotency_key },
+        })
+        .await;
+    if let Some(problem) = refusal(&answer) {
+        return Err(problem);
+    }
+    let mut commands = views(&answer, &shared).await?;
+    let mut response = HttpResponse::Accepted();
+    if let Preference::Wait(wait) = preference {
+        commands = settling.wait(commands, wait).await?;
+        response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
+        if commands.iter().all(at_rest) {
+            response.status(StatusCode::OK);
+        }
+    } else {
+        response.insert_header(("Preference-Applied", "respond-async"));
+    }
+    Ok(stored(&answer, &commands, &shared, response))
+}
+
+/// The listener's source, or `?source=`. A listener that belongs to one source takes no other.
+fn source_of(request: &HttpRequest, shared: &Shared) -> Result<String, ProblemDocument> {
+    let asked = query::<PostQuery>(request)?.source;
+    match (&shared.listener.source, asked) {
+        (Some(source), None) => Ok(source.clone()),
+        (Some(source), Some(asked)) if *source == asked => Ok(asked),
+        (Some(_), Some(_)) => Err(ProblemDocument::new(
+            StatusCode::FORBIDDEN,
+            "other-source",
+            "This address belongs to another source",
+            "Leave ?source= out, or use the address of that source.",
+        )),
+        (None, Some(asked)) => Ok(asked),
+        (None, None) => Err(ProblemDocument::bad_request("Say which source sends it: ?source=NAME.")),
+    }
+}
+
+fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, ProblemDocument> {
+    match header(request.headers(), "idempotency-key").map(|key| key.trim_matches('"')) {
+        None => Ok(None),
+        Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => Err(ProblemDocument::bad_request(
+            format!("Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} characters."),
+        )),
+        Some(key) => Ok(Some(key.to_owned())),
+    }
+}
+
+/// The problem document for an answer that is not positive.
+fn refusal(answer: &Answer) -> Option<ProblemDocument> {
+    let problem = match answer.outcome {
+        Outcome::Accepted | Outcome::Notice | Outcome::Duplicate => return None,
+        Outcome::Rejected if answer.problems.iter().any(|p| p.code == DUPLICATE_KEY_IDENTIFIER) => {
+            ProblemDocument::new(
+                StatusCode::CONFLICT,
+                "idempotency-key-reused",
+                "This Idempotency-Key came with other content before",
+                "Use a new key for a new command; send the first content again to hear of the first.",
+            )
+        }
+        Outcome::Rejected => ProblemDocument::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-command",
+            "The command is not valid",
+            "Every problem found is listed. The command was kept, but will not be carried out.",
+        ),
+        Outcome::Unreadable => ProblemDocument::new(
+            StatusCode::BAD_REQUEST,
+            "not-json",
+            "The body is not JSON",
+            "A command is one JSON object in UTF-8.",
+        ),
+        Outcome::UnknownSource => ProblemDocument::not_found("No source of this name is configured."),
+        Outcome::TooLarge => ProblemDocument::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The body is too large",
+            "It is larger than its source may send.",
+        ),
+        Outcome::Unavailable => ProblemDocument::unavailable(),
+    };
+    Some(problem.about(answer.message).with_problems(&answer.problems))
+}
+
+/// The commands of an answer; a resend is answered with those of the first.
+async fn views(answer: &Answer, shared: &Shared) -> Result<Vec<CommandView>, ProblemDocument> {
+    let search = &shared.deps.search;
+    let mut views = Vec::with_capacity(answer.commands.len());
+    for command in &answer.commands {
+        views.extend(search.command(*command).await?);
+    }
+    if views.is_empty()
+        && let Some(message) = answer.message
+    {
+        views = search.commands_of(message).await?;
+    }
+    Ok(views)
+}
+
+fn at_rest(command: &CommandView) -> bool {
+    super::settle::is_at_rest(&command.state)
+}
+
+fn stored(
+    answer: &Answer,
+    commands: &[CommandView],
+    shared: &Shared,
+    mut response: HttpResponseBuilder,
+) -> HttpResponse {
+    let location = match (commands.first(), answer.message) {
+        (Some(command), _) => Some(format!("/v1/commands/{}", command.id)),
+        (None, Some(message)) => Some(format!("/v1/messages/{message}")),
+        (None, None) => None,
+    };
+    if let Some(location) = location {
+        response.insert_header((LOCATION, location));
+    }
+    let body = json!({
+        "message": answer.message,
+        "outcome": match answer.outcome {
+            Outcome::Duplicate => "duplicate",
+            Outcome::Notice => "notice",
+            _ => "accepted",
+        },
+        "commands": commands.iter().map(summary).collect::<Vec<_>>(),
+    });
+    let acknowledges = answer.message.map(|message| Acknowledges {
+        message,
+        intake: shared.deps.intake.clone(),
+        environment: shared.environment.clone(),
+    });
+    response
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(AnswerBody::new(body.to_string().into(), acknowledges))
+}
+
+/// Where a command stands and what came of it. Without its body: that may be about a patient.
+pub fn summary(command: &CommandView) -> Value {
+    let mut shown = Map::new();
+    shown.insert("id".into(), json!(command.id));
+    shown.insert("name".into(), json!(command.name));
+    if let Ok(Value::Object(state)) = serde_json::to_value(&command.state) {
+        shown.extend(state);
+    }
+    shown.insert("heldBy".into(), json!(command.held_by));
+    if matches!(command.state, State::Completed) {
+        shown.insert("result".into(), command.known.clone());
+    }
+    Value::Object(shown)
+}
+
+pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
+    let search = &shared.deps.search;
+    let id: CommandId = id(&path)?;
+    let command = search.command(id).await?.ok_or_else(unknown)?;
+    let transitions = search.transitions(id).await?;
+    let attempts = search.attempts(id).await?;
+    let Value::Object(mut shown) = summary(&command) else { return Err(unknown()) };
+    shown.insert("message".into(), json!(command.message));
+    shown.insert("source".into(), json!(command.source));
+    shown.insert("class".into(), json!(command.class));
+    shown.insert("thread".into(), json!(command.thread));
+    shown.insert("receivedAt".into(), json!(command.received_at));
+    shown.insert("changedAt".into(), json!(command.changed_at));
+    shown.insert("mappingSet".into(), json!(command.mapping_set));
+    shown.insert("transitions".into(), json!(transitions));
+    let attempts = attempts.iter().map(|attempt| {
+        json!({
+            "id": attempt.id,
+            "step": attempt.step,
+            "call": attempt.call,
+            "isWrite": attempt.is_write,
+            "correlationId": attempt.correlation_id,
+            "startedAt": attempt.started_at,
+            "finishedAt": attempt.finished_at,
+            "status": attempt.status,
+            "outcome": attempt.outcome,
+            "durationMs": attempt.duration_ms,
+        })
+    });
+    shown.insert("attempts".into(), attempts.collect());
+    Ok(HttpResponse::Ok().json(shown))
+}
+
+fn unknown() -> ProblemDocument {
+    ProblemDocument::not_found("There is no command with this identifier.")
+}
+
+/// Who acts, and why. Both go to the audit log.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ActBody {
+    by: String,
+    why: String,
+}
+
+pub async fn replay(
+    request: HttpRequest,
+    payload: web::Payload,
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
+    let id: CommandId = id(&path)?;
+    let act = read_act(&request, payload, &shared).await?;
+    shared.deps.operator.replay(id, act).await?;
+    after_act(id, &shared).await
+}
+
+pub async fn discard(
+    request: HttpRequest,
+    payload: web::Payload,
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
+    let id: CommandId = id(&path)?;
+    let act = read_act(&request, payload, &shared).await?;
+    shared.deps.operator.discard(id, act).await?;
+    after_act(id, &shared).await
+}
+
+async fn read_act(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Act, ProblemDocument> {
+    let bytes = read_body(request, payload, ACT_BYTES_MAX).await?;
+    let body: ActBody = serde_json::from_slice(&bytes)
+        .map_err(|_| ProblemDocument::bad_request(r#"The body is {"by": "who acts", "why": "the reason"}."#))?;
+    let said = |text: &str| !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX;
+    if !said(&body.by) || !said(&body.why) {
+        return Err(ProblemDocument::bad_request(format!(
+            "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
+        )));
+    }
+    Ok(Act { by: body.by, why: body.why, at: shared.environment.now() })
+}
+
+async fn after_act(id: CommandId, shared: &Shared) -> Result<HttpResponse, ProblemDocument> {
+    let command = shared.deps.search.command(id).await?.ok_or_else(unknown)?;
+    Ok(HttpResponse::Ok().json(summary(&command)))
+}

@@ -1,0 +1,87 @@
+//! `GET /v1/messages` and `/v1/messages/{id}`: what came in and what became of it, without its content.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::problem::ProblemDocument;
+use super::request::{id, query};
+use crate::command::{MessageId, State, Verdict};
+use crate::store::{MessageFilter, MessageView};
+
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 500;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Filter {
+    source: Option<String>,
+    verdict: Option<Verdict>,
+    state: Option<String>,
+    control_id: Option<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    before: Option<MessageId>,
+    limit: Option<usize>,
+}
+
+pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
+    let id: MessageId = id(&path)?;
+    let search = &shared.deps.search;
+    let message = search
+        .message(id)
+        .await?
+        .ok_or_else(|| ProblemDocument::not_found("There is no message with this identifier."))?;
+    let commands = search.commands_of(id).await?;
+    let mut shown = show(&message);
+    shown["commands"] = commands.iter().map(super::commands::summary).collect();
+    Ok(HttpResponse::Ok().json(shown))
+}
+
+/// Newest first; `next` is the `before` of the page that follows, absent on the last.
+pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
+    let filter: Filter = query(&request)?;
+    if filter.state.as_deref().is_some_and(|state| !State::NAMES.contains(&state)) {
+        return Err(ProblemDocument::bad_request(format!("state is one of {}.", State::NAMES.join(", "))));
+    }
+    let page = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let mut found = shared
+        .deps
+        .search
+        .messages(MessageFilter {
+            source: filter.source,
+            verdict: filter.verdict,
+            state: filter.state,
+            control_id: filter.control_id,
+            since: filter.since,
+            until: filter.until,
+            before: filter.before,
+            max: page + 1,
+        })
+        .await?;
+    let more = found.len() > page;
+    found.truncate(page);
+    let mut body = json!({ "messages": found.iter().map(show).collect::<Vec<_>>() });
+    if let Some(last) = found.last().filter(|_| more) {
+        body["next"] = json!(last.id);
+    }
+    Ok(HttpResponse::Ok().json(body))
+}
+
+fn show(message: &MessageView) -> Value {
+    json!({
+        "id": message.id,
+        "source": message.source,
+        "transport": message.transport,
+        "controlId": message.control_id,
+        "kind": message.kind,
+        "receivedAt": message.received_at,
+        "acknowledgedAt": message.acknowledged_at,
+        "verdict": message.verdict,
+        "bytes": message.size,
+        "charset": message.charset,
+        "problems": message.problems,
+    })
+}

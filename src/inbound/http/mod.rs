@@ -1,0 +1,130 @@
+//! HTTP: HL7 over HTTP, canonical commands, the event feed, metrics and health.
+//!
+//! Enters: requests on one listener. Leaves: inbound messages for intake, its answers, and views of the
+//! store. Guarantees: a 2xx answer to a `POST` of content follows intake's proof of storage; head, body,
+//! time and number of connections are limited; errors are `application/problem+json` (RFC 9457), or
+//! `text/plain` where HL7 over HTTP asks for it, and never carry patient data.
+//!
+//! actix types stay in this module (it is on another generation of `http` than the client side).
+
+mod answer_body;
+mod commands;
+mod events;
+mod health;
+mod hl7v2;
+mod messages;
+mod openapi;
+mod prefer;
+mod problem;
+mod request;
+mod routes;
+mod settle;
+mod tls;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{App, HttpServer as ActixServer, web};
+
+use crate::command::CommandSchemas;
+use crate::config::HttpListener;
+use crate::environment::Environment;
+use crate::events::Feed;
+use crate::intake::Receive;
+use crate::store::{OperatorStore, SearchStore, Signals};
+
+pub use health::{Check, Readiness};
+
+/// Open connections of one listener; above that the kernel's backlog holds them.
+const CONNECTIONS_MAX: usize = 1_000;
+/// From the first byte of a request to the end of its head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A kept-alive connection without a request is closed after this.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Requests in hand get this long to finish when the gateway stops.
+const DRAIN_SECONDS: u64 = 20;
+
+/// The rooms behind the listener.
+#[derive(Clone)]
+pub struct HttpDeps {
+    pub intake: Arc<dyn Receive>,
+    pub search: Arc<dyn SearchStore>,
+    pub operator: Arc<dyn OperatorStore>,
+    pub feed: Feed,
+    pub signals: Signals,
+    pub commands: Arc<CommandSchemas>,
+    pub metrics: prometheus::Registry,
+    pub readiness: Arc<Readiness>,
+}
+
+/// What every request can reach.
+struct Shared {
+    listener: HttpListener,
+    deps: HttpDeps,
+    environment: Environment,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    #[error("cannot listen on {address}: {source}; is the port taken, or the address not of this machine?")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+}
+
+pub struct HttpServer;
+
+impl HttpServer {
+    /// Listens, serves until the environment shuts down, then lets requests in hand finish.
+    pub fn start(listener: HttpListener, deps: HttpDeps, environment: &Environment) -> Result<HttpHandle, HttpError> {
+        let address = listener.listen;
+        let listen = |source| HttpError::Listen { address, source };
+        let tls = listener.tls.as_ref().map(tls::server_config).transpose()?;
+        let socket = TcpListener::bind(address).map_err(listen)?;
+        let local = socket.local_addr().map_err(listen)?;
+        let shared = web::Data::new(Shared { listener, deps, environment: environment.clone() });
+
+        let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+        let server = ActixServer::new(move || App::new().app_data(shared.clone()).configure(routes::configure))
+            .workers(workers)
+            .max_connections(CONNECTIONS_MAX.div_ceil(workers))
+            .client_request_timeout(HEAD_TIMEOUT)
+            .keep_alive(IDLE_TIMEOUT)
+            .shutdown_timeout(DRAIN_SECONDS)
+            .disable_signals();
+        let server = match tls {
+            Some(config) => server.listen_rustls_0_23(socket, config),
+            None => server.listen(socket),
+        }
+        .map_err(listen)?
+        .run();
+
+        let handle = server.handle();
+        let shutdown = environment.shutdown().clone();
+        environment.spawn(async move {
+            shutdown.cancelled().await;
+            handle.stop(true).await;
+        });
+        environment.spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(listener = %local, %error, "the HTTP listener ended");
+            }
+        });
+        tracing::info!(listener = %local, "HTTP listener is up");
+        Ok(HttpHandle { address: local })
+    }
+}
+
+/// A running listener.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpHandle {
+    address: SocketAddr,
+}
+
+impl HttpHandle {
+    /// Where it listens; with port 0 in the settings, the port that the machine chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}

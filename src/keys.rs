@@ -1,0 +1,219 @@
+//! The key file: what seals secrets at rest and turns identifiers into digests.
+//!
+//! Enters: a file of 32 random bytes (base64). Leaves: sealed secrets (AES-256-GCM) and keyed digests
+//! (HMAC-SHA256). Guarantees: each use has a key of its own, derived from the file's by label, so that
+//! neither reveals the other; a sealed secret opens only in the context that it was sealed for; nothing
+//! here is ever shown by `Debug`.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hmac::{Hmac, Mac as _};
+use secrecy::{ExposeSecret as _, SecretBox, SecretSlice};
+use sha2::Sha256;
+
+use crate::environment::Environment;
+use crate::store::AliasKind;
+
+const KEY_BYTES: usize = 32;
+/// NIST SP 800-38D 8.2: a random 96-bit nonce in front of every ciphertext.
+const NONCE_BYTES: usize = 12;
+
+/// The keys of one gateway. Cheap to clone; clones share the secret.
+#[derive(Clone)]
+pub struct Keys {
+    seal: Arc<Aes256Gcm>,
+    identifiers: Arc<SecretBox<[u8; KEY_BYTES]>>,
+    environment: Environment,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("cannot read or create the key file {path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("{path} is not a key file: it must hold 32 random bytes as base64; `ers-gateway keys` makes one")]
+    Shape { path: PathBuf },
+    #[error("a stored secret does not open with this key file: restore the key file that it was sealed with")]
+    WrongKey,
+}
+
+impl Keys {
+    /// Reads the key file, or makes one (readable by its owner only) if there is none. Two processes
+    /// that start together end up with the same file.
+    pub fn load_or_create(path: &Path, environment: &Environment) -> Result<Self, KeyError> {
+        let file = |source| KeyError::File { path: path.to_owned(), source };
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create(path, environment).map_err(file)?;
+                fs::read_to_string(path).map_err(file)?
+            }
+            read => read.map_err(file)?,
+        };
+        let master: [u8; KEY_BYTES] = STANDARD
+            .decode(text.trim())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| KeyError::Shape { path: path.to_owned() })?;
+        Ok(Self::derive(&SecretBox::new(Box::new(master)), environment))
+    }
+
+    /// One key per use, as HKDF-Expand (RFC 5869) makes a first block: HMAC over the label.
+    fn derive(master: &SecretBox<[u8; KEY_BYTES]>, environment: &Environment) -> Self {
+        let expand = |label: &str| {
+            let mut mac = hmac(master.expose_secret());
+            mac.update(label.as_bytes());
+            mac.update(&[1]);
+            <[u8; KEY_BYTES]>::from(mac.finalize().into_bytes())
+        };
+        let seal = SecretBox::new(Box::new(expand("ers-gateway seal v1")));
+        let cipher = Aes256Gcm::new_from_slice(seal.expose_secret()).expect("AES-256 takes 32 bytes");
+        Self {
+            seal: Arc::new(cipher),
+            identifiers: Arc::new(SecretBox::new(Box::new(expand("ers-gateway identifiers v1")))),
+            environment: environment.clone(),
+        }
+    }
+
+    /// Seals `plain` for `context` (whose secret it is): nonce, then ciphertext and tag.
+    pub fn seal(&self, context: &str, plain: &[u8]) -> Bytes {
+        let mut nonce = [0u8; NONCE_BYTES];
+        self.environment.fill_random(&mut nonce);
+        let payload = Payload { msg: plain, aad: context.as_bytes() };
+        let cipher = self
+            .seal
+            .encrypt(Nonce::from_slice(&nonce), payload)
+            .expect("AES-GCM fails only above 64 GiB of plaintext");
+        [nonce.as_slice(), &cipher].concat().into()
+    }
+
+    /// Opens what [`Keys::seal`] made for the same context.
+    pub fn open(&self, context: &str, sealed: &[u8]) -> Result<SecretSlice<u8>, KeyError> {
+        let (nonce, cipher) = sealed.split_at_checked(NONCE_BYTES).ok_or(KeyError::WrongKey)?;
+        let payload = Payload { msg: cipher, aad: context.as_bytes() };
+        self.seal.decrypt(Nonce::from_slice(nonce), payload).map(SecretSlice::from).map_err(|_| KeyError::WrongKey)
+    }
+
+    /// The name of a thread as the store knows it. `parts` are kept apart by their lengths, so that
+    /// (`ab`, `c`) and (`a`, `bc`) differ.
+    pub fn alias_digest(&self, kind: AliasKind, parts: &[&str]) -> [u8; 32] {
+        let mut mac = hmac(self.identifiers.expose_secret());
+        for part in std::iter::once(kind.name()).chain(parts.iter().copied()) {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(…)")
+    }
+}
+
+fn hmac(key: &[u8; KEY_BYTES]) -> Hmac<Sha256> {
+    <Hmac<Sha256> as hmac::Mac>::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+/// Written whole beside its place and then linked into it, so that no one reads half a key and a file
+/// that appeared meanwhile is kept.
+fn create(path: &Path, environment: &Environment) -> io::Result<()> {
+    let mut master = [0u8; KEY_BYTES];
+    environment.fill_random(&mut master);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let draft = folder.join(format!(".{}.key-draft", environment.random_id()));
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    let mut file = options.open(&draft)?;
+    let written = writeln!(file, "{}", STANDARD.encode(master)).and_then(|()| file.sync_all());
+    let placed = match written.and_then(|()| fs::hard_link(&draft, path)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        placed => placed,
+    };
+    fs::remove_file(&draft)?;
+    placed?;
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(seed: u64) -> Keys {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let environment = Environment::simulated(seed, jiff::Timestamp::UNIX_EPOCH);
+        Keys::load_or_create(&folder.path().join("gateway.key"), &environment).expect("a new key file")
+    }
+
+    #[tokio::test]
+    async fn a_key_file_is_made_once_and_read_again() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("gateway.key");
+        let environment = Environment::system();
+        let first = Keys::load_or_create(&path, &environment).expect("made");
+        let second = Keys::load_or_create(&path, &environment).expect("read");
+        let sealed = first.seal("here", b"a secret");
+        assert_eq!(second.open("here", &sealed).expect("the same key").expose_secret(), b"a secret");
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1, "no draft is left behind");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(&path).expect("the key file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_a_key_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("gateway.key");
+        for text in ["", "short", "c2hvcnQ=", "not base64 at all, but long enough to be one"] {
+            fs::write(&path, text).expect("the test's file");
+            let refused = Keys::load_or_create(&path, &Environment::system());
+            assert!(matches!(refused, Err(KeyError::Shape { .. })), "{text:?}");
+            assert_eq!(fs::read_to_string(&path).expect("still there"), text);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sealed_secret_opens_only_with_its_key_and_for_its_context() {
+        let keys = keys(1);
+        let sealed = keys.seal("int/refresh_token", b"a refresh token");
+        assert!(!sealed.windows(9).any(|window| window == b"a refresh"));
+        assert_ne!(sealed, keys.seal("int/refresh_token", b"a refresh token"), "every seal has its own nonce");
+        assert!(keys.open("int/refresh_token", &sealed).is_ok());
+        assert!(keys.open("production/refresh_token", &sealed).is_err());
+        assert!(self::keys(2).open("int/refresh_token", &sealed).is_err());
+        for cut in [0, 5, NONCE_BYTES, sealed.len() - 1] {
+            assert!(keys.open("int/refresh_token", &sealed[..cut]).is_err(), "{cut} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alias_digest_tells_kinds_and_parts_apart() {
+        let keys = keys(1);
+        let digest = keys.alias_digest(AliasKind::LocalId, &["northmoor", "R1"]);
+        assert_eq!(digest, keys.alias_digest(AliasKind::LocalId, &["northmoor", "R1"]));
+        for (kind, parts) in [
+            (AliasKind::Ubrn, ["northmoor", "R1"]),
+            (AliasKind::LocalId, ["northmoo", "rR1"]),
+            (AliasKind::LocalId, ["northmoor", "R2"]),
+        ] {
+            assert_ne!(digest, keys.alias_digest(kind, &parts), "{kind:?} {parts:?}");
+        }
+        assert_ne!(digest, self::keys(2).alias_digest(AliasKind::LocalId, &["northmoor", "R1"]));
+    }
+}

@@ -1,0 +1,434 @@
+//! Plans, compiled: `ers/<Command>.yaml`, a command to the ordered calls that carry it out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::diagnostic::Diagnostics;
+use super::operations::Operation;
+use super::plan::{CallBody, Letter, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
+use super::set::{Absorbed, PlanContext, PlanProblem};
+use super::template::{Condition, Path, Root, Scope, Template, TemplateCompiler, Written, reply_value};
+use super::yaml::{Keys, Node, Yaml};
+
+pub struct CommandPlan {
+    pub command: String,
+    pub file: Arc<str>,
+    steps: Vec<PlanStep>,
+    result: Option<Template>,
+}
+
+struct PlanStep {
+    name: String,
+    call: String,
+    written: Written,
+    needs: Vec<Path>,
+    when: Vec<Condition>,
+    each: Option<Path>,
+    path: Vec<(String, Template)>,
+    query: Vec<(String, Template)>,
+    headers: Vec<(String, Template)>,
+    body: Option<Template>,
+    letter: Option<Path>,
+    save: Vec<(String, Template)>,
+    /// Like `save`, but one entry for each repetition.
+    collect: Vec<(String, Template)>,
+    know: Vec<String>,
+    require: Vec<Requirement>,
+    events: Vec<EventTemplate>,
+    /// What `map try` shows for a saved value that only e-RS could give.
+    preview: Map<String, Value>,
+}
+
+struct Requirement {
+    that: Template,
+    code: String,
+    text: String,
+}
+
+struct EventTemplate {
+    name: String,
+    when: Vec<Condition>,
+    data: Template,
+}
+
+pub type Operations = BTreeMap<String, Operation>;
+
+const STEP_KEYS: &[&str] = &[
+    "step", "call", "needs", "when", "each", "path", "query", "headers", "body", "letter", "save", "collect", "know",
+    "require", "events", "preview", "about",
+];
+
+/// Compiles one file; every mistake is reported.
+pub fn compile(
+    file: &str,
+    node: &Node,
+    fragments: &BTreeMap<String, Arc<Template>>,
+    operations: &Operations,
+    diagnostics: &mut Diagnostics,
+) -> Option<(CommandPlan, Vec<Path>)> {
+    let keys = Keys::of(file, node, &["command", "steps", "result", "about"], diagnostics)?;
+    let command = keys.text("command", diagnostics);
+    if command.is_none() {
+        diagnostics.report(file, node.at, "`command` is missing: which command do these calls carry out?");
+    }
+    let file: Arc<str> = file.into();
+    let mut compiler = TemplateCompiler { file: file.clone(), fragments, diagnostics, paths: Vec::new() };
+    let mut steps: Vec<PlanStep> = Vec::new();
+    match keys.get("steps") {
+        Some(Node { yaml: Yaml::List(items), .. }) => {
+            for item in items {
+                if let Some(step) = compile_step(&mut compiler, item, operations) {
+                    if steps.iter().any(|known| known.name == step.name) {
+                        compiler.diagnostics.report(&file, item.at, format!("two steps are called `{}`", step.name));
+                    }
+                    steps.push(step);
+                }
+            }
+        }
+        _ => compiler.diagnostics.report(&file, node.at, "`steps` must be a list of calls"),
+    }
+    let result = keys.get("result").map(|node| compiler.template(node));
+    check_saved(&compiler.paths, &steps, compiler.diagnostics);
+    let paths = compiler.paths;
+    Some((CommandPlan { command: command?, file, steps, result }, paths))
+}
+
+fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &Operations) -> Option<PlanStep> {
+    let file = compiler.file.clone();
+    let keys = Keys::of(&file, node, STEP_KEYS, compiler.diagnostics)?;
+    let name = keys.text("step", compiler.diagnostics);
+    let call = keys.text("call", compiler.diagnostics);
+    let (Some(name), Some(call)) = (name, call) else {
+        compiler.diagnostics.report(&file, node.at, "a step needs `step` (its name) and `call` (an A-number)");
+        return None;
+    };
+    let at = keys.get("call").map_or(node.at, |node| node.at);
+    let operation = operations.get(&call);
+    if operation.is_none() {
+        let hint = super::diagnostic::did_you_mean(&call, operations.keys().map(String::as_str));
+        compiler.diagnostics.report_with_hint(&file, at, format!("{call} is not in ers/operations.yaml"), hint);
+    }
+    let mut members = |key: &str| -> Vec<(String, Template)> {
+        match keys.get(key).map(|node| (node, node.as_map())) {
+            None => Vec::new(),
+            Some((_, Some(entries))) => {
+                entries.iter().map(|(key, node)| (key.name.clone(), compiler.template(node))).collect()
+            }
+            Some((node, None)) => {
+                compiler.diagnostics.report(&file, node.at, format!("`{key}` is a mapping, found {}", node.kind()));
+                Vec::new()
+            }
+        }
+    };
+    let (path, query, headers) = (members("path"), members("query"), members("headers"));
+    let (save, collect) = (members("save"), members("collect"));
+    if let Some(operation) = operation {
+        for placeholder in placeholders(&operation.path) {
+            if !path.iter().any(|(name, _)| name == placeholder) {
+                let text = format!("{call} has `{{{placeholder}}}` in its path: give it under `path`");
+                compiler.diagnostics.report(&file, at, text);
+            }
+        }
+    }
+    let require = keys.get("require").map(|node| requirements(compiler, node)).unwrap_or_default();
+    let events = keys.get("events").map(|node| events(compiler, node)).unwrap_or_default();
+    let know = keys.texts("know", compiler.diagnostics);
+    for (name, at) in &know {
+        if !save.iter().any(|(saved, _)| saved == name) {
+            compiler.diagnostics.report(&file, *at, format!("`{name}` is not saved by this step"));
+        }
+    }
+    Some(PlanStep {
+        needs: keys.get("needs").map(|node| compiler.paths_of(node)).unwrap_or_default(),
+        when: keys.get("when").map(|node| compiler.conditions(node)).unwrap_or_default(),
+        each: keys.get("each").and_then(|node| compiler.paths_of(node).into_iter().next()),
+        body: keys.get("body").map(|node| compiler.template(node)),
+        letter: keys.get("letter").and_then(|node| compiler.paths_of(node).into_iter().next()),
+        know: know.into_iter().map(|(name, _)| name).collect(),
+        preview: match keys.get("preview").map(Node::to_json) {
+            Some(Value::Object(map)) => map,
+            _ => Map::new(),
+        },
+        written: Written { file, at: node.at },
+        name,
+        call,
+        path,
+        query,
+        headers,
+        save,
+        collect,
+        require,
+        events,
+    })
+}
+
+fn requirements(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Vec<Requirement> {
+    let file = compiler.file.clone();
+    let Yaml::List(items) = &node.yaml else {
+        compiler.diagnostics.report(&file, node.at, "`require` is a list of { that, code, text }");
+        return Vec::new();
+    };
+    let mut compiled = Vec::new();
+    for item in items {
+        let Some(keys) = Keys::of(&file, item, &["that", "code", "text"], compiler.diagnostics) else { continue };
+        let (code, text) = (keys.text("code", compiler.diagnostics), keys.text("text", compiler.diagnostics));
+        match (keys.get("that").map(|node| compiler.template(node)), code, text) {
+            (Some(that), Some(code), Some(text)) => compiled.push(Requirement { that, code, text }),
+            _ => compiler.diagnostics.report(&file, item.at, "a requirement needs `that`, `code` and `text`"),
+        }
+    }
+    compiled
+}
+
+fn events(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Vec<EventTemplate> {
+    let file = compiler.file.clone();
+    let Yaml::List(items) = &node.yaml else {
+        compiler.diagnostics.report(&file, node.at, "`events` is a list of { event, data }");
+        return Vec::new();
+    };
+    let mut compiled = Vec::new();
+    for item in items {
+        let Some(keys) = Keys::of(&file, item, &["event", "when", "data"], compiler.diagnostics) else { continue };
+        let name = keys.text("event", compiler.diagnostics);
+        let when = keys.get("when").map(|node| compiler.conditions(node)).unwrap_or_default();
+        match (name, keys.get("data").map(|node| compiler.template(node))) {
+            (Some(name), Some(data)) => compiled.push(EventTemplate { name, when, data }),
+            _ => compiler.diagnostics.report(&file, item.at, "an event needs `event` (its name) and `data`"),
+        }
+    }
+    compiled
+}
+
+/// `saved.x` must be saved by some step.
+fn check_saved(paths: &[Path], steps: &[PlanStep], diagnostics: &mut Diagnostics) {
+    let saved: Vec<&str> =
+        steps.iter().flat_map(|step| step.save.iter().chain(&step.collect)).map(|(name, _)| name.as_str()).collect();
+    for path in paths.iter().filter(|path| path.root == Root::Saved) {
+        let name = match path.steps.first() {
+            Some(super::template::Step::Member(name)) => name.as_str(),
+            _ => "",
+        };
+        if !saved.contains(&name) {
+            let hint = super::diagnostic::did_you_mean(name, saved.iter().copied());
+            let text = format!("no step saves `{name}`");
+            diagnostics.report_with_hint(&path.written.file, path.written.at, text, hint);
+        }
+    }
+}
+
+fn placeholders(path: &str) -> impl Iterator<Item = &str> {
+    path.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
+}
+
+impl CommandPlan {
+    /// A-numbers in order, for documentation and checks.
+    pub fn calls(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.steps.iter().map(|step| (step.name.as_str(), step.call.as_str()))
+    }
+
+    pub fn event_names(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().flat_map(|step| step.events.iter().map(|event| event.name.as_str()))
+    }
+
+    pub fn next_call(
+        &self,
+        operations: &Operations,
+        context: &PlanContext<'_>,
+        state: &mut PlanState,
+    ) -> Result<NextCall, PlanProblem> {
+        while let Some(step) = self.steps.get(state.step) {
+            let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };
+            let wanted = step.needs.iter().all(|path| scope.has(path)) && step.when.iter().all(|c| c.holds(&scope));
+            let items = step.each.as_ref().map(|path| scope.lookup(path));
+            let length = match &items {
+                None => 1,
+                Some(items) => items.as_ref().and_then(|items| items.as_array()).map_or(0, Vec::len),
+            };
+            if !wanted || state.item >= length {
+                state.step += 1;
+                state.item = 0;
+                continue;
+            }
+            let item = items.as_ref().and_then(|items| items.as_ref()).and_then(|items| items.get(state.item));
+            let scope = Scope { item, index: state.item, ..scope };
+            return step.prepare(operations, &scope, state.item).map(|call| NextCall::Call(Box::new(call)));
+        }
+        let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };
+        let result = match &self.result {
+            Some(template) => template.render(&scope)?.unwrap_or_default(),
+            None => Value::Null,
+        };
+        Ok(NextCall::Done { result })
+    }
+
+    pub fn absorb(
+        &self,
+        context: &PlanContext<'_>,
+        state: &mut PlanState,
+        call: &PreparedCall,
+        reply: &Reply,
+    ) -> Result<Absorbed, PlanProblem> {
+        let step = self.step_of(state, call)?;
+        let value = reply_value(reply);
+        let item = self.item_of(step, context, state);
+        let mut saved = state.saved.clone();
+        for (name, template) in &step.save {
+            let scope =
+                Scope { context, saved: &state.saved, item: item.as_ref(), index: state.item, reply: Some(&value) };
+            if let Some(rendered) = template.render(&scope)? {
+                saved.insert(name.clone(), rendered);
+            }
+        }
+        for (name, template) in &step.collect {
+            let scope =
+                Scope { context, saved: &state.saved, item: item.as_ref(), index: state.item, reply: Some(&value) };
+            let rendered = template.render(&scope)?.unwrap_or_default();
+            push(&mut saved, name, rendered);
+        }
+        let scope = Scope { context, saved: &saved, item: item.as_ref(), index: state.item, reply: Some(&value) };
+        for requirement in &step.require {
+            let holds = requirement.that.render(&scope)?;
+            if !matches!(holds, Some(Value::Bool(true))) {
+                return Err(PlanProblem { code: requirement.code.clone(), text: requirement.text.clone() });
+            }
+        }
+        let mut absorbed = Absorbed::default();
+        for event in step.events.iter().filter(|event| event.when.iter().all(|c| c.holds(&scope))) {
+            let data = event.data.render(&scope)?.unwrap_or_default();
+            absorbed.events.push(PlanEvent { name: event.name.clone(), data });
+        }
+        for name in &step.know {
+            if let Some(value) = saved.get(name) {
+                absorbed.known.insert(name.clone(), value.clone());
+            }
+        }
+        state.saved = saved;
+        advance(step, state);
+        Ok(absorbed)
+    }
+
+    /// As if e-RS had answered: saved values are stand-ins that name their call. For `map try` and shadow mode.
+    pub fn assume(
+        &self,
+        context: &PlanContext<'_>,
+        state: &mut PlanState,
+        call: &PreparedCall,
+    ) -> Result<(), PlanProblem> {
+        let step = self.step_of(state, call)?;
+        let _ = self.item_of(step, context, state);
+        let stand_in = |name: &str| {
+            step.preview.get(name).cloned().unwrap_or_else(|| Value::from(format!("<{name} from {}>", step.call)))
+        };
+        for (name, _) in &step.save {
+            state.saved.insert(name.clone(), stand_in(name));
+        }
+        for (name, _) in &step.collect {
+            let value = stand_in(name);
+            push(&mut state.saved, name, value);
+        }
+        advance(step, state);
+        Ok(())
+    }
+
+    fn step_of(&self, state: &PlanState, call: &PreparedCall) -> Result<&PlanStep, PlanProblem> {
+        self.steps.get(state.step).filter(|step| step.label(state.item) == call.step).ok_or_else(|| PlanProblem {
+            code: "MAPPING".into(),
+            text: format!("mappings/{}: the answer to step {} came out of turn", self.file, call.step),
+        })
+    }
+
+    fn item_of(&self, step: &PlanStep, context: &PlanContext<'_>, state: &PlanState) -> Option<Value> {
+        let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };
+        let items = scope.lookup(step.each.as_ref()?)?;
+        items.get(state.item).cloned()
+    }
+}
+
+fn push(saved: &mut Map<String, Value>, name: &str, value: Value) {
+    match saved.get_mut(name) {
+        Some(Value::Array(list)) => list.push(value),
+        _ => {
+            saved.insert(name.to_owned(), Value::Array(vec![value]));
+        }
+    }
+}
+
+fn advance(step: &PlanStep, state: &mut PlanState) {
+    if step.each.is_some() {
+        state.item += 1;
+    } else {
+        state.step += 1;
+        state.item = 0;
+    }
+}
+
+impl PlanStep {
+    fn label(&self, item: usize) -> String {
+        if self.each.is_some() { format!("{}[{item}]", self.name) } else { self.name.clone() }
+    }
+
+    fn prepare(&self, operations: &Operations, scope: &Scope<'_>, item: usize) -> Result<PreparedCall, PlanProblem> {
+        let operation = operations
+            .get(&self.call)
+            .ok_or_else(|| self.written.problem(&format!("{} is not in ers/operations.yaml", self.call)))?;
+        let mut path = operation.path.clone();
+        for (name, value) in render_texts(&self.path, scope)? {
+            path = path.replace(&format!("{{{name}}}"), &percent_encoded(&value));
+        }
+        let query: Vec<String> = render_texts(&self.query, scope)?
+            .into_iter()
+            .map(|(name, value)| format!("{}={}", percent_encoded(&name), percent_encoded(&value)))
+            .collect();
+        if !query.is_empty() {
+            path = format!("{path}?{}", query.join("&"));
+        }
+        Ok(PreparedCall {
+            step: self.label(item),
+            call: self.call.clone(),
+            method: operation.method.clone(),
+            path,
+            headers: render_texts(&self.headers, scope)?,
+            body: self.call_body(scope)?,
+        })
+    }
+
+    fn call_body(&self, scope: &Scope<'_>) -> Result<CallBody, PlanProblem> {
+        if let Some(path) = &self.letter {
+            let handle = scope.lookup(path).ok_or_else(|| self.written.problem(&format!("`{path}` has no value")))?;
+            let letter: Letter = serde_json::from_value(handle.into_owned())
+                .map_err(|_| self.written.problem(&format!("`{path}` is not a letter")))?;
+            return Ok(CallBody::Letter(letter));
+        }
+        match &self.body {
+            None => Ok(CallBody::None),
+            Some(template) => Ok(template.render(scope)?.map_or(CallBody::None, CallBody::Json)),
+        }
+    }
+}
+
+fn render_texts(templates: &[(String, Template)], scope: &Scope<'_>) -> Result<Vec<(String, String)>, PlanProblem> {
+    let mut rendered = Vec::with_capacity(templates.len());
+    for (name, template) in templates {
+        match template.render(scope)? {
+            None => {}
+            Some(Value::String(text)) => rendered.push((name.clone(), text)),
+            Some(value) => rendered.push((name.clone(), value.to_string())),
+        }
+    }
+    Ok(rendered)
+}
+
+/// RFC 3986, everything but unreserved characters and `/`.
+fn percent_encoded(text: &str) -> String {
+    use std::fmt::Write;
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'/') {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}

@@ -1,0 +1,142 @@
+//! Expressions (minijinja) for what selectors and filters cannot say. Sandboxed: no files, no loops without
+//! end (fuel), strict about names.
+
+use std::sync::OnceLock;
+
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+
+/// Steps one expression may take; the largest shipped one needs under a thousand.
+const FUEL: u64 = 50_000;
+
+fn engine() -> &'static Environment<'static> {
+    static ENGINE: OnceLock<Environment<'static>> = OnceLock::new();
+    ENGINE.get_or_init(|| {
+        let mut engine = Environment::new();
+        engine.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        engine.set_fuel(Some(FUEL));
+        engine
+    })
+}
+
+/// A compiled expression, without its `{{` and `}}`.
+pub struct Expression {
+    source: String,
+    compiled: minijinja::Expression<'static, 'static>,
+}
+
+impl Expression {
+    /// Compiles; an unknown filter or test is an error here, not at the first message.
+    pub fn compile(source: &str) -> Result<Self, String> {
+        let source = source.trim();
+        let compiled = engine().compile_expression_owned(source.to_owned()).map_err(|error| describe(&error))?;
+        for filter in filters_in(source) {
+            let probe = format!("''|{filter}");
+            if let Err(error) = engine().compile_expression(&probe).and_then(|probe| probe.eval(())) {
+                if error.kind() == ErrorKind::UnknownFilter {
+                    return Err(format!("unknown filter `{filter}`"));
+                }
+            }
+        }
+        Ok(Self { source: source.to_owned(), compiled })
+    }
+
+    /// The top-level names it uses.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.compiled.undeclared_variables(false).into_iter().collect();
+        names.sort();
+        names
+    }
+
+    /// `None` when the result is undefined.
+    pub fn evaluate(&self, context: Value) -> Result<Option<serde_json::Value>, String> {
+        let value = self.compiled.eval(context).map_err(|error| describe(&error))?;
+        if value.is_undefined() {
+            return Ok(None);
+        }
+        serde_json::to_value(&value).map(Some).map_err(|_| "the result is not JSON".to_owned())
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+impl std::fmt::Debug for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Expression({})", self.source)
+    }
+}
+
+/// Kind and detail; the detail names variables and filters, never values.
+fn describe(error: &Error) -> String {
+    match (error.kind(), error.detail()) {
+        (ErrorKind::SyntaxError | ErrorKind::UnknownFilter | ErrorKind::UnknownTest, Some(detail)) => {
+            format!("{}: {detail}", error.kind())
+        }
+        (kind, _) => kind.to_string(),
+    }
+}
+
+/// Names after a `|`, outside of quotes.
+fn filters_in(source: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut quote = None;
+    let mut characters = source.char_indices().peekable();
+    while let Some((at, c)) = characters.next() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None if c == '|' => {
+                let name: String = source[at + 1..]
+                    .trim_start()
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                    .collect();
+                if !name.is_empty() {
+                    names.push(name);
+                }
+            }
+            None => {}
+        }
+    }
+    names
+}
+
+/// An error's text at the start of a sentence.
+pub fn upper_first(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_found_when_compiling() {
+        for (source, expected) in
+            [("a |", "syntax error"), ("a | flibber", "unknown filter `flibber`"), ("'x | y' ~ a | upper", "")]
+        {
+            match Expression::compile(source) {
+                Ok(_) => assert_eq!(expected, "", "{source}"),
+                Err(error) => assert!(!expected.is_empty() && error.contains(expected), "{source}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_can_be_made_without_bound() {
+        for source in ["range(100000000)", "'x' * 10000000000"] {
+            let bounded = Expression::compile(source).map(|expression| expression.evaluate(minijinja::context! {}));
+            assert!(!matches!(bounded, Ok(Ok(_))), "{source} was evaluated");
+        }
+    }
+
+    #[test]
+    fn undefined_is_told_apart_from_empty() {
+        let expression = Expression::compile("a.b").expect("compiles");
+        assert_eq!(expression.evaluate(minijinja::context! { a => minijinja::context! {} }), Ok(None));
+        assert_eq!(expression.names(), ["a"]);
+    }
+}

@@ -1,0 +1,171 @@
+//! Named filters: what a mapping may do to a text between selector and command (`then:`).
+
+use serde_json::Value;
+
+use super::expression::upper_first;
+use crate::command::{NhsNumber, Ubrn};
+
+/// A filter's name and what it does, for `map docs` and for the error that lists them.
+pub const FILTERS: &[(&str, &str)] = &[
+    ("trim", "cuts white space at both ends"),
+    ("upper", "upper case"),
+    ("lower", "lower case"),
+    ("nhs_number", "ten digits with a valid check digit; spaces and hyphens go"),
+    ("tracing_status", "`NSTS1`, `NSTS01` or `PDS01` to `01` (NHS number tracing status)"),
+    ("ubrn", "twelve digits; spaces go"),
+    ("date", "an HL7 date or time to `YYYY-MM-DD` (or as much of it as was given)"),
+    ("integer", "a whole number"),
+    ("yes_no", "`Y` and `N` to true and false"),
+    ("postcode", "upper case with one space before the last three characters"),
+    ("gender", "HL7 table 0001 or NHS codes to `male`, `female`, `other`, `unknown`"),
+];
+
+/// Why a filter refused a text; the code is of HL7 table 0357. Never shows the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: u16,
+    pub text: String,
+}
+
+const DATA_TYPE_ERROR: u16 = 102;
+
+fn refuse(text: impl Into<String>) -> Refusal {
+    Refusal { code: DATA_TYPE_ERROR, text: text.into() }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    Trim,
+    Upper,
+    Lower,
+    NhsNumber,
+    TracingStatus,
+    Ubrn,
+    Date,
+    Integer,
+    YesNo,
+    Postcode,
+    Gender,
+}
+
+impl Filter {
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "trim" => Self::Trim,
+            "upper" => Self::Upper,
+            "lower" => Self::Lower,
+            "nhs_number" => Self::NhsNumber,
+            "tracing_status" => Self::TracingStatus,
+            "ubrn" => Self::Ubrn,
+            "date" => Self::Date,
+            "integer" => Self::Integer,
+            "yes_no" => Self::YesNo,
+            "postcode" => Self::Postcode,
+            "gender" => Self::Gender,
+            _ => return None,
+        })
+    }
+
+    pub fn apply(self, text: &str) -> Result<Value, Refusal> {
+        Ok(match self {
+            Self::Trim => Value::from(text.trim()),
+            Self::Upper => Value::from(text.to_uppercase()),
+            Self::Lower => Value::from(text.to_lowercase()),
+            Self::NhsNumber => {
+                let number = NhsNumber::parse(text.trim()).map_err(|error| refuse(upper_first(&error.to_string())))?;
+                Value::from(number.as_str())
+            }
+            Self::TracingStatus => tracing_status(text)?,
+            Self::Ubrn => {
+                let ubrn = Ubrn::parse(text.trim()).ok_or_else(|| refuse("a UBRN is exactly 12 digits"))?;
+                Value::from(ubrn.as_str())
+            }
+            Self::Date => date(text)?,
+            Self::Integer => Value::from(text.trim().parse::<i64>().map_err(|_| refuse("expected a whole number"))?),
+            Self::YesNo => match text.trim() {
+                "Y" | "y" => Value::from(true),
+                "N" | "n" => Value::from(false),
+                _ => return Err(refuse("expected Y or N")),
+            },
+            Self::Postcode => postcode(text),
+            Self::Gender => Value::from(match text.trim() {
+                "M" | "1" => "male",
+                "F" | "2" => "female",
+                "O" | "A" | "N" | "9" => "other",
+                _ => "unknown",
+            }),
+        })
+    }
+}
+
+/// `hl7/reference.md` 4.1: ITK prints two digits, UK A.3 one; PDS is allowed for NSTS.
+fn tracing_status(text: &str) -> Result<Value, Refusal> {
+    let text = text.trim();
+    let digits = text.strip_prefix("NSTS").or_else(|| text.strip_prefix("PDS")).unwrap_or(text);
+    match digits.parse::<u8>() {
+        Ok(status @ 1..=8) if digits.len() <= 2 => Ok(Value::from(format!("{status:02}"))),
+        _ => Err(Refusal { code: 103, text: "not an NHS number tracing status (NSTS01 to NSTS08)".into() }),
+    }
+}
+
+/// As precise as it was given (`YYYY`, `YYYY-MM`, `YYYY-MM-DD`). Date-only values stay dates: a birth date
+/// is never shifted by a time zone (`hl7/reference.md` 7.3).
+fn date(text: &str) -> Result<Value, Refusal> {
+    let text = text.trim();
+    let digits: &str = &text[..text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())];
+    let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default();
+    let (year, month, day) = (part(0..4), part(4..6), part(6..8));
+    let shown = match digits.len() {
+        4 => year.to_owned(),
+        6 => format!("{year}-{month}"),
+        8.. => format!("{year}-{month}-{day}"),
+        _ => return Err(refuse("expected a date, YYYYMMDD")),
+    };
+    let number = |text: &str| text.parse::<i8>().unwrap_or(1);
+    let valid = year.parse::<i16>().ok().and_then(|year| jiff::civil::Date::new(year, number(month), number(day)).ok());
+    valid.map(|_| Value::from(shown)).ok_or_else(|| refuse("expected a date, YYYYMMDD"))
+}
+
+fn postcode(text: &str) -> Value {
+    let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
+    let split = compact.char_indices().rev().nth(2).map_or(0, |(at, _)| at);
+    let (outward, inward) = compact.split_at(split);
+    Value::from(if outward.is_empty() { compact.clone() } else { format!("{outward} {inward}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_filter_exists() {
+        for (name, _) in FILTERS {
+            assert!(Filter::named(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn filters_do_what_they_say() {
+        for (filter, text, expected) in [
+            ("nhs_number", "999 412 0034", Some("9994120034".into())),
+            ("nhs_number", "9994137841", None),
+            ("tracing_status", "NSTS1", Some("01".into())),
+            ("tracing_status", "PDS02", Some("02".into())),
+            ("tracing_status", "AL", None),
+            ("date", "19570314", Some("1957-03-14".into())),
+            ("date", "195703141200+0100", Some("1957-03-14".into())),
+            ("date", "19570231", None),
+            ("date", "1957", Some("1957".into())),
+            ("date", "195", None),
+            ("integer", " 14 ", Some(14.into())),
+            ("integer", "x", None),
+            ("yes_no", "Y", Some(true.into())),
+            ("postcode", "zz999zz", Some("ZZ99 9ZZ".into())),
+            ("gender", "2", Some("female".into())),
+            ("ubrn", "0000 0007 0001", Some("000000070001".into())),
+        ] {
+            let filter_found = Filter::named(filter).expect(filter);
+            assert_eq!(filter_found.apply(text).ok(), expected as Option<Value>, "{filter} of {text:?}");
+        }
+    }
+}

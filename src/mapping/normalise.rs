@@ -1,0 +1,743 @@
+//! From a parsed message to commands, by a dialect's mapping. Pure.
+//!
+//! Enters: a message, the dialect, the source's settings. Leaves: commands with their letters as handles,
+//! or a notice, or every problem found with its place. Guarantees: no value of the message stands in a
+//! problem's text; what a trace asks for costs nothing when nobody asks.
+
+use std::collections::HashSet;
+
+use encoding_rs::Encoding;
+use serde_json::{Map, Value};
+
+use super::clinical_text;
+use super::dialect::{Dialect, InboundMapping};
+use super::filter::Refusal;
+use super::inbound::{Leaf, LetterSource, LetterSpec, Nulls, Outcome, Read, Source, ThreadKey};
+use super::letter::{Declared, inspect_base64, inspect_bytes, letter, make_names_differ};
+use super::plan::{Letter, LetterContent};
+use super::problem::{Location, Problem};
+use super::selector::{Found, FoundPlace, Selector};
+use crate::hl7::{Message, Segment, is_null, unescape};
+
+const SEGMENT_SEQUENCE_ERROR: u16 = 100;
+const REQUIRED_FIELD_MISSING: u16 = 101;
+const DATA_TYPE_ERROR: u16 = 102;
+const TABLE_VALUE_NOT_FOUND: u16 = 103;
+const UNSUPPORTED_MESSAGE_TYPE: u16 = 200;
+const UNSUPPORTED_EVENT_CODE: u16 = 201;
+const INTERNAL_ERROR: u16 = 207;
+
+/// More letters than this in one message are refused.
+const LETTERS_MAX: usize = 50;
+
+/// What a message became.
+#[derive(Debug, Default)]
+pub struct Normalised {
+    pub kind: Kind,
+    /// Empty unless the message is refused.
+    pub problems: Vec<Problem>,
+    /// Fields that are populated but neither used nor named as ignored: `PID-15`.
+    pub unused: Vec<String>,
+    /// The mapping file that was applied.
+    pub mapping: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub enum Kind {
+    Command(Box<Draft>),
+    Notice {
+        name: String,
+        thread: ThreadNames,
+        body: Value,
+    },
+    #[default]
+    Refused,
+}
+
+/// A command before it meets its schema and the store.
+#[derive(Debug)]
+pub struct Draft {
+    pub name: String,
+    pub thread: ThreadNames,
+    pub body: Value,
+    /// Contents of letters that are not slices of the message, by number.
+    pub documents: Vec<(u32, String)>,
+}
+
+/// The names a message gives to its thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ThreadNames {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ubrn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+}
+
+/// Who made which member of the command: for *explain* and for error locations.
+#[derive(Debug, Default)]
+pub struct Trace {
+    pub rows: Vec<TraceRow>,
+    /// Places that a selector read, predicates included.
+    pub read: HashSet<(usize, u16, Option<u16>)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct TraceRow {
+    /// JSON pointer in the command's body.
+    pub pointer: String,
+    pub selector: String,
+    /// Where the value stood; the selector's own place when it was absent.
+    pub location: Location,
+    pub present: bool,
+    pub file: String,
+}
+
+pub struct Normaliser<'m, 'a> {
+    message: &'m Message<'a>,
+    encoding: &'static Encoding,
+    dialect: &'m Dialect,
+    settings: &'m Map<String, Value>,
+    problems: Vec<Problem>,
+    trace: Option<&'m mut Trace>,
+}
+
+enum Evaluated {
+    Absent,
+    Null,
+    Present(Value),
+}
+
+/// Applies `dialect` to `message`.
+pub fn normalise<'m>(
+    dialect: &'m Dialect,
+    message: &'m Message<'_>,
+    encoding: &'static Encoding,
+    settings: &'m Map<String, Value>,
+    trace: Option<&'m mut Trace>,
+) -> Normalised {
+    let mut normaliser = Normaliser { message, encoding, dialect, settings, problems: Vec::new(), trace };
+    let Some(mapping) = normaliser.dispatch() else {
+        return Normalised { problems: normaliser.problems, ..Normalised::default() };
+    };
+    normaliser.apply(mapping)
+}
+
+impl<'m, 'a> Normaliser<'m, 'a> {
+    /// The mapping for MSH-9.1 and MSH-9.2; the structure component is not looked at.
+    fn dispatch(&mut self) -> Option<&'m InboundMapping> {
+        let header = self.message.segment("MSH");
+        let part = |number| {
+            header
+                .and_then(|header| header.field(9))
+                .and_then(|field| field.repetitions().next())
+                .and_then(|repetition| repetition.component(number))
+                .map_or("", |component| component.raw())
+        };
+        let (code, trigger) = (part(1), part(2));
+        let dialect = self.dialect;
+        let candidates = dialect.mappings(code, trigger);
+        if candidates.is_empty() {
+            let problem = if dialect.knows_type(code) {
+                Problem::new(
+                    Location::component("MSH", 9, Some(2)),
+                    UNSUPPORTED_EVENT_CODE,
+                    format!("Unsupported event code: no mapping of dialect {} takes it", dialect.name()),
+                )
+            } else {
+                Problem::new(
+                    Location::component("MSH", 9, Some(1)),
+                    UNSUPPORTED_MESSAGE_TYPE,
+                    format!("Unsupported message type: no mapping of dialect {} takes it", dialect.name()),
+                )
+            };
+            self.problems.push(problem);
+            return None;
+        }
+        let chosen = candidates.iter().find(|mapping| {
+            mapping.when.iter().all(|condition| {
+                let value = condition.selector.first(self.message, None).map_or("", |found| found.raw);
+                condition.takes(value)
+            })
+        });
+        if chosen.is_none() {
+            self.problems.push(Problem::new(
+                Location::field("MSH", 9),
+                UNSUPPORTED_EVENT_CODE,
+                "Unsupported event code: no mapping's conditions hold for this message",
+            ));
+        }
+        chosen.map(|mapping| &**mapping)
+    }
+
+    fn apply(mut self, mapping: &'m InboundMapping) -> Normalised {
+        let kind = match &mapping.outcome {
+            Outcome::Refuse { location, code, text } => {
+                self.problems.push(Problem::new(location.nominal_location(None), *code, text.clone()));
+                Kind::Refused
+            }
+            Outcome::Command(name) => self.command(mapping, name),
+            Outcome::Notice(name) => {
+                let (thread, body, _) = self.content(mapping);
+                Kind::Notice { name: name.clone(), thread, body }
+            }
+        };
+        let kind = if self.problems.is_empty() { kind } else { Kind::Refused };
+        Normalised {
+            kind,
+            problems: self.problems,
+            unused: mapping.coverage.unused(self.message),
+            mapping: Some(mapping.file.clone()),
+        }
+    }
+
+    fn command(&mut self, mapping: &'m InboundMapping, name: &str) -> Kind {
+        let (thread, mut body, documents) = self.content(mapping);
+        if let Some(map) = body.as_object_mut() {
+            if let Some(local_id) = &thread.local_id {
+                map.entry("localId").or_insert_with(|| Value::from(local_id.as_str()));
+            }
+            if let Some(ubrn) = &thread.ubrn {
+                map.entry("ubrn").or_insert_with(|| Value::from(ubrn.as_str()));
+            }
+        }
+        if self.problems.is_empty() {
+            self.check_schema(mapping, name, &body);
+        }
+        Kind::Command(Box::new(Draft { name: name.to_owned(), thread, body, documents }))
+    }
+
+    fn content(&mut self, mapping: &'m InboundMapping) -> (ThreadNames, Value, Vec<(u32, String)>) {
+        let missing: Vec<&String> =
+            mapping.requires.iter().filter(|name| self.message.segment(name).is_none()).collect();
+        for name in &missing {
+            self.problems.push(Problem::new(
+                Location::segment(name),
+                SEGMENT_SEQUENCE_ERROR,
+                format!("Segment sequence error: {name} is required"),
+            ));
+        }
+        let mut body = Map::new();
+        for leaf in &mapping.body {
+            // A missing segment is one problem, not one for each of its fields.
+            if missing.iter().any(|name| leaf_reads_only(leaf, name)) {
+                continue;
+            }
+            self.leaf(leaf, None, mapping.nulls, "", &mut body);
+        }
+        let thread = self.thread(mapping);
+        let mut documents = Vec::new();
+        let mut letters = self.letters(mapping, &mut documents);
+        if let Some(spec) = &mapping.clinical_text {
+            if let Some(text) = clinical_text::write(spec, self.message, self.encoding) {
+                letters.extend(self.generated_letter(&spec.file_name, &spec.title, text, &mut documents));
+            }
+        }
+        if !letters.is_empty() {
+            make_names_differ(&mut letters);
+            let letters = letters.iter().map(|letter| serde_json::to_value(letter).unwrap_or_default()).collect();
+            body.insert("letters".into(), Value::Array(letters));
+        }
+        (thread, Value::Object(body), documents)
+    }
+
+    fn thread(&mut self, mapping: &'m InboundMapping) -> ThreadNames {
+        let mut names = ThreadNames::default();
+        for (key, leaf) in &mapping.thread {
+            let mut holder = Map::new();
+            self.leaf(leaf, None, Nulls::Absent, "/thread", &mut holder);
+            let value = holder.into_iter().next().and_then(|(_, value)| value.as_str().map(str::to_owned));
+            match key {
+                ThreadKey::LocalId => names.local_id = value,
+                ThreadKey::Ubrn => names.ubrn = value,
+                ThreadKey::Document => names.document = value,
+            }
+        }
+        names
+    }
+
+    fn leaf(
+        &mut self,
+        leaf: &Leaf,
+        within: Option<&Segment<'a>>,
+        nulls: Nulls,
+        base: &str,
+        into: &mut Map<String, Value>,
+    ) {
+        let evaluated = match &leaf.source {
+            Source::Constant(value) => Evaluated::Present(value.clone()),
+            Source::Read(read) => self.read(leaf, read, within, base),
+            Source::Each { over, of, .. } => self.each(leaf, over, of, nulls, base),
+            Source::Expression { with, expression } => {
+                let context: std::collections::BTreeMap<&str, Option<String>> = with
+                    .iter()
+                    .map(|(name, selector)| {
+                        let found = selector.first(self.message, within);
+                        (name.as_str(), found.map(|found| self.text(found.raw).into_owned()))
+                    })
+                    .collect();
+                match expression.evaluate(minijinja::Value::from(minijinja::value::Serde(&context))) {
+                    Ok(Some(Value::Null) | None) => Evaluated::Absent,
+                    Ok(Some(value)) => Evaluated::Present(value),
+                    Err(why) => {
+                        let location = with.first().map_or(Location::Message, |(_, s)| s.nominal_location(None));
+                        let text = format!("mappings/{}:{}: {}: {why}", leaf.file, leaf.at.line, leaf.key);
+                        self.problems.push(Problem::new(location, INTERNAL_ERROR, text));
+                        Evaluated::Absent
+                    }
+                }
+            }
+        };
+        match evaluated {
+            Evaluated::Present(value) => insert(into, &leaf.path, value),
+            Evaluated::Null if nulls == Nulls::Keep => insert(into, &leaf.path, Value::Null),
+            Evaluated::Null | Evaluated::Absent => {}
+        }
+    }
+
+    fn each(
+        &mut self,
+        leaf: &Leaf,
+        over: &Selector,
+        of: &[std::sync::Arc<Leaf>],
+        nulls: Nulls,
+        base: &str,
+    ) -> Evaluated {
+        let pointer = format!("{base}/{}", leaf.path.join("/"));
+        let mut entries = Vec::new();
+        for segment in over.segments(self.message) {
+            let mut entry = Map::new();
+            let entry_base = if self.trace.is_some() { format!("{pointer}/{}", entries.len()) } else { String::new() };
+            for member in of {
+                self.leaf(member, Some(segment), nulls, &entry_base, &mut entry);
+            }
+            if !entry.is_empty() {
+                entries.push(Value::Object(entry));
+            }
+        }
+        if let Some(trace) = self.trace.as_deref_mut() {
+            trace.rows.push(TraceRow {
+                pointer,
+                selector: over.to_string(),
+                location: over.nominal_location(None),
+                present: !entries.is_empty(),
+                file: leaf.file.clone(),
+            });
+        }
+        if entries.is_empty() { Evaluated::Absent } else { Evaluated::Present(Value::Array(entries)) }
+    }
+
+    fn read(&mut self, leaf: &Leaf, read: &Read, within: Option<&Segment<'a>>, base: &str) -> Evaluated {
+        let segment_name = within.map(|segment| segment.name());
+        if read.agree {
+            return self.read_agreeing(leaf, read, within, base);
+        }
+        if let Some(separator) = &read.join {
+            let texts: Vec<String> = read
+                .at
+                .iter()
+                .flat_map(|selector| selector.all(self.message, within))
+                .map(|found| self.text(found.raw).into_owned())
+                .collect();
+            self.note(leaf, &read.at[0], None, !texts.is_empty(), base, segment_name);
+            return if texts.is_empty() {
+                self.absent(leaf, read, within)
+            } else {
+                Evaluated::Present(Value::from(texts.join(separator)))
+            };
+        }
+        let found = read.at.iter().find_map(|selector| Some((selector, selector.first(self.message, within)?)));
+        match found {
+            None => {
+                self.note(leaf, &read.at[0], None, false, base, segment_name);
+                self.absent(leaf, read, within)
+            }
+            Some((selector, found)) => {
+                self.note(leaf, selector, Some(&found), true, base, segment_name);
+                if is_null(found.raw) {
+                    return Evaluated::Null;
+                }
+                match self.refine(read, &found) {
+                    Some(value) => Evaluated::Present(value),
+                    None => Evaluated::Absent,
+                }
+            }
+        }
+    }
+
+    /// Every match is refined; they must all say the same (two NHS numbers in one PID are refused).
+    fn read_agreeing(&mut self, leaf: &Leaf, read: &Read, within: Option<&Segment<'a>>, base: &str) -> Evaluated {
+        let matches: Vec<(&Selector, Found<'a>)> = read
+            .at
+            .iter()
+            .flat_map(|selector| selector.all(self.message, within).into_iter().map(move |found| (selector, found)))
+            .filter(|(_, found)| !is_null(found.raw))
+            .collect();
+        let Some((selector, first)) = matches.first() else {
+            self.note(leaf, &read.at[0], None, false, base, within.map(|segment| segment.name()));
+            return self.absent(leaf, read, within);
+        };
+        self.note(leaf, selector, Some(first), true, base, None);
+        let Some(value) = self.refine(read, first) else { return Evaluated::Absent };
+        for (_, other) in &matches[1..] {
+            if other.place == first.place {
+                continue;
+            }
+            if self.refine(read, other).is_some_and(|other| other != value) {
+                let label = read.label.as_deref().unwrap_or(&leaf.key);
+                self.problems.push(Problem::new(
+                    other.place.location(),
+                    DATA_TYPE_ERROR,
+                    format!("Data type error: differs from another {label} in the same message"),
+                ));
+            }
+        }
+        Evaluated::Present(value)
+    }
+
+    fn absent(&mut self, leaf: &Leaf, read: &Read, within: Option<&Segment<'a>>) -> Evaluated {
+        if let Some(default) = &read.default {
+            return Evaluated::Present(default.clone());
+        }
+        let excused = |name: &String| self.settings.get(name).is_some_and(|setting| *setting == Value::Bool(true));
+        let required = read.required || read.required_unless.as_ref().is_some_and(|name| !excused(name));
+        if required {
+            let label = read.label.as_deref().unwrap_or(&leaf.key);
+            let location = match within {
+                Some(segment) => in_segment(read.at[0].nominal_location(Some(segment.name())), segment.ordinal()),
+                None => read.at[0].nominal_location(None),
+            };
+            self.problems.push(Problem::new(
+                location,
+                REQUIRED_FIELD_MISSING,
+                format!("Required field missing, {label}"),
+            ));
+        }
+        Evaluated::Absent
+    }
+
+    /// Filters, code table, accepted values; a refusal becomes a problem at the value's own place.
+    fn refine(&mut self, read: &Read, found: &Found<'a>) -> Option<Value> {
+        let text = self.text(found.raw);
+        let mut value = Value::from(text.as_ref());
+        for filter in &read.then {
+            let refined = match &value {
+                Value::String(text) => filter.apply(text),
+                _ => Err(Refusal { code: DATA_TYPE_ERROR, text: "a filter needs text".into() }),
+            };
+            match refined {
+                Ok(refined) => value = refined,
+                Err(refusal) => {
+                    let kind =
+                        if refusal.code == TABLE_VALUE_NOT_FOUND { "Table value not found" } else { "Data type error" };
+                    let text = format!("{kind}, {}", refusal.text);
+                    self.problems.push(Problem::new(found.place.location(), refusal.code, text));
+                    return None;
+                }
+            }
+        }
+        if let Some(name) = &read.code {
+            let local = value.as_str().unwrap_or_default();
+            let table = self.dialect.table(name);
+            match table.and_then(|table| table.get(local)) {
+                Some(code) => value = Value::from(code),
+                None => {
+                    let text = table.map_or_else(
+                        || format!("there is no code table {name}"),
+                        |table| format!("Table value not found: {}", table.unknown(name, local)),
+                    );
+                    self.problems.push(Problem::new(found.place.location(), TABLE_VALUE_NOT_FOUND, text));
+                    return None;
+                }
+            }
+        }
+        if let Some((accepted, otherwise)) = &read.accept {
+            if !value.as_str().is_some_and(|text| accepted.iter().any(|known| known == text)) {
+                self.problems.push(Problem::new(found.place.location(), TABLE_VALUE_NOT_FOUND, otherwise.clone()));
+                return None;
+            }
+        }
+        (value != Value::from("")).then_some(value)
+    }
+
+    fn letters(&mut self, mapping: &'m InboundMapping, documents: &mut Vec<(u32, String)>) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        for spec in &mapping.letters {
+            let segments: Vec<&Segment<'a>> = spec.each.segments(self.message);
+            let mut rest = segments.as_slice();
+            while let Some(first) = rest.first() {
+                let parts = match spec.content {
+                    LetterSource::Data { .. } => {
+                        rest.iter().take_while(|next| same_document(first, next)).count().max(1)
+                    }
+                    LetterSource::Text(_) => rest.len(),
+                    LetterSource::Refuse(_) => 1,
+                };
+                let (document, following) = rest.split_at(parts);
+                rest = following;
+                letters.extend(self.letter(spec, document, documents));
+                if letters.len() > LETTERS_MAX {
+                    let location = spec.each.nominal_location(None);
+                    let text = format!("Value too long: more than {LETTERS_MAX} documents in one message");
+                    self.problems.push(Problem::new(location, 104, text));
+                    return letters;
+                }
+            }
+        }
+        letters
+    }
+
+    fn letter(
+        &mut self,
+        spec: &LetterSpec,
+        parts: &[&Segment<'a>],
+        documents: &mut Vec<(u32, String)>,
+    ) -> Option<Letter> {
+        let first = *parts.first()?;
+        for (selector, accepted) in &spec.finished {
+            for segment in parts {
+                let found = selector.first(self.message, Some(segment));
+                let value = found.as_ref().map_or("", |found| found.raw);
+                if !accepted.iter().any(|known| known == value) {
+                    let location = found.map_or_else(
+                        || in_segment(selector.nominal_location(Some(segment.name())), segment.ordinal()),
+                        |found| found.place.location(),
+                    );
+                    let text = format!(
+                        "Table value not acceptable: a letter must be finished ({})",
+                        accepted
+                            .iter()
+                            .map(|known| if known.is_empty() { "empty" } else { known })
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    );
+                    self.problems.push(Problem::new(location, TABLE_VALUE_NOT_FOUND, text));
+                    return None;
+                }
+            }
+        }
+        let text_of = |selectors: &[Selector]| {
+            selectors
+                .iter()
+                .find_map(|selector| selector.first(self.message, Some(first)))
+                .map(|found| self.text(found.raw).into_owned())
+        };
+        let name = text_of(&spec.name).unwrap_or_default();
+        let description = text_of(&spec.description);
+        let types: Vec<String> = spec
+            .types
+            .iter()
+            .filter_map(|selector| selector.first(self.message, Some(first)))
+            .map(|found| self.text(found.raw).into_owned())
+            .collect();
+        let types: Vec<&str> = types.iter().map(String::as_str).collect();
+        let declared = Declared { name: &name, description: description.as_deref(), types: &types };
+        match &spec.content {
+            LetterSource::Data { data, encoding } => {
+                self.data_letter(data, encoding.as_ref(), parts, declared, documents)
+            }
+            LetterSource::Text(selector) => {
+                let lines: Vec<String> = parts
+                    .iter()
+                    .flat_map(|segment| selector.all(self.message, Some(segment)))
+                    .map(|found| self.text(found.raw).into_owned())
+                    .collect();
+                let text = with_crlf(&lines.join("\n"));
+                let declared = Declared { types: &["txt"], ..declared };
+                let place = in_segment(selector.nominal_location(Some(first.name())), first.ordinal());
+                self.text_letter(text, declared, place, documents)
+            }
+            LetterSource::Refuse(text) => {
+                let place = in_segment(Location::field(first.name(), 2), first.ordinal());
+                self.problems.push(Problem::new(
+                    place,
+                    TABLE_VALUE_NOT_FOUND,
+                    format!("Table value not acceptable: {text}"),
+                ));
+                None
+            }
+        }
+    }
+
+    fn data_letter(
+        &mut self,
+        data: &Selector,
+        encoding: Option<&Selector>,
+        parts: &[&Segment<'a>],
+        declared: Declared<'_>,
+        documents: &mut Vec<(u32, String)>,
+    ) -> Option<Letter> {
+        let first = *parts.first()?;
+        let missing = in_segment(data.nominal_location(Some(first.name())), first.ordinal());
+        let pieces: Vec<Found<'a>> = parts.iter().flat_map(|segment| data.all(self.message, Some(segment))).collect();
+        let Some(start) = pieces.first() else {
+            self.problems.push(Problem::new(missing, REQUIRED_FIELD_MISSING, "Required field missing, document data"));
+            return None;
+        };
+        let location = start.place.location();
+        let repetitions: usize = parts.iter().map(|segment| repetitions(data, segment)).sum();
+        if repetitions != pieces.len() {
+            let text =
+                "Data type error: a repetition of the document's field carries no data; the document would be cut";
+            self.problems.push(Problem::new(location, DATA_TYPE_ERROR, text));
+            return None;
+        }
+        let stated = encoding.and_then(|selector| selector.first(self.message, Some(first)));
+        let encoding_text = stated.as_ref().map_or("Base64", |found| found.raw).to_ascii_lowercase();
+        let result = match encoding_text.as_str() {
+            "base64" => inspect_base64(pieces.iter().map(|piece| piece.raw), self.message.delimiters().escape)
+                .and_then(|inspected| {
+                    let base64 = pieces.iter().map(|piece| (piece.offset as u64, piece.raw.len() as u64)).collect();
+                    letter(inspected, declared, LetterContent::Message { base64 })
+                }),
+            "a" => {
+                let text = with_crlf(&pieces.iter().map(|piece| self.text(piece.raw)).collect::<String>());
+                return self.text_letter(text, declared, location, documents);
+            }
+            _ => {
+                let place = stated.map_or(location, |found| found.place.location());
+                let text = "Table value not found: the encoding of a document is Base64 or A (table 0299)";
+                self.problems.push(Problem::new(place, TABLE_VALUE_NOT_FOUND, text));
+                return None;
+            }
+        };
+        result.map_err(|problem| self.problems.push(Problem::new(location, problem.code, problem.text))).ok()
+    }
+
+    fn text_letter(
+        &mut self,
+        text: String,
+        declared: Declared<'_>,
+        location: Location,
+        documents: &mut Vec<(u32, String)>,
+    ) -> Option<Letter> {
+        let number = u32::try_from(documents.len() + 1).unwrap_or(u32::MAX);
+        let made = inspect_bytes(text.as_bytes())
+            .and_then(|inspected| letter(inspected, declared, LetterContent::Document { number }));
+        match made {
+            Ok(letter) => {
+                documents.push((number, text));
+                Some(letter)
+            }
+            Err(problem) => {
+                self.problems.push(Problem::new(location, problem.code, problem.text));
+                None
+            }
+        }
+    }
+
+    fn generated_letter(
+        &mut self,
+        file_name: &str,
+        title: &str,
+        text: String,
+        documents: &mut Vec<(u32, String)>,
+    ) -> Option<Letter> {
+        let declared = Declared { name: file_name, description: Some(title), types: &["txt"] };
+        self.text_letter(text, declared, Location::Message, documents)
+    }
+
+    /// The command's schema, its violations put at the places that their values come from.
+    fn check_schema(&mut self, mapping: &'m InboundMapping, name: &str, body: &Value) {
+        for violation in self.dialect.schemas().violations(name, body) {
+            let (location, label) = mapping.place_of(self.message, &violation.pointer);
+            let (code, text) = match violation.keyword.as_str() {
+                "required" | "minItems" => (REQUIRED_FIELD_MISSING, format!("Required field missing, {label}")),
+                "enum" | "const" => {
+                    (TABLE_VALUE_NOT_FOUND, format!("Table value not found: {label} {}", violation.text))
+                }
+                "maxLength" | "maxItems" => (104, format!("Value too long: {label} {}", violation.text)),
+                _ => (DATA_TYPE_ERROR, format!("Data type error: {label} {}", violation.text)),
+            };
+            let problem = Problem::new(location, code, text);
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    fn text(&self, raw: &'a str) -> std::borrow::Cow<'a, str> {
+        unescape(raw, self.message.delimiters(), self.encoding)
+    }
+
+    fn note(
+        &mut self,
+        leaf: &Leaf,
+        selector: &Selector,
+        found: Option<&Found<'_>>,
+        present: bool,
+        base: &str,
+        within: Option<&str>,
+    ) {
+        let Some(trace) = self.trace.as_deref_mut() else { return };
+        if let Some(FoundPlace { segment_index, field, component, .. }) = found.map(|found| found.place) {
+            trace.read.insert((segment_index, field, component));
+        }
+        trace.rows.push(TraceRow {
+            pointer: format!("{base}/{}", leaf.path.join("/")),
+            selector: selector.to_string(),
+            location: found.map_or_else(|| selector.nominal_location(within), |found| found.place.location()),
+            present,
+            file: leaf.file.clone(),
+        });
+    }
+}
+
+/// Parts of one document share OBX-4 and follow each other (`hl7/reference.md`, OBX with a document).
+fn same_document(first: &Segment<'_>, next: &Segment<'_>) -> bool {
+    const SUB_ID: u16 = 4;
+    if first.index() == next.index() {
+        return true;
+    }
+    let sub_id =
+        |segment: &Segment<'_>| segment.field(SUB_ID).map(|field| field.raw().to_owned()).filter(|id| !id.is_empty());
+    sub_id(first).is_some() && sub_id(first) == sub_id(next)
+}
+
+/// How many repetitions the field of `selector` has in `segment`.
+fn repetitions(selector: &Selector, segment: &Segment<'_>) -> usize {
+    let field = selector.field.as_ref().and_then(|part| segment.field(part.number));
+    field.map_or(0, |field| field.repetitions().filter(|repetition| !repetition.raw().is_empty()).count())
+}
+
+fn in_segment(location: Location, number: u16) -> Location {
+    match location {
+        Location::Hl7 { segment, field, repetition, component, subcomponent, .. } => {
+            Location::Hl7 { segment, ordinal: number, field, repetition, component, subcomponent }
+        }
+        other => other,
+    }
+}
+
+fn leaf_reads_only(leaf: &Leaf, segment: &str) -> bool {
+    match &leaf.source {
+        Source::Read(read) => {
+            read.at.iter().all(|selector| selector.segment.as_ref().is_some_and(|part| part.name == segment))
+        }
+        Source::Each { over, .. } => over.segment.as_ref().is_some_and(|part| part.name == segment),
+        Source::Constant(_) | Source::Expression { .. } => false,
+    }
+}
+
+/// `a.b.c` into nested objects.
+fn insert(into: &mut Map<String, Value>, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [last] => {
+            into.insert(last.clone(), value);
+        }
+        [first, rest @ ..] => {
+            let entry = into.entry(first.clone()).or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(inner) = entry {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Text files go to e-RS with CRLF line ends.
+pub fn with_crlf(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n").replace('\n', "\r\n")
+}

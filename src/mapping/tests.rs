@@ -1,0 +1,403 @@
+//! The shipped set against the sample messages and the official e-RS request samples.
+
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::hl7::Message;
+
+fn set() -> MappingSet {
+    match MappingSet::built_in() {
+        Ok(set) => set,
+        Err(diagnostics) => {
+            panic!(
+                "the shipped mappings are broken:\n{}",
+                diagnostics.iter().map(|d| format!("{d}\n")).collect::<String>()
+            )
+        }
+    }
+}
+
+fn sample(name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hl7/");
+    let file = std::fs::read_dir(folder)
+        .expect("the samples are there")
+        .filter_map(Result::ok)
+        .find(|entry| entry.file_name().to_string_lossy().starts_with(name))
+        .unwrap_or_else(|| panic!("no sample {name}"));
+    String::from_utf8(std::fs::read(file.path()).expect("readable")).expect("this sample is UTF-8")
+}
+
+fn dialect_of(message: &Message<'_>) -> &'static str {
+    let application = message.segment("MSH").and_then(|msh| msh.field(3)).map(|field| field.raw().to_owned());
+    match application.as_deref().unwrap_or_default().split('^').next().unwrap_or_default() {
+        "NMPAS" => "northmoor",
+        "EASTVALE" => "eastvale",
+        "SBEPR" => "southbeck",
+        "WMCARE" => "westmere",
+        _ => "default",
+    }
+}
+
+fn normalised(set: &MappingSet, name: &str) -> Normalised {
+    let text = sample(name);
+    let message = Message::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let dialect = set.dialect(dialect_of(&message)).expect("shipped");
+    let settings = json!({"trustUntraced": true}).as_object().cloned().unwrap_or_default();
+    set.normalise(dialect, &message, encoding_rs::UTF_8, &settings, None)
+}
+
+fn body(set: &MappingSet, name: &str) -> Value {
+    match normalised(set, name) {
+        Normalised { kind: Kind::Command(draft), .. } => draft.body,
+        other => panic!("{name} made no command: {other:?}"),
+    }
+}
+
+#[test]
+fn samples_become_the_commands_that_the_index_says() {
+    let set = set();
+    for (name, pointer, expected) in [
+        ("01-", "/patient/nhsNumber", json!("9994120034")),
+        ("01-", "/priority", json!("ROUTINE")),
+        ("01-", "/shortlist/2/service", json!("20003")),
+        ("01-", "/localId", json!("NM-REF-88001")),
+        ("01-", "/referrer/sdsUserId", json!("555012345678")),
+        ("02-", "/patient/nhsNumberStatus", json!("01")),
+        ("02-", "/specialty", json!("CARDIOLOGY")),
+        ("02-", "/clinicType", json!("CHEST_PAIN")),
+        ("02-", "/pathway/id", json!("RYY0000000000EV55210")),
+        ("02-", "/pathway/issuer", json!("RYY00")),
+        ("02-", "/gpPractice", json!("Z99001")),
+        ("02-", "/shortlist/1/service", json!("20012")),
+        ("03-", "/priority", json!("URGENT")),
+        ("03-", "/letters/0/bytes", json!(403)),
+        ("03-", "/letters/0/contentType", json!("application/pdf")),
+        ("04-", "/priority", json!("TWO_WEEK_WAIT")),
+        ("04-", "/clinicType", json!("2WW_LOWER_GI")),
+        ("05-", "/then", json!("triage")),
+        ("06-", "/patient/given", json!("FFÎON")),
+        ("07-", "/priority", json!("URGENT")),
+        ("07-", "/letters/0/contentType", json!("text/plain")),
+        ("24-", "/ubrn", json!("000000070001")),
+        ("24-", "/letters/0/fileName", json!("referral-letter.pdf")),
+        ("40-", "/shortlist/0/service", json!("20011")),
+        ("77-", "/patient/family", json!("<script>alert(1)</script>")),
+        ("83-", "/patient/family", json!("SAMPLEWORTH")),
+    ] {
+        assert_eq!(body(&set, name).pointer(pointer), Some(&expected), "{name} {pointer}");
+    }
+}
+
+#[test]
+fn refusals_name_the_place_and_the_code() {
+    let set = set();
+    for (name, location, code) in [
+        ("09-", "ZRX-1", 200),
+        ("54-", "MSH-9.2", 201),
+        ("55-", "MSH-9.1", 200),
+        ("56-", "PID-3.1", 102),
+        ("58-", "PID-32.1", 103),
+        ("71-", "OBX-5.5", 102),
+        ("73-", "PID", 100),
+        ("81-", "ZRS", 101),
+    ] {
+        let problems = normalised(&set, name).problems;
+        let found: Vec<(String, u16)> = problems.iter().map(|p| (p.location.to_string(), p.code)).collect();
+        assert_eq!(found, [(location.to_owned(), code)], "{name}: {problems:?}");
+    }
+}
+
+#[test]
+fn no_populated_field_of_a_core_sample_is_unaccounted_for() {
+    let set = set();
+    for name in ["01-", "02-", "03-", "04-", "05-", "06-", "07-", "24-"] {
+        assert_eq!(normalised(&set, name).unused, Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn clinical_text_becomes_a_letter_of_its_own() {
+    let set = set();
+    let Normalised { kind: Kind::Command(draft), .. } = normalised(&set, "52-") else { panic!("52 makes a command") };
+    let (_, text) = draft.documents.first().expect("the note is a document");
+    assert!(text.contains("- F=| S=^ T=& R=~ E=\\ hex=AB"), "{text}");
+    assert_eq!(draft.body.pointer("/letters/0/fileName"), Some(&json!("clinical-information.txt")));
+}
+
+fn official(name: &str) -> Value {
+    let path = format!("{}/tests/data/ers/examples/{name}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).expect("the sample is there")).expect("the sample is JSON")
+}
+
+fn preview(set: &MappingSet, command: &str, body: &Value, business_function: &str) -> Vec<PreparedCall> {
+    assert_eq!(set.schemas().violations(command, body), [], "the command is valid");
+    let connection = json!({"codeSystemBase": "_baseUrl_", "businessFunction": business_function});
+    let context = PlanContext {
+        command,
+        body,
+        known: &json!({"ubrn": "000000070000"}),
+        connection: &connection,
+        settings: &Value::Object(Map::new()),
+        now: "2026-03-16T09:30:00Z",
+    };
+    set.preview(&context).expect("the plan can be made")
+}
+
+fn json_body<'c>(calls: &'c [PreparedCall], call: &str) -> &'c Value {
+    match calls.iter().find(|prepared| prepared.call == call).map(|prepared| &prepared.body) {
+        Some(CallBody::Json(body)) => body,
+        other => panic!("{call} has no JSON body: {other:?}"),
+    }
+}
+
+#[test]
+fn official_a011_samples_are_made_exactly() {
+    let set = set();
+    let command = json!({
+        "patient": {"nhsNumber": "9912003888"},
+        "referrer": {"sdsUserId": "021600556514"},
+        "priority": "URGENT", "specialty": "CARDIOLOGY", "clinicType": "HEART_FAILURE",
+        "criteria": {"ageAndGenderAppropriate": false},
+        "shortlist": [{"service": "11002"}],
+        "letterIntention": "NEED_TO_ADD_LATER", "firstReminderDays": 0,
+        "pathwayStart": "2024-05-01T09:55:00.000Z"
+    });
+    for (function, file) in [
+        ("REFERRING_CLINICIAN", "a011-create-referral/request-minimal.json"),
+        ("REFERRING_CLINICIAN_ADMIN", "a011-create-referral/request-minimal-request-with-referring-clinician.json"),
+    ] {
+        assert_eq!(json_body(&preview(&set, "CreateReferral", &command, function), "A011"), &official(file), "{file}");
+    }
+}
+
+#[test]
+fn official_a010_samples_are_made_exactly() {
+    let set = set();
+    let minimal = json!({
+        "requestType": "APPOINTMENT_REQUEST", "sortBy": "DISTANCE", "patient": {"nhsNumber": "9912003888"},
+        "priority": "URGENT", "specialty": "CARDIOLOGY", "clinicType": "LIPID_MANAGEMENT"
+    });
+    let mut advice = minimal.clone();
+    advice["requestType"] = json!("ADVICE_AND_GUIDANCE_REQUEST");
+    let mut ruled = minimal.clone();
+    ruled["commissioningRuleOrganisation"] = json!("R69");
+    let term = json!({
+        "requestType": "APPOINTMENT_REQUEST", "sortBy": "IWT", "patient": {"nhsNumber": "9912003888"},
+        "referrer": {"sdsUserId": "021600556514"}, "priority": "URGENT",
+        "criteria": {
+            "indicativeAppointmentWaitTimeLimit": 15, "postcode": "BR1 1AB", "distanceLimit": 23,
+            "clinicalTerm": "1003", "organisation": "R69", "ageAndGenderAppropriate": true
+        }
+    });
+    for (command, file) in [
+        (minimal, "request-rc-minimal"),
+        (advice, "request-rc-search-for-advice-service"),
+        (ruled, "request-rc-search-with-commissioning-rule-organisation"),
+        (term, "request-rc-search-by-clinical-term"),
+    ] {
+        let calls = preview(&set, "SearchServices", &command, "REFERRING_CLINICIAN_ADMIN");
+        assert_eq!(json_body(&calls, "A010"), &official(&format!("a010-patient-service-search/{file}.json")), "{file}");
+    }
+}
+
+fn letter_handle(description: &str, indexed: &str) -> Value {
+    json!({
+        "fileName": "results.pdf", "contentType": "application/pdf", "description": description, "indexed": indexed,
+        "bytes": 17, "sha256": "0".repeat(64), "content": {"in": "document", "number": 1}
+    })
+}
+
+/// Runs a plan with given answers, so that later bodies hold what e-RS would have said.
+fn run(set: &MappingSet, command: &str, body: &Value, answers: &[(&str, Reply)]) -> Vec<PreparedCall> {
+    assert_eq!(set.schemas().violations(command, body), [], "the command is valid");
+    let connection = json!({"codeSystemBase": "_baseUrl_", "businessFunction": "REFERRING_CLINICIAN"});
+    let (known, settings) = (json!({"ubrn": "000000070000"}), json!({}));
+    let context = PlanContext {
+        command,
+        body,
+        known: &known,
+        connection: &connection,
+        settings: &settings,
+        now: "2026-03-16T09:30:00Z",
+    };
+    let mut state = PlanState::default();
+    let mut calls = Vec::new();
+    for (call, answer) in answers {
+        let NextCall::Call(prepared) = set.next_call(&context, &mut state).expect("a call") else {
+            panic!("ended early")
+        };
+        assert_eq!(prepared.call, *call);
+        set.absorb(&context, &mut state, &prepared, answer).expect("the answer is taken");
+        calls.push(*prepared);
+    }
+    assert!(matches!(set.next_call(&context, &mut state), Ok(NextCall::Done { .. })), "nothing follows");
+    calls
+}
+
+fn answer(status: u16, headers: &[(&str, &str)], body: Value) -> Reply {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Reply { status, headers, body }
+}
+
+#[test]
+fn official_a012_samples_are_made_exactly() {
+    let set = set();
+    let read = || answer(200, &[], json!({"id": "000000070000", "meta": {"versionId": "4"}, "contained": []}));
+    let linked = || answer(200, &[], json!({"meta": {"versionId": "5"}}));
+    let stored = |id: &str| answer(201, &[("location", &format!("Binary/{id}"))], Value::Null);
+    let two = json!({"ubrn": "000000070000", "letters": [
+        letter_handle("First blood test results showing an anomaly in the values of xxxx", "2021-06-24T13:22:13.311000+00:00"),
+        letter_handle("Second blood test results showing an anomaly in the values of xxxx", "2021-06-24T13:22:13.465000+00:00"),
+    ]});
+    let calls = run(
+        &set,
+        "AttachLetters",
+        &two,
+        &[
+            ("A005", read()),
+            ("A020", stored("e1015896-92f4-4073-ad3c-5f30fca76448")),
+            ("A020", stored("50f0c0d5-7ed1-4587-8fce-889c8685eb54")),
+            ("A012", linked()),
+        ],
+    );
+    assert_eq!(
+        json_body(&calls, "A012"),
+        &official("a012-maintain-referral-letter/request-multiple-document-references.json")
+    );
+    assert!(calls[3].headers.contains(&("If-Match".into(), "W/\"4\"".into())), "{:?}", calls[3].headers);
+
+    let one = json!({"ubrn": "000000070000", "letters": [
+        letter_handle("Blood test results showing an anomaly in the values of xxxx", "2021-06-24T13:05:03.652000+00:00"),
+    ]});
+    let calls = run(
+        &set,
+        "AttachLetters",
+        &one,
+        &[("A005", read()), ("A020", stored("50f0c0d5-7ed1-4587-8fce-889c8685eb54")), ("A012", linked())],
+    );
+    assert_eq!(
+        json_body(&calls, "A012"),
+        &official("a012-maintain-referral-letter/request-single-document-reference.json")
+    );
+}
+
+#[test]
+fn letters_that_are_linked_already_are_kept() {
+    let set = set();
+    let one = json!({"ubrn": "000000070000", "letters": [letter_handle("New", "2026-03-16T09:30:00Z")]});
+    let calls = run(
+        &set,
+        "AttachLetters",
+        &one,
+        &[
+            ("A005", answer(200, &[], official("a005-retrieve-referral-request/response-unbooked.json"))),
+            ("A020", answer(201, &[("location", "Binary/new")], Value::Null)),
+            ("A012", answer(200, &[], json!({"meta": {"versionId": "6"}}))),
+        ],
+    );
+    let urls: Vec<&Value> = json_body(&calls, "A012")["parameter"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|parameter| &parameter["resource"]["content"][0]["attachment"]["url"])
+        .collect();
+    assert_eq!(urls, ["Binary/19eb7224-dff3-4730-a5cb-67eac811f1a5", "Binary/new"]);
+}
+
+#[test]
+fn the_official_a016_triage_sample_is_made_exactly() {
+    let set = set();
+    let mut command = json!({
+        "patient": {"nhsNumber": "9912003888"}, "priority": "URGENT", "shortlist": [{"service": "50001"}],
+        "letterIntention": "NEED_TO_ADD_LATER", "firstReminderDays": 0, "then": "triage",
+    });
+    command["letters"] = json!([letter_handle("Letter", "2026-03-16T09:30:00Z")]);
+    let calls = run(
+        &set,
+        "CreateReferral",
+        &command,
+        &[
+            ("A011", answer(201, &[], json!({"id": "000000070000", "meta": {"versionId": "3"}}))),
+            ("A020", answer(201, &[("location", "Binary/x")], Value::Null)),
+            ("A012", answer(200, &[], json!({"meta": {"versionId": "6"}}))),
+            ("A016", answer(201, &[], json!({"id": "70000"}))),
+        ],
+    );
+    assert_eq!(json_body(&calls, "A016"), &official("a016-book-or-defer-appointment/request-triage-deferral.json"));
+}
+
+#[test]
+fn the_official_a020_sample_goes_up_with_its_name_type_and_referral() {
+    let set = set();
+    let text = std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/ers/examples/a020-upload-file/request-upload.txt"
+    ))
+    .expect("the sample is there");
+    let inspected = inspect_bytes(&text).expect("small");
+    let declared = Declared { name: "upload.txt", description: None, types: &["txt"] };
+    let handle = letter(inspected, declared, LetterContent::Document { number: 1 }).expect("a text file");
+    assert_eq!(handle.bytes, text.len() as u64);
+    let body = json!({"ubrn": "000000070000", "letters": [handle]});
+    let calls = preview(&set, "AttachLetters", &body, "REFERRING_CLINICIAN");
+    let upload = calls.iter().find(|call| call.call == "A020").expect("an upload");
+    assert_eq!(
+        upload.headers,
+        [
+            ("Content-Type".to_owned(), "text/plain".to_owned()),
+            ("NHSD-eRS-File-Name".to_owned(), "upload.txt".to_owned()),
+            ("NHSD-eRS-Referral-ID".to_owned(), "000000070000".to_owned()),
+        ]
+    );
+    assert!(matches!(&upload.body, CallBody::Letter(letter) if letter.file_name == "upload.txt"));
+}
+
+#[test]
+fn mistakes_in_mapping_files_are_all_reported_with_line_and_hint() {
+    for (file, text, line, expected) in [
+        ("inbound/x/REF_I12.yaml", "comand: CreateReferral\n", 1, "did you mean `command`?"),
+        ("inbound/x/REF_I12.yaml", "body:\n  priority: { at: RF12-1 }\n", 2, "not a selector"),
+        ("inbound/x/REF_I12.yaml", "body:\n  priority: { at: RF1-2, then: uper }\n", 2, "did you mean `upper`?"),
+        (
+            "inbound/x/REF_I12.yaml",
+            "body:\n  priority: { at: RF1-2, code: prioritty }\n",
+            2,
+            "did you mean `priority`?",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A11\n",
+            4,
+            "not in ers/operations.yaml",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    body: { x: \"{command.priorty}\" }\n",
+            5,
+            "did you mean `priority`?",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    body: { x: \"{saved.ubrn}\" }\n",
+            5,
+            "no step saves `ubrn`",
+        ),
+        ("ers/X.yaml", "command: CreateReferal\nsteps: []\n", 1, "did you mean `CreateReferral`?"),
+        ("codes/x/priority.csv", "a;b\n", 1, "the first line must be"),
+    ] {
+        let mut files = MappingFiles::built_in();
+        files.insert("inbound/x/dialect.yaml", "about: a test\n");
+        files.insert(file, text);
+        let diagnostics = MappingSet::load(files).expect_err(expected);
+        let shown: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+        let found = diagnostics.iter().any(|d| d.file == file && d.line == line && d.to_string().contains(expected));
+        assert!(found, "wanted {file}:{line} {expected}, got {shown:#?}");
+    }
+}
+
+#[test]
+fn a_set_survives_its_archive_and_keeps_its_digest() {
+    let set = set();
+    let files = MappingFiles::from_archive(&set.files().to_archive()).expect("its own archive");
+    assert_eq!(MappingSet::load(files).expect("still valid").digest(), set.digest());
+}

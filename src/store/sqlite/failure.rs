@@ -1,0 +1,39 @@
+//! What SQLite's errors mean to a caller.
+
+use rusqlite::{Error, ErrorCode};
+
+use crate::store::StoreError;
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::SqliteFailure(failure, text) => {
+                let text = text.clone().unwrap_or_else(|| failure.to_string());
+                match failure.code {
+                    ErrorCode::DiskFull
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::PermissionDenied
+                    | ErrorCode::OutOfMemory
+                    | ErrorCode::OperationInterrupted
+                    | ErrorCode::OperationAborted
+                    | ErrorCode::FileLockingProtocolFailed => Self::Unavailable(text),
+                    ErrorCode::ConstraintViolation => {
+                        Self::Outdated(format!("a row contradicts one that exists: {text}"))
+                    }
+                    ErrorCode::TooBig => Self::Outdated(format!("larger than a row can be: {text}")),
+                    _ => Self::Damaged(text),
+                }
+            }
+            Error::QueryReturnedNoRows => Self::NotFound,
+            _ => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+pub(super) fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(what.to_owned())
+}

@@ -1,0 +1,286 @@
+//! Admission: one commit for a message and everything that intake decided about it.
+
+use rusqlite::OptionalExtension;
+
+use super::books::{Books, Placed};
+use super::columns;
+use super::content::{self, INLINE_MAX};
+use super::outbox::EventText;
+use super::standing::Standing;
+use super::transitions::GATEWAY;
+use crate::command::{CommandId, EventId, Failure, MessageId, State, Verdict};
+use crate::store::{Admission, Admitted, NewCommand, NewEvent, NewMessage, Result, Settled, Stored};
+
+/// Code of a command that repeats an earlier one of its thread and says something else.
+const RESENT_WITH_A_CHANGE: &str = "RESENT_WITH_A_CHANGE";
+
+/// An admission with its JSON already written out: that work is the caller's, not the one writer's.
+pub(super) struct Prepared {
+    admission: Admission,
+    bodies: Vec<String>,
+    problems: Option<String>,
+    events: Vec<EventText>,
+}
+
+impl Prepared {
+    pub(super) fn new(admission: Admission) -> Self {
+        Self {
+            bodies: admission.commands.iter().map(|command| command.body.to_string()).collect(),
+            problems: columns::optional_text(&admission.message.problems),
+            events: admission.events.iter().map(EventText::of).collect(),
+            admission,
+        }
+    }
+
+    /// Bytes of content that it writes.
+    pub(super) fn weight(&self) -> usize {
+        let documents: usize = self.admission.documents.iter().map(|document| document.content.len()).sum();
+        self.admission.message.raw.len() + documents
+    }
+}
+
+/// What became of the commands of an admission.
+#[derive(Default)]
+struct Enqueued {
+    first: i64,
+    stored: i64,
+    repeats: Option<CommandId>,
+    thread: Option<i64>,
+}
+
+impl Books {
+    pub(super) fn admit(&mut self, prepared: &Prepared) -> Result<Admitted> {
+        let admission = &prepared.admission;
+        let message = &admission.message;
+        let source = self.source_number(&message.source)?;
+        if let Some(control_id) = &message.control_id {
+            if let Some(known) = self.known_message(source, control_id, message)? {
+                return Ok(known);
+            }
+            self.connection
+                .prepare_cached("INSERT INTO dedup (source, control_id, sha256, message) VALUES (?1, ?2, ?3, ?4)")?
+                .execute((source, control_id, message.sha256, message.id.0.into_bytes()))?;
+        }
+        let enqueued = self.enqueue_all(prepared, source)?;
+        let verdict = match enqueued.repeats {
+            // Where other commands of the message are new, it is more than a duplicate.
+            Some(_) if enqueued.stored == 0 => Verdict::Duplicate,
+            _ => admission.verdict,
+        };
+        let number = self.store_message(prepared, source, verdict, &enqueued)?;
+        content::store_documents(&self.connection, number, &admission.documents)?;
+        if !admission.events.is_empty() {
+            let thread = match enqueued.thread {
+                Some(thread) => self.surviving(thread)?,
+                None => self.begin_thread(message.id.0)?,
+            };
+            for (event, text) in admission.events.iter().zip(&prepared.events) {
+                self.publish(thread, event, text)?;
+            }
+        }
+        Ok(Admitted::New { stored: Stored::committed(message.id), repeats: enqueued.repeats })
+    }
+
+    /// The answer to a message whose control id is known.
+    fn known_message(&self, source: i64, control_id: &str, message: &NewMessage) -> Result<Option<Admitted>> {
+        let known = self
+            .connection
+            .prepare_cached("SELECT sha256, message FROM dedup WHERE source = ?1 AND control_id = ?2")?
+            .query_row((source, control_id), |row| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, [u8; 16]>(1)?)))
+            .optional()?;
+        let Some((sha256, first)) = known else { return Ok(None) };
+        let first_id = MessageId(uuid::Uuid::from_bytes(first));
+        if sha256 != message.sha256 {
+            return Ok(Some(Admitted::ControlIdReused { message: first_id }));
+        }
+        // Empty when the first message was purged: who asks then makes the answer anew.
+        let acknowledgement: Option<Vec<u8>> = self
+            .connection
+            .prepare_cached("SELECT acknowledgement FROM message WHERE id = ?1")?
+            .query_row([first], |row| row.get(0))
+            .optional()?;
+        Ok(Some(Admitted::Resend {
+            stored: Stored::committed(first_id),
+            acknowledgement: acknowledgement.unwrap_or_default().into(),
+            message: first_id,
+        }))
+    }
+
+    fn enqueue_all(&mut self, prepared: &Prepared, source: i64) -> Result<Enqueued> {
+        let mut enqueued = Enqueued { first: self.next_command_number(), ..Enqueued::default() };
+        for (command, body) in prepared.admission.commands.iter().zip(&prepared.bodies) {
+            let thread = self.thread_of(&command.aliases, command.id.0)?;
+            enqueued.thread.get_or_insert(thread);
+            let changed = match self.repeated(thread, command)? {
+                Some((earlier, true)) => {
+                    enqueued.repeats.get_or_insert(earlier);
+                    continue;
+                }
+                Some((earlier, false)) => Some(earlier),
+                None => None,
+            };
+            self.enqueue(&prepared.admission.message, command, body, thread, source, changed)?;
+            enqueued.stored += 1;
+        }
+        Ok(enqueued)
+    }
+
+    /// The command that already makes (or made) the referral which `command` would make, and whether it
+    /// says the same.
+    fn repeated(&self, thread: i64, command: &NewCommand) -> Result<Option<(CommandId, bool)>> {
+        let Some(creates) = command.creates else { return Ok(None) };
+        let earlier = self
+            .connection
+            .prepare_cached(
+                "SELECT c.id, c.creates FROM thread t JOIN command c ON c.number = t.created_by WHERE t.number = ?1",
+            )?
+            .query_row([thread], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, [u8; 32]>(1)?)))
+            .optional()?;
+        Ok(earlier.map(|(id, digest)| (CommandId(uuid::Uuid::from_bytes(id)), digest == creates)))
+    }
+
+    fn enqueue(
+        &mut self,
+        message: &NewMessage,
+        command: &NewCommand,
+        body: &str,
+        thread: i64,
+        source: i64,
+        changed: Option<CommandId>,
+    ) -> Result<()> {
+        let at = message.received_at;
+        let state = match changed {
+            Some(earlier) => State::Failed {
+                why: Failure {
+                    code: RESENT_WITH_A_CHANGE.into(),
+                    text: format!("command {earlier} makes the same referral and says something else"),
+                },
+            },
+            None => command.state.clone(),
+        };
+        let is_behind = self.is_busy(thread)?;
+        let standing = match Standing::of(&state) {
+            Standing::Held if !is_behind => Standing::Ready,
+            standing => standing,
+        };
+        let number = self.take_command_number();
+        self.connection
+            .prepare_cached(
+                "INSERT INTO command (
+                   number, id, message, source, thread, name, class, standing, state, received_at, changed_at,
+                   not_after, deferrals, changes, fence, creates, mapping_set, body, plan
+                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, 0, ?12, 0, ?13, ?14, ?15, ?16)",
+            )?
+            .execute(rusqlite::params![
+                number,
+                command.id.0.into_bytes(),
+                message.id.0.into_bytes(),
+                source,
+                thread,
+                command.name,
+                command.class.rank(),
+                standing.code(),
+                columns::text(&state),
+                at.as_microsecond(),
+                command.not_after.map(|at| at.as_microsecond()),
+                i64::from(changed.is_some()),
+                command.creates,
+                command.mapping_set,
+                body,
+                (!command.plan.is_null()).then(|| columns::text(&command.plan)),
+            ])?;
+        let placed = Placed { number, thread, standing, class: command.class, source };
+        self.enter(placed.place());
+        if standing.is_at_rest() {
+            self.settled(Settled { message: message.id, command: command.id });
+        }
+        if is_behind && !standing.is_final() {
+            self.raise(thread)?;
+        }
+        if command.creates.is_some() && changed.is_none() {
+            self.connection
+                .prepare_cached("UPDATE thread SET created_by = ?2 WHERE number = ?1")?
+                .execute((thread, number))?;
+        }
+        if let State::Failed { why } = &state
+            && changed.is_some()
+        {
+            self.note_transition(number, 1, at, None, state.name(), &why.text, GATEWAY)?;
+            let event = NewEvent {
+                id: EventId(self.environment.new_id()),
+                name: "CommandFailed".into(),
+                at,
+                source: message.source.clone(),
+                subject: command.id.to_string(),
+                data: serde_json::json!({
+                    "command": command.id,
+                    "commandName": command.name,
+                    "code": why.code,
+                    "text": why.text,
+                }),
+            };
+            self.publish(thread, &event, &EventText::of(&event))?;
+        }
+        Ok(())
+    }
+
+    fn store_message(
+        &mut self,
+        prepared: &Prepared,
+        source: i64,
+        verdict: Verdict,
+        enqueued: &Enqueued,
+    ) -> Result<i64> {
+        let message = &prepared.admission.message;
+        let number = self.take_message_number();
+        let raw = (message.raw.len() <= INLINE_MAX).then_some(&message.raw[..]);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO message (
+                   number, id, source, transport, control_id, kind, charset, received_at, verdict, size, sha256,
+                   problems, first_command, commands, acknowledgement, raw
+                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            )?
+            .execute(rusqlite::params![
+                number,
+                message.id.0.into_bytes(),
+                source,
+                message.transport.name(),
+                message.control_id,
+                message.kind,
+                message.charset,
+                message.received_at.as_microsecond(),
+                verdict.name(),
+                columns::signed(message.raw.len() as u64),
+                message.sha256,
+                prepared.problems,
+                enqueued.first,
+                enqueued.stored,
+                &prepared.admission.acknowledgement[..],
+                raw,
+            ])?;
+        if raw.is_none() {
+            content::store_chunks(&self.connection, number, &message.raw)?;
+        }
+        Ok(number)
+    }
+
+    /// That the sender got its answer.
+    pub(super) fn acknowledged(&mut self, message: MessageId, at: jiff::Timestamp) -> Result<()> {
+        let noted = self
+            .connection
+            .prepare_cached(
+                "INSERT INTO acknowledged (message, at) SELECT number, ?2 FROM message WHERE id = ?1
+                 ON CONFLICT (message) DO NOTHING",
+            )?
+            .execute((message.0.into_bytes(), at.as_microsecond()))?;
+        if noted == 0 && !self.is_stored(message)? {
+            return Err(crate::store::StoreError::NotFound);
+        }
+        Ok(())
+    }
+
+    fn is_stored(&self, message: MessageId) -> Result<bool> {
+        Ok(self.connection.prepare_cached("SELECT 1 FROM message WHERE id = ?1")?.exists([message.0.into_bytes()])?)
+    }
+}

@@ -1,0 +1,112 @@
+//! What an earlier process, or a task that went away, left running.
+
+use jiff::Timestamp;
+use rusqlite::OptionalExtension;
+use serde_json::json;
+
+use super::books::Books;
+use super::columns;
+use super::outbox::EventText;
+use super::transitions::{CommandRow, GATEWAY};
+use crate::command::{EventId, State};
+use crate::store::{NewEvent, Recovered, Result};
+
+/// How often claims look for leases that ended, in microseconds.
+const LEASES_CHECKED_EVERY: i64 = 1_000_000;
+
+/// A write that was about to be sent and has no outcome.
+struct Unanswered {
+    step: String,
+    call: String,
+    since: Timestamp,
+}
+
+impl Books {
+    /// At a start nothing runs; whatever says so was left by a process that is gone.
+    pub(super) fn recover(&mut self, now: Timestamp) -> Result<Recovered> {
+        let left = self.running(None)?;
+        let mut recovered = Recovered::default();
+        for number in left {
+            if self.give_up(number, now, "the gateway was restarted")? {
+                recovered.in_doubt += 1;
+            } else {
+                recovered.requeued += 1;
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// Takes back what was leased and not renewed: its task is gone, or will be refused by the fence.
+    pub(super) fn expire_leases(&mut self, now: Timestamp) -> Result<()> {
+        if now.as_microsecond() - self.leases_checked.as_microsecond() < LEASES_CHECKED_EVERY {
+            return Ok(());
+        }
+        self.leases_checked = now;
+        for number in self.running(Some(now))? {
+            self.give_up(number, now, "its lease ended")?;
+        }
+        Ok(())
+    }
+
+    /// What runs, or only that whose lease ended before a time.
+    fn running(&self, leased_until: Option<Timestamp>) -> Result<Vec<i64>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT number FROM command INDEXED BY command_queue
+             WHERE standing = 2 AND standing <> 7 AND (?1 IS NULL OR lease_until < ?1) ORDER BY number",
+        )?;
+        let numbers = statement.query_map([leased_until.map(Timestamp::as_microsecond)], |row| row.get(0))?;
+        Ok(numbers.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// True if a write may have reached e-RS: then the command is in doubt, else queued again.
+    fn give_up(&mut self, number: i64, now: Timestamp, why: &str) -> Result<bool> {
+        let row = self.command_row_at(number)?;
+        self.raise_fence(number)?;
+        let Some(unanswered) = self.unanswered(&row)? else {
+            self.change(&row, &State::Queued, now, why, GATEWAY)?;
+            return Ok(false);
+        };
+        let why = format!("{why}; {} was about to be sent or sent", unanswered.call);
+        let event = NewEvent {
+            id: EventId(self.environment.new_id()),
+            name: "CommandInDoubt".into(),
+            at: now,
+            source: self.source_name(row.placed.source)?.to_owned(),
+            subject: row.id.to_string(),
+            data: json!({
+                "command": row.id,
+                "commandName": row.name,
+                "call": unanswered.call,
+                "step": unanswered.step,
+                "since": unanswered.since,
+            }),
+        };
+        self.publish(row.placed.thread, &event, &EventText::of(&event))?;
+        let state = State::InDoubt { step: unanswered.step, since: unanswered.since };
+        self.change(&row, &state, now, &why, GATEWAY)?;
+        Ok(true)
+    }
+
+    /// Whoever holds the old fence is refused from now on.
+    pub(super) fn raise_fence(&self, number: i64) -> Result<()> {
+        self.connection.prepare_cached("UPDATE command SET fence = fence + 1 WHERE number = ?1")?.execute([number])?;
+        Ok(())
+    }
+
+    fn unanswered(&self, row: &CommandRow) -> Result<Option<Unanswered>> {
+        let unanswered = self
+            .connection
+            .prepare_cached(
+                "SELECT step, call, started_at FROM attempt
+                 WHERE command = ?1 AND fence = ?2 AND is_write AND finished_at IS NULL
+                 ORDER BY number DESC LIMIT 1",
+            )?
+            .query_row((row.placed.number, columns::signed(row.fence)), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?))
+            })
+            .optional()?;
+        unanswered
+            .map(|(step, call, since)| Ok(Unanswered { step, call, since: columns::timestamp(since)? }))
+            .transpose()
+    }
+}

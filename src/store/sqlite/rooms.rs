@@ -1,0 +1,174 @@
+//! What each room asks of the store, handed to the writer or a reader.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::{SqliteStore, audit, claims, content, intake, kept, listing, outbox, progress, search, threads};
+use crate::command::{CommandId, MessageId};
+use crate::store::{
+    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Claim, ClaimedCommand, CommandView, ContentStore,
+    DeliveryStore, Depth, IntakeStore, MappingStore, MessageFilter, MessageView, OperatorStore, OutboxDepth,
+    OutboxStore, Progress, Recovered, Result, SealedSecret, SearchStore, SessionStore, Signals, Store, StoredEvent,
+    ThreadView, TransitionView,
+};
+
+#[async_trait]
+impl IntakeStore for SqliteStore {
+    async fn admit(&self, admission: Admission) -> Result<Admitted> {
+        let prepared = intake::Prepared::new(admission);
+        self.writer.write(prepared.weight(), move |books| books.admit(&prepared)).await
+    }
+
+    async fn find_thread(&self, alias: &Alias) -> Result<Option<ThreadView>> {
+        let alias = alias.clone();
+        self.readers
+            .read(move |connection| {
+                let thread = threads::find(connection, &alias)?;
+                thread.map(|thread| threads::view(connection, thread)).transpose()
+            })
+            .await
+    }
+
+    async fn acknowledged(&self, message: MessageId, at: Timestamp) -> Result<()> {
+        self.writer.write(0, move |books| books.acknowledged(message, at)).await
+    }
+}
+
+#[async_trait]
+impl DeliveryStore for SqliteStore {
+    async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedCommand>> {
+        let claimed = self.writer.write(0, move |books| books.claim(&claim)).await?;
+        claimed.into_iter().map(claims::Claimed::read).collect()
+    }
+
+    async fn record(&self, progress: Progress) -> Result<()> {
+        let prepared = progress::Prepared::new(progress);
+        self.writer.write(prepared.weight(), move |books| books.record(&prepared)).await
+    }
+
+    async fn recover(&self, now: Timestamp) -> Result<Recovered> {
+        self.writer.write(0, move |books| books.recover(now)).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>> {
+        self.readers.read(claims::next_due).await
+    }
+}
+
+#[async_trait]
+impl ContentStore for SqliteStore {
+    async fn read_message(&self, message: MessageId, range: Range<u64>) -> Result<Bytes> {
+        self.readers.read(move |connection| content::read_message(connection, message, range)).await
+    }
+
+    async fn read_document(&self, message: MessageId, number: u32, range: Range<u64>) -> Result<Bytes> {
+        self.readers.read(move |connection| content::read_document(connection, message, number, range)).await
+    }
+}
+
+#[async_trait]
+impl OutboxStore for SqliteStore {
+    async fn unconfirmed(&self, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
+        self.readers.read(move |connection| outbox::unconfirmed(connection, after, max)).await
+    }
+
+    async fn confirm(&self, positions: Vec<u64>, at: Timestamp) -> Result<()> {
+        self.writer.write(0, move |books| books.confirm(&positions, at)).await
+    }
+
+    async fn events_after(&self, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
+        self.readers.read(move |connection| outbox::events_after(connection, after, max)).await
+    }
+
+    async fn last_position(&self) -> Result<u64> {
+        self.readers.read(outbox::last_position).await
+    }
+}
+
+#[async_trait]
+impl SearchStore for SqliteStore {
+    async fn message(&self, id: MessageId) -> Result<Option<MessageView>> {
+        self.readers.read(move |connection| search::message(connection, id)).await
+    }
+
+    async fn messages(&self, filter: MessageFilter) -> Result<Vec<MessageView>> {
+        self.readers.read(move |connection| listing::messages(connection, &filter)).await
+    }
+
+    async fn command(&self, id: CommandId) -> Result<Option<CommandView>> {
+        self.readers.read(move |connection| search::command(connection, id)).await
+    }
+
+    async fn commands_of(&self, message: MessageId) -> Result<Vec<CommandView>> {
+        self.readers.read(move |connection| search::commands_of(connection, message)).await
+    }
+
+    async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>> {
+        self.readers.read(move |connection| search::transitions(connection, command)).await
+    }
+
+    async fn attempts(&self, command: CommandId) -> Result<Vec<AttemptView>> {
+        self.readers.read(move |connection| search::attempts(connection, command)).await
+    }
+
+    async fn depths(&self) -> Result<Vec<Depth>> {
+        self.readers.read(search::depths).await
+    }
+
+    async fn outbox_depth(&self) -> Result<OutboxDepth> {
+        self.readers.read(outbox::depth).await
+    }
+}
+
+#[async_trait]
+impl OperatorStore for SqliteStore {
+    async fn replay(&self, command: CommandId, act: Act) -> Result<()> {
+        self.writer.write(0, move |books| books.replay(command, &act)).await
+    }
+
+    async fn discard(&self, command: CommandId, act: Act) -> Result<()> {
+        self.writer.write(0, move |books| books.discard(command, &act)).await
+    }
+
+    async fn release(&self, command: CommandId, act: Act) -> Result<()> {
+        self.writer.write(0, move |books| books.release(command, &act)).await
+    }
+
+    async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
+        self.readers.read(move |connection| audit::entries(connection, after, max)).await
+    }
+}
+
+#[async_trait]
+impl SessionStore for SqliteStore {
+    async fn load_secret(&self, connection: &str, kind: &str) -> Result<Option<SealedSecret>> {
+        let (of, kind) = (connection.to_owned(), kind.to_owned());
+        self.readers.read(move |connection| kept::load_secret(connection, &of, &kind)).await
+    }
+
+    async fn save_secret(&self, secret: SealedSecret, expected: Option<u64>) -> Result<()> {
+        self.writer.write(secret.sealed.len(), move |books| books.save_secret(&secret, expected)).await
+    }
+}
+
+#[async_trait]
+impl MappingStore for SqliteStore {
+    async fn register_set(&self, digest: &str, archive: Bytes, at: Timestamp) -> Result<()> {
+        let digest = digest.to_owned();
+        self.writer.write(archive.len(), move |books| books.register_set(&digest, &archive, at)).await
+    }
+
+    async fn load_set(&self, digest: &str) -> Result<Option<Bytes>> {
+        let digest = digest.to_owned();
+        self.readers.read(move |connection| kept::load_set(connection, &digest)).await
+    }
+}
+
+impl Store for SqliteStore {
+    fn signals(&self) -> &Signals {
+        &self.signals
+    }
+}

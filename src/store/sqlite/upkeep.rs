@@ -1,0 +1,51 @@
+//! What operators do to the file: prove it whole, and copy it while the gateway runs.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::audit;
+use crate::store::{Result, StoreError};
+
+/// Checks pages and indexes, references, the audit chain, and the counts against what they count.
+pub(super) fn verify(connection: &Connection) -> Result<()> {
+    let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
+    let found: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    if found != ["ok"] {
+        return Err(StoreError::Damaged(found.join("; ")));
+    }
+    if connection.prepare("PRAGMA foreign_key_check")?.exists([])? {
+        return Err(StoreError::Damaged("a row refers to one that is missing".into()));
+    }
+    audit::verify(connection)?;
+    let miscounted = connection
+        .prepare(
+            "WITH counted AS (SELECT standing, class, source, count(*) AS count FROM command GROUP BY 1, 2, 3)
+             SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM tally)
+             UNION ALL
+             SELECT * FROM (SELECT * FROM tally WHERE count <> 0 EXCEPT SELECT * FROM counted)",
+        )?
+        .exists([])?;
+    let unconfirmed = connection.query_row(
+        "SELECT (SELECT count(*) FROM outbox WHERE confirmed_at IS NULL)
+              = coalesce((SELECT value FROM meta WHERE name = 'unconfirmed_events'), 0)",
+        [],
+        |row| row.get::<_, bool>(0),
+    )?;
+    if miscounted || !unconfirmed {
+        return Err(StoreError::Damaged("the counts of the queue or the outbox are not what they count".into()));
+    }
+    Ok(())
+}
+
+/// Writes a copy of one committed moment to a new file, synced when this returns.
+pub(super) fn backup(from: &Path, to: &PathBuf) -> Result<()> {
+    if to.exists() {
+        return Err(StoreError::Outdated(format!("{} exists; a backup never overwrites", to.display())));
+    }
+    let target = to.to_str().ok_or_else(|| StoreError::Outdated("the path is not valid Unicode".into()))?;
+    super::files::create_private(to)?;
+    let connection = Connection::open(from)?;
+    connection.execute("VACUUM INTO ?1", [target])?;
+    super::files::sync(to)
+}

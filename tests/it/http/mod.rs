@@ -1,0 +1,9 @@
+//! The HTTP listener, over real sockets.
+
+mod commands;
+mod events;
+mod hl7v2;
+mod limits;
+mod messages;
+mod tls;
+mod watching;

@@ -1,0 +1,83 @@
+//! TLS, and client certificates where they are asked for.
+
+use ers_gateway::config::{HttpListener, Tls};
+use ers_gateway::intake::Outcome;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use crate::support::gateway::{HttpGateway, listener};
+use crate::support::intake::{ScriptedIntake, answer};
+
+/// A CA with one certificate for 127.0.0.1 and one for a client, as PEM files.
+struct Certificates {
+    folder: TempDir,
+    ca: String,
+    client: String,
+}
+
+impl Certificates {
+    fn make() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+        let signed = |name: &str| {
+            let key = KeyPair::generate().expect("a key");
+            let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+            (params.signed_by(&key, &ca).expect("a certificate").pem(), key.serialize_pem())
+        };
+        let (server, server_key) = signed("127.0.0.1");
+        let (client, client_key) = signed("northmoor");
+        for (name, text) in [("ca.pem", &ca.pem()), ("server.pem", &server), ("server.key", &server_key)] {
+            std::fs::write(folder.path().join(name), text).expect("a file");
+        }
+        Self { ca: ca.pem(), client: format!("{client}{client_key}"), folder }
+    }
+
+    fn listener(&self, client_ca: bool) -> HttpListener {
+        let at = |name| self.folder.path().join(name);
+        let tls = Tls {
+            certificate: at("server.pem"),
+            private_key: at("server.key"),
+            client_ca: client_ca.then(|| at("ca.pem")),
+        };
+        HttpListener { tls: Some(tls), ..listener() }
+    }
+
+    fn client(&self, with_certificate: bool) -> reqwest::Client {
+        let ca = reqwest::Certificate::from_pem(self.ca.as_bytes()).expect("a certificate");
+        let mut builder = reqwest::Client::builder().tls_certs_only([ca]);
+        if with_certificate {
+            builder = builder.identity(reqwest::Identity::from_pem(self.client.as_bytes()).expect("an identity"));
+        }
+        builder.build().expect("a client")
+    }
+}
+
+#[tokio::test]
+async fn a_listener_with_a_client_ca_talks_only_to_its_clients() {
+    let certificates = Certificates::make();
+    for (asks, has, works) in [(false, false, true), (true, true, true), (true, false, false)] {
+        let intake = ScriptedIntake::new(|_| answer(Outcome::Accepted));
+        let gateway = HttpGateway::start(certificates.listener(asks), intake).await;
+        let url = format!("https://{}/health/live", gateway.address);
+        let answer = certificates.client(has).get(url).send().await;
+        assert_eq!(answer.as_ref().is_ok_and(|r| r.status() == 200), works, "{asks} {has} {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_listener_without_a_usable_certificate_does_not_start_and_names_the_file() {
+    let certificates = Certificates::make();
+    let mut broken = certificates.listener(false);
+    if let Some(tls) = &mut broken.tls {
+        tls.certificate = certificates.folder.path().join("server.key");
+    }
+    let error = ers_gateway::inbound::http::HttpServer::start(
+        broken,
+        HttpGateway::start(listener(), ScriptedIntake::new(|_| answer(Outcome::Accepted))).await.deps,
+        &ers_gateway::environment::Environment::system(),
+    )
+    .expect_err("there is no certificate in it");
+    assert!(error.to_string().contains("server.key"), "{error}");
+}

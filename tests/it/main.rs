@@ -1,0 +1,5 @@
+//! The house from outside: real sockets, a real broker, a real store. One binary, so that it links once.
+
+mod amqp;
+mod http;
+mod support;

@@ -1,0 +1,81 @@
+//! The HTTP listener on a port of its own, over scripted rooms.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ers_gateway::command::CommandSchemas;
+use ers_gateway::config::HttpListener;
+use ers_gateway::environment::Environment;
+use ers_gateway::events::Feed;
+use ers_gateway::inbound::http::{HttpDeps, HttpServer, Readiness};
+
+use super::intake::ScriptedIntake;
+use super::records::Records;
+
+pub struct HttpGateway {
+    pub address: SocketAddr,
+    pub records: Arc<Records>,
+    pub intake: Arc<ScriptedIntake>,
+    pub readiness: Arc<Readiness>,
+    pub metrics: prometheus::Registry,
+    pub environment: Environment,
+    pub deps: HttpDeps,
+    pub client: reqwest::Client,
+}
+
+pub fn listener() -> HttpListener {
+    HttpListener {
+        listen: "127.0.0.1:0".parse().expect("a literal address"),
+        tls: None,
+        source: Some("northmoor".into()),
+        body_bytes_max: 64 * 1024,
+        wait_max: Duration::from_secs(5),
+        accept_text_plain: false,
+        allow_plain: false,
+    }
+}
+
+impl HttpGateway {
+    pub async fn start(listener: HttpListener, intake: Arc<ScriptedIntake>) -> Self {
+        let environment = Environment::system();
+        let records = Records::new();
+        let readiness = Arc::new(Readiness::default());
+        let metrics = prometheus::Registry::new();
+        let commands = CommandSchemas::compile([("CreateReferral", r#"{"type": "object"}"#)]);
+        let deps = HttpDeps {
+            intake: intake.clone(),
+            search: records.clone(),
+            operator: records.clone(),
+            feed: Feed::new(records.clone(), records.signals.clone()),
+            signals: records.signals.clone(),
+            commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+        };
+        let handle = HttpServer::start(listener, deps.clone(), &environment).expect("port 0 is free");
+        Self {
+            address: handle.address(),
+            records,
+            intake,
+            readiness,
+            metrics,
+            environment,
+            deps,
+            client: reqwest::Client::new(),
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn post(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
+        let request = self.client.post(self.url(path)).header("content-type", content_type).body(body);
+        request.send().await.expect("the listener answers")
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        self.client.get(self.url(path)).send().await.expect("the listener answers")
+    }
+}

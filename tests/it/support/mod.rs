@@ -1,0 +1,7 @@
+//! What the scenarios stand on.
+
+pub mod gateway;
+pub mod intake;
+pub mod publishing;
+pub mod rabbitmq;
+pub mod records;
