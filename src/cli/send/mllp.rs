@@ -79,5 +79,5 @@ impl Connection {
 
 /// MSH-15 and MSH-16 may ask for silence; what has no readable header gets whatever comes.
 fn wants_answer(message: &[u8]) -> bool {
-    Header::scan(message).map(|header| AnswersWanted::of(&header, message).on_arrival(true).is_some()).unwrap_or(true)
+    Header::scan(message).map(|header| AnswersWanted::of(&header).on_arrival(true).is_some()).unwrap_or(true)
 }
