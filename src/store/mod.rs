@@ -5,10 +5,12 @@
 //! fsync (or a committed PostgreSQL transaction); state and events commit together; a thread's commands
 //! become claimable one at a time, in arrival order.
 //!
-//! One small trait a room. `Store` is all of them; both implementations pass `tests/it/store`.
+//! One small trait a room. `Store` is all of them; every implementation passes the same `suite`.
 
 mod records;
 pub mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::ops::Range;
 use std::sync::Arc;

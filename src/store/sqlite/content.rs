@@ -46,6 +46,10 @@ pub(super) fn read_message(connection: &Connection, message: MessageId, range: R
         .optional()?
         .ok_or(StoreError::NotFound)?;
     let range = clip(range, u64::try_from(size).map_err(|_| damaged("a message of negative size"))?);
+    if range.is_empty() {
+        // substr() of an empty blob is NULL.
+        return Ok(Bytes::new());
+    }
     if is_inline {
         let raw: Vec<u8> = connection
             .prepare_cached("SELECT substr(raw, ?2, ?3) FROM message WHERE number = ?1")?

@@ -36,6 +36,8 @@ mod recovery;
 mod rooms;
 mod search;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod transitions;
 mod upkeep;
@@ -88,6 +90,16 @@ impl SqliteStore {
             .unwrap_or_else(|_| Err(StoreError::Unavailable("opening was stopped".into())))?;
         let readers = Readers::new(path.clone(), environment.clone(), runtime.clone());
         Ok(Self { path, writer: Arc::new(writer), readers, signals, environment: environment.clone(), runtime })
+    }
+
+    /// Lets the file grow to so many pages, as a disk with so much room would.
+    #[cfg(test)]
+    async fn limit_pages(&self, pages: Option<u32>) {
+        let pages = pages.unwrap_or(u32::MAX - 1);
+        self.writer
+            .write(0, move |books| Ok(books.connection.pragma_update(None, "max_page_count", pages)?))
+            .await
+            .expect("a setting");
     }
 
     /// Proves the file whole: pages, references, audit chain, counts. Takes as long as the file is large.

@@ -1,0 +1,168 @@
+//! The shared suite on SQLite, and what only a file can do: fill up, be copied, be tampered with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::SqliteStore;
+use crate::environment::Environment;
+use crate::store::Store;
+use crate::store::suite::{Home, every_store};
+
+struct Folder {
+    folder: TempDir,
+    environment: Environment,
+}
+
+impl Folder {
+    fn new() -> Self {
+        Self { folder: TempDir::new().expect("a temporary folder"), environment: Environment::system() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("store.db")
+    }
+
+    async fn store(&self) -> SqliteStore {
+        SqliteStore::open(self.path(), &self.environment).await.expect("opened")
+    }
+}
+
+#[async_trait]
+impl Home for Folder {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.store().await)
+    }
+}
+
+every_store!(Folder::new());
+
+mod file {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::store::suite::given::{act, admitted, arrives, command, local, message};
+    use crate::store::{IntakeStore, OperatorStore, StoreError};
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_and_heals_by_itself() {
+        let home = Folder::new();
+        let store = home.store().await;
+        admitted(&store, message("before").with(command(&[local("r0")]))).await;
+        store.limit_pages(Some(80)).await;
+        let mut refused = Vec::new();
+        for number in 0..200 {
+            let mut large = message(&format!("M{number}")).with(command(&[local(&format!("r{number}"))]));
+            large.message.raw = vec![b'x'; 20_000].into();
+            match store.admit(large).await {
+                Ok(_) => assert!(refused.is_empty() || number < 200),
+                Err(StoreError::Unavailable(_)) => refused.push(number),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert!(refused.len() > 100, "the disk was full");
+        let burst = (0..50).map(|number| store.admit(large_burst(number)));
+        for outcome in join_all(burst).await {
+            assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+        }
+        store.limit_pages(None).await;
+        for number in refused {
+            // Nothing of what was refused is there: it is new.
+            admitted(&store, message(&format!("M{number}")).with(command(&[local("r")]))).await;
+        }
+        store.verify().await.expect("whole");
+    }
+
+    fn large_burst(number: u32) -> crate::store::Admission {
+        let mut large = message(&format!("B{number}")).with(command(&[local(&format!("b{number}"))]));
+        large.message.raw = vec![b'x'; 100_000].into();
+        large
+    }
+
+    #[tokio::test]
+    async fn a_second_gateway_is_refused_while_the_first_holds_the_file() {
+        let home = Folder::new();
+        let store = home.store().await;
+        let second = SqliteStore::open(home.path(), &home.environment).await;
+        assert!(matches!(second.err(), Some(StoreError::Unavailable(_))));
+        drop(store);
+        home.store().await;
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_file_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = Folder::new();
+        let store = home.store().await;
+        admitted(&store, message("M1")).await;
+        for name in ["store.db", "store.db-wal", "store.db-shm", "store.db.lock"] {
+            let mode = std::fs::metadata(home.folder.path().join(name)).expect(name).permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backup_is_a_whole_store() {
+        let home = Folder::new();
+        let store = home.store().await;
+        let id = arrives(&store, &[local("r1")]).await;
+        let copy = home.folder.path().join("copy.db");
+        store.backup(&copy).await.expect("copied");
+        assert!(matches!(store.backup(&copy).await, Err(StoreError::Outdated(_))), "never overwritten");
+        let copied = SqliteStore::open(&copy, &home.environment).await.expect("opened");
+        copied.verify().await.expect("whole");
+        assert_eq!(crate::store::suite::given::claimed_ids(&copied, 10).await, [id]);
+    }
+
+    #[tokio::test]
+    async fn a_changed_audit_log_is_noticed() {
+        for tampering in [
+            "UPDATE audit SET why = 'no reason' WHERE number = 2",
+            "DELETE FROM audit WHERE number = 2",
+            "DELETE FROM audit WHERE number = 1",
+        ] {
+            let home = Folder::new();
+            let store = home.store().await;
+            for number in 0..3 {
+                let id = arrives(&store, &[local(&format!("r{number}"))]).await;
+                store.discard(id, act()).await.expect("discarded");
+            }
+            store.verify().await.expect("whole");
+            let intruder = Connection::open(home.path()).expect("a second connection");
+            intruder.execute(tampering, []).expect("tampered");
+            assert!(matches!(store.verify().await, Err(StoreError::Damaged(_))), "{tampering}");
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_counts_are_noticed() {
+        let home = Folder::new();
+        let store = home.store().await;
+        arrives(&store, &[local("r1")]).await;
+        let intruder = Connection::open(home.path()).expect("a second connection");
+        intruder.execute("UPDATE tally SET count = count + 1", []).expect("tampered");
+        assert!(matches!(store.verify().await, Err(StoreError::Damaged(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_simulated_clock_stands_still_while_the_store_works() {
+        let environment = Environment::simulated(1, jiff::Timestamp::UNIX_EPOCH);
+        let home = Folder { folder: TempDir::new().expect("a temporary folder"), environment };
+        let store = home.store().await;
+        let began = home.environment.now();
+        let work = async {
+            for number in 0..20 {
+                admitted(&store, message(&format!("M{number}"))).await;
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = home.environment.sleep(std::time::Duration::from_secs(3_600)) => panic!("the clock ran ahead"),
+        }
+        assert_eq!(home.environment.now(), began);
+    }
+}

@@ -1,0 +1,100 @@
+//! What every store must do, whatever is beneath it: scenarios against the traits alone.
+//!
+//! A store runs them all by handing a [`Home`] to `every_store!`.
+
+mod admission;
+mod claiming;
+mod content;
+mod events;
+pub(crate) mod given;
+mod people;
+mod random;
+mod recovery;
+mod referrals;
+mod searching;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::store::Store;
+
+/// Where a store lives when nobody has it open.
+#[async_trait]
+pub(crate) trait Home: Send + Sync {
+    /// Opens it; to be called again after the one before was dropped, as after a crash.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+macro_rules! scenarios {
+    ($($room:ident: $($scenario:ident),+ $(,)?;)+) => {
+        /// Makes a test of every scenario: `every_store!(expression of a Home)`.
+        macro_rules! every_store {
+            ($home:expr) => {
+                $($(
+                    #[tokio::test]
+                    async fn $scenario() {
+                        let home = $home;
+                        crate::store::suite::$scenario(&home).await;
+                    }
+                )+)+
+            };
+        }
+        pub(crate) use every_store;
+        $($(pub(crate) use $room::$scenario;)+)+
+    };
+}
+
+scenarios! {
+    admission:
+        a_resend_gets_the_first_answer,
+        a_control_id_with_other_content_stores_nothing,
+        without_a_control_id_nothing_is_a_resend,
+        one_failing_admission_spoils_no_neighbour,
+        that_a_sender_got_its_answer_is_noted_once;
+    referrals:
+        the_same_referral_under_a_new_control_id_is_a_duplicate,
+        a_changed_referral_waits_for_a_person,
+        a_discarded_referral_may_be_sent_again,
+        a_message_with_something_new_is_more_than_a_duplicate;
+    claiming:
+        a_thread_runs_one_at_a_time_in_arrival_order,
+        other_threads_never_wait,
+        whatever_is_not_finished_holds_what_follows,
+        waiting_commands_are_claimed_at_their_time,
+        deferrals_are_counted_until_a_step_is_done,
+        a_follower_raises_what_holds_it,
+        a_paused_source_stays_where_it_is,
+        an_outdated_fence_is_refused,
+        a_lease_that_ended_is_taken_over,
+        aliases_merge_threads_in_arrival_order,
+        a_merge_never_lets_two_of_a_thread_run,
+        shadowed_commands_are_final;
+    recovery:
+        what_ran_before_a_crash_runs_again,
+        a_write_before_a_crash_is_in_doubt,
+        nothing_acknowledged_is_lost_by_a_crash;
+    events:
+        events_have_one_order_and_one_sequence_a_thread,
+        confirmed_events_leave_the_outbox_and_stay_in_the_feed,
+        a_rejected_message_has_its_event_without_a_command,
+        a_merged_thread_goes_on_with_its_sequence;
+    people:
+        a_failed_command_is_replayed_with_its_plan,
+        what_is_not_failed_is_not_replayed,
+        discarding_lets_the_followers_go,
+        an_unauthorised_command_is_released,
+        acts_are_chained_in_the_audit_log,
+        a_refresh_token_has_one_successor,
+        a_mapping_set_is_kept_by_its_digest;
+    content:
+        messages_are_read_as_they_came,
+        documents_are_read_in_ranges;
+    searching:
+        messages_are_listed_newest_first_by_any_filter,
+        a_command_tells_what_holds_it_and_how_it_came_there,
+        depths_count_what_is_where,
+        bells_ring_after_the_commit;
+    random:
+        ten_thousand_random_steps_keep_the_promises;
+}

@@ -1,0 +1,124 @@
+//! What people do, and what is kept for connections.
+
+use serde_json::json;
+
+use super::Home;
+use super::given::{
+    act, admitted, arrives, at, attempt, claim, claimed_ids, command, ends, failed, finished, into_state, local,
+    message, progress, state_of, the_claimed,
+};
+use crate::command::State;
+use crate::store::{Progress, SealedSecret, StoreError};
+
+pub(crate) async fn a_failed_command_is_replayed_with_its_plan(home: &dyn Home) {
+    let store = home.open().await;
+    let mut expiring = command(&[local("r1")]);
+    expiring.not_after = Some(at(5));
+    let id = expiring.id;
+    admitted(&*store, message("").with(expiring)).await;
+    let running = the_claimed(&*store).await;
+    let (first, plan) = (attempt(true), json!({"step": 1, "saved": {"ubrn": "000000070000"}}));
+    store.record(Progress { started: Some(first.clone()), ..progress(&running) }).await.expect("recorded");
+    let step = Progress { finished: Some(finished(&first)), plan: Some(plan.clone()), ..progress(&running) };
+    store.record(step).await.expect("recorded");
+    ends(&*store, &running, failed()).await;
+    store.replay(id, act()).await.expect("replayed");
+    let again = the_claimed(&*store).await;
+    assert_eq!((again.id, &again.plan, again.not_after), (id, &plan, None));
+    assert!(again.fence > running.fence);
+    let history: Vec<_> = store
+        .transitions(id)
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|transition| (transition.to, transition.why, transition.by))
+        .collect();
+    assert_eq!(
+        history.iter().map(|(to, ..)| to.as_str()).collect::<Vec<_>>(),
+        ["queued", "running", "failed", "queued", "running"]
+    );
+    assert_eq!((history[3].1.as_str(), history[3].2.as_str()), ("asked by the ward", "j.smith"));
+    assert_eq!((history[2].1.as_str(), history[2].2.as_str()), ("because", "gateway-1"));
+    let attempts = store.attempts(id).await.expect("read");
+    assert_eq!((attempts.len(), attempts[0].status, attempts[0].outcome.as_deref()), (1, Some(201), Some("ok")));
+}
+
+pub(crate) async fn what_is_not_failed_is_not_replayed(home: &dyn Home) {
+    let store = home.open().await;
+    let id = arrives(&*store, &[local("r1")]).await;
+    for _ in 0..2 {
+        assert!(matches!(store.replay(id, act()).await, Err(StoreError::Outdated(_))));
+        claimed_ids(&*store, 1).await;
+    }
+    assert!(matches!(store.discard(id, act()).await, Err(StoreError::Outdated(_))), "it runs");
+    let unknown = crate::command::CommandId(super::given::new_id());
+    assert!(matches!(store.replay(unknown, act()).await, Err(StoreError::NotFound)));
+    assert!(store.audit_log(0, 10).await.expect("read").is_empty());
+}
+
+pub(crate) async fn discarding_lets_the_followers_go(home: &dyn Home) {
+    let store = home.open().await;
+    let id = arrives(&*store, &[local("r1")]).await;
+    let skipped = arrives(&*store, &[local("r1")]).await;
+    let follower = arrives(&*store, &[local("r1")]).await;
+    let running = the_claimed(&*store).await;
+    ends(&*store, &running, State::InDoubt { step: "create".into(), since: at(0) }).await;
+    store.discard(skipped, act()).await.expect("a held one can go");
+    assert!(claimed_ids(&*store, 10).await.is_empty());
+    store.discard(id, act()).await.expect("discarded");
+    assert_eq!(claimed_ids(&*store, 10).await, [follower]);
+    assert!(matches!(store.record(into_state(&running, State::Completed)).await, Err(StoreError::Outdated(_))));
+    assert_eq!(state_of(&*store, id).await, State::Discarded);
+}
+
+pub(crate) async fn an_unauthorised_command_is_released(home: &dyn Home) {
+    let store = home.open().await;
+    let id = arrives(&*store, &[local("r1")]).await;
+    let running = the_claimed(&*store).await;
+    ends(&*store, &running, State::Unauthorised { step: "create".into(), since: at(0) }).await;
+    assert!(store.claim(claim(10, 1_000)).await.expect("claimed").is_empty());
+    store.release(id, act()).await.expect("released");
+    assert_eq!(claimed_ids(&*store, 10).await, [id]);
+}
+
+pub(crate) async fn acts_are_chained_in_the_audit_log(home: &dyn Home) {
+    let store = home.open().await;
+    for number in 0..3 {
+        let id = arrives(&*store, &[local(&format!("r{number}"))]).await;
+        store.discard(id, act()).await.expect("discarded");
+    }
+    let log = store.audit_log(0, 10).await.expect("read");
+    assert_eq!(log.iter().map(|entry| entry.number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((log[0].by.as_str(), log[0].act.as_str(), log[0].at), ("j.smith", "discard", at(100)));
+    assert_eq!(log[0].hash.len(), 64);
+    assert_ne!(log[0].hash, log[1].hash);
+    assert_eq!(store.audit_log(1, 1).await.expect("read")[0].number, 2);
+}
+
+pub(crate) async fn a_refresh_token_has_one_successor(home: &dyn Home) {
+    let store = home.open().await;
+    let secret = |version, sealed: &'static [u8]| SealedSecret {
+        connection: "trust".into(),
+        kind: "refresh_token".into(),
+        version,
+        sealed: sealed.into(),
+        at: at(0),
+    };
+    assert!(store.load_secret("trust", "refresh_token").await.expect("read").is_none());
+    assert!(matches!(store.save_secret(secret(2, b"x"), Some(1)).await, Err(StoreError::Outdated(_))));
+    store.save_secret(secret(1, b"one"), None).await.expect("the first");
+    assert!(matches!(store.save_secret(secret(1, b"other"), None).await, Err(StoreError::Outdated(_))));
+    store.save_secret(secret(2, b"two"), Some(1)).await.expect("the successor");
+    assert!(matches!(store.save_secret(secret(2, b"rival"), Some(1)).await, Err(StoreError::Outdated(_))));
+    drop(store);
+    let kept = home.open().await.load_secret("trust", "refresh_token").await.expect("read").expect("there");
+    assert_eq!((kept.version, &kept.sealed[..]), (2, &b"two"[..]));
+}
+
+pub(crate) async fn a_mapping_set_is_kept_by_its_digest(home: &dyn Home) {
+    let store = home.open().await;
+    store.register_set("abc", "archive".into(), at(0)).await.expect("kept");
+    store.register_set("abc", "archive".into(), at(9)).await.expect("known");
+    assert_eq!(store.load_set("abc").await.expect("read").as_deref(), Some(&b"archive"[..]));
+    assert_eq!(store.load_set("def").await.expect("read"), None);
+}

@@ -1,0 +1,147 @@
+//! What people and metrics see.
+
+use super::Home;
+use super::given::{admitted, arrives, at, claimed, command, ends, failed, local, message, the_claimed};
+use crate::command::{Class, MessageId, State, Verdict};
+use crate::store::{Depth, MessageFilter, Store};
+
+async fn listed(store: &dyn Store, filter: MessageFilter) -> Vec<MessageId> {
+    store.messages(filter).await.expect("listed").into_iter().map(|message| message.id).collect()
+}
+
+pub(crate) async fn messages_are_listed_newest_first_by_any_filter(home: &dyn Home) {
+    let store = home.open().await;
+    let mut ids = Vec::new();
+    for number in 0..12_i64 {
+        let source = if number % 3 == 0 { "eastvale" } else { "northmoor" };
+        let mut sent = message(&format!("M{number}")).from(source).received(number * 600);
+        if number % 4 == 1 {
+            sent.verdict = Verdict::Rejected;
+        } else {
+            sent = sent.with(command(&[local(&format!("r{number}"))]));
+        }
+        ids.push(admitted(&*store, sent).await);
+    }
+    for running in claimed(&*store, 4).await {
+        // The commands of messages 0, 2, 3 and 4.
+        ends(&*store, &running, if running.source == "eastvale" { failed() } else { State::Completed }).await;
+    }
+    let all = || MessageFilter { max: 100, ..MessageFilter::default() };
+    let northmoor = || Some("northmoor".to_owned());
+    for (name, filter, expected) in [
+        ("all", all(), vec![11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]),
+        ("two", MessageFilter { max: 2, ..all() }, vec![11, 10]),
+        ("paged", MessageFilter { max: 2, before: Some(ids[10]), ..all() }, vec![9, 8]),
+        ("source", MessageFilter { source: northmoor(), ..all() }, vec![11, 10, 8, 7, 5, 4, 2, 1]),
+        ("verdict", MessageFilter { verdict: Some(Verdict::Rejected), ..all() }, vec![9, 5, 1]),
+        (
+            "source and verdict",
+            MessageFilter { verdict: Some(Verdict::Rejected), source: northmoor(), ..all() },
+            vec![5, 1],
+        ),
+        (
+            "one of a rare kind",
+            MessageFilter {
+                verdict: Some(Verdict::Rejected),
+                source: northmoor(),
+                max: 1,
+                before: Some(ids[5]),
+                ..all()
+            },
+            vec![1],
+        ),
+        ("failed", MessageFilter { state: Some("failed".into()), ..all() }, vec![3, 0]),
+        ("completed", MessageFilter { state: Some("completed".into()), ..all() }, vec![4, 2]),
+        ("queued", MessageFilter { state: Some("queued".into()), ..all() }, vec![11, 10, 8, 7, 6]),
+        (
+            "queued, paged",
+            MessageFilter { state: Some("queued".into()), before: Some(ids[8]), max: 1, ..all() },
+            vec![7],
+        ),
+        (
+            "queued, of a source",
+            MessageFilter { state: Some("queued".into()), source: northmoor(), ..all() },
+            vec![11, 10, 8, 7],
+        ),
+        ("nothing", MessageFilter { state: Some("in_doubt".into()), ..all() }, vec![]),
+        ("control id", MessageFilter { control_id: Some("M6".into()), ..all() }, vec![6]),
+        ("unknown control id", MessageFilter { control_id: Some("M99".into()), ..all() }, vec![]),
+        ("since", MessageFilter { since: Some(at(6_000)), ..all() }, vec![11, 10]),
+        ("until", MessageFilter { until: Some(at(1_200)), ..all() }, vec![1, 0]),
+        ("between", MessageFilter { since: Some(at(1_200)), until: Some(at(2_400)), ..all() }, vec![3, 2]),
+        ("unknown source", MessageFilter { source: Some("nobody".into()), ..all() }, vec![]),
+    ] {
+        let expected: Vec<MessageId> = expected.into_iter().map(|index: usize| ids[index]).collect();
+        assert_eq!(listed(&*store, filter).await, expected, "{name}");
+    }
+}
+
+pub(crate) async fn a_command_tells_what_holds_it_and_how_it_came_there(home: &dyn Home) {
+    let store = home.open().await;
+    let id = arrives(&*store, &[local("r1")]).await;
+    let second = arrives(&*store, &[local("r1")]).await;
+    let third = arrives(&*store, &[local("r1")]).await;
+    for held in [second, third] {
+        assert_eq!(store.command(held).await.expect("read").expect("there").held_by, Some(id));
+    }
+    let view = store.command(id).await.expect("read").expect("there");
+    assert_eq!((view.held_by, &view.state, view.name.as_str()), (None, &State::Queued, "CreateReferral"));
+    assert_eq!((view.source.as_str(), view.body["priority"].as_str()), ("northmoor", Some("ROUTINE")));
+    let transitions = store.transitions(second).await.expect("read");
+    assert_eq!((transitions.len(), transitions[0].to.as_str(), transitions[0].at), (1, "queued", at(0)));
+    assert!(store.command(crate::command::CommandId(super::given::new_id())).await.expect("read").is_none());
+    assert!(store.message(MessageId(super::given::new_id())).await.expect("read").is_none());
+}
+
+pub(crate) async fn depths_count_what_is_where(home: &dyn Home) {
+    let store = home.open().await;
+    for (number, source) in ["northmoor", "northmoor", "eastvale"].into_iter().enumerate() {
+        let number = i64::try_from(number).expect("three");
+        let sent = message("").from(source).received(100 - number).with(command(&[local("r1")]));
+        admitted(&*store, sent).await;
+    }
+    let urgent = message("").received(7).with(command(&[local("r2")]).class(Class::Urgent));
+    admitted(&*store, urgent).await;
+    let running = store.claim(super::given::claim(1, 0)).await.expect("claimed").remove(0);
+    assert_eq!(running.class, Class::Urgent);
+    let expected = |state: &str| -> Vec<(String, Class, u64, Option<jiff::Timestamp>)> {
+        let (oldest, state) = if state == "completed" { (None, state) } else { (Some(at(7)), state) };
+        let mut rows =
+            vec![("queued".to_owned(), Class::Routine, 3, Some(at(98))), (state.to_owned(), Class::Urgent, 1, oldest)];
+        rows.sort();
+        rows
+    };
+    let counted = |depths: Vec<Depth>| {
+        let mut rows: Vec<_> =
+            depths.into_iter().map(|depth| (depth.state, depth.class, depth.count, depth.oldest)).collect();
+        rows.sort();
+        rows
+    };
+    assert_eq!(counted(store.depths().await.expect("counted")), expected("running"));
+    ends(&*store, &running, State::Completed).await;
+    drop(store);
+    let store = home.open().await;
+    assert_eq!(counted(store.depths().await.expect("counted")), expected("completed"));
+}
+
+pub(crate) async fn bells_ring_after_the_commit(home: &dyn Home) {
+    let store = home.open().await;
+    let signals = store.signals().clone();
+    let mut settled = signals.settled.subscribe();
+    let rung = signals.commands.notified();
+    arrives(&*store, &[local("r1")]).await;
+    rung.await;
+    let (id, running) = (arrives(&*store, &[local("r1")]).await, the_claimed(&*store).await);
+    let mut done = super::given::into_state(&running, State::Completed);
+    done.events.push(super::given::event("ReferralCreated"));
+    // Permits of before are taken, so that what rings is the step.
+    let next = signals.commands.notified();
+    tokio::pin!(next);
+    next.as_mut().enable();
+    let outbox = signals.outbox.notified();
+    store.record(done).await.expect("recorded");
+    outbox.await;
+    next.await;
+    assert_eq!(settled.recv().await.expect("told").command, running.id);
+    assert_eq!(the_claimed(&*store).await.id, id);
+}
