@@ -5,7 +5,6 @@
 //! earlier process left is seen to; on a stop, listeners close first and answer what they hold, then
 //! delivery finishes its step, then the outbox gets a moment, and the store closes last.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,16 +15,16 @@ use tokio::sync::watch;
 
 use crate::amqp::BrokerLinks;
 use crate::config::{Config, Listener};
-use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Sources};
+use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts};
 use crate::environment::Environment;
 use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
-use crate::events::{EventSchemas, Feed, OutboxMetrics, Publisher, PublisherMetrics};
-use crate::inbound::amqp::{AmqpDeps, InputMetrics};
+use crate::events::{EventSchemas, Feed, Publisher, PublisherMetrics};
+use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
 use crate::inbound::http::{HttpDeps, HttpError, HttpServer, Readiness};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
-use crate::intake::{Intake, IntakeParts, Receive};
+use crate::intake::{self, Intake, IntakeMetrics, Receive};
 use crate::keys::{KeyError, Keys};
-use crate::mapping::{Diagnostic, FilesError, MappingFiles, MappingSet, MappingSets};
+use crate::mapping::{self, Diagnostic, FilesError, MappingFiles, MappingSet, MappingSets};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, Backlog, MappingMetrics};
@@ -48,6 +47,10 @@ pub enum StartError {
     MappingFiles(#[from] FilesError),
     #[error("the mapping set is broken:\n{}", lines(.0))]
     Mappings(Vec<Diagnostic>),
+    #[error("the store cannot keep the mapping set: {source}")]
+    KeepingMappings { source: StoreError },
+    #[error("what an earlier process left cannot be seen to: {source}")]
+    Recovery { source: StoreError },
     #[error("{0}")]
     PrivateKey(#[from] PrivateKeyError),
     #[error("the client for e-RS cannot be made: {0}")]
@@ -88,6 +91,8 @@ pub struct RunningGateway {
     pub store: Arc<SqliteStore>,
     mappings: Mappings,
     stages: Stages,
+    /// Delivery sees the sources through it.
+    _sources: watch::Sender<Arc<delivery::Sources>>,
 }
 
 /// What stops one after the other.
@@ -118,29 +123,21 @@ impl Gateway {
         };
         let metrics = telemetry::registry(&config)?;
 
+        let set = load_set(config.mappings.as_deref())?;
+        let store = open_store(&config, &stages.store).await?;
+        let keys = Keys::load_or_create(&key_file(&config), &environment)?;
         let mappings = Mappings {
             folder: config.mappings.clone(),
-            sets: Arc::new(MappingSets::new(Arc::new(load_set(config.mappings.as_deref())?))),
-            metrics: Arc::new(MappingMetrics::register(&metrics)?),
+            sets: Arc::new(MappingSets::new(set.clone())),
+            metrics: MappingMetrics::register(&metrics)?,
+            store: store.clone(),
+            environment: environment.clone(),
         };
-        let path = config.store.sqlite_path().unwrap_or_else(|| PathBuf::from("ers-gateway.db"));
-        let store_error = |source| StartError::Store { path: path.clone(), source };
-        let store = Arc::new(SqliteStore::open(&path, &stages.store).await.map_err(store_error)?);
-        let key_file = config.key_file.clone().unwrap_or_else(|| key_file_beside(&path));
-        let keys = Keys::load_or_create(&key_file, &environment)?;
-        mappings.register(store.as_ref(), &environment).await.map_err(store_error)?;
-        let recovered = store.recover(environment.now()).await.map_err(store_error)?;
-        if recovered.requeued + recovered.in_doubt > 0 {
-            tracing::warn!(
-                requeued = recovered.requeued,
-                in_doubt = recovered.in_doubt,
-                "an earlier process ended in the middle of its work"
-            );
-        }
-        Backlog::register(&metrics)?.watch(store.clone(), &stages.outbox);
+        mappings.take_up(set).await?;
+        recover(store.as_ref(), &environment).await?;
 
-        let by_name: Sources = config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect();
-        let (_, sources) = watch::channel(Arc::new(by_name));
+        let by_name: delivery::Sources = config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect();
+        let (sources, sources_seen) = watch::channel(Arc::new(by_name));
         let delivery = Delivery::new(DeliveryParts {
             environment: stages.delivery.clone(),
             store: store.clone(),
@@ -148,22 +145,195 @@ impl Gateway {
             transport,
             keys: keys.clone(),
             connections: config.connections.clone(),
-            sources: sources.clone(),
+            sources: sources_seen,
             settings: config.delivery.clone(),
             instance: config.instance.clone(),
             metrics: DeliveryMetrics::register(&metrics)?,
         })?;
-        let intake: Arc<dyn Receive> = Arc::new(Intake::new(IntakeParts {
-            environment: stages.listeners.clone(),
-            store: store.clone(),
-            mappings: mappings.sets.clone(),
+        let intake: Arc<dyn Receive> = Arc::new(Intake::new(
+            stages.listeners.clone(),
+            store.clone(),
+            mappings.sets.clone(),
+            Arc::new(intake::Sources::new(&config.sources)),
             keys,
-            config: &config,
-            metrics: &metrics,
-        })?);
+            IntakeMetrics::register(&metrics)?,
+            config.delivery.clone(),
+            config.environment,
+        ));
 
-        let addresses = listen(&config, &intake, &store, &metrics, &stages.listeners).await?;
+        let links = BrokerLinks::register(&metrics)?;
+        let rooms = Rooms { intake: intake.clone(), store: store.clone(), metrics: metrics.clone() };
+        let addresses = rooms.listen(&config.listeners, &stages.listeners).await?;
+        if let Some(broker) = &config.broker {
+            let schemas = Arc::new(EventSchemas::built_in());
+            let published = PublisherMetrics::register(&metrics, links.clone(), schemas.clone())?;
+            let signals = store.signals().clone();
+            Publisher::new(broker.clone(), store.clone(), signals, schemas, published, stages.outbox.clone()).start();
+            let inputs = AmqpDeps { intake, links, metrics: InputMetrics::register(&metrics)? };
+            amqp::start(broker, &inputs, &stages.listeners);
+        }
         stages.delivery.spawn(delivery.run());
-        Ok(RunningGateway { addresses, metrics, store, mappings, stages })
+        Backlog::register(&metrics)?.watch(store.clone(), &stages.outbox);
+        Ok(RunningGateway { addresses, metrics, store, mappings, stages, _sources: sources })
+    }
+}
+
+impl RunningGateway {
+    /// Where the first listener of a kind listens.
+    pub fn address(&self, kind: ListenerKind) -> Option<SocketAddr> {
+        self.addresses.iter().find(|bound| bound.kind == kind).map(|bound| bound.address)
+    }
+
+    /// Reads the mapping files again. A broken set leaves the running one in place.
+    pub async fn reload_mappings(&self) -> Result<String, StartError> {
+        self.mappings.reload().await
+    }
+
+    /// Digest of the set in use.
+    pub fn mapping_set(&self) -> String {
+        self.mappings.sets.current().digest().to_owned()
+    }
+
+    /// Stops room by room, in the order of a message. False if a room did not stop in its time: what it held
+    /// is safe in the store, and seen to at the next start.
+    pub async fn stop(self) -> bool {
+        let Stages { listeners, delivery, outbox, store } = self.stages;
+        let mut in_time = true;
+        for (room, stage, limit) in [
+            ("listeners", listeners, LISTENERS_STOP_MAX),
+            ("delivery", delivery, DELIVERY_STOP_MAX),
+            ("outbox", outbox, OUTBOX_STOP_MAX),
+            ("store", store, STORE_STOP_MAX),
+        ] {
+            if !stage.drain(limit).await {
+                tracing::warn!(room, limit_ms = limit.as_millis(), "did not stop in time");
+                in_time = false;
+            }
+        }
+        in_time
+    }
+}
+
+/// The mapping set in use, and the folder that it comes from.
+struct Mappings {
+    folder: Option<PathBuf>,
+    sets: Arc<MappingSets>,
+    metrics: MappingMetrics,
+    store: Arc<SqliteStore>,
+    environment: Environment,
+}
+
+impl Mappings {
+    async fn reload(&self) -> Result<String, StartError> {
+        let taken_up = match load_set(self.folder.as_deref()) {
+            Ok(set) => {
+                let digest = set.digest().to_owned();
+                self.take_up(set).await.map(|()| digest)
+            }
+            Err(error) => Err(error),
+        };
+        match &taken_up {
+            Ok(digest) => tracing::info!(mapping.set = %digest, "the mapping files were read again"),
+            Err(error) => {
+                self.metrics.refused();
+                tracing::error!(%error, mapping.set = %self.sets.current().digest(), "the mapping files were not taken up; the set in use stays");
+            }
+        }
+        taken_up
+    }
+
+    /// Known to the store before any plan is made with it.
+    async fn take_up(&self, set: Arc<MappingSet>) -> Result<(), StartError> {
+        let archive = set.files().to_archive();
+        self.store
+            .register_set(set.digest(), archive, self.environment.now())
+            .await
+            .map_err(|source| StartError::KeepingMappings { source })?;
+        self.metrics.loaded(set.digest());
+        self.sets.replace(set);
+        Ok(())
+    }
+}
+
+/// Every file is read and checked: nothing half-read is ever used.
+fn load_set(folder: Option<&Path>) -> Result<Arc<MappingSet>, StartError> {
+    let files = match folder {
+        Some(folder) => MappingFiles::from_folder(folder)?,
+        None => MappingFiles::built_in(),
+    };
+    MappingSet::load(files).map(Arc::new).map_err(StartError::Mappings)
+}
+
+fn store_path(config: &Config) -> PathBuf {
+    config.store.sqlite_path().expect("the rules of the settings take sqlite:PATH only")
+}
+
+async fn open_store(config: &Config, environment: &Environment) -> Result<Arc<SqliteStore>, StartError> {
+    let path = store_path(config);
+    match SqliteStore::open(&path, environment).await {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(source) => Err(StartError::Store { path, source }),
+    }
+}
+
+/// The file of the settings, or one beside the store.
+fn key_file(config: &Config) -> PathBuf {
+    config.key_file.clone().unwrap_or_else(|| store_path(config).with_extension("key"))
+}
+
+async fn recover(store: &SqliteStore, environment: &Environment) -> Result<(), StartError> {
+    let recovered = store.recover(environment.now()).await.map_err(|source| StartError::Recovery { source })?;
+    if recovered.requeued + recovered.in_doubt > 0 {
+        tracing::warn!(
+            requeued = recovered.requeued,
+            in_doubt = recovered.in_doubt,
+            "an earlier process ended in the middle of its work"
+        );
+    }
+    Ok(())
+}
+
+/// What listeners hand messages to, and show.
+struct Rooms {
+    intake: Arc<dyn Receive>,
+    store: Arc<SqliteStore>,
+    metrics: Registry,
+}
+
+impl Rooms {
+    /// Binds every listener before one of them serves: a taken port is told at the start.
+    async fn listen(&self, listeners: &[Listener], environment: &Environment) -> Result<Vec<Bound>, StartError> {
+        let mllp_metrics = MllpMetrics::register(&self.metrics)?;
+        let readiness = Arc::new(Readiness::default());
+        let deps = HttpDeps {
+            intake: self.intake.clone(),
+            search: self.store.clone(),
+            operator: self.store.clone(),
+            feed: Feed::new(self.store.clone(), self.store.signals().clone()),
+            signals: self.store.signals().clone(),
+            commands: mapping::command_schemas(),
+            metrics: self.metrics.clone(),
+            readiness,
+        };
+        let mut bound = Vec::with_capacity(listeners.len());
+        let mut servers = Vec::new();
+        for listener in listeners {
+            match listener {
+                Listener::Mllp(settings) => {
+                    let server =
+                        MllpServer::bind(settings.clone(), self.intake.clone(), environment.clone(), &mllp_metrics).await?;
+                    bound.push(Bound { kind: ListenerKind::Mllp, address: server.address() });
+                    servers.push(server);
+                }
+                Listener::Http(settings) => {
+                    let handle = HttpServer::start(settings.clone(), deps.clone(), environment)?;
+                    bound.push(Bound { kind: ListenerKind::Http, address: handle.address() });
+                }
+            }
+        }
+        for server in servers {
+            environment.spawn(server.serve());
+        }
+        Ok(bound)
     }
 }
