@@ -1,8 +1,8 @@
 //! All rooms assembled into one running gateway.
 //!
 //! Enters: checked settings and an environment. Leaves: listeners that take messages, a delivery that
-//! carries commands out, a publisher. Guarantees: nothing listens before the store is open and what an
-//! earlier process left is seen to; on a stop, listeners close first and answer what they hold, then
+//! carries commands out, a publisher. Guarantees: nothing listens before the store is open and knows the
+//! mapping set; delivery sees to what an earlier process left before it claims anything; on a stop, listeners close first and answer what they hold, then
 //! delivery finishes its step, then the outbox gets a moment, and the store closes last.
 
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ use crate::intake::{self, Intake, IntakeMetrics, Receive};
 use crate::keys::{KeyError, Keys};
 use crate::mapping::{self, Diagnostic, FilesError, MappingFiles, MappingSet, MappingSets};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, StoreError};
+use crate::store::{MappingStore as _, Store as _, StoreError};
 use crate::telemetry::{self, Backlog, MappingMetrics};
 
 /// Frames in hand are answered, requests finish.
@@ -49,8 +49,6 @@ pub enum StartError {
     Mappings(Vec<Diagnostic>),
     #[error("the store cannot keep the mapping set: {source}")]
     KeepingMappings { source: StoreError },
-    #[error("what an earlier process left cannot be seen to: {source}")]
-    Recovery { source: StoreError },
     #[error("{0}")]
     PrivateKey(#[from] PrivateKeyError),
     #[error("the client for e-RS cannot be made: {0}")]
@@ -91,8 +89,6 @@ pub struct RunningGateway {
     pub store: Arc<SqliteStore>,
     mappings: Mappings,
     stages: Stages,
-    /// Delivery sees the sources through it.
-    _sources: watch::Sender<Arc<delivery::Sources>>,
 }
 
 /// What stops one after the other.
@@ -134,10 +130,9 @@ impl Gateway {
             environment: environment.clone(),
         };
         mappings.take_up(set).await?;
-        recover(store.as_ref(), &environment).await?;
 
         let by_name: delivery::Sources = config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect();
-        let (sources, sources_seen) = watch::channel(Arc::new(by_name));
+        let (_, sources) = watch::channel(Arc::new(by_name));
         let delivery = Delivery::new(DeliveryParts {
             environment: stages.delivery.clone(),
             store: store.clone(),
@@ -145,7 +140,7 @@ impl Gateway {
             transport,
             keys: keys.clone(),
             connections: config.connections.clone(),
-            sources: sources_seen,
+            sources,
             settings: config.delivery.clone(),
             instance: config.instance.clone(),
             metrics: DeliveryMetrics::register(&metrics)?,
@@ -174,7 +169,7 @@ impl Gateway {
         }
         stages.delivery.spawn(delivery.run());
         Backlog::register(&metrics)?.watch(store.clone(), &stages.outbox);
-        Ok(RunningGateway { addresses, metrics, store, mappings, stages, _sources: sources })
+        Ok(RunningGateway { addresses, metrics, store, mappings, stages })
     }
 }
 
@@ -279,18 +274,6 @@ async fn open_store(config: &Config, environment: &Environment) -> Result<Arc<Sq
 /// The file of the settings, or one beside the store.
 fn key_file(config: &Config) -> PathBuf {
     config.key_file.clone().unwrap_or_else(|| store_path(config).with_extension("key"))
-}
-
-async fn recover(store: &SqliteStore, environment: &Environment) -> Result<(), StartError> {
-    let recovered = store.recover(environment.now()).await.map_err(|source| StartError::Recovery { source })?;
-    if recovered.requeued + recovered.in_doubt > 0 {
-        tracing::warn!(
-            requeued = recovered.requeued,
-            in_doubt = recovered.in_doubt,
-            "an earlier process ended in the middle of its work"
-        );
-    }
-    Ok(())
 }
 
 /// What listeners hand messages to, and show.

@@ -78,14 +78,14 @@ impl Intake {
                 code: 207,
                 text: "MSH-3 and MSH-4 name no configured source; ask the gateway's operators to add it".into(),
             };
-            return self.refuse_unstored(&header, &bytes, Outcome::UnknownSource, error);
+            return self.refuse_unstored(&header, Outcome::UnknownSource, error);
         };
         if bytes.len() > source.config.message_bytes_max {
             let text = format!("the message is larger than {} bytes", source.config.message_bytes_max);
             let error = AckError { location: None, code: 207, text };
-            return self.refuse_unstored(&header, &bytes, Outcome::TooLarge, error);
+            return self.refuse_unstored(&header, Outcome::TooLarge, error);
         }
-        let wanted = AnswersWanted::of(&header, &bytes);
+        let wanted = AnswersWanted::of(&header);
         let (decision, encoding) = self.decide(source, &header, &bytes, http_charset);
         let control_id = header.control_id();
         let received = Received {
@@ -101,7 +101,7 @@ impl Intake {
             tracing::error!(source = %source.config.name, %error, "a message could not be stored and was not acknowledged");
             let text = "the gateway cannot store messages now; send it again".into();
             let error = AckError { location: None, code: 207, text };
-            self.refuse_unstored(&header, &bytes, Outcome::Unavailable, error)
+            self.refuse_unstored(&header, Outcome::Unavailable, error)
         })
     }
 
@@ -240,7 +240,7 @@ impl Intake {
         }
         match normalised.kind {
             Kind::Refused => Decision::Refuse(normalised.problems),
-            Kind::Notice { name, thread, body } => Decision::Notice { name, thread, body },
+            Kind::Notice { name, thread, .. } => Decision::Notice { name, thread },
             Kind::Command(draft) => Decision::Command {
                 name: draft.name,
                 thread: draft.thread,
@@ -274,8 +274,8 @@ impl Intake {
     }
 
     /// Nothing could be stored: a negative answer, or none.
-    fn refuse_unstored(&self, header: &Header<'_>, bytes: &Bytes, outcome: Outcome, error: AckError) -> Answer {
-        let wanted = AnswersWanted::of(header, bytes);
+    fn refuse_unstored(&self, header: &Header<'_>, outcome: Outcome, error: AckError) -> Answer {
+        let wanted = AnswersWanted::of(header);
         let problems = vec![to_problem(&error)];
         let hl7 = wanted.on_arrival(false).map(|phase| {
             let errors = [error];

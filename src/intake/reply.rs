@@ -51,7 +51,7 @@ impl Intake {
         let raw = self.store.read_message(reply.message, 0..HEADER_BYTES_MAX).await.ok()?;
         let header = Header::scan(&raw).ok()?;
         let success = views.iter().all(|view| view.state == State::Completed);
-        if !AnswersWanted::of(&header, &raw).after_outcome(success) {
+        if !AnswersWanted::of(&header).after_outcome(success) {
             return None;
         }
         let view = self.store.message(reply.message).await.ok()??;
