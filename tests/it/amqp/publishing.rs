@@ -120,9 +120,17 @@ async fn the_next_url_is_tried_when_one_does_not_answer() {
 }
 
 #[tokio::test]
-async fn stopping_waits_for_what_is_in_flight() {
+async fn stopping_empties_the_outbox_first() {
     let node = RabbitMq::shared();
-    let (publishing, _) = Publishing::start(broker(&node.url(), &unique("events")));
+    let (exchange, queue) = (unique("events"), unique("pas"));
+    let (publishing, records) = Publishing::start(broker(&node.url(), &exchange));
     publishing.is_up().await;
+    let client = node.client().await;
+    client.bind(&queue, &exchange, "#").await;
+    for position in 1..=100 {
+        records.publish(event(position, "thread", position));
+    }
     assert!(publishing.environment.drain(Duration::from_secs(5)).await);
+    assert_eq!(records.unconfirmed_count(), 0);
+    assert_eq!(client.depth(&queue).await, 100);
 }
