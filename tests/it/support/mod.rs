@@ -1,6 +1,7 @@
 //! What the scenarios stand on.
 
 pub mod gateway;
+pub mod house;
 pub mod intake;
 pub mod outbox;
 pub mod publishing;
