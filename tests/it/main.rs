@@ -2,4 +2,5 @@
 
 mod amqp;
 mod http;
+mod samples;
 mod support;

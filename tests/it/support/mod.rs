@@ -5,3 +5,4 @@ pub mod intake;
 pub mod publishing;
 pub mod rabbitmq;
 pub mod records;
+pub mod world;
