@@ -16,6 +16,9 @@ pub struct PlanRecord {
     pub begun: bool,
     /// A person was told that the command is too old. Released after that, it is sent.
     pub overdue_told: bool,
+    /// It came in shadow mode: never sent, whatever the mode is when its turn comes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
     /// In shadow mode: the calls that would have been made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preview: Vec<Value>,

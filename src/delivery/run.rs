@@ -64,6 +64,7 @@ impl Run {
             Err(unresolved) => return self.end_unresolved(unresolved).await,
         };
         match ground.source.mode {
+            _ if self.plan.shadow => self.shadow(&ground).await,
             Mode::Live => self.walk(&ground).await,
             Mode::Shadow => self.shadow(&ground).await,
             Mode::Paused => self.give_back("its source is paused").await,

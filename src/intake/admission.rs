@@ -31,7 +31,7 @@ pub(super) struct Received<'i> {
 /// What the mapping made of it.
 pub(super) enum Decision {
     Command { name: String, thread: ThreadNames, body: Value, documents: Vec<(u32, Bytes)> },
-    Notice { name: String, thread: ThreadNames, body: Value },
+    Notice { name: String, thread: ThreadNames },
     Refuse(Vec<Problem>),
 }
 
@@ -125,8 +125,8 @@ impl Intake {
                 admission.verdict = Verdict::Rejected;
                 admission.message.problems = problems;
             }
-            Decision::Notice { name, thread, .. } => {
-                let mut data = json!({ "message": message, "source": source, "kind": received.kind, "notice": name });
+            Decision::Notice { name, thread } => {
+                let mut data = json!({ "message": message, "source": source, "kind": received.kind, "reason": name });
                 for (key, value) in [("localId", &thread.local_id), ("ubrn", &thread.ubrn)] {
                     if let Some(value) = value {
                         data[key] = Value::from(value.as_str());

@@ -240,7 +240,7 @@ impl Intake {
         }
         match normalised.kind {
             Kind::Refused => Decision::Refuse(normalised.problems),
-            Kind::Notice { name, thread, body } => Decision::Notice { name, thread, body },
+            Kind::Notice { name, thread, .. } => Decision::Notice { name, thread },
             Kind::Command(draft) => Decision::Command {
                 name: draft.name,
                 thread: draft.thread,
@@ -274,7 +274,7 @@ impl Intake {
     }
 
     /// Nothing could be stored: a negative answer, or none.
-    fn refuse_unstored(&self, header: &Header<'_>, bytes: &Bytes, outcome: Outcome, error: AckError) -> Answer {
+    fn refuse_unstored(&self, header: &Header<'_>, outcome: Outcome, error: AckError) -> Answer {
         let wanted = AnswersWanted::of(header);
         let problems = vec![to_problem(&error)];
         let hl7 = wanted.on_arrival(false).map(|phase| {

@@ -19,7 +19,6 @@ mod problem;
 mod request;
 mod routes;
 mod settle;
-mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -31,6 +30,7 @@ use crate::command::CommandSchemas;
 use crate::config::HttpListener;
 use crate::environment::Environment;
 use crate::events::Feed;
+use crate::inbound::tls;
 use crate::intake::Receive;
 use crate::store::{OperatorStore, SearchStore, Signals};
 

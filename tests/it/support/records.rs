@@ -193,6 +193,10 @@ impl OperatorStore for Records {
         self.act("discard", command, act)
     }
 
+    async fn release(&self, command: CommandId, act: Act) -> Result<()> {
+        self.act("release", command, act)
+    }
+
     async fn audit_log(&self, _: u64, _: usize) -> Result<Vec<AuditEntry>> {
         Ok(Vec::new())
     }
