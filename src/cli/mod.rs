@@ -6,6 +6,7 @@ mod api;
 mod check;
 mod events;
 mod exit;
+mod map;
 mod messages;
 mod records;
 mod send;
@@ -32,6 +33,8 @@ enum Command {
     Check(check::Check),
     Send(send::Send),
     #[command(subcommand)]
+    Map(map::Map),
+    #[command(subcommand)]
     Messages(messages::Messages),
     #[command(subcommand)]
     Events(events::Events),
@@ -42,6 +45,7 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(check) => check.run(),
         Command::Send(send) => send.run(),
+        Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
         Command::Events(events) => events.run(),
     };
