@@ -131,7 +131,8 @@ impl Gateway {
         };
         mappings.take_up(set).await?;
 
-        let by_name: delivery::Sources = config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect();
+        let by_name: delivery::Sources =
+            config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect();
         let (_, sources) = watch::channel(Arc::new(by_name));
         let delivery = Delivery::new(DeliveryParts {
             environment: stages.delivery.clone(),
@@ -304,7 +305,8 @@ impl Rooms {
             match listener {
                 Listener::Mllp(settings) => {
                     let server =
-                        MllpServer::bind(settings.clone(), self.intake.clone(), environment.clone(), &mllp_metrics).await?;
+                        MllpServer::bind(settings.clone(), self.intake.clone(), environment.clone(), &mllp_metrics)
+                            .await?;
                     bound.push(Bound { kind: ListenerKind::Mllp, address: server.address() });
                     servers.push(server);
                 }

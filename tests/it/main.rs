@@ -3,4 +3,5 @@
 mod amqp;
 mod house;
 mod http;
+mod samples;
 mod support;

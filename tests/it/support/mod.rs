@@ -7,3 +7,4 @@ pub mod outbox;
 pub mod publishing;
 pub mod rabbitmq;
 pub mod records;
+pub mod world;
