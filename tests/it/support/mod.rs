@@ -1,7 +1,6 @@
 //! What the scenarios stand on.
 
 pub mod gateway;
-pub mod house;
 pub mod intake;
 pub mod outbox;
 pub mod publishing;
