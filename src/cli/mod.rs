@@ -10,6 +10,7 @@ mod messages;
 mod records;
 mod send;
 mod settings;
+mod simulate;
 mod table;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ struct Cli {
 enum Command {
     Check(check::Check),
     Send(send::Send),
+    Simulate(simulate::Simulate),
     #[command(subcommand)]
     Messages(messages::Messages),
     #[command(subcommand)]
@@ -42,6 +44,7 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(check) => check.run(),
         Command::Send(send) => send.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Messages(messages) => messages.run(),
         Command::Events(events) => events.run(),
     };
