@@ -6,6 +6,7 @@ mod api;
 mod check;
 mod events;
 mod exit;
+mod map;
 mod messages;
 mod records;
 mod send;
@@ -34,6 +35,8 @@ enum Command {
     Send(send::Send),
     Simulate(simulate::Simulate),
     #[command(subcommand)]
+    Map(map::Map),
+    #[command(subcommand)]
     Messages(messages::Messages),
     #[command(subcommand)]
     Events(events::Events),
@@ -45,6 +48,7 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Send(send) => send.run(),
         Command::Simulate(simulate) => simulate.run(),
+        Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
         Command::Events(events) => events.run(),
     };
