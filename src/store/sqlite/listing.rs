@@ -165,11 +165,11 @@ fn is_anything_completed(connection: &Connection) -> Result<bool> {
     Ok(statement.exists([Standing::Completed.code()])?)
 }
 
-/// A probe for each source: control ids are kept by source.
+/// A probe for each source: control ids are kept by source. (In SQLite, CROSS JOIN keeps this order of tables.)
 fn by_control_id(connection: &Connection, control_id: &str) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached(
-        "SELECT m.number FROM source s JOIN dedup d ON d.source = s.number AND d.control_id = ?1
-         JOIN message m ON m.id = d.message ORDER BY m.number DESC",
+        "SELECT m.number FROM source s CROSS JOIN dedup d ON d.source = s.number AND d.control_id = ?1
+         CROSS JOIN message m ON m.id = d.message ORDER BY m.number DESC",
     )?;
     let numbers = statement.query_map([control_id], |row| row.get(0))?;
     Ok(numbers.collect::<rusqlite::Result<_>>()?)
@@ -216,7 +216,10 @@ fn lower_end(connection: &Connection, filter: &MessageFilter) -> Result<i64> {
 /// index of times is needed.
 fn first_received_at(connection: &Connection, at: i64) -> Result<i64> {
     let (mut low, mut high): (i64, i64) = connection
-        .prepare_cached("SELECT coalesce(min(number), 0), coalesce(max(number), 0) + 1 FROM message")?
+        .prepare_cached(
+            "SELECT coalesce((SELECT min(number) FROM message), 0),
+                    coalesce((SELECT max(number) FROM message), 0) + 1",
+        )?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut probe = connection
         .prepare_cached("SELECT number, received_at FROM message WHERE number >= ?1 ORDER BY number LIMIT 1")?;
