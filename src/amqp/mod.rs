@@ -6,14 +6,21 @@
 
 mod backoff;
 mod connect;
+mod link;
+mod topology;
 
 pub use backoff::Backoff;
-pub use connect::{ConnectError, close, connect};
+pub use connect::{ConnectError, OPEN_TIMEOUT, close, connect, lost};
+pub use link::{BrokerLink, BrokerLinks};
+pub use topology::{TopologyError, ensure_dead_letter_queue, ensure_exchange, ensure_queue};
 
 use lapin::types::ShortString;
 
 /// AMQP's short strings hold at most 255 bytes; lapin panics on more.
 const SHORT_STRING_BYTES_MAX: usize = 255;
+
+/// The delivery mode of messages that survive the broker.
+pub const PERSISTENT: u8 = 2;
 
 /// `text` as an AMQP short string, cut at a character if it is too long.
 pub fn short(text: &str) -> ShortString {

@@ -1,5 +1,96 @@
 //! The command line: one file a subcommand.
+//!
+//! Enters: arguments. Leaves: text or JSON on stdout, problems on stderr, and a documented exit code.
 
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod api;
+mod check;
+mod events;
+mod exit;
+mod map;
+mod messages;
+mod records;
+mod send;
+mod settings;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::CliError;
+
+/// Takes HL7 v2 and JSON messages from hospital systems to the NHS e-Referral Service: never lost, never
+/// twice, explained.
+#[derive(Parser)]
+#[command(name = "ers-gateway", version, max_term_width = 110, after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::Check),
+    Send(send::Send),
+    #[command(subcommand)]
+    Map(map::Map),
+    #[command(subcommand)]
+    Messages(messages::Messages),
+    #[command(subcommand)]
+    Events(events::Events),
+}
+
+/// Runs the program's arguments; problems are told on stderr.
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Check(check) => check.run(),
+        Command::Send(send) => send.run(),
+        Command::Map(map) => map.run(),
+        Command::Messages(messages) => messages.run(),
+        Command::Events(events) => events.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// For subcommands that talk to something; one thread is enough for one conversation.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::unavailable("the runtime cannot start", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_teaches_by_example() {
+        fn teach(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name());
+                assert!(sub.get_about().is_some(), "{path} says what it does");
+                if sub.has_subcommands() {
+                    teach(sub, &path);
+                } else {
+                    let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(help.contains("Examples:"), "{path} has examples");
+                }
+            }
+        }
+        teach(&Cli::command(), "ers-gateway");
+    }
 }

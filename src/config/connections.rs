@@ -6,22 +6,19 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written")]
 pub struct Connection {
     pub name: String,
     /// `https://int.api.service.nhs.uk/referrals/FHIR`
     pub base_url: String,
     /// What stands before `/STU3/CodeSystem/…` in code system URLs; the base URL if absent.
-    #[serde(default)]
     pub code_system_base: Option<String>,
     pub token_url: String,
     pub client_id: String,
-    #[serde(flatten)]
     pub access: Access,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "access", rename_all = "snake_case")]
+#[derive(Clone, Debug)]
 pub enum Access {
     /// Unattended: one organisation and function, fixed at registration.
     ApplicationRestricted(SignedJwt),
@@ -29,24 +26,88 @@ pub enum Access {
     UserRestricted(RefreshToken),
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct SignedJwt {
     /// RSA private key, PEM.
     pub private_key: PathBuf,
     pub kid: String,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct RefreshToken {
     pub client_secret: SecretString,
     /// Only seeds the session: its successor is kept, sealed, in the store, and wins.
-    #[serde(default)]
     pub refresh_token: Option<SecretString>,
     /// `NHSD-End-User-Organisation-ODS`
     pub organisation: String,
     /// `NHSD-eRS-Business-Function`
     pub business_function: String,
     /// `NHSD-eRS-On-Behalf-Of-User-ID`, with `SERVICE_PROVIDER_CLINICIAN_ADMIN` only.
-    #[serde(default)]
     pub on_behalf_of: Option<String>,
+}
+
+/// As it stands in the file: one map, told apart by the key `access` (see `reader.rs`).
+#[derive(Deserialize)]
+#[serde(rename = "access", rename_all = "snake_case")]
+enum Written {
+    ApplicationRestricted(WrittenApplication),
+    UserRestricted(WrittenUser),
+}
+
+#[derive(Deserialize)]
+struct WrittenApplication {
+    name: String,
+    base_url: String,
+    #[serde(default)]
+    code_system_base: Option<String>,
+    token_url: String,
+    client_id: String,
+    private_key: PathBuf,
+    kid: String,
+}
+
+#[derive(Deserialize)]
+struct WrittenUser {
+    name: String,
+    base_url: String,
+    #[serde(default)]
+    code_system_base: Option<String>,
+    token_url: String,
+    client_id: String,
+    client_secret: SecretString,
+    #[serde(default)]
+    refresh_token: Option<SecretString>,
+    organisation: String,
+    business_function: String,
+    #[serde(default)]
+    on_behalf_of: Option<String>,
+}
+
+impl From<Written> for Connection {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::ApplicationRestricted(written) => Self {
+                name: written.name,
+                base_url: written.base_url,
+                code_system_base: written.code_system_base,
+                token_url: written.token_url,
+                client_id: written.client_id,
+                access: Access::ApplicationRestricted(SignedJwt { private_key: written.private_key, kid: written.kid }),
+            },
+            Written::UserRestricted(written) => Self {
+                name: written.name,
+                base_url: written.base_url,
+                code_system_base: written.code_system_base,
+                token_url: written.token_url,
+                client_id: written.client_id,
+                access: Access::UserRestricted(RefreshToken {
+                    client_secret: written.client_secret,
+                    refresh_token: written.refresh_token,
+                    organisation: written.organisation,
+                    business_function: written.business_function,
+                    on_behalf_of: written.on_behalf_of,
+                }),
+            },
+        }
+    }
 }

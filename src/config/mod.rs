@@ -6,7 +6,14 @@
 mod broker;
 mod connections;
 mod delivery;
+mod demonstration;
 pub mod duration;
+mod load;
+mod located;
+mod problem;
+mod reader;
+mod references;
+mod rules;
 mod sources;
 
 use std::path::PathBuf;
@@ -16,6 +23,7 @@ use serde::Deserialize;
 pub use broker::{Broker, BrokerInput, TopologyMode};
 pub use connections::{Access, Connection, RefreshToken, SignedJwt};
 pub use delivery::{Delivery, Pacing};
+pub use problem::{ConfigError, ConfigProblem};
 pub use sources::{
     ControlIdReuse, HttpListener, Listener, MllpListener, Mode, ReplyMode, Source, Tls, UndecodableText,
 };
@@ -38,7 +46,7 @@ pub struct Config {
     pub connections: Vec<Connection>,
     pub broker: Option<Broker>,
     pub delivery: Delivery,
-    /// Where `/metrics`, `/health` and the HTTP API listen is an `http` listener.
+    /// What is written to stderr, and how.
     pub log: Log,
 }
 
@@ -72,6 +80,13 @@ pub enum EnvironmentName {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct StoreUrl(pub String);
+
+impl StoreUrl {
+    /// The file of a SQLite store; `None` for anything else.
+    pub fn sqlite_path(&self) -> Option<PathBuf> {
+        self.0.strip_prefix("sqlite:").filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+}
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]

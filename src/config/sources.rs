@@ -8,11 +8,28 @@ use serde::Deserialize;
 
 use super::duration;
 
+/// Told apart by the key `kind` (see `reader.rs`).
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(rename = "kind", rename_all = "lowercase")]
 pub enum Listener {
     Mllp(MllpListener),
     Http(HttpListener),
+}
+
+impl Listener {
+    pub fn listen(&self) -> SocketAddr {
+        match self {
+            Self::Mllp(listener) => listener.listen,
+            Self::Http(listener) => listener.listen,
+        }
+    }
+
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Self::Mllp(listener) => listener.source.as_deref(),
+            Self::Http(listener) => listener.source.as_deref(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -24,6 +41,9 @@ pub struct MllpListener {
     pub source: Option<String>,
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// Without TLS on an address that other machines reach: refused unless said by name.
+    #[serde(default)]
+    pub allow_plain: bool,
     #[serde(default = "connections_max")]
     pub connections_max: usize,
     /// A connection without a byte for so long is closed.
@@ -43,6 +63,9 @@ pub struct HttpListener {
     pub listen: SocketAddr,
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// Without TLS on an address that other machines reach: refused unless said by name.
+    #[serde(default)]
+    pub allow_plain: bool,
     /// The source of `POST /v1/commands/…` and `/v1/hl7v2` without one of their own.
     #[serde(default)]
     pub source: Option<String>,

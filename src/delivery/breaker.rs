@@ -22,10 +22,17 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 const TRIAL_WAIT: Duration = Duration::from_secs(5);
 
 enum Breaker {
-    Closed { failures: u32 },
-    Open { until: Instant, pause: Duration },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+        pause: Duration,
+    },
     /// The pause is over and one call is on its way.
-    Trying { pause: Duration },
+    Trying {
+        pause: Duration,
+    },
 }
 
 type Key = (String, String);

@@ -103,9 +103,16 @@ pub(super) async fn open(
 }
 
 enum Source {
-    Document { number: u32, at: u64 },
+    Document {
+        number: u32,
+        at: u64,
+    },
     /// Start and end of each range in the message's text.
-    Message { ranges: VecDeque<(u64, u64)>, text: Text, base64: Base64Text },
+    Message {
+        ranges: VecDeque<(u64, u64)>,
+        text: Text,
+        base64: Base64Text,
+    },
 }
 
 /// The message's text, in which the ranges are counted.
@@ -372,10 +379,7 @@ mod tests {
                 &|l: &mut Letter| l.content = LetterContent::Message { base64: vec![(1 << 40, 40)] },
                 "its message is shorter",
             ),
-            (
-                &|l: &mut Letter| l.content = LetterContent::Document { number: 7 },
-                "its message is not in the store",
-            ),
+            (&|l: &mut Letter| l.content = LetterContent::Document { number: 7 }, "its message is not in the store"),
         ] {
             let (store, handle) = spoil(change);
             assert_eq!(read(store, "UTF-8", &handle).await, Err(LetterError::Damaged(why)), "{why}");

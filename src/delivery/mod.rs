@@ -1,1 +1,32 @@
-//! delivery
+//! Carries commands out: claim ▸ resolve ▸ authorise ▸ plan ▸ pace ▸ call ▸ classify ▸ record.
+//!
+//! Enters: commands that the store says are due. Leaves: e-RS calls, and what became of each command.
+//! Guarantees: "about to send" is committed before each write leaves, its result before the next call
+//! begins; a write whose outcome is unknown is never sent again from here; one failing command, e-RS or
+//! store holds nobody else up for longer than it must.
+//!
+//! A file a subject, in the order in which a command meets them: [`engine`] claims; [`run`] resolves and
+//! walks the plan; [`attempt`] makes one call, with [`pace`], [`breaker`] and [`letter`]; [`answer`] takes in
+//! what came back; [`rest`] says how a run ends; [`ledger`] commits.
+
+mod answer;
+mod attempt;
+mod backoff;
+mod base64_text;
+mod breaker;
+mod engine;
+mod ledger;
+mod letter;
+mod metrics;
+mod pace;
+mod plan_record;
+mod rest;
+mod run;
+mod session_vault;
+mod sets;
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Delivery, DeliveryParts, Sources};
+pub use metrics::DeliveryMetrics;
+pub use plan_record::PlanRecord;

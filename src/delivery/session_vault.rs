@@ -34,10 +34,8 @@ impl SessionVault for SealedSession {
         let Some(secret) = self.store.load_secret(&self.connection, KIND).await.map_err(vault_error)? else {
             return Ok(None);
         };
-        let opened = self
-            .keys
-            .open(&self.context(), &secret.sealed)
-            .map_err(|error| VaultError::Damaged(error.to_string()))?;
+        let opened =
+            self.keys.open(&self.context(), &secret.sealed).map_err(|error| VaultError::Damaged(error.to_string()))?;
         let session = serde_json::from_slice(opened.expose_secret())
             .map_err(|_| VaultError::Damaged("it was written by another version".into()))?;
         Ok(Some((session, secret.version)))

@@ -65,7 +65,7 @@ impl Client {
                     business_function: user.business_function.clone(),
                     on_behalf_of: user.on_behalf_of.clone(),
                 };
-                (identity, GrantType::RefreshToken(grant))
+                (identity, GrantType::RefreshToken(Box::new(grant)))
             }
         };
         let base_url = connection.base_url.trim_end_matches('/').to_owned();

@@ -25,7 +25,7 @@ pub struct AccessToken {
 
 pub(super) enum GrantType {
     SignedJwt(SignedJwtGrant),
-    RefreshToken(RefreshTokenGrant),
+    RefreshToken(Box<RefreshTokenGrant>),
 }
 
 /// Where a connection's tokens come from.

@@ -14,6 +14,6 @@ mod window;
 
 pub use cloud_event::{MEDIA_TYPE, cloud_event};
 pub use feed::{Feed, Follow, Followed};
-pub use metrics::{BrokerLink, BrokerLinks, OutboxMetrics};
+pub use metrics::PublisherMetrics;
 pub use publisher::Publisher;
 pub use schemas::EventSchemas;

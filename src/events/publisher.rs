@@ -1,18 +1,16 @@
 //! The outbox to the broker: a loop that keeps one session alive for as long as the gateway runs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::metrics::OutboxMetrics;
+use lapin::Connection;
+
+use super::metrics::PublisherMetrics;
 use super::schemas::EventSchemas;
-use super::session::{Ended, Session};
-use crate::amqp::{Backoff, close, connect};
+use super::session::{Ended, Session, SessionError};
+use crate::amqp::{Backoff, BrokerLink, OPEN_TIMEOUT, close, connect, lost};
 use crate::config::Broker;
 use crate::environment::Environment;
-use crate::store::{OutboxStore, SearchStore, Signals};
-
-/// How often depth and age of the outbox are measured.
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
+use crate::store::{OutboxStore, Signals};
 
 /// Everything that a session needs; lives longer than any of them.
 pub struct Publisher {
@@ -20,7 +18,7 @@ pub struct Publisher {
     pub(super) outbox: Arc<dyn OutboxStore>,
     pub(super) signals: Signals,
     pub(super) schemas: Arc<EventSchemas>,
-    pub(super) metrics: OutboxMetrics,
+    pub(super) metrics: PublisherMetrics,
     pub(super) environment: Environment,
 }
 
@@ -30,7 +28,7 @@ impl Publisher {
         outbox: Arc<dyn OutboxStore>,
         signals: Signals,
         schemas: Arc<EventSchemas>,
-        metrics: OutboxMetrics,
+        metrics: PublisherMetrics,
         environment: Environment,
     ) -> Self {
         Self { broker, outbox, signals, schemas, metrics, environment }
@@ -51,13 +49,9 @@ impl Publisher {
         while !self.environment.shutdown().is_cancelled() {
             match connect(&self.broker.urls, "ers-gateway events").await {
                 Ok(connection) => {
-                    let ended = match Session::open(&self, &connection, &mut confirmed).await {
-                        Ok(session) => {
-                            link.up();
-                            tracing::info!(exchange = %self.broker.exchange, "publishing events");
-                            session.run(&mut backoff).await
-                        }
-                        Err(error) => Err(error),
+                    let ended = tokio::select! {
+                        ended = self.session(&connection, &link, &mut confirmed, &mut backoff) => ended,
+                        () = lost(&connection, &self.environment) => Err(SessionError::Closed),
                     };
                     link.down();
                     close(&connection).await;
@@ -73,28 +67,17 @@ impl Publisher {
             }
         }
     }
-}
-
-impl OutboxMetrics {
-    /// Measures the outbox until the gateway stops, broker or not.
-    pub fn watch(&self, search: Arc<dyn SearchStore>, environment: &Environment) {
-        let metrics = self.clone();
-        let environment = environment.clone();
-        environment.clone().spawn(async move {
-            loop {
-                match search.outbox_depth().await {
-                    Ok(depth) => {
-                        let age = depth.oldest.map_or(0, |oldest| environment.now().duration_since(oldest).as_secs());
-                        metrics.depth.set(i64::try_from(depth.count).unwrap_or(i64::MAX));
-                        metrics.oldest_age_seconds.set(age.max(0));
-                    }
-                    Err(error) => tracing::warn!(%error, "the outbox cannot be measured"),
-                }
-                tokio::select! {
-                    () = environment.shutdown().cancelled() => return,
-                    () = environment.sleep(MEASURE_EVERY) => {}
-                }
-            }
-        });
+    async fn session(
+        &self,
+        connection: &Connection,
+        link: &BrokerLink,
+        confirmed: &mut Vec<u64>,
+        backoff: &mut Backoff,
+    ) -> Result<Ended, SessionError> {
+        let opening = Session::open(self, connection, confirmed);
+        let session = tokio::time::timeout(OPEN_TIMEOUT, opening).await.map_err(|_| SessionError::Stalled)??;
+        link.up();
+        tracing::info!(exchange = %self.broker.exchange, "publishing events");
+        session.run(backoff).await
     }
 }

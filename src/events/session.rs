@@ -5,26 +5,23 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::Instant;
 
 use super::cloud_event::{MEDIA_TYPE, cloud_event};
 use super::publisher::Publisher;
 use super::window::Window;
-use crate::amqp::{Backoff, short};
-use crate::config::TopologyMode;
+use crate::amqp::{Backoff, PERSISTENT, TopologyError, ensure_exchange, short};
 use crate::store::{StoreError, StoredEvent};
 
-/// A missed bell costs at most this; also how often the connection is looked at.
+/// A missed bell costs at most this; also how often the channel is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A broker that confirms nothing for so long is given up, and asked again over a new connection.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 /// When the gateway stops, what is in flight gets this long.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-/// AMQP's "persistent".
-const PERSISTENT: u8 = 2;
 
 /// Why a session ended without an error.
 pub enum Ended {
@@ -34,13 +31,13 @@ pub enum Ended {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    #[error("the exchange {exchange} cannot be used: {source}")]
-    Topology { exchange: String, source: lapin::Error },
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
     #[error("the connection to the broker ended: {0}")]
     Broken(#[from] lapin::Error),
     #[error("the connection to the broker ended")]
     Closed,
-    #[error("the broker confirmed nothing within {} s", CONFIRM_TIMEOUT.as_secs())]
+    #[error("the broker answered nothing for too long")]
     Stalled,
     #[error("the outbox cannot be read or written: {0}")]
     Store(#[from] StoreError),
@@ -50,7 +47,6 @@ type Confirming = FuturesUnordered<BoxFuture<'static, (u64, String, lapin::Resul
 
 pub struct Session<'a> {
     publisher: &'a Publisher,
-    connection: &'a Connection,
     channel: Channel,
     window: Window,
     confirming: Confirming,
@@ -70,20 +66,10 @@ impl<'a> Session<'a> {
     ) -> Result<Self, SessionError> {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let exchange = &publisher.broker.exchange;
-        let options = ExchangeDeclareOptions {
-            durable: true,
-            passive: publisher.broker.topology == TopologyMode::Check,
-            ..ExchangeDeclareOptions::default()
-        };
-        channel
-            .exchange_declare(short(exchange), ExchangeKind::Topic, options, FieldTable::default())
-            .await
-            .map_err(|source| SessionError::Topology { exchange: exchange.clone(), source })?;
+        ensure_exchange(connection, &publisher.broker.exchange, publisher.broker.topology).await?;
         Ok(Self {
             window: Window::new(publisher.broker.in_flight_max),
             publisher,
-            connection,
             channel,
             confirming: FuturesUnordered::new(),
             confirmed,
@@ -128,7 +114,7 @@ impl<'a> Session<'a> {
                 }
                 () = environment.sleep(LOOK_EVERY) => {
                     look = true;
-                    self.check_connection()?;
+                    self.check_channel()?;
                 }
             }
         }
@@ -231,8 +217,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn check_connection(&self) -> Result<(), SessionError> {
-        if !self.connection.status().connected() || !self.channel.status().connected() {
+    fn check_channel(&self) -> Result<(), SessionError> {
+        if !self.channel.status().connected() {
             return Err(SessionError::Closed);
         }
         if self.window.in_flight() > 0 && self.last_confirmation.elapsed() > CONFIRM_TIMEOUT {

@@ -359,3 +359,6 @@ fn msa_text(errors: &[AckError]) -> String {
     }
     text + &more
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,18 +53,19 @@ pub enum AnswersWanted {
         commit: Condition,
         application: Condition,
     },
-    /// The message is an acknowledgement itself: never answered.
+    /// The message is an acknowledgement itself (ACK, or MCF of old): never answered, or two systems would thank
+    /// each other for ever.
     None,
 }
 
 impl AnswersWanted {
-    /// `message` is the whole message, since an answer with its own type is known by its MSA segment.
-    pub fn of(header: &Header<'_>, message: &[u8]) -> Self {
+    /// A reply with a type of its own (an RRI that carries an MSA) is a message like any other: its sender waits
+    /// for an answer, and an ACK ends the exchange.
+    pub fn of(header: &Header<'_>) -> Self {
         let (commit, application) = (header.field(15).trim_ascii(), header.field(16).trim_ascii());
-        let original = commit.is_empty() && application.is_empty();
-        if header.message_type() == "ACK" || (original && is_reply(message)) {
+        if matches!(header.message_type().as_ref(), "ACK" | "MCF") {
             Self::None
-        } else if original {
+        } else if commit.is_empty() && application.is_empty() {
             Self::Original
         } else {
             Self::Enhanced { commit: Condition::parse(commit), application: Condition::parse(application) }
@@ -98,13 +99,5 @@ impl AnswersWanted {
     }
 }
 
-/// MSA follows MSH, but for SFT and UAC.
-fn is_reply(message: &[u8]) -> bool {
-    message
-        .split(|byte| matches!(byte, b'\r' | b'\n'))
-        .filter(|line| !line.trim_ascii().is_empty())
-        .skip(1)
-        .map(|line| line.get(..3).unwrap_or(line))
-        .find(|name| !matches!(*name, b"SFT" | b"UAC"))
-        == Some(b"MSA")
-}
+#[cfg(test)]
+mod tests;

@@ -280,3 +280,6 @@ fn write_trailer(bytes: &mut Vec<u8>, name: &[u8; 3], sent: &Header<'_>, count: 
     bytes.extend_from_slice(count.to_string().as_bytes());
     bytes.push(b'\r');
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,11 +208,10 @@ fn first_undecodable(bytes: &[u8], encoding: &'static Encoding) -> usize {
 
 /// UTF-16 or UTF-32: a byte order mark, or `MSH` (`FHS`, `BHS`) with zero bytes in between.
 pub(super) fn is_wide(bytes: &[u8]) -> bool {
-    match bytes {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 0, 0xfe, 0xff, ..] => true,
-        [b'M' | b'F' | b'B', 0, ..] | [0, b'M' | b'F' | b'B', ..] | [0, 0, 0, b'M' | b'F' | b'B', ..] => true,
-        _ => false,
-    }
+    let marked = matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 0, 0xfe, 0xff, ..]);
+    // The first letter of MSH, FHS or BHS.
+    let (little, big) = (matches!(bytes, [b'M' | b'F' | b'B', 0, ..]), matches!(bytes, [0, b'M' | b'F' | b'B', ..]));
+    marked || little || big || matches!(bytes, [0, 0, 0, b'M' | b'F' | b'B', ..])
 }
 
 /// The MSH-18 that an answer in `encoding` echoes: what the sender wrote if the answer can keep it, else the
@@ -269,3 +268,6 @@ pub(super) fn provisional(bytes: &[u8]) -> Cow<'_, str> {
         Err(_) => WINDOWS_1252.decode_without_bom_handling(bytes).0,
     }
 }
+
+#[cfg(test)]
+mod tests;

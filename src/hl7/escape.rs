@@ -200,3 +200,6 @@ fn must_be_escaped(byte: u8, delimiters: &Delimiters) -> bool {
     let Delimiters { field, component, repetition, escape, subcomponent } = *delimiters;
     [b'\r', b'\n', 0x0b, 0x1c, field, component, repetition, escape, subcomponent].contains(&byte)
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,3 +154,6 @@ impl<M: AsRef<[u8]>> tokio_util::codec::Encoder<M> for Encoder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,3 +182,6 @@ impl<'a> Header<'a> {
 fn problem(field: u16, code: u16, text: &str) -> AckError {
     AckError { location: Some(ErrorLocation::field("MSH", field)), code, text: text.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

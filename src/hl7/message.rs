@@ -184,7 +184,7 @@ fn defines_delimiters(name: &str) -> bool {
 /// MSH-1 and MSH-2 of a header segment.
 fn header_delimiters(segment: &str) -> Result<Delimiters, StructureError> {
     let bytes = segment.as_bytes();
-    if !bytes.get(..3).is_some_and(|name| name == b"MSH") {
+    if !bytes.starts_with(b"MSH") {
         return Err(StructureError::NoHeader);
     }
     let Some((&field, rest)) = bytes[3..].split_first() else { return Err(DelimiterError::Field.into()) };
@@ -281,3 +281,6 @@ impl Parser {
         Ok(Segment { name, raw, offset, index, ordinal, delimiters: self.delimiters, separators })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ mod field;
 pub mod framing;
 mod header;
 mod message;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod timestamp;
 mod version;
 

@@ -172,3 +172,6 @@ fn parse_fraction(digits: &str) -> Result<i32, DtmError> {
 pub fn format(time: &Zoned) -> String {
     time.strftime("%Y%m%d%H%M%S%z").to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,5 +4,8 @@
 //! the shape of each transport. Guarantees: limits on everything that comes in; no transport decides
 //! anything about a message.
 
+pub mod amqp;
 pub mod content_type;
 pub mod http;
+pub mod mllp;
+pub mod tls;

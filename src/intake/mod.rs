@@ -4,15 +4,34 @@
 //! Guarantees: a positive answer exists only after the message, its verdict and its commands are on disk;
 //! a refused message is kept too, with every problem found.
 
+mod admission;
+mod answer;
+mod command_json;
+mod hl7v2;
+mod metrics;
+mod reading;
+mod reply;
+mod sources;
+mod trial;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::command::{CommandId, MessageId};
-use crate::mapping::Problem;
-use crate::store::Transport;
+pub use answer::{Answer, DEFERRED_REPLY_MAX, DeferredReply, Outcome};
+pub use metrics::IntakeMetrics;
+pub use sources::{KnownSource, SourceModes, Sources};
+pub use trial::{Trial, TrialAck, TrialCommand, try_message};
+
+use crate::command::MessageId;
+use crate::config::{Delivery, EnvironmentName};
+use crate::environment::Environment;
+use crate::keys::Keys;
+use crate::mapping::MappingSets;
+use crate::store::{Store, Transport};
 
 /// One message as a transport received it.
 #[derive(Debug)]
@@ -41,47 +60,6 @@ pub enum Content {
     },
 }
 
-/// What the transport tells the sender.
-#[derive(Debug)]
-pub struct Answer {
-    pub outcome: Outcome,
-    /// The stored message; for a resend, the first one. `None` when nothing could be stored.
-    pub message: Option<MessageId>,
-    pub commands: Vec<CommandId>,
-    pub problems: Vec<Problem>,
-    /// The HL7 v2 answer; `None` where the sender wants none, or the content was not HL7 v2.
-    pub hl7: Option<Bytes>,
-    /// An application answer that follows on the same connection (enhanced mode, or `reply: result`
-    /// that fell back to *stored*).
-    pub deferred: Option<DeferredReply>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Accepted,
-    Notice,
-    /// A resend, or a referral already known.
-    Duplicate,
-    Rejected,
-    /// No readable MSH, or not JSON at all: stored as rejected, but no HL7 answer can be made.
-    Unreadable,
-    /// The source is not configured.
-    UnknownSource,
-    /// Larger than the source allows.
-    TooLarge,
-    /// The store cannot take it now: ask again later.
-    Unavailable,
-}
-
-/// An application answer that e-RS's outcome decides.
-#[derive(Debug)]
-pub struct DeferredReply {
-    pub message: MessageId,
-}
-
-/// How long a connection keeps waiting to deliver a deferred answer.
-pub const DEFERRED_REPLY_MAX: Duration = Duration::from_secs(300);
-
 /// The door as a transport sees it.
 #[async_trait]
 pub trait Receive: Send + Sync {
@@ -90,25 +68,70 @@ pub trait Receive: Send + Sync {
     async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes>;
 }
 
-pub struct Intake {}
+/// Everything that intake needs, made once.
+pub struct Intake {
+    environment: Environment,
+    store: Arc<dyn Store>,
+    mappings: Arc<MappingSets>,
+    sources: Arc<Sources>,
+    keys: Keys,
+    metrics: IntakeMetrics,
+    ages: Delivery,
+    place: EnvironmentName,
+}
 
 impl Intake {
-    /// Takes one message in. Never panics on its content; never waits for e-RS unless the source says
-    /// `reply: result`.
-    pub async fn receive(&self, _inbound: Inbound) -> Answer {
-        Answer {
-            outcome: Outcome::Unavailable,
-            message: None,
-            commands: Vec::new(),
-            problems: Vec::new(),
-            hl7: None,
-            deferred: None,
-        }
+    pub fn new(
+        environment: Environment,
+        store: Arc<dyn Store>,
+        mappings: Arc<MappingSets>,
+        sources: Arc<Sources>,
+        keys: Keys,
+        metrics: IntakeMetrics,
+        ages: Delivery,
+        place: EnvironmentName,
+    ) -> Self {
+        Self { environment, store, mappings, sources, keys, metrics, ages, place }
     }
 
-    /// The application answer, once the message's commands came to rest; `None` if the sender wants none
-    /// for this outcome, or `limit` passed.
-    pub async fn deferred(&self, _reply: &DeferredReply, _limit: Duration) -> Option<Bytes> {
-        None
+    /// Takes one message in. Never panics on its content; waits for e-RS only where the source says
+    /// `reply: result`.
+    pub async fn receive(&self, inbound: Inbound) -> Answer {
+        let started = self.environment.instant();
+        let transport = inbound.transport;
+        let answer = match &inbound.content {
+            Content::Hl7v2 { bytes, charset } => {
+                let (bytes, charset) = (bytes.clone(), charset.clone());
+                self.receive_hl7v2(&inbound, bytes, charset.as_deref()).await
+            }
+            Content::Command { name, bytes, idempotency_key } => {
+                let (name, bytes, key) = (name.clone(), bytes.clone(), idempotency_key.clone());
+                self.receive_command(&inbound, &name, bytes, key).await
+            }
+        };
+        self.metrics.took(transport, answer.outcome, started.elapsed());
+        answer
+    }
+
+    /// The sender has its answer (promise 6: told apart from what e-RS did).
+    pub async fn acknowledged(&self, message: MessageId) {
+        if let Err(error) = self.store.acknowledged(message, self.environment.now()).await {
+            tracing::warn!(message.id = %message, %error, "the acknowledgement was sent but could not be noted");
+        }
+    }
+}
+
+#[async_trait]
+impl Receive for Intake {
+    async fn receive(&self, inbound: Inbound) -> Answer {
+        Self::receive(self, inbound).await
+    }
+
+    async fn acknowledged(&self, message: MessageId) {
+        Self::acknowledged(self, message).await;
+    }
+
+    async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes> {
+        Self::deferred(self, reply, limit).await
     }
 }

@@ -1,1 +1,228 @@
-//! simulator
+//! e-RS in a box: the NHS e-Referral Service as its specification has it, for tests, demonstrations and benchmarks.
+//!
+//! Enters: HTTP requests of an e-RS client (or [`crate::ers::Request`]s, without a socket), and what the control
+//! API asks for. Leaves: the documented answers, and a ledger of everything that was done. Guarantees: it
+//! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
+//! locks; it loses answers, hangs and fails only when told to.
+//!
+//! Served: the token endpoint, A004, A005, A010, A011, A012, A016, A020, A029, A030 and A042.
+//! Everything in it is invented, and it listens on this machine only unless told otherwise.
+
+mod access;
+pub mod applications;
+mod clock;
+mod control;
+pub mod demonstration;
+mod exchange;
+pub mod faults;
+mod files;
+mod in_process;
+mod issue;
+pub mod ledger;
+mod operations;
+pub mod people;
+mod percent;
+mod quota;
+mod reference_data;
+mod referral;
+mod referral_resource;
+mod refusal;
+mod server;
+pub mod services;
+pub mod settings;
+mod tokens;
+mod validation;
+mod view;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+pub use self::clock::SimulatorClock;
+pub use self::faults::{Action, Fault, FaultId};
+pub use self::files::Availability;
+pub use self::in_process::InProcess;
+pub use self::ledger::{Creation, Entry};
+pub use self::referral::Ubrn;
+pub use self::settings::{Quota, Retention, SimulatorConfig};
+pub use self::view::ReferralView;
+
+use self::server::{Listeners, OBJECT_STORE_PATH, Serving};
+use self::world::{API_PATH, Addresses, TOKEN_PATH, World};
+use crate::environment::Environment;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SimulatorError {
+    #[error("the simulator cannot listen on {address}; choose another address with --listen")]
+    Listen {
+        address: std::net::SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+pub struct Simulator;
+
+impl Simulator {
+    /// Listens and serves until the handle stops it or the environment shuts down.
+    pub fn start(config: SimulatorConfig, environment: Environment) -> Result<SimulatorHandle, SimulatorError> {
+        let address = config.listen;
+        let listen = |source| SimulatorError::Listen { address, source };
+        let listeners = Listeners::bind(address).map_err(listen)?;
+        let origin = format!("http://{}", listeners.api().map_err(listen)?);
+        let object_store = format!("http://{}", listeners.object_store().map_err(listen)?);
+        let world = Arc::new(World::new(config, environment, addresses(&origin, &object_store)));
+        let serving = Serving::start(listeners, world.clone()).map_err(listen)?;
+        Ok(SimulatorHandle { control_url: format!("{origin}{}", control::PATH), world, serving: Some(serving) })
+    }
+
+    /// Without a socket: reached through [`SimulatorHandle::transport`] only.
+    pub fn in_process(config: SimulatorConfig, environment: Environment) -> SimulatorHandle {
+        let origin = "http://simulator.invalid";
+        let world = World::new(config, environment, addresses(origin, "http://object-store.invalid"));
+        SimulatorHandle { world: Arc::new(world), control_url: format!("{origin}{}", control::PATH), serving: None }
+    }
+}
+
+fn addresses(origin: &str, object_store: &str) -> Addresses {
+    Addresses {
+        base_url: format!("{origin}{API_PATH}"),
+        token_url: format!("{origin}{TOKEN_PATH}"),
+        object_store_url: format!("{object_store}{OBJECT_STORE_PATH}"),
+    }
+}
+
+/// Serves until the environment is asked to shut down; `started` learns the addresses.
+pub async fn run(
+    config: SimulatorConfig,
+    environment: Environment,
+    started: impl FnOnce(&SimulatorHandle),
+) -> Result<(), SimulatorError> {
+    let handle = Simulator::start(config, environment.clone())?;
+    started(&handle);
+    environment.shutdown().cancelled().await;
+    handle.stop().await;
+    Ok(())
+}
+
+/// A simulator that runs: where it is, what it has seen, and the means to hurt it.
+pub struct SimulatorHandle {
+    world: Arc<World>,
+    control_url: String,
+    serving: Option<Serving>,
+}
+
+impl SimulatorHandle {
+    /// What connections call their base URL; `…/referrals/FHIR`.
+    pub fn base_url(&self) -> &str {
+        &self.world.addresses.base_url
+    }
+
+    pub fn token_url(&self) -> &str {
+        &self.world.addresses.token_url
+    }
+
+    pub fn control_url(&self) -> &str {
+        &self.control_url
+    }
+
+    /// The registered applications; the default ones are described in [`demonstration`].
+    pub fn applications(&self) -> &[applications::Application] {
+        &self.world.settings.applications
+    }
+
+    /// Straight into the simulator, without a socket.
+    pub fn transport(&self) -> InProcess {
+        InProcess::new(self.world.clone())
+    }
+
+    pub fn inject(&self, fault: Fault) -> FaultId {
+        self.world.faults.inject(fault)
+    }
+
+    pub fn clear_faults(&self) {
+        self.world.faults.clear();
+    }
+
+    /// How often the fault has struck.
+    pub fn fired(&self, id: FaultId) -> u64 {
+        self.world.faults.list().iter().find(|armed| armed.id == id).map_or(0, |armed| armed.fired)
+    }
+
+    pub fn clock(&self) -> &SimulatorClock {
+        &self.world.clock
+    }
+
+    pub fn set_quota(&self, quota: Option<Quota>) {
+        self.world.quota.set(quota);
+    }
+
+    /// Writes to this UBRN get 423. Does nothing for what is no UBRN.
+    pub fn lock(&self, ubrn: &str) {
+        if let Some(ubrn) = Ubrn::parse(ubrn) {
+            self.world.lock(ubrn);
+        }
+    }
+
+    pub fn unlock(&self, ubrn: &str) {
+        if let Some(ubrn) = Ubrn::parse(ubrn) {
+            self.world.unlock(ubrn);
+        }
+    }
+
+    /// The verdict of the scan. False when there is no such file.
+    pub fn set_availability(&self, file: Uuid, availability: Availability) -> bool {
+        self.world.files.set_verdict(file, availability)
+    }
+
+    /// Makes every access token invalid.
+    pub fn revoke_tokens(&self) {
+        self.world.tokens.revoke_all();
+    }
+
+    /// A-numbers in order of arrival.
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.world.ledger.calls()
+    }
+
+    pub fn ledger(&self) -> Vec<Entry> {
+        self.world.ledger.entries(0, usize::MAX)
+    }
+
+    pub fn creations(&self) -> Vec<Creation> {
+        self.world.ledger.creations()
+    }
+
+    /// Referrals ever made, whatever is forgotten.
+    pub fn created(&self) -> u64 {
+        self.world.ledger.created()
+    }
+
+    /// Groups of referrals that say the same; empty when nothing was made twice.
+    pub fn duplicates(&self) -> Vec<Vec<Creation>> {
+        self.world.ledger.duplicates()
+    }
+
+    pub fn referrals(&self) -> Vec<ReferralView> {
+        ReferralView::all(&self.world)
+    }
+
+    pub fn referral(&self, ubrn: &str) -> Option<ReferralView> {
+        self.world.referrals.with(Ubrn::parse(ubrn)?, |referral| ReferralView::of(referral))
+    }
+
+    pub fn reset(&self) {
+        self.world.reset();
+    }
+
+    /// Stops listening and cuts open connections.
+    pub async fn stop(&self) {
+        if let Some(serving) = &self.serving {
+            serving.stop().await;
+        }
+    }
+}

@@ -81,6 +81,8 @@ pub struct NewCommand {
     pub mapping_set: String,
     /// `Queued`, or `Shadowed` when the source is in shadow mode, or `Failed` when it must wait for a person.
     pub state: State,
+    /// What delivery finds at its first run: `Null`, or `{"shadow": true}` for what must never be sent.
+    pub plan: Value,
     /// Past this a person decides before it is sent.
     pub not_after: Option<Timestamp>,
 }

@@ -1,1 +1,15 @@
-//! telemetry
+//! Logs, metrics and what is never in them.
+//!
+//! Enters: what the rooms tell (`tracing` events, metrics registered beside the code that moves them).
+//! Leaves: JSON or text lines on stderr, and one Prometheus registry. Guarantees: nothing here looks into a
+//! message; the rules for everyone are in `docs/observability.md`.
+
+mod backlog;
+mod build;
+mod logs;
+mod mappings;
+
+pub use backlog::Backlog;
+pub use build::registry;
+pub use logs::{LogError, start_logs};
+pub use mappings::MappingMetrics;

@@ -1,4 +1,6 @@
 //! The house from outside: real sockets, a real broker, a real store. One binary, so that it links once.
 
+mod amqp;
 mod http;
+mod samples;
 mod support;

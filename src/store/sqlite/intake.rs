@@ -168,8 +168,8 @@ impl Books {
             .prepare_cached(
                 "INSERT INTO command (
                    number, id, message, source, thread, name, class, standing, state, received_at, changed_at,
-                   not_after, deferrals, changes, fence, creates, mapping_set, body
-                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, 0, ?12, 0, ?13, ?14, ?15)",
+                   not_after, deferrals, changes, fence, creates, mapping_set, body, plan
+                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, 0, ?12, 0, ?13, ?14, ?15, ?16)",
             )?
             .execute(rusqlite::params![
                 number,
@@ -187,6 +187,7 @@ impl Books {
                 command.creates,
                 command.mapping_set,
                 body,
+                (!command.plan.is_null()).then(|| columns::text(&command.plan)),
             ])?;
         let placed = Placed { number, thread, standing, class: command.class, source };
         self.enter(placed.place());
@@ -214,6 +215,7 @@ impl Books {
                 data: serde_json::json!({
                     "command": command.id,
                     "commandName": command.name,
+                    "message": message.id,
                     "code": why.code,
                     "text": why.text,
                 }),

@@ -69,6 +69,7 @@ pub(crate) fn command(aliases: &[Alias]) -> NewCommand {
         class: Class::Routine,
         aliases: aliases.to_vec(),
         creates: None,
+        plan: serde_json::Value::Null,
         mapping_set: "set-1".into(),
         state: State::Queued,
         not_after: None,

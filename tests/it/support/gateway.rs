@@ -32,6 +32,7 @@ pub fn listener() -> HttpListener {
         body_bytes_max: 64 * 1024,
         wait_max: Duration::from_secs(5),
         accept_text_plain: false,
+        allow_plain: false,
     }
 }
 

@@ -2,4 +2,7 @@
 
 pub mod gateway;
 pub mod intake;
+pub mod publishing;
+pub mod rabbitmq;
 pub mod records;
+pub mod world;

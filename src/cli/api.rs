@@ -1,0 +1,84 @@
+//! The HTTP API of a running gateway, as a client.
+
+use std::time::Duration;
+
+use reqwest::header::ACCEPT;
+use reqwest::{Client, Method, Response, StatusCode, Url};
+use serde_json::Value;
+
+use super::exit::CliError;
+
+/// Longer than any answer that is read as a whole.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+pub struct Api {
+    client: Client,
+    base: Url,
+}
+
+impl Api {
+    pub fn new(base: &str) -> Result<Self, CliError> {
+        let base = base.trim_end_matches('/');
+        let base = Url::parse(&format!("{base}/"))
+            .map_err(|error| CliError::Usage(format!("--api {base}: {error}; it is like http://127.0.0.1:8080")))?;
+        let client = Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .build()
+            .map_err(|error| CliError::unavailable("the HTTP client", error))?;
+        Ok(Self { client, base })
+    }
+
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, CliError> {
+        let request = self.client.get(self.address(path)?).query(query).timeout(TIMEOUT);
+        self.json(request).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        let request = self.client.request(Method::POST, self.address(path)?).json(body).timeout(TIMEOUT);
+        self.json(request).await
+    }
+
+    /// A stream of server-sent events.
+    pub async fn follow(&self, path: &str, query: &[(&str, String)]) -> Result<Response, CliError> {
+        let request = self.client.get(self.address(path)?).query(query).header(ACCEPT, "text/event-stream");
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+    }
+
+    fn address(&self, path: &str) -> Result<Url, CliError> {
+        self.base.join(path).map_err(|error| CliError::Usage(format!("{path}: {error}")))
+    }
+
+    async fn json(&self, request: reqwest::RequestBuilder) -> Result<Value, CliError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        response.json().await.map_err(|error| CliError::unavailable("the gateway's answer", error))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> CliError {
+        let cause = std::iter::successors(std::error::Error::source(error), |cause| cause.source()).last();
+        let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
+        CliError::Unavailable(format!(
+            "no gateway answers at {}: {cause}; name one with --api, or a stopped one's file with --store",
+            self.base
+        ))
+    }
+}
+
+/// Problem documents (RFC 9457) say in `detail` what to do.
+async fn refusal(response: Response) -> CliError {
+    let status = response.status();
+    let problem: Value = response.json().await.unwrap_or_default();
+    let text = match (problem["title"].as_str(), problem["detail"].as_str()) {
+        (Some(title), Some(detail)) => format!("{title}: {detail}"),
+        (Some(text), None) | (None, Some(text)) => text.to_owned(),
+        (None, None) => format!("the gateway answered {status}"),
+    };
+    match status {
+        StatusCode::NOT_FOUND => CliError::NotFound(text),
+        status if status.is_server_error() => CliError::Unavailable(text),
+        _ => CliError::No(text),
+    }
+}

@@ -1,0 +1,109 @@
+//! `check`: everything that can be known to be wrong before the gateway runs.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::exit::{CliError, Done};
+use super::settings::{self, Settings};
+use crate::config::{Access, Config, Listener};
+
+/// Check settings, mappings and the files that they name; sends nothing
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway check --config gateway.yaml     every problem with file, line, column and a hint
+  ers-gateway check --example > gateway.yaml  a commented settings file to start from
+  ers-gateway check                           the built-in demonstration
+
+Exit codes: 0 all is well, 1 there are problems.")]
+pub struct Check {
+    #[command(flatten)]
+    settings: Settings,
+    /// Do not look for the variables, certificates and keys that the settings name
+    #[arg(long, requires = "config")]
+    for_another_machine: bool,
+    /// Print a settings file that shows every key, and stop
+    #[arg(long)]
+    example: bool,
+}
+
+impl Check {
+    pub fn run(self) -> Done {
+        if self.example {
+            print!("{}", Config::example_text());
+            return Ok(());
+        }
+        let (config, problems) = match (&self.settings.config, self.for_another_machine) {
+            (Some(file), true) => (Config::load_for_another_machine(file).map_err(settings::problems)?, Vec::new()),
+            _ => {
+                let config = self.settings.load()?;
+                let missing = missing_files(&config);
+                (config, missing)
+            }
+        };
+        for problem in &problems {
+            eprintln!("{}: {problem}", self.settings.name());
+        }
+        if !problems.is_empty() {
+            return Err(CliError::No(format!("{} found", count(problems.len(), "problem"))));
+        }
+        println!(
+            "{}: {}, {}, {}: no problem found",
+            self.settings.name(),
+            count(config.sources.len(), "source"),
+            count(config.listeners.len(), "listener"),
+            count(config.connections.len(), "connection"),
+        );
+        Ok(())
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Files that must be readable when the gateway starts.
+fn missing_files(config: &Config) -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut look = |key: String, path: &Path| {
+        if let Err(error) = std::fs::File::open(path) {
+            missing.push(format!("{key}: cannot read {}: {error}", path.display()));
+        }
+    };
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let tls = match listener {
+            Listener::Mllp(listener) => &listener.tls,
+            Listener::Http(listener) => &listener.tls,
+        };
+        let Some(tls) = tls else { continue };
+        look(format!("listeners[{index}].tls.certificate"), &tls.certificate);
+        look(format!("listeners[{index}].tls.private_key"), &tls.private_key);
+        if let Some(ca) = &tls.client_ca {
+            look(format!("listeners[{index}].tls.client_ca"), ca);
+        }
+    }
+    for (index, connection) in config.connections.iter().enumerate() {
+        if let Access::ApplicationRestricted(signed) = &connection.access {
+            look(format!("connections[{index}].private_key"), &signed.private_key);
+        }
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_not_there_are_named_by_their_keys() {
+        let config = Config::parse(Config::example_text(), Path::new("gateway.example.yaml"), &|name| {
+            (!name.starts_with("ERS_GATEWAY_")).then(|| "a-secret".into())
+        })
+        .expect("the example holds together");
+        let missing = missing_files(&config).join("\n");
+        for key in ["listeners[1].tls.certificate", "listeners[1].tls.client_ca", "connections[2].private_key"] {
+            assert!(missing.contains(key), "{key} is not in {missing}");
+        }
+    }
+}

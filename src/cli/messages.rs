@@ -1,0 +1,299 @@
+//! `messages`: what came in and what became of it; replay and discard of what failed.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::exit::{CliError, Done};
+use super::records::{Records, Where};
+use super::runtime;
+use super::table::table;
+use crate::command::{CommandId, MessageId, State, Verdict};
+use crate::store::MessageFilter;
+
+/// Look at messages and their commands; replay or discard what failed
+#[derive(Subcommand)]
+pub enum Messages {
+    List(List),
+    Show(Show),
+    Replay(Decide),
+    Discard(Decide),
+}
+
+/// List messages, newest first
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway messages list                                the newest 50
+  ers-gateway messages list --state failed                 with a command that waits for a person
+  ers-gateway messages list --verdict rejected --json      refused messages, for a program
+  ers-gateway messages list --store /var/lib/ers-gateway/store.db   of a gateway that does not run")]
+pub struct List {
+    #[command(flatten)]
+    place: Where,
+    /// Of this source only
+    #[arg(long)]
+    source: Option<String>,
+    /// accepted, rejected, duplicate or notice
+    #[arg(long, value_parser = verdict)]
+    verdict: Option<Verdict>,
+    /// With a command in this state: queued, running, waiting, unauthorised, in_doubt, failed, completed, …
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(State::NAMES))]
+    state: Option<String>,
+    /// MSH-10 or Idempotency-Key
+    #[arg(long, value_name = "ID")]
+    control_id: Option<String>,
+    /// Received at or after this instant, such as 2026-03-16T09:30:00Z
+    #[arg(long, value_name = "INSTANT")]
+    since: Option<Timestamp>,
+    /// Received before this instant
+    #[arg(long, value_name = "INSTANT")]
+    until: Option<Timestamp>,
+    /// Older than this message: the next page
+    #[arg(long, value_name = "MESSAGE")]
+    before: Option<MessageId>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
+    limit: u16,
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show one message, its commands, their transitions and e-RS calls
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway messages show 0199f2c4-…           a message with all its commands
+  ers-gateway messages show 0199f2c4-… --json    the same for a program")]
+pub struct Show {
+    #[command(flatten)]
+    place: Where,
+    message: MessageId,
+    #[arg(long)]
+    json: bool,
+}
+
+/// A decision about failed commands; recorded with who decided and why
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway messages replay 0199f2c4-… --why 'service reopened'     every failed command of a message
+  ers-gateway messages replay 0199f2c4-… --why 'code table mended'    or one command
+  ers-gateway messages discard 0199f2c4-… --why 'sent by hand, UBRN known to the practice'
+
+A replayed command goes on at the step where it stopped; calls known to be done are not made again.")]
+pub struct Decide {
+    #[command(flatten)]
+    place: Where,
+    /// Messages (all their failed commands) or commands
+    #[arg(required = true, value_name = "MESSAGE|COMMAND")]
+    ids: Vec<uuid::Uuid>,
+    /// Why; goes to the audit log
+    #[arg(long)]
+    why: String,
+    /// Who decides; goes to the audit log
+    #[arg(long, env = "USER")]
+    by: String,
+}
+
+fn verdict(text: &str) -> Result<Verdict, String> {
+    Verdict::ALL
+        .into_iter()
+        .find(|verdict| verdict.name() == text)
+        .ok_or_else(|| "must be accepted, rejected, duplicate or notice".to_owned())
+}
+
+impl Messages {
+    pub fn run(self) -> Done {
+        runtime()?.block_on(async {
+            match self {
+                Self::List(list) => list.run().await,
+                Self::Show(show) => show.run().await,
+                Self::Replay(decide) => decide.run(Decision::Replay).await,
+                Self::Discard(decide) => decide.run(Decision::Discard).await,
+            }
+        })
+    }
+}
+
+impl List {
+    async fn run(self) -> Done {
+        let records = self.place.open().await?;
+        let found = records
+            .messages(MessageFilter {
+                source: self.source,
+                verdict: self.verdict,
+                state: self.state,
+                control_id: self.control_id,
+                since: self.since,
+                until: self.until,
+                before: self.before,
+                max: usize::from(self.limit),
+            })
+            .await?;
+        if self.json {
+            println!("{found:#}");
+            return Ok(());
+        }
+        let rows: Vec<Vec<String>> = list(&found["messages"])
+            .map(|message| {
+                ["receivedAt", "source", "kind", "verdict", "controlId", "id"]
+                    .iter()
+                    .map(|member| text(&message[*member]))
+                    .collect()
+            })
+            .collect();
+        print!("{}", table(&["received", "source", "kind", "verdict", "control id", "message"], &rows));
+        if let Some(next) = found["next"].as_str() {
+            println!("older ones: --before {next}");
+        }
+        Ok(())
+    }
+}
+
+impl Show {
+    async fn run(self) -> Done {
+        let records = self.place.open().await?;
+        let mut message = records.message(self.message).await?;
+        let mut commands = Vec::new();
+        for command in list(&message["commands"]) {
+            if let Some(id) = command["id"].as_str().and_then(|id| id.parse().ok()) {
+                commands.push(records.command(id).await?);
+            }
+        }
+        if self.json {
+            message["commands"] = Value::Array(commands);
+            println!("{message:#}");
+            return Ok(());
+        }
+        print!("{}", describe(&message, &commands));
+        Ok(())
+    }
+}
+
+fn describe(message: &Value, commands: &[Value]) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    line(format!(
+        "message {}: {} from {} over {}, {}",
+        text(&message["id"]),
+        text(&message["kind"]),
+        text(&message["source"]),
+        text(&message["transport"]),
+        text(&message["verdict"])
+    ));
+    line(format!(
+        "  received {}, acknowledged {}, control id {}, {} bytes, {}",
+        text(&message["receivedAt"]),
+        text(&message["acknowledgedAt"]),
+        text(&message["controlId"]),
+        text(&message["bytes"]),
+        text(&message["charset"]),
+    ));
+    for problem in list(&message["problems"]) {
+        line(format!("  {} {}: {}", text(&problem["location"]), text(&problem["code"]), text(&problem["text"])));
+    }
+    for command in commands {
+        line(format!("command {}: {} is {}", text(&command["id"]), text(&command["name"]), text(&command["state"])));
+        if let Some(why) = command["why"].as_object() {
+            line(format!("  because of {}: {}", text(&why["code"]), text(&why["text"])));
+        }
+        if let Some(held_by) = command["heldBy"].as_str() {
+            line(format!("  held by command {held_by}, which is before it in the same thread"));
+        }
+        for transition in list(&command["transitions"]) {
+            line(format!("  {}  → {}: {}", text(&transition["at"]), text(&transition["to"]), text(&transition["why"])));
+        }
+        for attempt in list(&command["attempts"]) {
+            line(format!(
+                "  {}  {} {}: {} {} in {} ms",
+                text(&attempt["startedAt"]),
+                text(&attempt["call"]),
+                text(&attempt["step"]),
+                text(&attempt["status"]),
+                text(&attempt["outcome"]),
+                text(&attempt["durationMs"]),
+            ));
+        }
+    }
+    out
+}
+
+#[derive(Clone, Copy)]
+enum Decision {
+    Replay,
+    Discard,
+}
+
+impl Decide {
+    async fn run(self, decision: Decision) -> Done {
+        let records = self.place.open().await?;
+        let mut decided = 0;
+        for id in &self.ids {
+            for command in commands_of(&records, *id).await? {
+                match decision {
+                    Decision::Replay => records.replay(command, &self.by, &self.why).await?,
+                    Decision::Discard => records.discard(command, &self.by, &self.why).await?,
+                }
+                decided += 1;
+                println!(
+                    "{} command {command}",
+                    if matches!(decision, Decision::Replay) { "replayed" } else { "discarded" }
+                );
+            }
+        }
+        if decided == 0 {
+            return Err(CliError::No("none of them has a failed command".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// The failed commands of a message, or the command itself.
+async fn commands_of(records: &Records, id: uuid::Uuid) -> Result<Vec<CommandId>, CliError> {
+    match records.message(MessageId(id)).await {
+        Ok(message) => Ok(list(&message["commands"])
+            .filter(|command| command["state"] == "failed")
+            .filter_map(|command| command["id"].as_str()?.parse().ok())
+            .collect()),
+        Err(CliError::NotFound(_)) => records.command(CommandId(id)).await.map(|_| vec![CommandId(id)]),
+        Err(error) => Err(error),
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_command_is_described_with_its_reason_and_calls() {
+        let message = json!({"id": "m1", "kind": "REF^I12", "source": "northmoor", "transport": "mllp",
+            "verdict": "accepted", "controlId": "NM1", "problems": []});
+        let command = json!({"id": "c1", "name": "CreateReferral", "state": "failed",
+            "why": {"code": "INVALID_VALUE", "text": "e-RS refused a field"},
+            "transitions": [{"at": "T", "to": "failed", "why": "refused"}],
+            "attempts": [{"startedAt": "T", "call": "A011", "step": "create", "status": 422, "outcome": "INVALID_VALUE",
+                "durationMs": 12}]});
+        let told = describe(&message, &[command]);
+        for part in ["REF^I12 from northmoor", "because of INVALID_VALUE", "A011 create: 422 INVALID_VALUE in 12 ms"] {
+            assert!(told.contains(part), "{part} is not in\n{told}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! What settings must hold together: names that must exist, limits that must make sense, and what could
+//! harm patients outside the simulator.
+
+use std::collections::HashMap;
+
+use super::problem::did_you_mean;
+use super::{Access, Config, Connection, EnvironmentName, Listener, Source};
+
+/// A broken rule at a key; `load` finds its place in the file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Broken {
+    pub key: String,
+    pub text: String,
+    pub hint: Option<String>,
+}
+
+fn broken_rule(key: impl Into<String>, text: impl Into<String>) -> Broken {
+    Broken { key: key.into(), text: text.into(), hint: None }
+}
+
+/// Business functions a user's session may carry (`NHSD-eRS-Business-Function`).
+const BUSINESS_FUNCTIONS: [&str; 10] = [
+    "REFERRING_CLINICIAN",
+    "REFERRING_CLINICIAN_ADMIN",
+    "REFERRING_ADMIN",
+    "SERVICE_PROVIDER_CLINICIAN",
+    "SERVICE_PROVIDER_CLINICIAN_ADMIN",
+    "SERVICE_PROVIDER_ADMIN",
+    "COMMISSIONER",
+    "INFORMATION_ANALYST",
+    "BOOKING_MANAGER",
+    "ADDITIONAL_REQUIREMENTS_MANAGER",
+];
+
+pub fn broken(config: &Config) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    names(config, &mut broken);
+    listeners(config, &mut broken);
+    for (index, source) in config.sources.iter().enumerate() {
+        one_source(config, index, source, &mut broken);
+    }
+    for (index, connection) in config.connections.iter().enumerate() {
+        one_connection(config.environment, index, connection, &mut broken);
+    }
+    broker(config, &mut broken);
+    delivery(config, &mut broken);
+    if config.store.sqlite_path().is_none() {
+        broken.push(broken_rule("store", "must be sqlite:PATH"));
+    }
+    if tracing_subscriber::EnvFilter::try_new(&config.log.filter).is_err() {
+        broken.push(broken_rule("log.filter", "must be as in RUST_LOG, such as info or info,ers_gateway=debug"));
+    }
+    broken
+}
+
+/// Names stand in metrics, file names and addresses, so they are short and plain.
+fn is_plain_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn names(config: &Config, broken: &mut Vec<Broken>) {
+    const PLAIN: &str = "must be 1 to 64 letters, digits, '-', '_' or '.'";
+    if !is_plain_name(&config.instance) {
+        broken.push(broken_rule("instance", PLAIN));
+    }
+    let sources = config.sources.iter().map(|source| source.name.as_str());
+    let connections = config.connections.iter().map(|connection| connection.name.as_str());
+    for (list, names) in [("sources", sources.collect::<Vec<_>>()), ("connections", connections.collect())] {
+        let mut seen = HashMap::new();
+        for (index, name) in names.into_iter().enumerate() {
+            let key = format!("{list}[{index}].name");
+            if !is_plain_name(name) {
+                broken.push(broken_rule(key, PLAIN));
+            } else if let Some(first) = seen.insert(name, index) {
+                broken.push(broken_rule(key, format!("\"{name}\" is already the name of {list}[{first}]")));
+            }
+        }
+    }
+    let mut senders = HashMap::new();
+    for (index, source) in config.sources.iter().enumerate() {
+        if source.application.is_none() && source.facility.is_none() {
+            continue;
+        }
+        if let Some(first) = senders.insert((&source.application, &source.facility), index) {
+            let text = format!(
+                "the same application and facility as sources[{first}]: a shared listener could not tell them apart"
+            );
+            broken.push(broken_rule(format!("sources[{index}]"), text));
+        }
+    }
+}
+
+fn listeners(config: &Config, broken: &mut Vec<Broken>) {
+    let mut addresses = HashMap::new();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let key = format!("listeners[{index}]");
+        let address = listener.listen();
+        if address.port() != 0
+            && let Some(first) = addresses.insert(address, index)
+        {
+            broken.push(broken_rule(format!("{key}.listen"), format!("listeners[{first}] already listens there")));
+        }
+        let (plain, allowed) = match listener {
+            Listener::Mllp(listener) => (listener.tls.is_none(), listener.allow_plain),
+            Listener::Http(listener) => (listener.tls.is_none(), listener.allow_plain),
+        };
+        if plain && !allowed && !address.ip().is_loopback() {
+            broken.push(Broken {
+                hint: Some("allow_plain: true takes it as it is, for a network that is protected otherwise".into()),
+                ..broken_rule(
+                    format!("{key}.listen"),
+                    "other machines reach this address without TLS; give it tls: { certificate, private_key }",
+                )
+            });
+        }
+        if let Some(source) = listener.source() {
+            source_exists(config, format!("{key}.source"), source, broken);
+        }
+        match listener {
+            Listener::Mllp(mllp) => {
+                at_least_one(broken, format!("{key}.connections_max"), mllp.connections_max);
+                at_least_one(broken, format!("{key}.frame_bytes_max"), mllp.frame_bytes_max);
+                not_zero(broken, format!("{key}.idle_timeout"), mllp.idle_timeout);
+                not_zero(broken, format!("{key}.frame_timeout"), mllp.frame_timeout);
+            }
+            Listener::Http(http) => at_least_one(broken, format!("{key}.body_bytes_max"), http.body_bytes_max),
+        }
+    }
+}
+
+fn source_exists(config: &Config, key: String, name: &str, broken: &mut Vec<Broken>) {
+    let known = || config.sources.iter().map(|source| source.name.as_str());
+    if !known().any(|source| source == name) {
+        broken.push(Broken {
+            hint: did_you_mean(name, known()),
+            ..broken_rule(key, format!("there is no source \"{name}\""))
+        });
+    }
+}
+
+fn one_source(config: &Config, index: usize, source: &Source, broken: &mut Vec<Broken>) {
+    let key = |field: &str| format!("sources[{index}].{field}");
+    let connections = || config.connections.iter().map(|connection| connection.name.as_str());
+    if !connections().any(|name| name == source.connection) {
+        broken.push(Broken {
+            hint: did_you_mean(&source.connection, connections()),
+            ..broken_rule(key("connection"), format!("there is no connection \"{}\"", source.connection))
+        });
+    }
+    if encoding_rs::Encoding::for_label(source.charset.as_bytes()).is_none() {
+        broken.push(broken_rule(key("charset"), "is not a known charset, such as utf-8, windows-1252 or iso-8859-15"));
+    }
+    if jiff::tz::TimeZone::get(&source.time_zone).is_err() {
+        broken.push(broken_rule(key("time_zone"), "is not a known time zone, such as Europe/London"));
+    }
+    at_least_one(broken, key("message_bytes_max"), source.message_bytes_max);
+    for (number, id) in source.processing_ids.iter().enumerate() {
+        let key = key(&format!("processing_ids[{number}]"));
+        if !matches!(id.as_str(), "P" | "T" | "D") {
+            broken.push(broken_rule(key, "must be P, T or D (HL7 table 0103)"));
+        } else if id != "P" && config.environment == EnvironmentName::Production {
+            broken.push(broken_rule(key, "training and debugging messages never reach production"));
+        }
+    }
+}
+
+fn one_connection(environment: EnvironmentName, index: usize, connection: &Connection, broken: &mut Vec<Broken>) {
+    let key = |field: &str| format!("connections[{index}].{field}");
+    for (field, url) in [("base_url", &connection.base_url), ("token_url", &connection.token_url)] {
+        let Ok(parsed) = reqwest::Url::parse(url) else {
+            broken.push(broken_rule(key(field), "must be an absolute address, https://…"));
+            continue;
+        };
+        let host = parsed.host_str().unwrap_or_default();
+        let is_nhs = host == "nhs.uk" || host.ends_with(".nhs.uk");
+        match environment {
+            EnvironmentName::Simulator if is_nhs => broken.push(broken_rule(
+                key(field),
+                "is an NHS address, and environment: simulator lifts limits that protect it; say int or production",
+            )),
+            EnvironmentName::Int | EnvironmentName::Production if parsed.scheme() != "https" => {
+                broken.push(broken_rule(key(field), "must be https outside the simulator"));
+            }
+            _ => {}
+        }
+    }
+    let Access::UserRestricted(user) = &connection.access else { return };
+    if !BUSINESS_FUNCTIONS.contains(&user.business_function.as_str()) {
+        broken.push(Broken {
+            hint: did_you_mean(&user.business_function, BUSINESS_FUNCTIONS),
+            ..broken_rule(key("business_function"), format!("must be one of {}", BUSINESS_FUNCTIONS.join(", ")))
+        });
+    }
+    match (&user.on_behalf_of, user.business_function.as_str()) {
+        (None, "SERVICE_PROVIDER_CLINICIAN_ADMIN") => broken.push(broken_rule(
+            format!("connections[{index}]"),
+            "SERVICE_PROVIDER_CLINICIAN_ADMIN needs on_behalf_of, the user whom it acts for",
+        )),
+        (Some(_), function) if function != "SERVICE_PROVIDER_CLINICIAN_ADMIN" => broken.push(broken_rule(
+            key("on_behalf_of"),
+            "is for SERVICE_PROVIDER_CLINICIAN_ADMIN only; e-RS refuses it with any other function",
+        )),
+        _ => {}
+    }
+}
+
+fn broker(config: &Config, broken: &mut Vec<Broken>) {
+    let Some(broker) = &config.broker else { return };
+    if broker.urls.is_empty() {
+        broken.push(broken_rule("broker.urls", "needs at least one address, amqp://… or amqps://…"));
+    }
+    for (index, url) in broker.urls.iter().enumerate() {
+        if !url.starts_with("amqp://") && !url.starts_with("amqps://") {
+            broken.push(broken_rule(format!("broker.urls[{index}]"), "must start with amqp:// or amqps://"));
+        }
+    }
+    at_least_one(broken, "broker.in_flight_max", broker.in_flight_max);
+    for (index, input) in broker.inputs.iter().enumerate() {
+        source_exists(config, format!("broker.inputs[{index}].source"), &input.source, broken);
+        at_least_one(broken, format!("broker.inputs[{index}].prefetch"), usize::from(input.prefetch));
+    }
+}
+
+fn delivery(config: &Config, broken: &mut Vec<Broken>) {
+    let delivery = &config.delivery;
+    at_least_one(broken, "delivery.parallel_max", delivery.parallel_max);
+    not_zero(broken, "delivery.backoff_base", delivery.backoff_base);
+    not_zero(broken, "delivery.lease", delivery.lease);
+    if delivery.backoff_ceiling < delivery.backoff_base {
+        broken.push(broken_rule("delivery.backoff_ceiling", "must not be less than backoff_base"));
+    }
+    if !(delivery.pacing.per_second.is_finite() && delivery.pacing.per_second > 0.0) {
+        broken.push(broken_rule("delivery.pacing.per_second", "must be more than 0"));
+    }
+    if !delivery.pacing.enabled && config.environment != EnvironmentName::Simulator {
+        broken.push(broken_rule(
+            "delivery.pacing.enabled",
+            "pacing keeps the gateway within the quota of e-RS; it can be off only with environment: simulator",
+        ));
+    }
+}
+
+fn at_least_one(broken: &mut Vec<Broken>, key: impl Into<String>, number: usize) {
+    if number == 0 {
+        broken.push(broken_rule(key, "must be at least 1"));
+    }
+}
+
+fn not_zero(broken: &mut Vec<Broken>, key: impl Into<String>, duration: std::time::Duration) {
+    if duration.is_zero() {
+        broken.push(broken_rule(key, "must be more than 0"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The demonstration's settings with a change.
+    fn broken_after(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::demonstration();
+        change(&mut config);
+        broken(&config).into_iter().map(|broken| broken.key).collect()
+    }
+
+    #[test]
+    fn the_demonstration_breaks_no_rule() {
+        assert_eq!(broken_after(|_| {}), [""; 0]);
+    }
+
+    #[test]
+    fn production_refuses_what_could_harm() {
+        let keys = broken_after(|config| {
+            config.environment = EnvironmentName::Production;
+            config.delivery.pacing.enabled = false;
+            config.sources[0].processing_ids = vec!["P".into(), "T".into()];
+        });
+        for key in ["delivery.pacing.enabled", "sources[0].processing_ids[1]", "connections[0].base_url"] {
+            assert!(keys.iter().any(|found| found == key), "{key} is not in {keys:?}");
+        }
+    }
+
+    #[test]
+    fn the_simulators_settings_never_reach_the_nhs() {
+        let keys = broken_after(|config| {
+            config.connections[0].base_url = "https://api.service.nhs.uk/referrals/FHIR".into();
+        });
+        assert_eq!(keys, ["connections[0].base_url"]);
+    }
+
+    #[test]
+    fn an_open_listener_needs_tls_or_a_clear_word() {
+        let open = |allow: bool| {
+            move |config: &mut Config| {
+                let Listener::Mllp(listener) = &mut config.listeners[0] else { panic!("the first is MLLP") };
+                listener.listen = "0.0.0.0:2575".parse().expect("an address");
+                listener.allow_plain = allow;
+            }
+        };
+        assert_eq!(broken_after(open(false)), ["listeners[0].listen"]);
+        assert_eq!(broken_after(open(true)), [""; 0]);
+    }
+
+    #[test]
+    fn names_are_unique_and_what_is_named_exists() {
+        for (change, key) in [
+            ((|c| c.sources[1].name = "northmoor".into()) as fn(&mut Config), "sources[1].name"),
+            (|c| c.sources[1].name = "two words".into(), "sources[1].name"),
+            (|c| c.connections[1].name = c.connections[0].name.clone(), "connections[1].name"),
+            (|c| c.sources[0].charset = "klingon".into(), "sources[0].charset"),
+            (|c| c.sources[0].time_zone = "Europe/Atlantis".into(), "sources[0].time_zone"),
+            (|c| c.delivery.parallel_max = 0, "delivery.parallel_max"),
+            (|c| c.store = crate::config::StoreUrl("oracle:x".into()), "store"),
+            (|c| c.log.filter = "info,=".into(), "log.filter"),
+        ] {
+            let keys = broken_after(change);
+            assert!(keys.iter().any(|found| found == key), "{key} is not in {keys:?}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What came back of a call, and what follows from it.
+//!
+//! Guarantees: whatever was answered is recorded before anything else is sent; the outcome table decides,
+//! not the HTTP method; nothing of an answer but codes and field names reaches a log, metric or event.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::attempt::{Outgoing, Sent};
+use super::ledger::Abandoned;
+use super::letter::LetterError;
+use super::run::{Flow, Run};
+use crate::command::WaitReason;
+use crate::ers::{Classified, Response, Verdict, retry_after};
+use crate::mapping::{Effect, PreparedCall, Reply};
+use crate::store::{Alias, AliasKind, FinishedAttempt, NewAttempt};
+
+/// Of an answer's body, this much is kept with its attempt.
+const ANSWER_KEPT_BYTES: usize = 64 * 1024;
+
+impl Run {
+    pub(super) async fn without_answer(
+        &mut self,
+        out: Outgoing<'_>,
+        attempt: NewAttempt,
+        sent: Sent,
+        took: Duration,
+    ) -> Result<Flow, Abandoned> {
+        let Outgoing { call, operation, .. } = out;
+        let code = match &sent {
+            Sent::LetterUnreadable(_) => "letter_unreadable",
+            Sent::NeverLeft(_) => "not_connected",
+            Sent::Unanswered(_) | Sent::Answered(_) => "unanswered",
+        };
+        self.finish(out, attempt, None, code, took);
+        match sent {
+            Sent::LetterUnreadable(error) => self.letter_unreadable(call, error).await,
+            Sent::NeverLeft(why) => {
+                self.wait(WaitReason::Unavailable, None, &format!("{} was not sent: {why}", call.call)).await
+            }
+            Sent::Unanswered(why) if operation.effect.leaves_doubt() => {
+                let text = format!("{} was sent and not answered ({why}): it may have been carried out", call.call);
+                self.in_doubt(&call.call, &text).await
+            }
+            Sent::Unanswered(why) => {
+                self.wait(WaitReason::Unavailable, None, &format!("{} was not answered: {why}", call.call)).await
+            }
+            Sent::Answered(_) => Ok(Flow::On),
+        }
+    }
+
+    pub(super) async fn letter_unreadable(
+        &mut self,
+        call: &PreparedCall,
+        error: LetterError,
+    ) -> Result<Flow, Abandoned> {
+        let text = error.to_string();
+        match error {
+            LetterError::Unavailable(_) => self.wait(WaitReason::Unavailable, None, &text).await,
+            LetterError::Damaged(_) => self.fail_at("LETTER_DAMAGED", &text, Some(&call.call)).await,
+        }
+    }
+
+    pub(super) async fn act_on(
+        &mut self,
+        out: Outgoing<'_>,
+        response: &Response,
+        body: Value,
+        classified: Classified,
+    ) -> Result<Flow, Abandoned> {
+        let Outgoing { ground, call, operation } = out;
+        let Classified { verdict, code, text, after } = classified;
+        let now = self.shared.environment.now();
+        let asked = retry_after::of(response, now).max(after);
+        match verdict {
+            Verdict::Success => self.absorb(out, response, body).await,
+            Verdict::Throttled => {
+                ground.member.pacer.throttled();
+                self.wait(WaitReason::Throttled, asked, &text).await
+            }
+            Verdict::Locked => self.wait(WaitReason::Locked, asked, &text).await,
+            Verdict::Unavailable => self.wait(WaitReason::Unavailable, asked, &text).await,
+            Verdict::Authenticate => {
+                let name = ground.member.client.name.clone();
+                self.unauthorised(&name, &format!("{text}, and a new one was not accepted either")).await
+            }
+            Verdict::Settle | Verdict::Look if operation.effect.leaves_doubt() => {
+                self.in_doubt(&call.call, &text).await
+            }
+            Verdict::Settle => self.wait(WaitReason::Unavailable, asked, &text).await,
+            Verdict::Fix | Verdict::Look => self.fail_at(&code, &text, Some(&call.call)).await,
+            Verdict::Bug | Verdict::Investigate => {
+                tracing::error!(
+                    call = call.call,
+                    code,
+                    status = response.status,
+                    "e-RS refused in a way that needs a person"
+                );
+                self.fail_at(&code, &text, Some(&call.call)).await
+            }
+        }
+    }
+
+    async fn absorb(&mut self, out: Outgoing<'_>, response: &Response, body: Value) -> Result<Flow, Abandoned> {
+        let Outgoing { ground, call, operation } = out;
+        let headers = response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
+        let reply = Reply { status: response.status, headers, body };
+        let mut state = self.plan.state.clone();
+        let now = self.now();
+        let absorbed =
+            self.with_context(ground, &now, |context| ground.set.mappings.absorb(context, &mut state, call, &reply));
+        match absorbed {
+            Ok(absorbed) => {
+                self.plan.state = state;
+                self.progressed = true;
+                self.ledger.plan(self.plan.to_value());
+                self.learn(absorbed.known);
+                for event in absorbed.events {
+                    self.publish_planned(event);
+                }
+                Ok(Flow::On)
+            }
+            // e-RS did it, and what it answered is not what the plan needs: a person reads the answer.
+            Err(problem) if operation.effect.leaves_doubt() => {
+                let text = format!("e-RS carried {} out, but its answer cannot be used: {}", call.call, problem.text);
+                self.in_doubt(&call.call, &text).await
+            }
+            Err(problem) => self.fail_at(&problem.code, &problem.text, Some(&call.call)).await,
+        }
+    }
+
+    fn learn(&mut self, known: serde_json::Map<String, Value>) {
+        if known.is_empty() {
+            return;
+        }
+        let new_ubrn = known.get("ubrn").filter(|ubrn| self.known.get("ubrn") != Some(*ubrn)).and_then(Value::as_str);
+        let aliases = new_ubrn.map(|ubrn| Alias {
+            kind: AliasKind::Ubrn,
+            digest: self.shared.keys.alias_digest(AliasKind::Ubrn, &[ubrn]),
+        });
+        self.ledger.learnt(Value::Object(known.clone()), aliases.into_iter().collect());
+        self.known.extend(known);
+    }
+
+    /// Notes how an attempt went; a read's start is noted with it.
+    pub(super) fn finish(
+        &mut self,
+        out: Outgoing<'_>,
+        attempt: NewAttempt,
+        answer: Option<(&Response, &Value)>,
+        code: &str,
+        took: Duration,
+    ) {
+        let call = &out.call.call;
+        let outcome = match answer {
+            Some((response, _)) if response.status / 100 == 2 => "ok",
+            _ => code,
+        };
+        self.shared.metrics.calls.with_label_values(&[call.as_str(), outcome]).inc();
+        self.shared.metrics.call_durations.with_label_values(&[call.as_str()]).observe(took.as_secs_f64());
+        let finished = FinishedAttempt {
+            id: attempt.id,
+            status: answer.map(|(response, _)| response.status),
+            outcome: outcome.to_owned(),
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            response: answer.map(|(response, body)| kept(response, body)).unwrap_or_default(),
+        };
+        if out.operation.effect == Effect::Read {
+            self.ledger.started(attempt);
+        }
+        self.ledger.finished(finished);
+    }
+}
+
+/// An answer as it is kept with its attempt.
+fn kept(response: &Response, body: &Value) -> Value {
+    let headers: serde_json::Map<String, Value> =
+        response.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+    let body = match response.body.len() {
+        0 => Value::Null,
+        length if length > ANSWER_KEPT_BYTES => beginning(&response.body, length),
+        _ if body.is_null() => String::from_utf8_lossy(&response.body).into_owned().into(),
+        _ => body.clone(),
+    };
+    json!({ "headers": headers, "body": body })
+}
+
+fn beginning(body: &Bytes, length: usize) -> Value {
+    let start = String::from_utf8_lossy(&body[..ANSWER_KEPT_BYTES]).into_owned();
+    json!({ "cut": { "bytes": length, "beginning": start } })
+}

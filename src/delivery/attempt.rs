@@ -1,0 +1,238 @@
+//! One call of a plan on its way out: authorise, make ready, record, send.
+//!
+//! Guarantees: a write leaves only after its "about to send" is on disk, and only with a token, leave of
+//! the breaker and a place in the quota.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tracing::Instrument as _;
+
+use super::breaker::Pass;
+use super::ledger::Abandoned;
+use super::letter::{self, LetterError, LetterFault};
+use super::plan_record::shown;
+use super::run::{Flow, Ground, Run};
+use crate::command::{AttemptId, State, WaitReason};
+use crate::ers::{AccessToken, Body, Response, TokenError, TransportError, Verdict};
+use crate::mapping::{CallBody, Effect, Letter, LetterContent, Operation, PreparedCall};
+use crate::store::NewAttempt;
+
+/// A call with what it is made with.
+#[derive(Clone, Copy)]
+pub(super) struct Outgoing<'a> {
+    pub(super) ground: &'a Ground,
+    pub(super) call: &'a PreparedCall,
+    pub(super) operation: &'a Operation,
+}
+
+/// How sending ended.
+pub(super) enum Sent {
+    Answered(Response),
+    NeverLeft(String),
+    Unanswered(String),
+    LetterUnreadable(LetterError),
+}
+
+/// What stands before the sending.
+enum Ready {
+    Go { token: Arc<AccessToken>, pass: Pass },
+    Ended,
+}
+
+impl Run {
+    pub(super) fn step(&self) -> &str {
+        match &self.state {
+            State::Running { step } => step,
+            _ => "",
+        }
+    }
+
+    /// Makes one call and takes its answer in.
+    pub(super) async fn call(&mut self, ground: &Ground, call: PreparedCall) -> Result<Flow, Abandoned> {
+        let Some(operation) = ground.set.mappings.operation(&call.call) else {
+            return self.fail("MAPPING", &format!("{} is not in mappings/ers/operations.yaml", call.call)).await;
+        };
+        self.state = State::Running { step: call.step.clone() };
+        let client = &ground.member.client;
+        if !client.may_call(operation) {
+            let text = format!(
+                "connection {} may not call {} ({}): its access mode or business function does not permit it",
+                client.name, call.call, operation.name
+            );
+            return self.unauthorised(&client.name, &text).await;
+        }
+        if self.is_overdue() {
+            self.plan.overdue_told = true;
+            let text = "older than its class allows: decide whether it is still to be sent; replay sends it";
+            return self.fail("EXPIRED", text).await;
+        }
+        let mut token_refused = false;
+        loop {
+            let (token, pass) = match self.make_ready(ground, operation).await? {
+                Ready::Go { token, pass } => (token, pass),
+                Ready::Ended => return Ok(Flow::Ended),
+            };
+            let (body, fault) = match self.open_body(&call).await {
+                Ok(opened) => opened,
+                Err(error) => return self.letter_unreadable(&call, error).await,
+            };
+            let out = Outgoing { ground, call: &call, operation };
+            let attempt = self.about_to_send(out).await?;
+            let began = self.shared.environment.instant();
+            let sent = self.send(out, &attempt.correlation_id, body, &token, &fault).await;
+            let took = self.shared.environment.instant() - began;
+            report(pass, &sent);
+            let response = match sent {
+                Sent::Answered(response) => response,
+                lost => return self.without_answer(out, attempt, lost, took).await,
+            };
+            let harm_in_repeat = operation.effect.leaves_doubt();
+            let classified = ground.set.outcomes.classify(&call.call, harm_in_repeat, &response);
+            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+            self.finish(out, attempt, Some((&response, &body)), &classified.code, took);
+            if classified.verdict == Verdict::Authenticate && !token_refused {
+                token_refused = true;
+                client.tokens.reject(&token);
+                self.ledger.commit().await?;
+                continue;
+            }
+            return self.act_on(out, &response, body, classified).await;
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        let now = self.shared.environment.now();
+        !self.plan.begun && !self.plan.overdue_told && self.command.not_after.is_some_and(|limit| now > limit)
+    }
+
+    /// Token, breaker and a place in the quota. What has to be waited for is waited for with everything
+    /// that happened before on disk.
+    async fn make_ready(&mut self, ground: &Ground, operation: &Operation) -> Result<Ready, Abandoned> {
+        let client = &ground.member.client;
+        let token = match client.tokens.current() {
+            Some(token) => token,
+            None => {
+                self.ledger.commit().await?;
+                match client.tokens.token().await {
+                    Ok(token) => token,
+                    Err(error) => {
+                        self.without_token(&client.name, error).await?;
+                        return Ok(Ready::Ended);
+                    }
+                }
+            }
+        };
+        let pass = match self.shared.breakers.admit(&client.name, &operation.group) {
+            Ok(pass) => pass,
+            Err(pause) => {
+                let text =
+                    format!("calls of the group {} keep failing: they are left alone for a while", operation.group);
+                self.wait(WaitReason::BreakerOpen, Some(pause), &text).await?;
+                return Ok(Ready::Ended);
+            }
+        };
+        let class = self.command.class;
+        if !ground.member.pacer.try_now(class) {
+            self.ledger.commit().await?;
+            tokio::select! {
+                () = ground.member.pacer.wait(class) => {}
+                () = self.shared.environment.shutdown().cancelled() => {
+                    self.give_back("the gateway stops").await?;
+                    return Ok(Ready::Ended);
+                }
+            }
+        }
+        Ok(Ready::Go { token, pass })
+    }
+
+    async fn without_token(&mut self, connection: &str, error: TokenError) -> Result<Flow, Abandoned> {
+        let text = error.to_string();
+        match error {
+            TokenError::Unavailable { retry_after, .. } => self.wait(WaitReason::NoToken, retry_after, &text).await,
+            // Until somebody mends it, asking often helps nobody.
+            TokenError::Refused { .. } => {
+                let ceiling = self.shared.settings.backoff_ceiling;
+                self.wait(WaitReason::NoToken, Some(ceiling), &text).await
+            }
+            TokenError::SignInNeeded(_) => self.unauthorised(connection, &text).await,
+        }
+    }
+
+    async fn open_body(&self, call: &PreparedCall) -> Result<(Body, LetterFault), LetterError> {
+        match &call.body {
+            CallBody::None => Ok((Body::Empty, LetterFault::default())),
+            CallBody::Json(body) => {
+                let bytes = serde_json::to_vec(body).expect("a JSON value has only string keys");
+                Ok((Body::Bytes(bytes.into()), LetterFault::default()))
+            }
+            CallBody::Letter(letter) => self.open_letter(letter).await,
+        }
+    }
+
+    async fn open_letter(&self, letter: &Letter) -> Result<(Body, LetterFault), LetterError> {
+        let message = self.command.message;
+        let charset = match &letter.content {
+            LetterContent::Document { .. } => None,
+            LetterContent::Message { .. } => self.shared.store.message(message).await?.map(|view| view.charset),
+        };
+        let charset = charset.unwrap_or_else(|| "UTF-8".into());
+        letter::open(self.shared.store.clone(), message, &charset, letter).await
+    }
+
+    /// A write's "about to send" is on disk when this returns; a read's goes with its result.
+    async fn about_to_send(&mut self, out: Outgoing<'_>) -> Result<NewAttempt, Abandoned> {
+        let Outgoing { ground, call, operation } = out;
+        let correlation_id = self.shared.environment.random_id().to_string();
+        let headers = ground.member.client.headers(call, operation, &correlation_id);
+        let attempt = NewAttempt {
+            id: AttemptId(self.shared.environment.new_id()),
+            step: call.step.clone(),
+            call: call.call.clone(),
+            is_write: operation.effect.leaves_doubt(),
+            correlation_id,
+            request: shown(call, &headers),
+        };
+        if operation.effect != Effect::Read {
+            self.plan.begun = true;
+            self.ledger.plan(self.plan.to_value());
+            self.ledger.state(self.state.clone(), format!("about to send {}", call.call));
+            self.ledger.started(attempt.clone());
+        }
+        self.ledger.commit().await?;
+        ground.member.pacer.depart().await;
+        Ok(attempt)
+    }
+
+    async fn send(
+        &self,
+        out: Outgoing<'_>,
+        correlation_id: &str,
+        body: Body,
+        token: &AccessToken,
+        fault: &LetterFault,
+    ) -> Sent {
+        let Outgoing { ground, call, operation } = out;
+        let client = &ground.member.client;
+        let headers = client.headers(call, operation, correlation_id);
+        let request = client.request(call, operation, &headers, body, token);
+        let span = tracing::info_span!("call", call = call.call, step = call.step, correlation_id);
+        match self.shared.transport.send(request).instrument(span).await {
+            Ok(response) => Sent::Answered(response),
+            Err(error) => match (fault.get(), error) {
+                (Some(fault), _) => Sent::LetterUnreadable(fault),
+                (None, TransportError::NotSent(why)) => Sent::NeverLeft(why),
+                (None, TransportError::Unanswered(why)) => Sent::Unanswered(why),
+            },
+        }
+    }
+}
+
+/// Whether e-RS is there at all is all that the breaker asks.
+fn report(pass: Pass, sent: &Sent) {
+    match sent {
+        Sent::Answered(response) if response.status < 500 => pass.went_well(),
+        Sent::Answered(_) | Sent::NeverLeft(_) | Sent::Unanswered(_) => pass.went_badly(),
+        Sent::LetterUnreadable(_) => drop(pass),
+    }
+}

@@ -1,0 +1,241 @@
+//! The loop: claims what is due, gives each command a task, never ends before the gateway does.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, watch};
+use tracing::Instrument as _;
+
+use super::breaker::Breakers;
+use super::metrics::DeliveryMetrics;
+use super::pace::Pacer;
+use super::run;
+use super::session_vault::SealedSession;
+use super::sets::PinnedSets;
+use crate::config::{self, Connection, Mode, Source};
+use crate::environment::Environment;
+use crate::ers::{Client, PrivateKeyError, Transport};
+use crate::keys::Keys;
+use crate::mapping::MappingSets;
+use crate::store::{Claim, ClaimedCommand, Progress, Store, StoreError};
+
+/// Commands leased in one commit.
+const CLAIM_MAX: usize = 64;
+/// Without a bell the queue is looked at this often: a missed one costs no more.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// While nearly all hands are full, claims wait this long for more to be free: one commit for several.
+const GATHER: Duration = Duration::from_millis(2);
+const STORE_WAIT: Duration = Duration::from_secs(1);
+
+/// Settings of the sending systems by name. Modes may change while the gateway runs.
+pub type Sources = BTreeMap<String, Source>;
+
+/// What delivery is made of.
+pub struct DeliveryParts {
+    pub environment: Environment,
+    pub store: Arc<dyn Store>,
+    pub mappings: Arc<MappingSets>,
+    pub transport: Arc<dyn Transport>,
+    pub keys: Keys,
+    pub connections: Vec<Connection>,
+    pub sources: watch::Receiver<Arc<Sources>>,
+    pub settings: config::Delivery,
+    /// Name of this instance in leases.
+    pub instance: String,
+    pub metrics: DeliveryMetrics,
+}
+
+/// One connection with the pace of its application.
+pub(super) struct Member {
+    pub(super) client: Client,
+    pub(super) pacer: Pacer,
+}
+
+/// What all runs share.
+pub(super) struct Shared {
+    pub(super) environment: Environment,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) sets: PinnedSets,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) keys: Keys,
+    pub(super) members: HashMap<String, Arc<Member>>,
+    pub(super) sources: watch::Receiver<Arc<Sources>>,
+    pub(super) settings: config::Delivery,
+    pub(super) metrics: DeliveryMetrics,
+    pub(super) breakers: Breakers,
+    instance: String,
+    hands: Arc<Semaphore>,
+    hand_freed: Notify,
+}
+
+pub struct Delivery {
+    shared: Arc<Shared>,
+}
+
+impl Delivery {
+    /// Reads the private keys of the connections; sends nothing.
+    pub fn new(parts: DeliveryParts) -> Result<Self, PrivateKeyError> {
+        let mut pacers: HashMap<&str, Pacer> = HashMap::new();
+        let mut members = HashMap::new();
+        for connection in &parts.connections {
+            let vault = SealedSession {
+                connection: connection.name.clone(),
+                store: parts.store.clone(),
+                keys: parts.keys.clone(),
+                environment: parts.environment.clone(),
+            };
+            let client = Client::new(connection, parts.transport.clone(), Box::new(vault), &parts.environment)?;
+            let pacer = pacers.entry(&connection.client_id).or_insert_with(|| {
+                Pacer::new(&parts.settings.pacing, parts.metrics.pacing_wait.clone(), &parts.environment)
+            });
+            members.insert(connection.name.clone(), Arc::new(Member { client, pacer: pacer.clone() }));
+        }
+        let shared = Shared {
+            sets: PinnedSets::new(parts.mappings, parts.store.clone()),
+            breakers: Breakers::new(parts.metrics.breaker_open.clone(), &parts.environment),
+            hands: Arc::new(Semaphore::new(parts.settings.parallel_max.max(1))),
+            hand_freed: Notify::new(),
+            environment: parts.environment,
+            store: parts.store,
+            transport: parts.transport,
+            keys: parts.keys,
+            members,
+            sources: parts.sources,
+            settings: parts.settings,
+            metrics: parts.metrics,
+            instance: parts.instance,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Runs until the gateway is asked to stop. What an earlier process left running is seen to first.
+    pub async fn run(self) {
+        let shutdown = self.shared.environment.shutdown().clone();
+        tokio::select! {
+            () = self.recover() => {}
+            () = shutdown.cancelled() => return,
+        }
+        let mut sources = self.shared.sources.clone();
+        let bell = self.shared.store.signals().commands.clone();
+        loop {
+            // Before the claim, so that what is rung during it is heard.
+            let rung = bell.notified();
+            tokio::pin!(rung);
+            rung.as_mut().enable();
+            let freed = self.shared.hand_freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let next = match self.claim().await {
+                Ok(Claimed::Full) => continue,
+                Ok(Claimed::NoHands) => None,
+                Ok(Claimed::Fewer) => Some(self.until_due().await),
+                Err(error) => {
+                    self.shared.metrics.store_unavailable.inc();
+                    tracing::error!(%error, "commands cannot be claimed: trying again");
+                    Some(STORE_WAIT)
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = &mut freed, if next.is_none() => {}
+                () = &mut rung, if next.is_some() => {}
+                () = self.shared.environment.sleep(next.unwrap_or(LOOK_AGAIN)) => {}
+                Ok(()) = sources.changed() => {}
+            }
+            let few = self.shared.settings.parallel_max / 4;
+            if self.shared.hands.available_permits() < few {
+                self.shared.environment.sleep(GATHER).await;
+            }
+        }
+    }
+
+    async fn recover(&self) {
+        loop {
+            match self.shared.store.recover(self.shared.environment.now()).await {
+                Ok(recovered) => {
+                    if recovered.requeued + recovered.in_doubt > 0 {
+                        let (requeued, in_doubt) = (recovered.requeued, recovered.in_doubt);
+                        tracing::warn!(requeued, in_doubt, "commands were under way when the gateway last ended");
+                    }
+                    return;
+                }
+                Err(error) => {
+                    self.shared.metrics.store_unavailable.inc();
+                    tracing::error!(%error, "what was under way cannot be recovered: trying again");
+                    self.shared.environment.sleep(STORE_WAIT).await;
+                }
+            }
+        }
+    }
+
+    /// Leases as many commands as there are hands, and sets the hands to work.
+    async fn claim(&self) -> Result<Claimed, StoreError> {
+        let max = self.shared.hands.available_permits().min(CLAIM_MAX);
+        if max == 0 {
+            return Ok(Claimed::NoHands);
+        }
+        let now = self.shared.environment.now();
+        let sources = self.shared.sources.borrow().clone();
+        let paused = sources.iter().filter(|(_, source)| source.mode == Mode::Paused);
+        let paused = paused.map(|(name, _)| name.clone()).collect();
+        let owner = self.shared.instance.clone();
+        let lease_until = now + self.shared.settings.lease;
+        let batch = self.shared.store.claim(Claim { max, now, owner, lease_until, paused }).await?;
+        let full = batch.len() >= max;
+        for command in batch {
+            let hand = self.shared.hands.clone().try_acquire_owned();
+            let shared = self.shared.clone();
+            let span = tracing::info_span!(
+                "command",
+                message.id = %command.message,
+                command.id = %command.id,
+                command = command.name,
+                class = command.class.name(),
+            );
+            let task = async move {
+                carry_out(&shared, command).await;
+                drop(hand);
+                shared.hand_freed.notify_waiters();
+            };
+            self.shared.environment.spawn(task.instrument(span));
+        }
+        Ok(if full { Claimed::Full } else { Claimed::Fewer })
+    }
+
+    /// How long nothing can become due by itself.
+    async fn until_due(&self) -> Duration {
+        let now = self.shared.environment.now();
+        match self.shared.store.next_due().await {
+            Ok(Some(due)) => Duration::try_from(due.duration_since(now)).unwrap_or_default().min(LOOK_AGAIN),
+            Ok(None) | Err(_) => LOOK_AGAIN,
+        }
+    }
+}
+
+enum Claimed {
+    /// There may be more.
+    Full,
+    Fewer,
+    NoHands,
+}
+
+/// Runs one command while its lease is kept.
+async fn carry_out(shared: &Arc<Shared>, command: ClaimedCommand) {
+    let (id, fence) = (command.id, command.fence);
+    let lost = async {
+        loop {
+            shared.environment.sleep(shared.settings.lease / 3).await;
+            // A step that changes nothing renews the lease.
+            let renewal = Progress::of(id, fence, shared.environment.now());
+            if let Err(StoreError::Outdated(why)) = shared.store.record(renewal).await {
+                return why;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = run::carry_out(shared.clone(), command) => {}
+        why = lost => tracing::error!(why, "the lease was lost: whoever took over goes on"),
+    }
+}

@@ -1,0 +1,50 @@
+//! How far a command's plan came: the JSON that the store keeps for it between steps and runs.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::mapping::{CallBody, PlanState, PreparedCall};
+
+/// `{"state": …, "result": …}` and what delivery itself must remember.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PlanRecord {
+    pub state: PlanState,
+    /// What the finished plan answers to the sender.
+    pub result: Value,
+    /// A write was about to be sent: from then on the command's age no longer stops it.
+    pub begun: bool,
+    /// A person was told that the command is too old. Released after that, it is sent.
+    pub overdue_told: bool,
+    /// It came in shadow mode: never sent, whatever the mode is when its turn comes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+    /// In shadow mode: the calls that would have been made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preview: Vec<Value>,
+}
+
+impl PlanRecord {
+    /// `Null` is a plan that has not begun.
+    pub fn from_value(stored: Value) -> serde_json::Result<Self> {
+        if stored.is_null() { Ok(Self::default()) } else { serde_json::from_value(stored) }
+    }
+
+    pub fn to_value(&self) -> Value {
+        serde_json::to_value(self).expect("a plan record has only string keys")
+    }
+}
+
+/// A call as it is recorded and shown: without token, a letter by its name.
+pub fn shown(call: &PreparedCall, headers: &[(String, String)]) -> Value {
+    let headers: serde_json::Map<String, Value> =
+        headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+    let body = match &call.body {
+        CallBody::None => Value::Null,
+        CallBody::Json(body) => body.clone(),
+        CallBody::Letter(letter) => {
+            json!({ "letter": letter.file_name, "bytes": letter.bytes, "sha256": letter.sha256 })
+        }
+    };
+    json!({ "call": call.call, "method": call.method, "path": call.path, "headers": headers, "body": body })
+}

@@ -1,0 +1,94 @@
+//! The ways in which a run ends: each is one commit of state, plan and event, and one count.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::backoff;
+use super::ledger::Abandoned;
+use super::run::{Flow, Run};
+use crate::command::{Failure, Happened, WaitReason};
+
+/// A locked record is waited for so many times in a row: about an hour at the default ceiling.
+const LOCKED_TRIES_MAX: u32 = 20;
+/// Text of a failure that goes into rows and events.
+const TEXT_CHARS_MAX: usize = 1_000;
+
+impl Run {
+    pub(super) async fn complete(&mut self, result: Value) -> Result<Flow, Abandoned> {
+        self.plan.result = result;
+        self.end(Happened::StepDone { next: None }, "all calls are done".into()).await
+    }
+
+    /// Refused, or not to be sent as it is: a person decides.
+    pub(super) async fn fail(&mut self, code: &str, text: &str) -> Result<Flow, Abandoned> {
+        self.fail_at(code, text, None).await
+    }
+
+    pub(super) async fn fail_at(&mut self, code: &str, text: &str, call: Option<&str>) -> Result<Flow, Abandoned> {
+        let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
+        tracing::warn!(code, text, "a command failed");
+        let step = call.map(|_| self.step());
+        self.publish("CommandFailed", json!({ "code": code, "text": text, "step": step, "call": call }));
+        let why = Failure { code: code.to_owned(), text: text.clone() };
+        self.end(Happened::Refused { why }, text).await
+    }
+
+    /// Again later. `asked`: what e-RS or the breaker said, as the least.
+    pub(super) async fn wait(
+        &mut self,
+        why: WaitReason,
+        asked: Option<Duration>,
+        text: &str,
+    ) -> Result<Flow, Abandoned> {
+        let deferrals = if self.progressed { 0 } else { self.command.deferrals };
+        if why == WaitReason::Locked && deferrals >= LOCKED_TRIES_MAX {
+            return self.fail("RECORD_LOCKED", "the record stayed locked: see in e-RS who holds it, then replay").await;
+        }
+        let settings = &self.shared.settings;
+        let fraction = self.shared.environment.fraction();
+        let attempt = deferrals.saturating_add(2);
+        let wait = backoff::delay(attempt, settings.backoff_base, settings.backoff_ceiling, asked, fraction);
+        let until = self.shared.environment.now() + wait;
+        tracing::info!(wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), text, "a command waits");
+        self.end(Happened::Deferred { until, why }, text.to_owned()).await
+    }
+
+    /// Waits for a user, or for a connection that may do this.
+    pub(super) async fn unauthorised(&mut self, connection: &str, text: &str) -> Result<Flow, Abandoned> {
+        let since = self.shared.environment.now();
+        tracing::warn!(connection, text, "a command needs authorisation");
+        let step = self.step();
+        let data = json!({ "connection": connection, "since": since.to_string(), "step": step });
+        self.publish("AuthorisationRequired", data);
+        self.end(Happened::NotAuthorised { since }, text.to_owned()).await
+    }
+
+    /// A write may have been carried out. Never sent again from here.
+    pub(super) async fn in_doubt(&mut self, call: &str, text: &str) -> Result<Flow, Abandoned> {
+        let since = self.shared.environment.now();
+        tracing::warn!(call, text, "a command is in doubt");
+        let step = self.step();
+        self.publish("CommandInDoubt", json!({ "call": call, "step": step, "since": since.to_string() }));
+        self.end(Happened::Unanswered { since }, text.to_owned()).await
+    }
+
+    pub(super) async fn shadowed(&mut self, text: &str) -> Result<Flow, Abandoned> {
+        self.end(Happened::Shadowed, text.to_owned()).await
+    }
+
+    /// Back into the queue, nothing lost and nothing in flight.
+    pub(super) async fn give_back(&mut self, text: &str) -> Result<Flow, Abandoned> {
+        self.end(Happened::LeaseExpired, text.to_owned()).await
+    }
+
+    async fn end(&mut self, happened: Happened, why: String) -> Result<Flow, Abandoned> {
+        let after = self.state.clone().after(happened).expect("a running command takes every outcome");
+        self.ledger.plan(self.plan.to_value());
+        self.ledger.state(after.clone(), why);
+        self.ledger.commit().await?;
+        self.shared.metrics.settled.with_label_values(&[self.command.name.as_str(), after.name()]).inc();
+        self.state = after;
+        Ok(Flow::Ended)
+    }
+}

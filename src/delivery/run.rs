@@ -1,0 +1,204 @@
+//! One run of one command: resolve, then walk the plan until it rests.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::engine::{Member, Shared};
+use super::ledger::{Abandoned, Ledger};
+use super::plan_record::{PlanRecord, shown};
+use super::sets::{PinError, PinnedSet};
+use crate::command::{EventId, State, WaitReason};
+use crate::config::{Mode, Source};
+use crate::mapping::{NextCall, PlanContext, PlanEvent};
+use crate::store::{ClaimedCommand, NewEvent, StoreError};
+
+/// Where a run stands after a call.
+pub(super) enum Flow {
+    /// The plan goes on.
+    On,
+    /// The run has ended; its last commit is on disk.
+    Ended,
+}
+
+/// What a command is carried out with, as configured when the run began.
+pub(super) struct Ground {
+    pub(super) source: Source,
+    pub(super) member: Arc<Member>,
+    pub(super) set: PinnedSet,
+    connection: Value,
+    settings: Value,
+}
+
+pub(super) struct Run {
+    pub(super) shared: Arc<Shared>,
+    pub(super) command: ClaimedCommand,
+    pub(super) plan: PlanRecord,
+    /// What is known of the thread's referral.
+    pub(super) known: Map<String, Value>,
+    pub(super) state: State,
+    pub(super) ledger: Ledger,
+    /// Some call of this run was answered: what is deferred now is deferred for the first time.
+    pub(super) progressed: bool,
+}
+
+/// Runs the command to its rest. What cannot be recorded is left to whoever takes over.
+pub(super) async fn carry_out(shared: Arc<Shared>, command: ClaimedCommand) {
+    let ledger = Ledger::new(shared.clone(), &command);
+    let known = command.thread.known.as_object().cloned().unwrap_or_default();
+    let state = State::Running { step: "plan".into() };
+    let mut run = Run { shared, plan: PlanRecord::default(), known, state, ledger, progressed: false, command };
+    if let Err(Abandoned) = run.until_rest().await {
+        tracing::warn!("the run was abandoned; its command is found again after its last commit");
+    }
+}
+
+impl Run {
+    async fn until_rest(&mut self) -> Result<Flow, Abandoned> {
+        match PlanRecord::from_value(std::mem::take(&mut self.command.plan)) {
+            Ok(plan) => self.plan = plan,
+            Err(_) => return self.fail("MAPPING", "the stored plan cannot be read by this version").await,
+        }
+        let ground = match self.resolve().await {
+            Ok(ground) => ground,
+            Err(unresolved) => return self.end_unresolved(unresolved).await,
+        };
+        match ground.source.mode {
+            _ if self.plan.shadow => self.shadow(&ground).await,
+            Mode::Live => self.walk(&ground).await,
+            Mode::Shadow => self.shadow(&ground).await,
+            Mode::Paused => self.give_back("its source is paused").await,
+        }
+    }
+
+    /// Source, connection and mapping set, and what the command itself says of its referral.
+    async fn resolve(&mut self) -> Result<Ground, Unresolved> {
+        if !self.known.contains_key("ubrn")
+            && let Some(ubrn) = self.command.body.get("ubrn")
+        {
+            self.known.insert("ubrn".into(), ubrn.clone());
+        }
+        let source = self.shared.sources.borrow().get(&self.command.source).cloned();
+        let source = source.ok_or(Unresolved::Source)?;
+        let member = self.shared.members.get(&source.connection).cloned().ok_or(Unresolved::Connection)?;
+        let set = self.shared.sets.get(&self.command.mapping_set).await.map_err(Unresolved::Set)?;
+        let mut settings = source.settings.clone();
+        settings.insert("searchFirst".into(), source.search_first.into());
+        Ok(Ground { connection: member.client.for_plan(), settings: settings.into(), source, member, set })
+    }
+
+    async fn end_unresolved(&mut self, unresolved: Unresolved) -> Result<Flow, Abandoned> {
+        match unresolved {
+            Unresolved::Source => {
+                let text = format!("source {} is not configured: add it again, then replay", self.command.source);
+                self.fail("SOURCE_UNKNOWN", &text).await
+            }
+            Unresolved::Connection => {
+                let text = format!("source {} names a connection that is not configured", self.command.source);
+                self.fail("CONNECTION_UNKNOWN", &text).await
+            }
+            Unresolved::Set(PinError::Store(StoreError::Unavailable(_))) => {
+                self.wait(WaitReason::Unavailable, None, "the mapping set cannot be loaded now").await
+            }
+            Unresolved::Set(error) => self.fail("MAPPING_SET", &error.to_string()).await,
+        }
+    }
+
+    async fn walk(&mut self, ground: &Ground) -> Result<Flow, Abandoned> {
+        loop {
+            if self.shared.environment.shutdown().is_cancelled() {
+                return self.give_back("the gateway stops").await;
+            }
+            let mut state = std::mem::take(&mut self.plan.state);
+            let now = self.now();
+            let next = self.with_context(ground, &now, |context| ground.set.mappings.next_call(context, &mut state));
+            self.plan.state = state;
+            match next {
+                Ok(NextCall::Done { result }) => return self.complete(result).await,
+                Ok(NextCall::Call(call)) => match self.call(ground, *call).await? {
+                    Flow::On => {}
+                    Flow::Ended => return Ok(Flow::Ended),
+                },
+                Err(problem) => return self.fail(&problem.code, &problem.text).await,
+            }
+        }
+    }
+
+    /// Everything but the sending: the calls as they would be, kept with the plan.
+    async fn shadow(&mut self, ground: &Ground) -> Result<Flow, Abandoned> {
+        let now = self.now();
+        match self.with_context(ground, &now, |context| ground.set.mappings.preview(context)) {
+            Ok(calls) => {
+                self.plan.preview = calls.iter().map(|call| shown(call, &call.headers)).collect();
+                self.shadowed("shadow mode: planned, not sent").await
+            }
+            Err(problem) => {
+                self.plan.preview = vec![json!({ "problem": { "code": problem.code, "text": problem.text } })];
+                self.shadowed("shadow mode: no plan could be made").await
+            }
+        }
+    }
+
+    /// RFC 3339, UTC, milliseconds.
+    pub(super) fn now(&self) -> String {
+        format!("{:.3}", self.shared.environment.now())
+    }
+
+    pub(super) fn with_context<T>(&self, ground: &Ground, now: &str, then: impl FnOnce(&PlanContext<'_>) -> T) -> T {
+        let known = Value::Object(self.known.clone());
+        then(&PlanContext {
+            command: &self.command.name,
+            body: &self.command.body,
+            known: &known,
+            connection: &ground.connection,
+            settings: &ground.settings,
+            now,
+        })
+    }
+
+    /// An event of the plan, with what every event of a command says.
+    pub(super) fn publish_planned(&mut self, event: PlanEvent) {
+        let mut data = match event.data {
+            Value::Object(data) => data,
+            _ => Map::new(),
+        };
+        data.insert("message".into(), self.command.message.to_string().into());
+        data.insert("command".into(), self.command.id.to_string().into());
+        self.put_in_outbox(&event.name, data);
+    }
+
+    /// An event of delivery itself: which command, whose, about which referral; nothing of the patient.
+    pub(super) fn publish(&mut self, name: &str, more: Value) {
+        let mut data = Map::new();
+        data.insert("command".into(), self.command.id.to_string().into());
+        data.insert("commandName".into(), self.command.name.as_str().into());
+        data.insert("message".into(), self.command.message.to_string().into());
+        for (name, value) in [("localId", self.command.body.get("localId")), ("ubrn", self.known.get("ubrn"))] {
+            if let Some(value @ Value::String(_)) = value {
+                data.insert(name.into(), value.clone());
+            }
+        }
+        if let Value::Object(more) = more {
+            data.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
+        }
+        self.put_in_outbox(name, data);
+    }
+
+    fn put_in_outbox(&mut self, name: &str, data: Map<String, Value>) {
+        let environment = &self.shared.environment;
+        self.ledger.event(NewEvent {
+            id: EventId(environment.new_id()),
+            name: name.to_owned(),
+            at: environment.now(),
+            source: self.command.source.clone(),
+            subject: self.command.id.to_string(),
+            data: data.into(),
+        });
+    }
+}
+
+enum Unresolved {
+    Source,
+    Connection,
+    Set(PinError),
+}

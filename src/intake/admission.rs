@@ -1,0 +1,262 @@
+//! From a decision to one durable commit, whatever the transport.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::sources::KnownSource;
+use super::{Inbound, Intake};
+use crate::command::{Class, CommandId, EventId, MessageId, State, Verdict};
+use crate::config::{EnvironmentName, Mode};
+use crate::mapping::{Location, Problem, ThreadNames};
+use crate::store::{Admission, Admitted, Alias, AliasKind, NewCommand, NewDocument, NewEvent, NewMessage, StoreError};
+
+/// Commands that make a referral: their content is digested, so that a resend under another control id
+/// makes nothing new (`hl7/reference.md` 6.4, second guard).
+pub(super) const CREATES: &[&str] = &["CreateReferral"];
+
+const UNKNOWN_KEY_IDENTIFIER: u16 = 204;
+const TABLE_VALUE_NOT_FOUND: u16 = 103;
+
+/// A message, decoded as far as it went.
+pub(super) struct Received<'i> {
+    pub inbound: &'i Inbound,
+    pub source: &'i KnownSource,
+    pub raw: Bytes,
+    pub charset: &'static str,
+    pub control_id: Option<String>,
+    pub kind: String,
+}
+
+/// What the mapping made of it.
+pub(super) enum Decision {
+    Command { name: String, thread: ThreadNames, body: Value, documents: Vec<(u32, Bytes)> },
+    Notice { name: String, thread: ThreadNames },
+    Refuse(Vec<Problem>),
+}
+
+/// A commit to make, and what it is about.
+pub(super) struct Prepared {
+    pub admission: Admission,
+    pub message: MessageId,
+    pub commands: Vec<CommandId>,
+}
+
+impl Intake {
+    /// Checks that need the store or the settings, and not the message alone.
+    pub(super) async fn review(&self, received: &Received<'_>, decision: Decision) -> Result<Decision, StoreError> {
+        let Decision::Command { name, thread, body, documents } = decision else { return Ok(decision) };
+        let mut problems = Vec::new();
+        let test_number =
+            body.pointer("/patient/nhsNumber").and_then(Value::as_str).is_some_and(|n| n.starts_with("999"));
+        if test_number && self.place == EnvironmentName::Production {
+            problems.push(Problem::new(
+                location_of(received, "PID", 3, "/patient/nhsNumber"),
+                TABLE_VALUE_NOT_FOUND,
+                "Table value not acceptable: test NHS numbers (999…) are refused in production",
+            ));
+        }
+        if !CREATES.contains(&name.as_str()) && thread.ubrn.is_none() {
+            let known = match &thread.local_id {
+                Some(local_id) => self.store.find_thread(&self.local_alias(received.source, local_id)).await?.is_some(),
+                None => false,
+            };
+            if !known {
+                problems.push(Problem::new(
+                    location_of(received, "RF1", 6, "/localId"),
+                    UNKNOWN_KEY_IDENTIFIER,
+                    "Unknown key identifier: no referral is known by this local id, and no UBRN was given",
+                ));
+            }
+        }
+        Ok(if problems.is_empty() {
+            Decision::Command { name, thread, body, documents }
+        } else {
+            Decision::Refuse(problems)
+        })
+    }
+
+    /// Everything that one commit holds, but for the acknowledgement.
+    pub(super) fn prepare(&self, received: &Received<'_>, decision: Decision) -> Prepared {
+        let message = MessageId(self.environment.new_id());
+        let now = received.inbound.received_at;
+        let source = &received.source.config.name;
+        let mut admission = Admission {
+            message: NewMessage {
+                id: message,
+                source: source.clone(),
+                transport: received.inbound.transport,
+                control_id: received.control_id.clone(),
+                received_at: now,
+                sha256: Sha256::digest(&received.raw).into(),
+                charset: received.charset.to_owned(),
+                kind: received.kind.clone(),
+                raw: received.raw.clone(),
+                problems: Value::Array(Vec::new()),
+            },
+            verdict: Verdict::Accepted,
+            acknowledgement: Bytes::new(),
+            commands: Vec::new(),
+            documents: Vec::new(),
+            events: Vec::new(),
+        };
+        let mut event = |name: &str, data: Value| {
+            let id = EventId(self.environment.new_id());
+            admission.events.push(NewEvent {
+                id,
+                name: name.to_owned(),
+                at: now,
+                source: source.clone(),
+                subject: message.to_string(),
+                data,
+            });
+        };
+        let mut commands = Vec::new();
+        match decision {
+            Decision::Refuse(problems) => {
+                let problems = serde_json::to_value(&problems).unwrap_or_default();
+                let mut data = json!({
+                    "message": message, "source": source, "kind": received.kind, "problems": problems,
+                });
+                if let Some(control_id) = &received.control_id {
+                    data["controlId"] = Value::from(control_id.as_str());
+                }
+                event("MessageRejected", data);
+                admission.verdict = Verdict::Rejected;
+                admission.message.problems = problems;
+            }
+            Decision::Notice { name, thread } => {
+                let mut data = json!({ "message": message, "source": source, "kind": received.kind, "reason": name });
+                for (key, value) in [("localId", &thread.local_id), ("ubrn", &thread.ubrn)] {
+                    if let Some(value) = value {
+                        data[key] = Value::from(value.as_str());
+                    }
+                }
+                event("MessageNoticed", data);
+                admission.verdict = Verdict::Notice;
+            }
+            Decision::Command { name, thread, body, documents } => {
+                let id = CommandId(self.environment.new_id());
+                let class = body.get("priority").and_then(Value::as_str).map_or(Class::Routine, Class::of_priority);
+                admission.commands.push(NewCommand {
+                    id,
+                    class,
+                    aliases: self.aliases(received.source, &thread, id),
+                    creates: CREATES.contains(&name.as_str()).then(|| business_digest(&body)),
+                    mapping_set: self.mappings.current().digest().to_owned(),
+                    state: State::Queued,
+                    plan: self.initial_plan(source),
+                    not_after: self.not_after(class, now),
+                    name,
+                    body,
+                });
+                admission.documents =
+                    documents.into_iter().map(|(number, content)| NewDocument { number, content }).collect();
+                commands.push(id);
+            }
+        }
+        Prepared { admission, message, commands }
+    }
+
+    /// What came in shadow mode stays in it, whatever the mode is when its turn comes.
+    fn initial_plan(&self, source: &str) -> Value {
+        match self.sources.modes().of(source) {
+            Mode::Live | Mode::Paused => Value::Null,
+            Mode::Shadow => json!({ "shadow": true }),
+        }
+    }
+
+    /// A command that got older than this before it could be sent waits for a person (`design.md` 9).
+    fn not_after(&self, class: Class, received: jiff::Timestamp) -> Option<jiff::Timestamp> {
+        let age = match class {
+            Class::TwoWeekWait => self.ages.age_max_two_week_wait,
+            Class::Urgent => self.ages.age_max_urgent,
+            _ => self.ages.age_max_routine,
+        };
+        received.checked_add(age).ok()
+    }
+
+    pub(super) fn local_alias(&self, source: &KnownSource, local_id: &str) -> Alias {
+        let kind = AliasKind::LocalId;
+        Alias { kind, digest: self.keys.alias_digest(kind, &[&source.config.name, local_id]) }
+    }
+
+    fn aliases(&self, source: &KnownSource, thread: &ThreadNames, command: CommandId) -> Vec<Alias> {
+        let mut aliases = Vec::new();
+        if let Some(local_id) = &thread.local_id {
+            aliases.push(self.local_alias(source, local_id));
+        }
+        if let Some(ubrn) = &thread.ubrn {
+            aliases.push(Alias { kind: AliasKind::Ubrn, digest: self.keys.alias_digest(AliasKind::Ubrn, &[ubrn]) });
+        }
+        if aliases.is_empty() {
+            let kind = AliasKind::Command;
+            aliases.push(Alias { kind, digest: self.keys.alias_digest(kind, &[&command.to_string()]) });
+        }
+        aliases
+    }
+
+    /// Commits and waits for the disk.
+    pub(super) async fn admit(&self, received: &Received<'_>, prepared: Prepared) -> Result<Admitted, StoreError> {
+        let verdict = prepared.admission.verdict;
+        let transport = received.inbound.transport;
+        let admitted = self.store.admit(prepared.admission).await?;
+        let decided = match &admitted {
+            Admitted::New { repeats: Some(_), .. } | Admitted::Resend { .. } => Verdict::Duplicate.name(),
+            Admitted::New { .. } => verdict.name(),
+            Admitted::ControlIdReused { .. } => return Ok(admitted),
+        };
+        self.metrics.decided(&received.source.config.name, transport, decided);
+        tracing::info!(
+            message.id = %prepared.message,
+            source = %received.source.config.name,
+            transport = transport.name(),
+            kind = %shown_kind(&received.kind),
+            verdict = decided,
+            size_bytes = received.raw.len(),
+            "message stored"
+        );
+        Ok(admitted)
+    }
+}
+
+/// A message type is short and made of letters; anything else came from the wrong field.
+fn shown_kind(kind: &str) -> &str {
+    let plain = kind.len() <= 40 && kind.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'^' | b'_'));
+    if plain { kind } else { "unusual" }
+}
+
+/// Where a member stands in the sender's own terms.
+fn location_of(received: &Received<'_>, segment: &str, field: u16, pointer: &str) -> Location {
+    match received.inbound.content {
+        super::Content::Hl7v2 { .. } => Location::field(segment, field),
+        super::Content::Command { .. } => Location::Json(pointer.to_owned()),
+    }
+}
+
+/// SHA-256 over what a referral says: who, what for, where, how urgent, with which letters. What changes from
+/// one sending to the next without meaning anything (places in the message, names of files) is left out.
+fn business_digest(body: &Value) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    let members =
+        ["/patient/nhsNumber", "/priority", "/specialty", "/clinicType", "/criteria", "/then", "/referrer/sdsUserId"];
+    for member in members {
+        digest.update(member);
+        digest.update(body.pointer(member).map(Value::to_string).unwrap_or_default());
+        digest.update([0]);
+    }
+    for service in body.pointer("/shortlist").and_then(Value::as_array).into_iter().flatten() {
+        digest.update(service.get("service").map(Value::to_string).unwrap_or_default());
+        digest.update([1]);
+    }
+    for letter in body.pointer("/letters").and_then(Value::as_array).into_iter().flatten() {
+        digest.update(letter.get("sha256").map(Value::to_string).unwrap_or_default());
+        digest.update([2]);
+    }
+    digest.finalize().into()
+}
+
+/// For a control id that was used before for something else.
+pub(super) fn key_reused(location: Location) -> Problem {
+    Problem::new(location, 205, "Duplicate key identifier: this control id was used before for other content")
+}

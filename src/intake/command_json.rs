@@ -1,0 +1,167 @@
+//! Canonical commands as JSON through the door (HTTP, AMQP): checked against the same schema, letters given
+//! inline as base64 turned into handles on the stored message.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::admission::{Decision, Received, key_reused};
+use super::answer::{Answer, Outcome};
+use super::{Inbound, Intake};
+use crate::command::NhsNumber;
+use crate::mapping::{
+    Declared, LetterContent, Location, Problem, ThreadNames, inspect_base64, letter, make_names_differ,
+};
+use crate::store::{Admitted, StoreError};
+
+const DATA_TYPE_ERROR: u16 = 102;
+
+impl Intake {
+    pub(super) async fn receive_command(
+        &self,
+        inbound: &Inbound,
+        name: &str,
+        bytes: Bytes,
+        key: Option<String>,
+    ) -> Answer {
+        let Some(source) = inbound.source.as_ref().and_then(|name| self.sources.named(name)) else {
+            return Answer::bare(
+                Outcome::UnknownSource,
+                vec![Problem::new(Location::Message, 207, "no configured source: name one that the gateway knows")],
+            );
+        };
+        if bytes.len() > source.config.message_bytes_max {
+            let text = format!("the command is larger than {} bytes", source.config.message_bytes_max);
+            return Answer::bare(Outcome::TooLarge, vec![Problem::new(Location::Message, 104, text)]);
+        }
+        let text = match std::str::from_utf8(&bytes) {
+            Ok(text) => text,
+            Err(error) => return unreadable(format!("not UTF-8 at byte {}", error.valid_up_to())),
+        };
+        let body: Value = match serde_json::from_str(text) {
+            Ok(body) => body,
+            Err(error) => return unreadable(format!("not JSON at line {} column {}", error.line(), error.column())),
+        };
+        let decision = self.check_command(name, text, body);
+        let received = Received {
+            inbound,
+            source,
+            raw: bytes.clone(),
+            charset: encoding_rs::UTF_8.name(),
+            control_id: key,
+            kind: name.to_owned(),
+        };
+        match self.store_command(&received, decision).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::error!(source = %source.config.name, %error, "a command could not be stored and was not accepted");
+                Answer::bare(Outcome::Unavailable, Vec::new())
+            }
+        }
+    }
+
+    fn check_command(&self, name: &str, text: &str, mut body: Value) -> Decision {
+        let set = self.mappings.current();
+        let mut problems = inline_letters(text, &mut body);
+        let number = body.pointer("/patient/nhsNumber").and_then(Value::as_str);
+        if let Some(Err(error)) = number.map(NhsNumber::parse) {
+            let location = Location::Json("/patient/nhsNumber".into());
+            problems.push(Problem::new(location, DATA_TYPE_ERROR, format!("Data type error, {error}")));
+        }
+        for violation in set.schemas().violations(name, &body) {
+            let code = match violation.keyword.as_str() {
+                "required" | "minItems" => 101,
+                "enum" | "const" => 103,
+                "maxLength" | "maxItems" => 104,
+                _ => DATA_TYPE_ERROR,
+            };
+            let at = if violation.pointer.is_empty() { "the command" } else { &violation.pointer };
+            let text = format!("{at} {}", violation.text);
+            problems.push(Problem::new(Location::Json(violation.pointer.clone()), code, text));
+        }
+        if !problems.is_empty() {
+            return Decision::Refuse(problems);
+        }
+        let member = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+        let thread = ThreadNames { local_id: member("localId"), ubrn: member("ubrn"), document: None };
+        Decision::Command { name: name.to_owned(), thread, body, documents: Vec::new() }
+    }
+
+    async fn store_command(&self, received: &Received<'_>, decision: Decision) -> Result<Answer, StoreError> {
+        let decision = self.review(received, decision).await?;
+        let (outcome, mut problems) = match &decision {
+            Decision::Refuse(problems) => (Outcome::Rejected, problems.clone()),
+            Decision::Notice { .. } => (Outcome::Notice, Vec::new()),
+            Decision::Command { .. } => (Outcome::Accepted, Vec::new()),
+        };
+        let prepared = self.prepare(received, decision);
+        let (message, commands) = (prepared.message, prepared.commands.clone());
+        match self.admit(received, prepared).await? {
+            Admitted::New { repeats: Some(earlier), .. } => Ok(Answer {
+                message: Some(message),
+                commands: vec![earlier],
+                ..Answer::bare(Outcome::Duplicate, problems)
+            }),
+            Admitted::New { .. } => Ok(Answer { message: Some(message), commands, ..Answer::bare(outcome, problems) }),
+            Admitted::Resend { message, .. } => {
+                let commands = self.store.commands_of(message).await?.iter().map(|view| view.id).collect();
+                let refused =
+                    self.store.message(message).await?.filter(|view| view.problems != Value::Array(Vec::new()));
+                let outcome = if refused.is_some() { Outcome::Rejected } else { Outcome::Duplicate };
+                Ok(Answer { message: Some(message), commands, ..Answer::bare(outcome, problems) })
+            }
+            Admitted::ControlIdReused { message } => {
+                problems.push(key_reused(Location::Message));
+                Ok(Answer { message: Some(message), ..Answer::bare(Outcome::Rejected, problems) })
+            }
+        }
+    }
+}
+
+fn unreadable(text: String) -> Answer {
+    Answer::bare(Outcome::Unreadable, vec![Problem::new(Location::Message, DATA_TYPE_ERROR, text)])
+}
+
+/// Letters come as `{fileName, contentType?, description?, base64}` and become handles: where in the stored
+/// JSON the base64 stands, its decoded size and digest. What is not base64, or what e-RS would not take, is a problem.
+fn inline_letters(text: &str, body: &mut Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let Some(letters) = body.get_mut("letters").and_then(Value::as_array_mut) else { return problems };
+    let mut search_from = 0;
+    let mut handles = Vec::new();
+    for (index, given) in letters.iter().enumerate() {
+        let at = |member: &str| Location::Json(format!("/letters/{index}{member}"));
+        let Some(base64) = given.get("base64").and_then(Value::as_str) else {
+            problems.push(Problem::new(at("/base64"), 101, format!("/letters/{index}/base64 is required")));
+            continue;
+        };
+        // The text of a base64 string needs no JSON escapes but for `\/`, which is refused: then it stands
+        // in the message exactly as it is here.
+        let Some(offset) = text[search_from..].find(&format!("\"{base64}\"")).map(|found| search_from + found + 1)
+        else {
+            let text = format!("/letters/{index}/base64 must be written without JSON escapes");
+            problems.push(Problem::new(at("/base64"), DATA_TYPE_ERROR, text));
+            continue;
+        };
+        search_from = offset + base64.len();
+        let member = |name: &str| given.get(name).and_then(Value::as_str);
+        let types: Vec<&str> = member("contentType").into_iter().collect();
+        let declared = Declared {
+            name: member("fileName").unwrap_or_default(),
+            description: member("description"),
+            types: &types,
+        };
+        let content = LetterContent::Message { base64: vec![(offset as u64, base64.len() as u64)] };
+        match inspect_base64([base64], b'\\').and_then(|inspected| letter(inspected, declared, content)) {
+            Ok(mut handle) => {
+                handle.indexed = member("indexed").map(str::to_owned);
+                handles.push(handle);
+            }
+            Err(problem) => problems.push(Problem::new(at("/base64"), problem.code, problem.text)),
+        }
+    }
+    if problems.is_empty() {
+        make_names_differ(&mut handles);
+        *letters = handles.iter().map(|handle| serde_json::to_value(handle).unwrap_or_default()).collect();
+    }
+    problems
+}

@@ -1,0 +1,328 @@
+//! HL7 v2 through the door: header, charset, structure, mapping, commit, acknowledgement
+//! (`hl7/reference.md` section 9, in this order).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use encoding_rs::Encoding;
+use jiff::Zoned;
+use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
+
+use super::admission::{Decision, Received, key_reused};
+use super::answer::{Answer, DeferredReply, Outcome};
+use super::reading::read;
+use super::sources::KnownSource;
+use super::{Inbound, Intake};
+use crate::command::MessageId;
+use crate::config::{ControlIdReuse, ReplyMode};
+use crate::hl7::{AckCode, AckError, AnswersWanted, Batch, ErrorLocation, Header, Phase, Stamp, acknowledge};
+use crate::mapping::{Location, Problem, hex};
+use crate::store::{Admitted, StoreError};
+
+/// What became of one attempt to store a decision.
+enum Attempt {
+    Stored(Box<Answer>),
+    /// The control id belongs to this earlier message, which said something else.
+    KeyReused(MessageId),
+}
+
+impl Intake {
+    pub(super) async fn receive_hl7v2(&self, inbound: &Inbound, bytes: Bytes, http_charset: Option<&str>) -> Answer {
+        if Batch::starts(&bytes) {
+            return self.receive_batch(inbound, bytes, http_charset).await;
+        }
+        self.receive_one(inbound, bytes, http_charset).await
+    }
+
+    /// Each message on its own, in order; one reply batch.
+    async fn receive_batch(&self, inbound: &Inbound, bytes: Bytes, http_charset: Option<&str>) -> Answer {
+        let batch = Batch::split(&bytes);
+        if !batch.problems().is_empty() {
+            let problems = batch.problems().iter().map(to_problem).collect();
+            let hl7 = Some(batch.refusal(&self.stamp(None)));
+            return Answer { hl7, ..Answer::bare(Outcome::Rejected, problems) };
+        }
+        let mut replies = Vec::new();
+        let mut whole = Answer::bare(Outcome::Accepted, Vec::new());
+        for range in batch.messages() {
+            let answer = self.receive_one(inbound, bytes.slice(range), http_charset).await;
+            if answer.outcome == Outcome::Unavailable {
+                // What was stored stays stored; the sender's resend of the batch is answered from the record.
+                return Answer::bare(Outcome::Unavailable, Vec::new());
+            }
+            if whole.message.is_none() {
+                whole.message = answer.message;
+            }
+            whole.commands.extend(answer.commands);
+            whole.problems.extend(answer.problems);
+            replies.push(answer.hl7);
+        }
+        whole.hl7 = Some(batch.reply(&replies, &self.stamp(None)));
+        whole
+    }
+
+    async fn receive_one(&self, inbound: &Inbound, bytes: Bytes, http_charset: Option<&str>) -> Answer {
+        let header = match Header::scan(&bytes) {
+            Ok(header) => header,
+            Err(unreadable) => {
+                let problem = Problem::new(Location::Message, 102, unreadable.to_string());
+                return self.unreadable(inbound, &bytes, problem).await;
+            }
+        };
+        let Some(source) = self.source_of(inbound, &header) else {
+            let error = AckError {
+                location: Some(ErrorLocation::field("MSH", 3)),
+                code: 207,
+                text: "MSH-3 and MSH-4 name no configured source; ask the gateway's operators to add it".into(),
+            };
+            return self.refuse_unstored(&header, Outcome::UnknownSource, error);
+        };
+        if bytes.len() > source.config.message_bytes_max {
+            let text = format!("the message is larger than {} bytes", source.config.message_bytes_max);
+            let error = AckError { location: None, code: 207, text };
+            return self.refuse_unstored(&header, Outcome::TooLarge, error);
+        }
+        let wanted = AnswersWanted::of(&header);
+        let (decision, encoding) = self.decide(source, &header, &bytes, http_charset);
+        let control_id = header.control_id();
+        let received = Received {
+            inbound,
+            source,
+            raw: bytes.clone(),
+            charset: encoding.name(),
+            control_id: (!control_id.is_empty()).then(|| String::from_utf8_lossy(control_id).into_owned()),
+            kind: format!("{}^{}", header.message_type(), header.trigger()),
+        };
+        let stored = self.store_all(received, &header, wanted, encoding, decision, http_charset).await;
+        stored.unwrap_or_else(|error| {
+            tracing::error!(source = %source.config.name, %error, "a message could not be stored and was not acknowledged");
+            let text = "the gateway cannot store messages now; send it again".into();
+            let error = AckError { location: None, code: 207, text };
+            self.refuse_unstored(&header, Outcome::Unavailable, error)
+        })
+    }
+
+    /// Stores the decision; a control id that was used for other content is refused, or taken by setting.
+    async fn store_all(
+        &self,
+        mut received: Received<'_>,
+        header: &Header<'_>,
+        wanted: AnswersWanted,
+        encoding: &'static Encoding,
+        decision: Decision,
+        http_charset: Option<&str>,
+    ) -> Result<Answer, StoreError> {
+        let first = match self.store_decision(&received, header, wanted, encoding, decision).await? {
+            Attempt::Stored(answer) => return Ok(*answer),
+            Attempt::KeyReused(first) => first,
+        };
+        tracing::warn!(first.message.id = %first, "a control id came again with other content");
+        if received.source.config.same_control_id_other_content == ControlIdReuse::Accept {
+            // Known from now on by its control id and its content together.
+            let digest = hex(&Sha256::digest(&received.raw)[..4]);
+            received.control_id = received.control_id.map(|id| format!("{id} ({digest})"));
+            let (decision, encoding) = self.decide(received.source, header, &received.raw, http_charset);
+            let again = self.store_decision(&received, header, wanted, encoding, decision).await?;
+            if let Attempt::Stored(answer) = again {
+                return Ok(*answer);
+            }
+        }
+        received.control_id = None;
+        let problems = vec![key_reused(Location::field("MSH", 10))];
+        let refusal = Decision::Refuse(problems.clone());
+        match self.store_decision(&received, header, wanted, encoding, refusal).await? {
+            Attempt::Stored(answer) => Ok(*answer),
+            Attempt::KeyReused(_) => Ok(Answer::bare(Outcome::Rejected, problems)),
+        }
+    }
+
+    async fn store_decision(
+        &self,
+        received: &Received<'_>,
+        header: &Header<'_>,
+        wanted: AnswersWanted,
+        encoding: &'static Encoding,
+        decision: Decision,
+    ) -> Result<Attempt, StoreError> {
+        let decision = self.review(received, decision).await?;
+        let problems = match &decision {
+            Decision::Refuse(problems) => problems.clone(),
+            _ => Vec::new(),
+        };
+        let outcome = match &decision {
+            Decision::Refuse(_) => Outcome::Rejected,
+            Decision::Notice { .. } => Outcome::Notice,
+            Decision::Command { .. } => Outcome::Accepted,
+        };
+        let mut prepared = self.prepare(received, decision);
+        let (message, commands) = (prepared.message, prepared.commands.clone());
+        let hl7 = self.answer(header, wanted, &problems, encoding, received.source);
+        prepared.admission.acknowledgement = hl7.clone().unwrap_or_default();
+        let answer = match self.admit(received, prepared).await? {
+            Admitted::New { repeats: Some(earlier), .. } => Answer {
+                message: Some(message),
+                commands: vec![earlier],
+                hl7,
+                ..Answer::bare(Outcome::Duplicate, Vec::new())
+            },
+            Admitted::New { .. } => {
+                let mut answer = Answer { message: Some(message), commands, hl7, ..Answer::bare(outcome, problems) };
+                if outcome == Outcome::Accepted {
+                    self.await_result(received, header, wanted, encoding, &mut answer).await;
+                }
+                answer
+            }
+            Admitted::Resend { acknowledgement, message, .. } => {
+                let hl7 = (!acknowledgement.is_empty()).then_some(acknowledgement);
+                Answer { message: Some(message), hl7, ..Answer::bare(Outcome::Duplicate, Vec::new()) }
+            }
+            Admitted::ControlIdReused { message } => return Ok(Attempt::KeyReused(message)),
+        };
+        Ok(Attempt::Stored(Box::new(answer)))
+    }
+
+    fn decide(
+        &self,
+        source: &KnownSource,
+        header: &Header<'_>,
+        bytes: &Bytes,
+        http_charset: Option<&str>,
+    ) -> (Decision, &'static Encoding) {
+        let reading = read(&self.mappings.current(), source, header, bytes, http_charset);
+        if reading.mislabelled {
+            tracing::warn!(source = %source.config.name, "MSH-18 names another charset, but the bytes are UTF-8; read as UTF-8");
+        }
+        for field in &reading.unused {
+            self.metrics.unused(&source.config.name, field);
+        }
+        (reading.decision, reading.encoding)
+    }
+
+    fn source_of(&self, inbound: &Inbound, header: &Header<'_>) -> Option<&KnownSource> {
+        let found = match &inbound.source {
+            Some(name) => self.sources.named(name),
+            None => self.sources.by_header(header.sending_application().trim(), header.sending_facility().trim()),
+        };
+        found.map(|source| &**source)
+    }
+
+    /// The answer on arrival: AA/AE/AR or CA/CE/CR, or none where the sender wants none.
+    fn answer(
+        &self,
+        header: &Header<'_>,
+        wanted: AnswersWanted,
+        problems: &[Problem],
+        encoding: &'static Encoding,
+        source: &KnownSource,
+    ) -> Option<Bytes> {
+        let phase = wanted.on_arrival(problems.is_empty())?;
+        let errors: Vec<AckError> = problems.iter().map(to_ack_error).collect();
+        let code = AckCode::of(&errors, phase);
+        Some(acknowledge(header, code, &errors, &self.stamp(Some(source)), encoding))
+    }
+
+    /// Nothing could be stored: a negative answer, or none.
+    fn refuse_unstored(&self, header: &Header<'_>, outcome: Outcome, error: AckError) -> Answer {
+        let wanted = AnswersWanted::of(header);
+        let problems = vec![to_problem(&error)];
+        let hl7 = wanted.on_arrival(false).map(|phase| {
+            let errors = [error];
+            acknowledge(header, AckCode::of(&errors, phase), &errors, &self.stamp(None), encoding_rs::UTF_8)
+        });
+        Answer { hl7, ..Answer::bare(outcome, problems) }
+    }
+
+    /// There is nothing to answer to; kept for people if the source is known.
+    async fn unreadable(&self, inbound: &Inbound, bytes: &Bytes, problem: Problem) -> Answer {
+        let source = inbound.source.as_ref().and_then(|name| self.sources.named(name));
+        let mut answer = Answer::bare(Outcome::Unreadable, vec![problem.clone()]);
+        if let Some(source) = source.filter(|source| bytes.len() <= source.config.message_bytes_max) {
+            let received = Received {
+                inbound,
+                source,
+                raw: bytes.clone(),
+                charset: encoding_rs::UTF_8.name(),
+                control_id: None,
+                kind: "not HL7 v2".to_owned(),
+            };
+            let prepared = self.prepare(&received, Decision::Refuse(vec![problem]));
+            let message = prepared.message;
+            match self.admit(&received, prepared).await {
+                Ok(_) => answer.message = Some(message),
+                Err(error) => {
+                    tracing::error!(%error, "an unreadable message could not be stored");
+                    answer.outcome = Outcome::Unavailable;
+                }
+            }
+        }
+        answer
+    }
+
+    /// `reply: result` waits for e-RS up to a cap; enhanced mode may want an application answer later.
+    async fn await_result(
+        &self,
+        received: &Received<'_>,
+        header: &Header<'_>,
+        wanted: AnswersWanted,
+        encoding: &'static Encoding,
+        answer: &mut Answer,
+    ) {
+        let Some(message) = answer.message else { return };
+        let config = &received.source.config;
+        if config.reply == ReplyMode::Result && wanted == AnswersWanted::Original {
+            let settled = self.settled(message, config.reply_wait).await;
+            if let Some(reply) = settled.and_then(|views| self.application_answer(header, encoding, &views)) {
+                answer.hl7 = Some(reply);
+            }
+        } else if wanted.may_follow() {
+            answer.deferred = Some(DeferredReply { message });
+        }
+    }
+
+    pub(super) fn stamp(&self, source: Option<&KnownSource>) -> Stamp {
+        let zone = source.map_or("Europe/London", |source| source.config.time_zone.as_str());
+        let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
+        let id = self.environment.new_id().simple().to_string();
+        // Up to v2.6 a control id has 20 characters; the end of a version 7 UUID is its random part.
+        let control_id = id[id.len() - 20..].to_ascii_uppercase();
+        Stamp { at: Zoned::new(self.environment.now(), zone), control_id }
+    }
+}
+
+pub(super) fn to_problem(error: &AckError) -> Problem {
+    let location = error.location.as_ref().map_or(Location::Message, |at| Location::Hl7 {
+        segment: at.segment.to_string(),
+        ordinal: at.ordinal,
+        field: at.field,
+        repetition: at.repetition,
+        component: at.component,
+        subcomponent: at.subcomponent,
+    });
+    Problem::new(location, error.code, error.text.clone())
+}
+
+pub(super) fn to_ack_error(problem: &Problem) -> AckError {
+    let location = match &problem.location {
+        Location::Hl7 { segment, ordinal, field, repetition, component, subcomponent } => Some(ErrorLocation {
+            segment: Cow::Owned(segment.clone()),
+            ordinal: *ordinal,
+            field: *field,
+            repetition: *repetition,
+            component: *component,
+            subcomponent: *subcomponent,
+        }),
+        Location::Json(_) | Location::Message => None,
+    };
+    AckError { location, code: problem.code, text: problem.text.clone() }
+}
+
+/// An application answer without segments of its own: what became of the message, as AA, AE or AR.
+pub(super) fn plain_application_answer(
+    header: &Header<'_>,
+    errors: &[AckError],
+    stamp: &Stamp,
+    encoding: &'static Encoding,
+) -> Bytes {
+    acknowledge(header, AckCode::of(errors, Phase::Application), errors, stamp, encoding)
+}

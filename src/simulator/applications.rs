@@ -1,0 +1,60 @@
+//! The applications registered on the API platform: one client id, one access mode each.
+
+/// `client_id` is the API key of the registration.
+#[derive(Clone, Debug)]
+pub struct Application {
+    pub client_id: String,
+    pub access: Access,
+}
+
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Unattended software; organisation, function and user are fixed at registration.
+    ApplicationRestricted { organisation: String, context: Context, user: String, keys: Vec<PublicKey> },
+    /// Acts for signed-in users.
+    UserRestricted {
+        client_secret: String,
+        sessions: Vec<Session>,
+        /// Organisations the application may name; absent: e-RS alone decides.
+        organisations: Option<Vec<String>>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    Provider,
+    Referrer,
+}
+
+impl Context {
+    pub fn business_function(self) -> &'static str {
+        match self {
+            Self::Provider => "PROVIDER_AUTHORISED_APPLICATION",
+            Self::Referrer => "REFERRER_AUTHORISED_APPLICATION",
+        }
+    }
+}
+
+/// One entry of the registered JWKS.
+#[derive(Clone, Debug)]
+pub struct PublicKey {
+    pub kid: String,
+    pub pem: String,
+}
+
+/// A user who has signed in before the simulator starts.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// SDS user id.
+    pub user: String,
+    /// Works once.
+    pub refresh_token: String,
+    pub roles: Vec<Role>,
+}
+
+/// What a user holds at one organisation.
+#[derive(Clone, Debug)]
+pub struct Role {
+    pub organisation: String,
+    pub business_functions: Vec<String>,
+}

@@ -1,0 +1,259 @@
+//! What e-RS offers: which path and method is which operation, and who may call it. One file each below.
+
+mod a004_reference_data;
+mod a005_retrieve_referral;
+mod a010_search_services;
+mod a011_create_referral;
+mod a012_maintain_letter;
+mod a016_book_or_defer;
+mod a020_upload_file;
+mod a029_available_actions;
+mod a030_business_functions;
+mod a042_retrieve_attachment;
+
+pub use a020_upload_file::CONTENT_TYPES as FILE_CONTENT_TYPES;
+pub use a042_retrieve_attachment::download;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::access::Caller;
+use super::exchange::{Answer, Call};
+use super::issue::Issue;
+use super::percent::decoded;
+use super::referral::{Referral, Ubrn};
+use super::refusal::Refusal;
+use super::world::World;
+
+const REFERRERS: [&str; 2] = ["REFERRING_CLINICIAN", "REFERRING_CLINICIAN_ADMIN"];
+const CLINICAL: [&str; 4] = [
+    "REFERRING_CLINICIAN",
+    "REFERRING_CLINICIAN_ADMIN",
+    "SERVICE_PROVIDER_CLINICIAN",
+    "SERVICE_PROVIDER_CLINICIAN_ADMIN",
+];
+
+/// Who may call an operation, and what it takes.
+#[derive(Debug)]
+pub struct Operation {
+    pub number: &'static str,
+    /// None: any signed-in user, without organisation and function headers (A030).
+    pub functions: Option<&'static [&'static str]>,
+    pub provider_application: bool,
+    pub referrer_application: bool,
+    pub body: BodyKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    None,
+    /// `application/fhir+json`
+    Fhir,
+    /// One of the types of [`FILE_CONTENT_TYPES`].
+    File,
+}
+
+const fn users_only(number: &'static str, functions: &'static [&'static str], body: BodyKind) -> Operation {
+    Operation { number, functions: Some(functions), provider_application: false, referrer_application: false, body }
+}
+
+/// Open to every clinical function and to applications.
+const READ: Operation = Operation {
+    number: "",
+    functions: Some(&CLINICAL),
+    provider_application: true,
+    referrer_application: true,
+    body: BodyKind::None,
+};
+
+static A004: Operation = Operation { number: "A004", ..READ };
+static A005: Operation = Operation { number: "A005", referrer_application: false, ..READ };
+static A010: Operation = users_only("A010", &REFERRERS, BodyKind::Fhir);
+static A011: Operation = users_only("A011", &REFERRERS, BodyKind::Fhir);
+static A012: Operation = users_only("A012", &REFERRERS, BodyKind::Fhir);
+static A016: Operation = users_only("A016", &REFERRERS, BodyKind::Fhir);
+static A020: Operation = users_only("A020", &CLINICAL, BodyKind::File);
+static A029: Operation = Operation { number: "A029", referrer_application: false, ..READ };
+static A030: Operation = Operation { functions: None, ..users_only("A030", &[], BodyKind::None) };
+static A042: Operation = Operation { number: "A042", referrer_application: false, ..READ };
+
+/// An operation and the ids in its path, percent-decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    RetrieveReferenceData { key: String },
+    RetrieveReferral { ubrn: String, version: Option<String> },
+    SearchServices,
+    CreateReferral,
+    MaintainLetter { ubrn: String },
+    BookOrDefer,
+    UploadFile,
+    AvailableActions,
+    BusinessFunctions,
+    RetrieveAttachment { id: String },
+}
+
+impl Target {
+    /// `path` begins after the API base.
+    pub fn of(method: &str, path: &str) -> Option<Self> {
+        let segments: Vec<String> = path.trim_start_matches('/').split('/').map(decoded).collect();
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        Some(match (method, segments.as_slice()) {
+            ("GET", ["STU3", "CodeSystem", key]) => Self::RetrieveReferenceData { key: (*key).into() },
+            ("GET", ["STU3", "ReferralRequest", ubrn]) => {
+                Self::RetrieveReferral { ubrn: (*ubrn).into(), version: None }
+            }
+            ("GET", ["STU3", "ReferralRequest", ubrn, "_history", version]) => {
+                Self::RetrieveReferral { ubrn: (*ubrn).into(), version: Some((*version).into()) }
+            }
+            ("POST", ["STU3", "HealthcareService", "$ers.searchHealthcareServicesForPatient"]) => Self::SearchServices,
+            ("POST", ["STU3", "ReferralRequest", "$ers.createReferral"]) => Self::CreateReferral,
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.maintainReferralLetter"]) => {
+                Self::MaintainLetter { ubrn: (*ubrn).into() }
+            }
+            ("POST", ["STU3", "Appointment"]) => Self::BookOrDefer,
+            ("POST", ["STU3", "Binary"]) => Self::UploadFile,
+            ("GET", ["STU3", "Task"]) => Self::AvailableActions,
+            ("GET", ["R4", "PractitionerRole"]) => Self::BusinessFunctions,
+            ("GET", ["R4", "Binary", id]) => Self::RetrieveAttachment { id: (*id).into() },
+            _ => return None,
+        })
+    }
+
+    pub fn operation(&self) -> &'static Operation {
+        match self {
+            Self::RetrieveReferenceData { .. } => &A004,
+            Self::RetrieveReferral { .. } => &A005,
+            Self::SearchServices => &A010,
+            Self::CreateReferral => &A011,
+            Self::MaintainLetter { .. } => &A012,
+            Self::BookOrDefer => &A016,
+            Self::UploadFile => &A020,
+            Self::AvailableActions => &A029,
+            Self::BusinessFunctions => &A030,
+            Self::RetrieveAttachment { .. } => &A042,
+        }
+    }
+
+    /// The UBRN that the call names, wherever its operation puts it.
+    pub fn ubrn(&self, call: &Call, body: &Value) -> Option<Ubrn> {
+        match self {
+            Self::RetrieveReferral { ubrn, .. } | Self::MaintainLetter { ubrn } => Ubrn::parse(ubrn),
+            Self::BookOrDefer => {
+                let reference = body["incomingReferral"][0]["reference"].as_str()?;
+                reference_parts(reference).map(|(ubrn, _)| ubrn)
+            }
+            Self::UploadFile => call.header("NHSD-eRS-Referral-ID").and_then(Ubrn::parse),
+            _ => None,
+        }
+    }
+
+    pub fn perform(&self, act: &Act<'_>) -> Result<Answer, Refusal> {
+        match self {
+            Self::RetrieveReferenceData { key } => a004_reference_data::answer(act, key),
+            Self::RetrieveReferral { ubrn, version } => a005_retrieve_referral::answer(act, ubrn, version.as_deref()),
+            Self::SearchServices => a010_search_services::answer(act),
+            Self::CreateReferral => a011_create_referral::answer(act),
+            Self::MaintainLetter { ubrn } => a012_maintain_letter::answer(act, ubrn),
+            Self::BookOrDefer => a016_book_or_defer::answer(act),
+            Self::UploadFile => a020_upload_file::answer(act),
+            Self::AvailableActions => a029_available_actions::answer(act),
+            Self::BusinessFunctions => a030_business_functions::answer(act),
+            Self::RetrieveAttachment { id } => a042_retrieve_attachment::answer(act, id),
+        }
+    }
+}
+
+/// One admitted call, about to be carried out.
+pub struct Act<'a> {
+    pub world: &'a World,
+    pub call: &'a Call,
+    pub caller: &'a Caller,
+    /// Null where the operation takes no JSON.
+    pub body: &'a Value,
+    pub now: Timestamp,
+}
+
+/// `ReferralRequest/{ubrn}/_history/{version}`
+pub fn reference_parts(reference: &str) -> Option<(Ubrn, u32)> {
+    let (ubrn, version) = reference.strip_prefix("ReferralRequest/")?.split_once("/_history/")?;
+    let digits = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+    Some((Ubrn::parse(ubrn)?, digits.then(|| version.parse().ok())??))
+}
+
+/// The version in `If-Match`, which must have exactly the weak form `W/"n"`.
+fn if_match(call: &Call) -> Result<u32, Refusal> {
+    let version = call.header("If-Match").and_then(|value| value.strip_prefix("W/\"")?.strip_suffix('"'));
+    version
+        .filter(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(Refusal::Status(412))
+}
+
+/// The UBRN in a path: 404 for what is none, 422 for an advice request.
+fn referral_ubrn(act: &Act<'_>, text: &str) -> Result<Ubrn, Refusal> {
+    let ubrn = Ubrn::parse(text).ok_or(Refusal::Status(404))?;
+    if act.world.is_advice_request(ubrn) {
+        return Err(Refusal::unprocessable("INVALID_REQUEST_TYPE", "the UBRN is an advice request"));
+    }
+    Ok(ubrn)
+}
+
+/// A referrer is related to the referrals of their own organisation.
+fn check_relationship(act: &Act<'_>, referral: &Referral) -> Result<(), Refusal> {
+    let foreign = referral.organisation.as_ref().is_some_and(|own| *own != act.caller.organisation);
+    if act.caller.refers() && foreign {
+        return Err(Refusal::unprocessable("NO_RELATIONSHIP", "no legitimate relationship with the referral"));
+    }
+    Ok(())
+}
+
+/// 423 while the record is locked, 409 when `version` is not the current one.
+fn check_writable(act: &Act<'_>, referral: &Referral, version: u32) -> Result<(), Refusal> {
+    if act.world.is_locked(referral.ubrn) {
+        return Err(Refusal::Status(423));
+    }
+    if referral.version != version {
+        return Err(Refusal::Status(409));
+    }
+    Ok(())
+}
+
+fn history_not_supported(status: u16) -> Refusal {
+    Refusal::one(status, Issue::new("HISTORY_NOT_SUPPORTED", "only the current version can be named"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_operations_with_the_dollar_raw_or_encoded() {
+        for (method, path, number) in [
+            ("POST", "/STU3/ReferralRequest/$ers.createReferral", Some("A011")),
+            ("POST", "/STU3/ReferralRequest/%24ers.createReferral", Some("A011")),
+            ("GET", "/STU3/ReferralRequest/000000070000/_history/5", Some("A005")),
+            ("POST", "/STU3/ReferralRequest/000000070000/$ers.maintainReferralLetter", Some("A012")),
+            ("GET", "/R4/Binary/att-1", Some("A042")),
+            ("GET", "/STU3/Appointment", None),
+            ("GET", "/", None),
+        ] {
+            let found = Target::of(method, path).map(|target| target.operation().number);
+            assert_eq!(found, number, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn if_match_must_have_the_exact_weak_form() {
+        for (value, version) in [
+            (r#"W/"5""#, Some(5)),
+            (r#""5""#, None),
+            ("5", None),
+            (r#"W/"""#, None),
+            (r#"W/"+5""#, None),
+            (r#"w/"5""#, None),
+        ] {
+            let call = Call { headers: vec![("if-match".into(), value.into())], ..Call::default() };
+            assert_eq!(if_match(&call).ok(), version, "{value}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! e-RS itself: its state, and the way of one call through it.
+//!
+//! Enters: a [`Call`]. Leaves: a [`Reply`]. Guarantees: every call is in the ledger, lost answers included;
+//! a write is either carried out whole or not at all.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::RwLock;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::access;
+use super::clock::SimulatorClock;
+use super::demonstration;
+use super::exchange::{Answer, Call, Delivery, Reply};
+use super::faults::{Action, Faults, Subject};
+use super::files::Files;
+use super::issue::Issue;
+use super::ledger::{Entry, Ledger};
+use super::operations::{Act, BodyKind, Target};
+use super::people::Register;
+use super::quota::QuotaKeeper;
+use super::reference_data::ReferenceData;
+use super::referral::{BookingFailure, Referrals, Ubrn};
+use super::refusal::{Fhir, Refusal, usual_code};
+use super::services::Directory;
+use super::settings::SimulatorConfig;
+use super::tokens::Tokens;
+use crate::environment::Environment;
+
+pub const API_PATH: &str = "/referrals/FHIR";
+pub const TOKEN_PATH: &str = "/oauth2/token";
+
+/// Where clients reach what the simulator serves.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    pub base_url: String,
+    pub token_url: String,
+    /// On a port of its own, as the real object store is another host.
+    pub object_store_url: String,
+}
+
+pub struct World {
+    pub settings: SimulatorConfig,
+    pub environment: Environment,
+    pub addresses: Addresses,
+    pub clock: SimulatorClock,
+    pub tokens: Tokens,
+    pub referrals: Referrals,
+    pub files: Files,
+    pub services: Directory,
+    pub reference_data: ReferenceData,
+    pub patients: Register,
+    pub clinicians: Register,
+    pub faults: Faults,
+    pub ledger: Ledger,
+    pub quota: QuotaKeeper,
+    locked: RwLock<HashSet<Ubrn>>,
+    transactions: AtomicU64,
+}
+
+impl World {
+    pub fn new(settings: SimulatorConfig, environment: Environment, addresses: Addresses) -> Self {
+        let clock = SimulatorClock::new(environment.clone());
+        let now = clock.now();
+        let retention = settings.retention;
+        let world = Self {
+            tokens: Tokens::new(&settings, environment.clone(), addresses.token_url.clone(), now),
+            referrals: Referrals::new(retention.referrals_max),
+            files: Files::new(retention.files_max, retention.file_contents, settings.scan_delay),
+            services: Directory::new(&settings.services, &settings.slots, settings.any_service),
+            reference_data: ReferenceData::new(&addresses.base_url, settings.any_reference_code),
+            patients: Register::new(&settings.patients, settings.any_patient),
+            clinicians: Register::new(&settings.clinicians, settings.any_clinician),
+            faults: Faults::default(),
+            ledger: Ledger::new(retention),
+            quota: QuotaKeeper::new(settings.quota),
+            locked: RwLock::default(),
+            transactions: AtomicU64::new(1),
+            settings,
+            environment,
+            addresses,
+            clock,
+        };
+        world.seed(now);
+        world
+    }
+
+    /// Back to the start; the clock keeps its setting.
+    pub fn reset(&self) {
+        self.faults.clear();
+        self.ledger.reset();
+        self.files.reset();
+        self.referrals.reset();
+        self.services.reset();
+        self.locked.write().clear();
+        self.quota.set(self.settings.quota);
+        let now = self.now();
+        self.tokens.reset(now);
+        self.seed(now);
+    }
+
+    fn seed(&self, now: Timestamp) {
+        if self.settings.seed_samples {
+            self.files.seed(now);
+            self.referrals.seed(now, || self.environment.random_id());
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// As if a user of the web application had the record open.
+    pub fn lock(&self, ubrn: Ubrn) {
+        self.locked.write().insert(ubrn);
+    }
+
+    pub fn unlock(&self, ubrn: Ubrn) {
+        self.locked.write().remove(&ubrn);
+    }
+
+    pub fn is_locked(&self, ubrn: Ubrn) -> bool {
+        self.locked.read().contains(&ubrn)
+    }
+
+    pub fn is_advice_request(&self, ubrn: Ubrn) -> bool {
+        self.settings.seed_samples && demonstration::ADVICE_REQUESTS.contains(&ubrn.0)
+    }
+
+    /// Answers one call of a client; waits where a fault says so.
+    pub async fn answer(&self, call: Call) -> Reply {
+        let mut entry = self.blank_entry(&call);
+        let mut reply = self.process(&call, &mut entry).await;
+        entry.status = reply.answer.status;
+        entry.ubrn = reply.answer.ubrn.or(entry.ubrn);
+        self.ledger.record(entry, reply.delivery);
+        let transaction = self.transactions.fetch_add(1, Ordering::Relaxed);
+        let request_id = format!("{}-{transaction}", self.environment.random_id());
+        reply.answer.headers.push(("X-Request-ID", request_id));
+        if let Some(correlation_id) = call.header("X-Correlation-ID") {
+            reply.answer.headers.push(("X-Correlation-ID", correlation_id.to_owned()));
+        }
+        reply
+    }
+
+    fn blank_entry(&self, call: &Call) -> Entry {
+        let full = self.ledger.in_full();
+        let digest = (full && !call.body.is_empty()).then(|| format!("{:x}", Sha256::digest(&call.body)).into());
+        Entry {
+            number: 0,
+            at: self.now(),
+            operation: "none",
+            client_id: None,
+            user: None,
+            correlation_id: call.header("X-Correlation-ID").filter(|_| full).map(Into::into),
+            status: 0,
+            ubrn: None,
+            body_sha256: digest,
+            delivered: true,
+        }
+    }
+
+    async fn process(&self, call: &Call, entry: &mut Entry) -> Reply {
+        if call.path == TOKEN_PATH {
+            entry.operation = "token";
+            let subject = Subject { operation: "token", nhs_number: None, ubrn: None };
+            let fault = self.faults.strike(&subject);
+            return self.carry_out(fault, Fhir::Stu3, || self.tokens.answer(call, self.now())).await;
+        }
+        if call.path == "/referrals/_ping" {
+            return Reply::sent(Answer::json(200, &serde_json::json!({"version": env!("CARGO_PKG_VERSION")})));
+        }
+        let path = call.path.strip_prefix(API_PATH).filter(|path| path.starts_with('/'));
+        let Some(path) = path else { return Reply::sent(Answer::empty_text(404)) };
+        let fhir = Fhir::of_path(path);
+        let Some(target) = Target::of(&call.method, path) else {
+            return Reply::sent(Refusal::Status(404).answer(fhir, self.now()));
+        };
+        entry.operation = target.operation().number;
+        self.call(&target, call, fhir, entry).await
+    }
+
+    async fn call(&self, target: &Target, call: &Call, fhir: Fhir, entry: &mut Entry) -> Reply {
+        let refused = |refusal: Refusal| Reply::sent(refusal.answer(fhir, self.now()));
+        let holder = match access::identify(self, call) {
+            Ok(holder) => holder,
+            Err(refusal) => return refused(refusal),
+        };
+        entry.client_id = Some(holder.client_id.as_str().into());
+        entry.user = Some(holder.user().into());
+        if !self.quota.admits(&holder.client_id, self.now()) {
+            return refused(Refusal::Status(429));
+        }
+        let operation = target.operation();
+        let admitted = access::admit(call, operation, holder)
+            .and_then(|caller| access::check_media_types(call, operation).map(|()| caller))
+            .and_then(|caller| Ok((caller, read_body(call, operation.body)?)));
+        let (caller, body) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => return refused(refusal),
+        };
+        entry.ubrn = target.ubrn(call, &body);
+        let fault = if self.faults.any() { self.strike(operation.number, entry.ubrn, &body) } else { None };
+        self.carry_out(fault, fhir, || {
+            let now = self.now();
+            let act = Act { world: self, call, caller: &caller, body: &body, now };
+            target.perform(&act).unwrap_or_else(|refusal| refusal.answer(fhir, now))
+        })
+        .await
+    }
+
+    fn strike(&self, operation: &'static str, ubrn: Option<Ubrn>, body: &Value) -> Option<Action> {
+        let named = patient_in(body).map(String::from);
+        let patient = named.or_else(|| self.referrals.with(ubrn?, |referral| referral.patient.clone()));
+        let action = self.faults.strike(&Subject { operation, nhs_number: patient.as_deref(), ubrn });
+        // A booking that the provider's system let down is what permits the deferral after it.
+        if let (Some(Action::Answer { status: status @ (502 | 504), .. }), "A016", Some(ubrn)) =
+            (&action, operation, ubrn)
+        {
+            let failure =
+                if *status == 502 { BookingFailure::PasRespondedWithError } else { BookingFailure::PasNotResponding };
+            self.referrals.with(ubrn, |referral| referral.booking_failure = Some(failure));
+        }
+        action
+    }
+
+    /// Does what was asked, before or after what the fault does to it.
+    async fn carry_out(&self, fault: Option<Action>, fhir: Fhir, perform: impl FnOnce() -> Answer) -> Reply {
+        let undone = |delivery| Reply { answer: Answer::bare(0), delivery, held: Duration::ZERO };
+        let lost = |answer, delivery| Reply { answer, delivery, held: Duration::ZERO };
+        match fault {
+            None => Reply::sent(perform()),
+            Some(Action::Answer { status, code, diagnostics, retry_after, body }) => {
+                Reply::sent(self.injected(fhir, status, code, diagnostics, retry_after, body))
+            }
+            Some(Action::Delay { millis, after_commit: false }) => {
+                self.environment.sleep(Duration::from_millis(millis)).await;
+                Reply::sent(perform())
+            }
+            Some(Action::Delay { millis, after_commit: true }) => {
+                Reply { answer: perform(), delivery: Delivery::Sent, held: Duration::from_millis(millis) }
+            }
+            Some(Action::Hang { after_commit: false }) => undone(Delivery::Hung),
+            Some(Action::Hang { after_commit: true }) => lost(perform(), Delivery::Hung),
+            Some(Action::Reset { after_commit: false }) => undone(Delivery::Reset),
+            Some(Action::Reset { after_commit: true }) => lost(perform(), Delivery::Reset),
+            Some(Action::Truncate) => lost(perform(), Delivery::Truncated),
+        }
+    }
+
+    fn injected(
+        &self,
+        fhir: Fhir,
+        status: u16,
+        code: Option<String>,
+        diagnostics: Option<String>,
+        retry_after: Option<u64>,
+        body: Option<String>,
+    ) -> Answer {
+        let usual = usual_code(status, fhir);
+        let answer = match (body, code) {
+            (Some(body), _) => {
+                let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
+                Answer::bare(status).with("Content-Type", kind.into()).with_body(body)
+            }
+            (None, None) if usual.is_empty() => Refusal::Status(status).answer(fhir, self.now()),
+            (None, code) => {
+                let mut issue = Issue { code: code.unwrap_or_else(|| usual.into()), kind: None, diagnostics };
+                if status == 401 {
+                    issue.kind = Some("login");
+                }
+                Refusal::one(status, issue).answer(fhir, self.now())
+            }
+        };
+        match retry_after {
+            Some(seconds) => answer.with("Retry-After", seconds.to_string()),
+            None => answer,
+        }
+    }
+}
+
+/// Parsed JSON, or null where the operation takes none.
+fn read_body(call: &Call, kind: BodyKind) -> Result<Value, Refusal> {
+    if kind != BodyKind::Fhir {
+        return Ok(Value::Null);
+    }
+    if call.body_cut {
+        return Err(Refusal::Status(400));
+    }
+    serde_json::from_slice(&call.body).map_err(|_| Refusal::Status(400))
+}
+
+/// The NHS number that a body names: A010 and A011 by parameter, A016 by participant.
+fn patient_in(body: &Value) -> Option<&str> {
+    let in_parameters = body["parameter"].as_array().into_iter().flatten();
+    let parameter = in_parameters.into_iter().find(|part| part["name"].as_str() == Some("patient"));
+    let identifiers = body["participant"].as_array().into_iter().flatten().map(|part| &part["actor"]["identifier"]);
+    let participant = identifiers.into_iter().find(|id| id["system"].as_str() == Some(NHS_NUMBER));
+    parameter.map(|part| &part["valueIdentifier"]).or(participant)?["value"].as_str()
+}
+
+pub const NHS_NUMBER: &str = "http://fhir.nhs.net/Id/nhs-number";

@@ -1,0 +1,28 @@
+//! Log lines to stderr, as JSON for machines or text for people.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{Log, LogFormat};
+
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("log.filter is not as in RUST_LOG: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// A program that embeds the gateway has set up its own.
+    #[error("logs were already started: {0}")]
+    Started(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts logging for the whole process, once.
+pub fn start_logs(log: &Log) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(&log.filter)?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).finish().try_init()?,
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).compact().finish().try_init()?,
+    }
+    Ok(())
+}

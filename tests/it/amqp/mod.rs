@@ -1,0 +1,36 @@
+//! RabbitMQ, the real one: events out, messages in, and the broker going away and coming back.
+
+mod faults;
+mod input;
+mod publishing;
+
+use std::time::Duration;
+
+use ers_gateway::config::{Broker, TopologyMode};
+
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+fn broker(url: &str, exchange: &str) -> Broker {
+    Broker {
+        urls: vec![url.to_owned()],
+        exchange: exchange.to_owned(),
+        topology: TopologyMode::Declare,
+        in_flight_max: 32,
+        inputs: Vec::new(),
+    }
+}
+
+/// A name that no other scenario uses.
+fn unique(name: &str) -> String {
+    format!("{name}-{}", uuid::Uuid::new_v4())
+}
+
+async fn until(what: &str, limit: Duration, mut reached: impl FnMut() -> bool) {
+    let waiting = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(limit, waiting).await.is_ok(), "not within {limit:?}: {what}");
+}

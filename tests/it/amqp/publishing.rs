@@ -1,0 +1,128 @@
+//! The outbox to a topic exchange.
+
+use std::time::Duration;
+
+use ers_gateway::config::{Broker, TopologyMode};
+use lapin::types::AMQPValue;
+use serde_json::Value;
+
+use super::{SOON, broker, unique, until};
+use crate::support::publishing::Publishing;
+use crate::support::rabbitmq::RabbitMq;
+use crate::support::records::event;
+
+#[tokio::test]
+async fn events_arrive_as_cloudevents_in_the_order_of_their_thread() {
+    let node = RabbitMq::shared();
+    let (exchange, queue) = (unique("events"), unique("pas"));
+    let publishing = Publishing::start(broker(&node.url(), &exchange));
+    publishing.is_up().await;
+    let client = node.client().await;
+    client.bind(&queue, &exchange, "ReferralCreated").await;
+    for position in 1..=200u64 {
+        publishing.records.publish(event(position, &format!("thread-{}", position % 7), position));
+    }
+    until("all are confirmed", SOON, || publishing.records.unconfirmed_count() == 0).await;
+
+    let mut last = std::collections::BTreeMap::new();
+    for _ in 0..200 {
+        let delivery = client.take(&queue, SOON).await.expect("an event");
+        let properties = &delivery.properties;
+        assert_eq!(delivery.routing_key.as_str(), "ReferralCreated");
+        assert_eq!(*properties.delivery_mode(), Some(2));
+        let content_type = properties.content_type().as_ref().map(|t| t.as_str());
+        assert_eq!(content_type, Some("application/cloudevents+json; charset=utf-8"));
+        let envelope: Value = serde_json::from_slice(&delivery.data).expect("JSON");
+        assert_eq!(properties.message_id().as_ref().map(|id| id.as_str()), envelope["id"].as_str());
+        let headers = properties.headers().as_ref().expect("headers").inner();
+        let Some(AMQPValue::LongLongInt(sequence)) = headers.get("x-sequence") else { panic!("{headers:?}") };
+        let Some(AMQPValue::LongString(thread)) = headers.get("x-thread") else { panic!("{headers:?}") };
+        assert_eq!(envelope["partitionkey"].as_str().map(str::as_bytes), Some(thread.as_bytes()));
+        let before = last.insert(thread.to_string(), *sequence);
+        assert!(before.is_none_or(|before| before < *sequence), "{thread}: {sequence} after {before:?}");
+    }
+    assert_eq!(client.take(&queue, Duration::from_millis(300)).await.map(|d| d.data), None);
+    assert!(publishing.metrics().contains(r#"gateway_events_published_total{event="ReferralCreated"} 200"#));
+}
+
+#[tokio::test]
+async fn an_event_that_no_queue_wants_leaves_the_outbox_and_is_counted() {
+    let node = RabbitMq::shared();
+    let publishing = Publishing::start(broker(&node.url(), &unique("events")));
+    publishing.records.publish(event(1, "thread", 1));
+    until("it is confirmed", SOON, || publishing.records.unconfirmed_count() == 0).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let metrics = publishing.metrics();
+    assert!(metrics.contains("gateway_events_unroutable_total 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_the_broker_refuses_is_published_again_and_in_order_once_it_is_taken() {
+    let node = RabbitMq::shared();
+    let (exchange, queue) = (unique("events"), unique("full"));
+    let client = node.client().await;
+    // A queue that takes one message and refuses the next.
+    let mut arguments = lapin::types::FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let publishing = Publishing::start(broker(&node.url(), &exchange));
+    publishing.is_up().await;
+    let options = lapin::options::QueueDeclareOptions { durable: true, ..Default::default() };
+    client.channel.queue_declare(queue.as_str().into(), options, arguments).await.expect("a queue");
+    let (key, bind) = ("ReferralCreated".into(), lapin::options::QueueBindOptions::default());
+    let table = lapin::types::FieldTable::default();
+    let bound = client.channel.queue_bind(queue.as_str().into(), exchange.as_str().into(), key, bind, table).await;
+    bound.expect("a binding");
+
+    for position in 1..=4 {
+        publishing.records.publish(event(position, "thread", position));
+    }
+    until("the queue is full", SOON, || !publishing.metrics().contains("gateway_events_nacked_total 0")).await;
+    let mut sequences = Vec::new();
+    while sequences.len() < 4 {
+        let delivery = client.take(&queue, SOON).await.expect("room makes the next one come");
+        let envelope: Value = serde_json::from_slice(&delivery.data).expect("JSON");
+        sequences.push(envelope["sequence"].as_str().and_then(|s| s.parse::<u64>().ok()).expect("a number"));
+    }
+    assert_eq!(sequences, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn topology_is_only_checked_where_the_gateway_may_not_make_it() {
+    let node = RabbitMq::shared();
+    let exchange = unique("events");
+    let checked = Broker { topology: TopologyMode::Check, ..broker(&node.url(), &exchange) };
+    let publishing = Publishing::start(checked.clone());
+    publishing.records.publish(event(1, "thread", 1));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(publishing.records.unconfirmed_count(), 1);
+    assert!(publishing.metrics().contains(r#"gateway_broker_up{link="events"} 0"#));
+
+    // Somebody makes it; its other arguments are theirs to choose.
+    let options = lapin::options::ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let mut arguments = lapin::types::FieldTable::default();
+    arguments.insert("alternate-exchange".into(), AMQPValue::LongString("amq.fanout".into()));
+    let kind = lapin::ExchangeKind::Topic;
+    let client = node.client().await;
+    client.channel.exchange_declare(exchange.as_str().into(), kind, options, arguments).await.expect("an exchange");
+    until("it is confirmed", SOON, || publishing.records.unconfirmed_count() == 0).await;
+    let declares = Publishing::start(broker(&node.url(), &exchange));
+    declares.is_up().await;
+}
+
+#[tokio::test]
+async fn the_next_url_is_tried_when_one_does_not_answer() {
+    let node = RabbitMq::shared();
+    let mut two = broker(&node.url(), &unique("events"));
+    two.urls.insert(0, "amqp://guest:secret@127.0.0.1:1/%2f".into());
+    let publishing = Publishing::start(two);
+    publishing.is_up().await;
+}
+
+#[tokio::test]
+async fn stopping_waits_for_what_is_in_flight() {
+    let node = RabbitMq::shared();
+    let publishing = Publishing::start(broker(&node.url(), &unique("events")));
+    publishing.is_up().await;
+    assert!(publishing.environment.drain(Duration::from_secs(5)).await);
+}

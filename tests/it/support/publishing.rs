@@ -1,0 +1,50 @@
+//! A publisher over rows in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ers_gateway::amqp::BrokerLinks;
+use ers_gateway::config::Broker;
+use ers_gateway::environment::Environment;
+use ers_gateway::events::{EventSchemas, Publisher, PublisherMetrics};
+
+use super::records::Records;
+
+pub struct Publishing {
+    pub records: Arc<Records>,
+    pub environment: Environment,
+    registry: prometheus::Registry,
+}
+
+impl Publishing {
+    pub fn start(broker: Broker) -> Self {
+        let (records, environment) = (Records::new(), Environment::system());
+        let registry = prometheus::Registry::new();
+        let schemas = Arc::new(EventSchemas::built_in());
+        let links = BrokerLinks::register(&registry).expect("registered once");
+        let metrics = PublisherMetrics::register(&registry, links, schemas.clone()).expect("registered once");
+        let signals = records.signals.clone();
+        Publisher::new(broker, records.clone(), signals, schemas, metrics, environment.clone()).start();
+        Self { records, environment, registry }
+    }
+
+    pub fn metrics(&self) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).expect("text")
+    }
+
+    /// Waits until the publisher is connected and its exchange is there.
+    pub async fn is_up(&self) {
+        let up = async {
+            while !self.metrics().contains(r#"gateway_broker_up{link="events"} 1"#) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), up).await.expect("the publisher connects");
+    }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        self.environment.shutdown().cancel();
+    }
+}
