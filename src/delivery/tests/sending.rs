@@ -60,10 +60,7 @@ async fn a_letter_inside_the_message_is_uploaded_and_linked() {
     assert_eq!(upload.header("NHSD-eRS-File-Name"), Some("letter.pdf"));
     assert_eq!(upload.header("NHSD-eRS-Referral-ID"), Some("000000070001"));
     assert_eq!(world.ers.seen()[2].header("If-Match"), Some("W/\"1\""));
-    assert_eq!(
-        world.event_names().await,
-        ["ReferralCreated", "ReferralLetterAttached", "ReferralSentForTriage"]
-    );
+    assert_eq!(world.event_names().await, ["ReferralCreated", "ReferralLetterAttached", "ReferralSentForTriage"]);
 }
 
 #[tokio::test(start_paused = true)]

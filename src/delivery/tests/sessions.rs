@@ -148,7 +148,10 @@ async fn a_signed_jwt_is_made_afresh_for_each_request() {
             let jwt = form.split("client_assertion=").nth(1).expect("an assertion");
             let parts: Vec<&str> = jwt.split('.').collect();
             let header = decode(parts[0]);
-            assert_eq!((&header["alg"], &header["kid"], &header["typ"]), (&json!("RS512"), &json!("key-1"), &json!("JWT")));
+            assert_eq!(
+                (&header["alg"], &header["kid"], &header["typ"]),
+                (&json!("RS512"), &json!("key-1"), &json!("JWT"))
+            );
             decode(parts[1])
         })
         .collect();
