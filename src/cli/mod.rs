@@ -11,6 +11,7 @@ mod messages;
 mod records;
 mod send;
 mod settings;
+mod simulate;
 mod table;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ struct Cli {
 enum Command {
     Check(check::Check),
     Send(send::Send),
+    Simulate(simulate::Simulate),
     #[command(subcommand)]
     Map(map::Map),
     #[command(subcommand)]
@@ -45,6 +47,7 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(check) => check.run(),
         Command::Send(send) => send.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
         Command::Events(events) => events.run(),
