@@ -97,6 +97,20 @@ async fn a_bad_nhs_number_goes_to_the_dead_letters_and_is_told_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_message_that_is_delivered_again_is_refused_again() {
+    let wired = wired("eastvale").await;
+    for _ in 0..2 {
+        wired.client.send(&wired.queue, hl7(), &sample("56-")).await;
+        let dead = wired.client.take(&format!("{}.rejected", wired.queue), SOON).await.expect("a dead letter");
+        let headers = dead.properties.headers().as_ref().expect("headers").inner();
+        let Some(AMQPValue::LongString(problems)) = headers.get("x-problems") else { panic!("{headers:?}") };
+        assert!(problems.to_string().contains("PID-3"), "{problems}");
+    }
+    assert_eq!(wired.event().await["type"], "MessageRejected");
+    assert_eq!(wired.client.depth(&wired.events).await, 0, "told once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_house_with_a_broker_stops_in_order() {
     let wired = wired("northmoor").await;
     wired.client.send(&wired.queue, hl7(), &sample("01-")).await;
