@@ -79,6 +79,15 @@ pub enum ListenerKind {
     Http,
 }
 
+impl ListenerKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mllp => "mllp",
+            Self::Http => "http",
+        }
+    }
+}
+
 pub struct Gateway;
 
 /// A gateway at work. Dropping it leaves it running; [`RunningGateway::stop`] ends it in order.
@@ -131,7 +140,8 @@ impl Gateway {
         };
         mappings.take_up(set).await?;
 
-        let by_name: delivery::Sources = config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect();
+        let by_name: delivery::Sources =
+            config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect();
         let (_, sources) = watch::channel(Arc::new(by_name));
         let delivery = Delivery::new(DeliveryParts {
             environment: stages.delivery.clone(),
@@ -304,7 +314,8 @@ impl Rooms {
             match listener {
                 Listener::Mllp(settings) => {
                     let server =
-                        MllpServer::bind(settings.clone(), self.intake.clone(), environment.clone(), &mllp_metrics).await?;
+                        MllpServer::bind(settings.clone(), self.intake.clone(), environment.clone(), &mllp_metrics)
+                            .await?;
                     bound.push(Bound { kind: ListenerKind::Mllp, address: server.address() });
                     servers.push(server);
                 }

@@ -4,12 +4,17 @@
 
 mod api;
 mod check;
+mod demo;
 mod events;
 mod exit;
+mod health;
+mod keys;
 mod messages;
 mod records;
 mod send;
+mod serve;
 mod settings;
+mod store;
 mod table;
 
 use std::process::ExitCode;
@@ -29,21 +34,32 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(serve::Serve),
+    Demo(demo::Demo),
     Check(check::Check),
     Send(send::Send),
     #[command(subcommand)]
     Messages(messages::Messages),
     #[command(subcommand)]
     Events(events::Events),
+    Keys(keys::KeysArgs),
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    Health(health::Health),
 }
 
 /// Runs the program's arguments; problems are told on stderr.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Demo(demo) => demo.run(),
         Command::Check(check) => check.run(),
         Command::Send(send) => send.run(),
         Command::Messages(messages) => messages.run(),
         Command::Events(events) => events.run(),
+        Command::Keys(keys) => keys.run(),
+        Command::Store(store) => store.run(),
+        Command::Health(health) => health.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -65,10 +65,8 @@ pub fn applications() -> Vec<Application> {
 /// One for whoever asks first, and one for each sender of the gateway's demonstration: a token works once.
 fn sessions() -> Vec<Session> {
     let everything = [&REFERRING[..], &PROVIDING[..]].concat();
-    let mut sessions = vec![
-        session(USER, REFRESH_TOKEN, &everything),
-        session(PROVIDER_USER, PROVIDER_REFRESH_TOKEN, &PROVIDING),
-    ];
+    let mut sessions =
+        vec![session(USER, REFRESH_TOKEN, &everything), session(PROVIDER_USER, PROVIDER_REFRESH_TOKEN, &PROVIDING)];
     sessions.extend(SENDERS.map(|sender| session(USER, &format!("demonstration-{sender}"), &everything)));
     sessions
 }

@@ -20,6 +20,7 @@ mod request;
 mod routes;
 mod settle;
 mod tls;
+pub mod views;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
