@@ -9,11 +9,14 @@ mod events;
 mod exit;
 mod health;
 mod keys;
+mod map;
 mod messages;
 mod records;
 mod send;
 mod serve;
 mod settings;
+mod simulate;
+mod stop;
 mod store;
 mod table;
 
@@ -39,9 +42,12 @@ enum Command {
     Check(check::Check),
     Send(send::Send),
     #[command(subcommand)]
+    Map(map::Map),
+    #[command(subcommand)]
     Messages(messages::Messages),
     #[command(subcommand)]
     Events(events::Events),
+    Simulate(simulate::Simulate),
     Keys(keys::KeysArgs),
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -55,8 +61,10 @@ pub fn run() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Check(check) => check.run(),
         Command::Send(send) => send.run(),
+        Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
         Command::Events(events) => events.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Keys(keys) => keys.run(),
         Command::Store(store) => store.run(),
         Command::Health(health) => health.run(),
@@ -68,6 +76,14 @@ pub fn run() -> ExitCode {
             error.exit_code()
         }
     }
+}
+
+/// For subcommands that do many things at once.
+fn busy_runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::unavailable("the runtime cannot start", error))
 }
 
 /// For subcommands that talk to something; one thread is enough for one conversation.

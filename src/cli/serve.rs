@@ -5,6 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{CliError, Done};
 use super::settings::Settings;
+use super::{busy_runtime, stop};
 use crate::environment::Environment;
 use crate::gateway::{Gateway, RunningGateway};
 use crate::telemetry;
@@ -28,15 +29,9 @@ impl Serve {
     pub fn run(self) -> Done {
         let config = self.settings.load()?;
         telemetry::start_logs(&config.log).map_err(|error| CliError::Usage(error.to_string()))?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| CliError::unavailable("the runtime cannot start", error))?;
-        runtime.block_on(async {
-            let unavailable = |error: std::io::Error| CliError::unavailable("signals", error);
-            let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
-            let mut hang_up = signal(SignalKind::hangup()).map_err(unavailable)?;
+        busy_runtime()?.block_on(async {
+            let mut asked = stop::Asked::listen()?;
+            let mut hang_up = signal(SignalKind::hangup()).map_err(|error| CliError::unavailable("signals", error))?;
             let settings = self.settings.name();
             let gateway = Gateway::start(config, Environment::system())
                 .await
@@ -44,8 +39,7 @@ impl Serve {
             announce(&gateway, &settings);
             loop {
                 tokio::select! {
-                    _ = terminate.recv() => break,
-                    _ = interrupt.recv() => break,
+                    () = asked.stop() => break,
                     // Both outcomes are in the log and in the metrics.
                     _ = hang_up.recv() => drop(gateway.reload_mappings().await),
                 }

@@ -24,6 +24,8 @@ mod rest;
 mod run;
 mod session_vault;
 mod sets;
+#[cfg(test)]
+mod tests;
 
 pub use engine::{Delivery, DeliveryParts, Sources};
 pub use metrics::DeliveryMetrics;

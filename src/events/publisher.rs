@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use lapin::Connection;
+
 use super::metrics::PublisherMetrics;
 use super::schemas::EventSchemas;
-use super::session::{Ended, Session};
-use crate::amqp::{Backoff, close, connect};
+use super::session::{Ended, Session, SessionError};
+use crate::amqp::{Backoff, BrokerLink, OPEN_TIMEOUT, close, connect, lost};
 use crate::config::Broker;
 use crate::environment::Environment;
 use crate::store::{OutboxStore, Signals};
@@ -47,13 +49,9 @@ impl Publisher {
         while !self.environment.shutdown().is_cancelled() {
             match connect(&self.broker.urls, "ers-gateway events").await {
                 Ok(connection) => {
-                    let ended = match Session::open(&self, &connection, &mut confirmed).await {
-                        Ok(session) => {
-                            link.up();
-                            tracing::info!(exchange = %self.broker.exchange, "publishing events");
-                            session.run(&mut backoff).await
-                        }
-                        Err(error) => Err(error),
+                    let ended = tokio::select! {
+                        ended = self.session(&connection, &link, &mut confirmed, &mut backoff) => ended,
+                        () = lost(&connection, &self.environment) => Err(SessionError::Closed),
                     };
                     link.down();
                     close(&connection).await;
@@ -68,5 +66,18 @@ impl Publisher {
                 return;
             }
         }
+    }
+    async fn session(
+        &self,
+        connection: &Connection,
+        link: &BrokerLink,
+        confirmed: &mut Vec<u64>,
+        backoff: &mut Backoff,
+    ) -> Result<Ended, SessionError> {
+        let opening = Session::open(self, connection, confirmed);
+        let session = tokio::time::timeout(OPEN_TIMEOUT, opening).await.map_err(|_| SessionError::Stalled)??;
+        link.up();
+        tracing::info!(exchange = %self.broker.exchange, "publishing events");
+        session.run(backoff).await
     }
 }

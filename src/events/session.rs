@@ -16,7 +16,7 @@ use super::window::Window;
 use crate::amqp::{Backoff, PERSISTENT, TopologyError, ensure_exchange, short};
 use crate::store::{StoreError, StoredEvent};
 
-/// A missed bell costs at most this; also how often the connection is looked at.
+/// A missed bell costs at most this; also how often the channel is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A broker that confirms nothing for so long is given up, and asked again over a new connection.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,7 +37,7 @@ pub enum SessionError {
     Broken(#[from] lapin::Error),
     #[error("the connection to the broker ended")]
     Closed,
-    #[error("the broker confirmed nothing within {} s", CONFIRM_TIMEOUT.as_secs())]
+    #[error("the broker answered nothing for too long")]
     Stalled,
     #[error("the outbox cannot be read or written: {0}")]
     Store(#[from] StoreError),
@@ -47,7 +47,6 @@ type Confirming = FuturesUnordered<BoxFuture<'static, (u64, String, lapin::Resul
 
 pub struct Session<'a> {
     publisher: &'a Publisher,
-    connection: &'a Connection,
     channel: Channel,
     window: Window,
     confirming: Confirming,
@@ -71,7 +70,6 @@ impl<'a> Session<'a> {
         Ok(Self {
             window: Window::new(publisher.broker.in_flight_max),
             publisher,
-            connection,
             channel,
             confirming: FuturesUnordered::new(),
             confirmed,
@@ -116,7 +114,7 @@ impl<'a> Session<'a> {
                 }
                 () = environment.sleep(LOOK_EVERY) => {
                     look = true;
-                    self.check_connection()?;
+                    self.check_channel()?;
                 }
             }
         }
@@ -219,8 +217,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn check_connection(&self) -> Result<(), SessionError> {
-        if !self.connection.status().connected() || !self.channel.status().connected() {
+    fn check_channel(&self) -> Result<(), SessionError> {
+        if !self.channel.status().connected() {
             return Err(SessionError::Closed);
         }
         if self.window.in_flight() > 0 && self.last_confirmation.elapsed() > CONFIRM_TIMEOUT {

@@ -250,6 +250,18 @@ pub async fn discard(
     after_act(id, &shared).await
 }
 
+pub async fn release(
+    request: HttpRequest,
+    payload: web::Payload,
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
+    let id: CommandId = id(&path)?;
+    let act = read_act(&request, payload, &shared).await?;
+    shared.deps.operator.release(id, act).await?;
+    after_act(id, &shared).await
+}
+
 async fn read_act(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Act, ProblemDocument> {
     let bytes = read_body(request, payload, ACT_BYTES_MAX).await?;
     let body: ActBody = serde_json::from_slice(&bytes)

@@ -19,7 +19,6 @@ mod problem;
 mod request;
 mod routes;
 mod settle;
-mod tls;
 pub mod views;
 
 use std::net::{SocketAddr, TcpListener};
@@ -32,6 +31,7 @@ use crate::command::CommandSchemas;
 use crate::config::HttpListener;
 use crate::environment::Environment;
 use crate::events::Feed;
+use crate::inbound::tls::{self, TlsError};
 use crate::intake::Receive;
 use crate::store::{OperatorStore, SearchStore, Signals};
 
@@ -71,7 +71,7 @@ pub enum HttpError {
     #[error("cannot listen on {address}: {source}; is the port taken, or the address not of this machine?")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    Tls(#[from] TlsError),
 }
 
 pub struct HttpServer;

@@ -44,11 +44,12 @@ impl Books {
             return Err(StoreError::Outdated(format!("command {} is already {}", row.id, row.state.name())));
         }
         let number = row.placed.number;
-        if let Some(finished) = &progress.finished {
-            self.finish_attempt(number, finished, prepared)?;
-        }
+        // In this order, for a read's start is recorded together with its end.
         if let Some(started) = &progress.started {
             self.start_attempt(number, started, prepared)?;
+        }
+        if let Some(finished) = &progress.finished {
+            self.finish_attempt(number, finished, prepared)?;
         }
         // A step that ended well ends a row of deferrals. One that is only planned or begun does not.
         let deferred = matches!(progress.state, Some((State::Waiting { .. }, _)));

@@ -76,6 +76,7 @@ impl Books {
             data: json!({
                 "command": row.id,
                 "commandName": row.name,
+                "message": row.message,
                 "call": unanswered.call,
                 "step": unanswered.step,
                 "since": unanswered.since,

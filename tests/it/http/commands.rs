@@ -201,9 +201,12 @@ async fn a_command_is_shown_with_its_history_and_without_its_patient() {
 }
 
 #[tokio::test]
-async fn a_person_replays_or_discards_and_says_who_and_why() {
-    for (verb, state) in [("replay", "queued"), ("discard", "discarded")] {
-        let gateway = with_command(failed()).await;
+async fn a_person_acts_on_a_command_and_says_who_and_why() {
+    let unauthorised = || State::Unauthorised { step: "create".into(), since: jiff::Timestamp::UNIX_EPOCH };
+    for (verb, before, state) in
+        [("replay", failed(), "queued"), ("discard", failed(), "discarded"), ("release", unauthorised(), "queued")]
+    {
+        let gateway = with_command(before).await;
         let path = format!("/v1/commands/{}/{verb}", command_id());
         for nobody in ["", "{}", r#"{"by": "", "why": "x"}"#, r#"{"by": "A", "why": "x", "more": 1}"#] {
             assert_eq!(gateway.post(&path, "application/json", nobody).await.status(), 400, "{nobody}");

@@ -1,0 +1,9 @@
+//! Delivery end to end, with the real store, the shipped mappings and a stand-in for e-RS.
+
+mod doubt;
+mod fake_ers;
+mod order;
+mod patience;
+mod sending;
+mod sessions;
+mod world;

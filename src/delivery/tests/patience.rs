@@ -1,0 +1,105 @@
+//! Waiting: quotas, locks, outages, age.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::fake_ers::Does;
+use super::world::{Wanted, World};
+use crate::store::{Act, OperatorStore as _};
+
+#[tokio::test(start_paused = true)]
+async fn a_referral_throttled_twice_is_made_once() {
+    let world = World::started().await;
+    world.ers.will([Does::Answers(429, "", json!("Too Many Requests")), Does::Answers(429, "", json!(null))]);
+    let command = world.admit("R1").await;
+    world.until(command, "completed").await;
+    assert_eq!(world.ers.calls(), ["A011", "A011", "A011"]);
+    let outcomes: Vec<_> = world.attempts(command).await.into_iter().filter_map(|attempt| attempt.outcome).collect();
+    assert_eq!(outcomes, ["http_429", "http_429", "ok"]);
+    let correlation: std::collections::BTreeSet<_> =
+        world.attempts(command).await.into_iter().map(|attempt| attempt.correlation_id).collect();
+    assert_eq!(correlation.len(), 3, "one for each attempt");
+    assert_eq!(world.event_names().await, ["ReferralCreated"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_honoured() {
+    let world = World::started().await;
+    world.ers.will([Does::Says(429, ("Retry-After", "120"))]);
+    let began = world.now();
+    let command = world.admit("R1").await;
+    world.until(command, "waiting").await;
+    world.until(command, "completed").await;
+    assert!(world.now().duration_since(began) >= jiff::SignedDuration::from_secs(120));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_never_left_is_tried_again() {
+    let world = World::started().await;
+    let first = world.admit("R0").await;
+    world.until(first, "completed").await; // the token is in hand
+    world.ers.will([Does::CannotBeReached, Does::CannotBeReached]);
+    let command = world.admit("R1").await;
+    world.until(command, "completed").await;
+    assert_eq!(world.ers.calls(), ["A011", "A011"]);
+    let outcomes: Vec<_> = world.attempts(command).await.into_iter().filter_map(|attempt| attempt.outcome).collect();
+    assert_eq!(outcomes, ["not_connected", "not_connected", "ok"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_e_rs_that_is_away_opens_the_breaker_and_nothing_fails() {
+    let world = World::started().await;
+    let first = world.admit("R0").await;
+    world.until(first, "completed").await;
+    world.ers.will((0..7).map(|_| Does::CannotBeReached));
+    let mut commands = Vec::new();
+    for nth in 1..=20 {
+        commands.push(world.admit(&format!("R{nth}")).await);
+    }
+    for command in commands {
+        world.until(command, "completed").await;
+        let why = world.reasons(command).await.join("; ");
+        assert!(!why.contains("failed"), "{why}");
+    }
+    assert_eq!(world.ers.calls().len(), 21);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_stays_locked_goes_to_a_person() {
+    let world = World::started().await;
+    world.ers.will((0..40).map(|_| Does::Answers(423, "", json!(null))));
+    let command = world.admit("R1").await;
+    let failed = world.until(command, "failed").await;
+    assert_eq!(serde_json::to_value(&failed.state).expect("a state")["why"]["code"], "RECORD_LOCKED");
+    assert_eq!(world.ers.calls().len(), 21);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_waits_for_a_person_and_is_sent_when_released() {
+    let world = World::new(Wanted::default()).await;
+    let limit = world.now() + Duration::from_secs(3_600);
+    let change = |command: &mut crate::store::NewCommand| command.not_after = Some(limit);
+    let command = world.admit_command("CreateReferral", "R1", json!({}), b"{}", Vec::new(), change).await;
+    world.rest(Duration::from_secs(3_601)).await;
+    world.start();
+    let expired = world.until(command, "failed").await;
+    assert_eq!(serde_json::to_value(&expired.state).expect("a state")["why"]["code"], "EXPIRED");
+    assert!(world.ers.calls().is_empty());
+    let act = Act { by: "a person".into(), why: "still wanted".into(), at: world.now() };
+    world.store.replay(command, act).await.expect("released");
+    world.until(command, "completed").await;
+    assert_eq!(world.ers.calls(), ["A011"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_token_is_sent_when_the_token_server_is_back() {
+    let world = World::started().await;
+    for _ in 0..3 {
+        world.ers.token_server_says(503, json!(null));
+    }
+    let command = world.admit("R1").await;
+    world.until(command, "waiting").await;
+    world.until(command, "completed").await;
+    assert_eq!(world.ers.calls(), ["A011"]);
+}

@@ -1,0 +1,268 @@
+//! A gateway's inside for one test: store, mappings, delivery; time is simulated.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::Registry;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::fake_ers::{FakeErs, TOKEN_URL};
+use crate::command::{Class, CommandId, MessageId, State, Verdict};
+use crate::config::{self, Access, Connection, Mode, Pacing, RefreshToken, Source};
+use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Sources};
+use crate::environment::Environment;
+use crate::keys::Keys;
+use crate::mapping::{MappingSet, MappingSets};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{
+    Admission, Alias, AliasKind, AttemptView, CommandView, ContentStore as _, IntakeStore as _, NewCommand,
+    NewDocument, NewMessage, OutboxStore as _, SearchStore as _, StoredEvent, Transport,
+};
+
+pub struct World {
+    pub environment: Environment,
+    pub store: Arc<SqliteStore>,
+    pub ers: Arc<FakeErs>,
+    pub sources: watch::Sender<Arc<Sources>>,
+    pub registry: Registry,
+    set: Arc<MappingSet>,
+    keys: Keys,
+    folder: Arc<TempDir>,
+    settings: config::Delivery,
+    connection: Connection,
+}
+
+/// What a test may want otherwise.
+pub struct Wanted {
+    pub settings: config::Delivery,
+    pub connection: Connection,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        let pacing = Pacing { enabled: false, ..Pacing::default() };
+        Self { settings: config::Delivery { pacing, ..config::Delivery::default() }, connection: user_restricted() }
+    }
+}
+
+pub fn user_restricted() -> Connection {
+    Connection {
+        name: "ers".into(),
+        base_url: "https://ers.test/FHIR".into(),
+        code_system_base: None,
+        token_url: TOKEN_URL.into(),
+        client_id: "client".into(),
+        access: Access::UserRestricted(RefreshToken {
+            client_secret: "secret".into(),
+            refresh_token: Some("seed".into()),
+            organisation: "R69".into(),
+            business_function: "REFERRING_CLINICIAN".into(),
+            on_behalf_of: None,
+        }),
+    }
+}
+
+fn source(name: &str, mode: Mode) -> Source {
+    let text = json!({ "name": name, "connection": "ers" });
+    Source { mode, ..serde_json::from_value(text).expect("a source with its defaults") }
+}
+
+fn sources(mode: Mode) -> Arc<Sources> {
+    Arc::new([("northmoor".to_owned(), source("northmoor", mode))].into())
+}
+
+impl World {
+    /// Everything is there; delivery does not run yet.
+    pub async fn new(wanted: Wanted) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a folder for the test"));
+        Self::open(folder.path().join("gateway.db"), folder, Arc::default(), wanted).await
+    }
+
+    pub async fn started() -> Self {
+        let world = Self::new(Wanted::default()).await;
+        world.start();
+        world
+    }
+
+    async fn open(path: PathBuf, folder: Arc<TempDir>, ers: Arc<FakeErs>, wanted: Wanted) -> Self {
+        let epoch = "2026-03-16T09:30:00Z".parse().expect("a literal instant");
+        let environment = Environment::simulated(7, epoch);
+        let store = Arc::new(SqliteStore::open(path, &environment).await.expect("a store"));
+        let keys = Keys::load_or_create(&folder.path().join("gateway.key"), &environment).expect("a key file");
+        let set = Arc::new(MappingSet::built_in().expect("the shipped mappings are whole"));
+        let (sources, _) = watch::channel(sources(Mode::Live));
+        let registry = Registry::new();
+        let Wanted { settings, connection } = wanted;
+        Self { environment, store, ers, sources, registry, set, keys, folder, settings, connection }
+    }
+
+    pub fn start(&self) {
+        let parts = DeliveryParts {
+            environment: self.environment.clone(),
+            store: self.store.clone(),
+            mappings: Arc::new(MappingSets::new(self.set.clone())),
+            transport: self.ers.clone(),
+            keys: self.keys.clone(),
+            connections: vec![self.connection.clone()],
+            sources: self.sources.subscribe(),
+            settings: self.settings.clone(),
+            instance: "test".into(),
+            metrics: DeliveryMetrics::register(&self.registry).expect("registered once"),
+        };
+        let delivery = Delivery::new(parts).expect("no key to read");
+        self.environment.spawn(delivery.run());
+    }
+
+    /// What is on disk now, as a new process finds it after this one was killed. e-RS is the same.
+    pub async fn killed_and_restarted(&self) -> Self {
+        self.reconfigured_and_restarted(self.connection.clone()).await
+    }
+
+    /// The same with another connection in the configuration.
+    pub async fn reconfigured_and_restarted(&self, connection: Connection) -> Self {
+        let path = self.folder.path().join(format!("{}.db", self.environment.random_id()));
+        self.store.backup(&path).await.expect("a copy");
+        let wanted = Wanted { settings: self.settings.clone(), connection };
+        let world = Self::open(path, self.folder.clone(), self.ers.clone(), wanted).await;
+        world.start();
+        world
+    }
+
+    pub fn set_mode(&self, mode: Mode) {
+        self.sources.send_replace(sources(mode));
+    }
+
+    /// A referral as intake would admit it.
+    pub async fn admit(&self, local_id: &str) -> CommandId {
+        self.admit_as("CreateReferral", local_id, json!({}), b"{}", Vec::new()).await
+    }
+
+    pub async fn admit_as(
+        &self,
+        name: &str,
+        local_id: &str,
+        more: Value,
+        raw: &'static [u8],
+        documents: Vec<NewDocument>,
+    ) -> CommandId {
+        self.admit_command(name, local_id, more, raw, documents, |_| {}).await
+    }
+
+    pub async fn admit_command(
+        &self,
+        name: &str,
+        local_id: &str,
+        more: Value,
+        raw: &'static [u8],
+        documents: Vec<NewDocument>,
+        change: impl FnOnce(&mut NewCommand),
+    ) -> CommandId {
+        let mut body = match name {
+            "CreateReferral" => json!({
+                "patient": { "nhsNumber": "9994120034" },
+                "priority": "ROUTINE",
+                "shortlist": [{ "service": "11002" }],
+                "letterIntention": "LETTER_NOT_REQUIRED",
+                "firstReminderDays": 7,
+            }),
+            _ => json!({}),
+        };
+        let fields = body.as_object_mut().expect("a literal object");
+        fields.insert("localId".into(), local_id.into());
+        fields.extend(more.as_object().expect("a literal object").clone());
+        let violations = self.set.schemas().violations(name, &body);
+        assert!(violations.is_empty(), "{violations:?}");
+        let id = CommandId(self.environment.new_id());
+        let now = self.environment.now();
+        let digest = self.keys.alias_digest(AliasKind::LocalId, &["northmoor", local_id]);
+        let mut command = NewCommand {
+            id,
+            name: name.into(),
+            body,
+            class: Class::Routine,
+            aliases: vec![Alias { kind: AliasKind::LocalId, digest }],
+            creates: None,
+            mapping_set: self.set.digest().to_owned(),
+            state: State::Queued,
+            plan: Value::Null,
+            not_after: None,
+        };
+        change(&mut command);
+        let message = NewMessage {
+            id: MessageId(self.environment.new_id()),
+            source: "northmoor".into(),
+            transport: Transport::Http,
+            control_id: None,
+            received_at: now,
+            sha256: Sha256::digest(raw).into(),
+            charset: "UTF-8".into(),
+            kind: name.into(),
+            raw: raw.into(),
+            problems: Value::Null,
+        };
+        let admission = Admission {
+            message,
+            verdict: Verdict::Accepted,
+            acknowledgement: Default::default(),
+            commands: vec![command],
+            documents,
+            events: Vec::new(),
+        };
+        self.store.admit(admission).await.expect("admitted");
+        id
+    }
+
+    pub async fn command(&self, id: CommandId) -> CommandView {
+        self.store.command(id).await.expect("readable").expect("admitted before")
+    }
+
+    /// Waits, in simulated time, until the command is in that state.
+    pub async fn until(&self, id: CommandId, state: &str) -> CommandView {
+        for _ in 0..20_000 {
+            let command = self.command(id).await;
+            if command.state.name() == state {
+                return command;
+            }
+            self.environment.sleep(Duration::from_millis(100)).await;
+        }
+        let command = self.command(id).await;
+        let why = self.store.transitions(id).await.expect("readable");
+        panic!("{state} was expected, it is {:?}: {why:?}", command.state);
+    }
+
+    pub async fn rest(&self, duration: Duration) {
+        self.environment.sleep(duration).await;
+    }
+
+    pub async fn attempts(&self, id: CommandId) -> Vec<AttemptView> {
+        self.store.attempts(id).await.expect("readable")
+    }
+
+    pub async fn events(&self) -> Vec<StoredEvent> {
+        self.store.events_after(0, 1_000).await.expect("readable")
+    }
+
+    pub async fn event_names(&self) -> Vec<String> {
+        self.events().await.into_iter().map(|event| event.name).collect()
+    }
+
+    /// Why it came into each of its states.
+    pub async fn reasons(&self, id: CommandId) -> Vec<String> {
+        self.store.transitions(id).await.expect("readable").into_iter().map(|row| row.why).collect()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.environment.now()
+    }
+
+    /// The whole raw message of a command.
+    pub async fn raw(&self, id: CommandId) -> bytes::Bytes {
+        let message = self.command(id).await.message;
+        self.store.read_message(message, 0..u64::MAX).await.expect("readable")
+    }
+}
