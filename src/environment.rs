@@ -116,6 +116,17 @@ impl Environment {
         self.tasks.spawn_blocking_on(work, runtime)
     }
 
+    /// The same world with tasks and shutdown of its own, for rooms that stop before others. It is asked to
+    /// stop with its parent at the latest.
+    pub fn stage(&self) -> Self {
+        Self {
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            tasks: TaskTracker::new(),
+            shutdown: self.shutdown.child_token(),
+        }
+    }
+
     /// Cancelled when the gateway is asked to stop: listeners stop accepting, loops finish what they hold.
     pub fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
@@ -132,6 +143,18 @@ impl Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_stage_stops_alone_or_with_the_whole() {
+        let whole = Environment::system();
+        let (first, second) = (whole.stage(), whole.stage());
+        let waits_for = second.shutdown().clone();
+        second.spawn(async move { waits_for.cancelled().await });
+        assert!(first.drain(Duration::from_secs(1)).await);
+        assert!(!second.shutdown().is_cancelled());
+        whole.shutdown().cancel();
+        assert!(second.drain(Duration::from_secs(1)).await);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_simulated_world_repeats_itself() {

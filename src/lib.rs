@@ -25,6 +25,7 @@ pub mod delivery;
 pub mod environment;
 pub mod ers;
 pub mod events;
+pub mod gateway;
 pub mod hl7;
 pub mod inbound;
 pub mod intake;

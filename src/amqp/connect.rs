@@ -5,9 +5,15 @@ use std::time::Duration;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
+use crate::environment::Environment;
+
 /// TCP, TLS and the AMQP handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Channels, exchanges, queues and consumers of a new connection together.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a connection is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why none of the URLs led to a broker: one reason each.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +46,14 @@ pub async fn connect(urls: &[String], name: &str) -> Result<Connection, ConnectE
         reasons.push("no broker URL is configured".to_owned());
     }
     Err(ConnectError { reasons })
+}
+
+/// Returns when the connection is gone. lapin tells whoever waits for an answer; this is for the cases where
+/// nobody does, or nobody is told.
+pub async fn lost(connection: &Connection, environment: &Environment) {
+    while connection.status().connected() {
+        environment.sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Says goodbye, so that the broker does not log an abrupt end; never waits long for it.

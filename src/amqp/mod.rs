@@ -10,7 +10,7 @@ mod link;
 mod topology;
 
 pub use backoff::Backoff;
-pub use connect::{ConnectError, close, connect};
+pub use connect::{ConnectError, OPEN_TIMEOUT, close, connect, lost};
 pub use link::{BrokerLink, BrokerLinks};
 pub use topology::{TopologyError, ensure_dead_letter_queue, ensure_exchange, ensure_queue};
 

@@ -6,10 +6,12 @@ mod api;
 mod check;
 mod events;
 mod exit;
+mod map;
 mod messages;
 mod records;
 mod send;
 mod settings;
+mod simulate;
 mod table;
 
 use std::process::ExitCode;
@@ -31,6 +33,9 @@ struct Cli {
 enum Command {
     Check(check::Check),
     Send(send::Send),
+    Simulate(simulate::Simulate),
+    #[command(subcommand)]
+    Map(map::Map),
     #[command(subcommand)]
     Messages(messages::Messages),
     #[command(subcommand)]
@@ -42,6 +47,8 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(check) => check.run(),
         Command::Send(send) => send.run(),
+        Command::Simulate(simulate) => simulate.run(),
+        Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
         Command::Events(events) => events.run(),
     };

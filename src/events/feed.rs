@@ -44,7 +44,7 @@ impl Feed {
 /// What a follower hears.
 #[derive(Debug)]
 pub enum Followed {
-    Event(StoredEvent),
+    Event(Box<StoredEvent>),
     /// Nothing new for a while.
     Quiet,
 }
@@ -67,7 +67,7 @@ impl Follow {
             }
             if let Some(event) = self.read.pop_front() {
                 self.position = event.position;
-                return Some(Followed::Event(event));
+                return Some(Followed::Event(Box::new(event)));
             }
             // Listens before reading, so that an event committed in between still rings.
             let bell = self.feed.signals.outbox.clone();

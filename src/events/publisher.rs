@@ -1,14 +1,20 @@
 //! The outbox to the broker: a loop that keeps one session alive for as long as the gateway runs.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::Connection;
 
 use super::metrics::PublisherMetrics;
 use super::schemas::EventSchemas;
-use super::session::{Ended, Session};
-use crate::amqp::{Backoff, close, connect};
+use super::session::{Ended, Session, SessionError};
+use crate::amqp::{Backoff, BrokerLink, OPEN_TIMEOUT, close, connect, lost};
 use crate::config::Broker;
 use crate::environment::Environment;
 use crate::store::{OutboxStore, Signals};
+
+/// When the gateway stops, what is still in the outbox gets this long; the rest goes out after the next start.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
 
 /// Everything that a session needs; lives longer than any of them.
 pub struct Publisher {
@@ -32,7 +38,7 @@ impl Publisher {
         Self { broker, outbox, signals, schemas, metrics, environment }
     }
 
-    /// Publishes until the gateway stops; then waits shortly for what is in flight.
+    /// Publishes until the gateway stops, and then, for a short time, what is left.
     pub fn start(self) {
         let environment = self.environment.clone();
         environment.spawn(self.run());
@@ -47,13 +53,10 @@ impl Publisher {
         while !self.environment.shutdown().is_cancelled() {
             match connect(&self.broker.urls, "ers-gateway events").await {
                 Ok(connection) => {
-                    let ended = match Session::open(&self, &connection, &mut confirmed).await {
-                        Ok(session) => {
-                            link.up();
-                            tracing::info!(exchange = %self.broker.exchange, "publishing events");
-                            session.run(&mut backoff).await
-                        }
-                        Err(error) => Err(error),
+                    let ended = tokio::select! {
+                        ended = self.session(&connection, &link, &mut confirmed, &mut backoff) => ended,
+                        () = lost(&connection, &self.environment) => Err(SessionError::Closed),
+                        () = self.stops_now() => Ok(Ended::Stopped),
                     };
                     link.down();
                     close(&connection).await;
@@ -68,5 +71,24 @@ impl Publisher {
                 return;
             }
         }
+    }
+    /// The gateway stops, and what was left to publish had its time.
+    async fn stops_now(&self) {
+        self.environment.shutdown().cancelled().await;
+        self.environment.sleep(DRAIN_MAX).await;
+    }
+
+    async fn session(
+        &self,
+        connection: &Connection,
+        link: &BrokerLink,
+        confirmed: &mut Vec<u64>,
+        backoff: &mut Backoff,
+    ) -> Result<Ended, SessionError> {
+        let opening = Session::open(self, connection, confirmed);
+        let session = tokio::time::timeout(OPEN_TIMEOUT, opening).await.map_err(|_| SessionError::Stalled)??;
+        link.up();
+        tracing::info!(exchange = %self.broker.exchange, "publishing events");
+        session.run(backoff).await
     }
 }

@@ -95,6 +95,36 @@ mod tests {
         }
     }
 
+    /// What delivery adds to every event of a plan.
+    const ADDED: [&str; 2] = ["message", "command"];
+
+    #[test]
+    fn every_event_that_a_mapping_makes_has_a_schema_that_takes_its_members() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/mappings/ers");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).expect("the mappings are there") {
+            let path = entry.expect("a file").path();
+            let text = std::fs::read_to_string(&path).expect("a text file");
+            let mapping: Value = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let steps = mapping["steps"].as_array().into_iter().flatten();
+            for event in steps.flat_map(|step| step["events"].as_array().into_iter().flatten()) {
+                let place = format!("{}: {}", path.display(), event["event"]);
+                let name = event["event"].as_str().expect("a name");
+                let file = FILES.get_file(format!("{name}.json")).unwrap_or_else(|| panic!("{place}: no schema"));
+                let schema: Value = serde_json::from_slice(file.contents()).expect("JSON");
+                let made = event["data"].as_object().expect("data has members");
+                for member in made.keys() {
+                    assert!(schema["properties"].get(member).is_some(), "{place}: {member} is not in the schema");
+                }
+                for member in schema["required"].as_array().expect("a list").iter().filter_map(Value::as_str) {
+                    assert!(made.contains_key(member) || ADDED.contains(&member), "{place}: {member} is missing");
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen > 0, "no events in {folder}");
+    }
+
     #[test]
     fn data_is_refused_with_the_rule_it_breaks_and_without_its_value() {
         let schemas = EventSchemas::built_in();

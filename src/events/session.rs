@@ -16,16 +16,14 @@ use super::window::Window;
 use crate::amqp::{Backoff, PERSISTENT, TopologyError, ensure_exchange, short};
 use crate::store::{StoreError, StoredEvent};
 
-/// A missed bell costs at most this; also how often the connection is looked at.
+/// A missed bell costs at most this; also how often the channel is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A broker that confirms nothing for so long is given up, and asked again over a new connection.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
-/// When the gateway stops, what is in flight gets this long.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Why a session ended without an error.
 pub enum Ended {
-    /// The gateway stops, and nothing is in flight any more.
+    /// The gateway stops, and the outbox is empty or has to wait for the next start.
     Stopped,
 }
 
@@ -37,7 +35,7 @@ pub enum SessionError {
     Broken(#[from] lapin::Error),
     #[error("the connection to the broker ended")]
     Closed,
-    #[error("the broker confirmed nothing within {} s", CONFIRM_TIMEOUT.as_secs())]
+    #[error("the broker answered nothing for too long")]
     Stalled,
     #[error("the outbox cannot be read or written: {0}")]
     Store(#[from] StoreError),
@@ -47,7 +45,6 @@ type Confirming = FuturesUnordered<BoxFuture<'static, (u64, String, lapin::Resul
 
 pub struct Session<'a> {
     publisher: &'a Publisher,
-    connection: &'a Connection,
     channel: Channel,
     window: Window,
     confirming: Confirming,
@@ -71,7 +68,6 @@ impl<'a> Session<'a> {
         Ok(Self {
             window: Window::new(publisher.broker.in_flight_max),
             publisher,
-            connection,
             channel,
             confirming: FuturesUnordered::new(),
             confirmed,
@@ -84,20 +80,19 @@ impl<'a> Session<'a> {
         let environment = self.publisher.environment.clone();
         let bell = self.publisher.signals.outbox.clone();
         let mut look = true;
-        let mut stop_by: Option<Instant> = None;
         loop {
             // Listens before reading, so that an event committed in between still rings.
             let rung = bell.notified();
             tokio::pin!(rung);
             rung.as_mut().enable();
 
+            let stopping = environment.shutdown().is_cancelled();
             self.note_confirmed().await?;
-            if stop_by.is_none() {
-                if look {
-                    look = self.fetch().await?;
-                }
-                self.publish(&environment).await?;
-            } else if self.window.in_flight() == 0 || stop_by.is_some_and(|by| Instant::now() >= by) {
+            if look {
+                look = self.fetch().await?;
+            }
+            self.publish().await?;
+            if stopping && !look && self.window.is_empty() {
                 return Ok(Ended::Stopped);
             }
 
@@ -111,12 +106,11 @@ impl<'a> Session<'a> {
                     look |= self.window.room() > 0;
                 }
                 () = rung => look = true,
-                () = environment.shutdown().cancelled(), if stop_by.is_none() => {
-                    stop_by = Some(Instant::now() + DRAIN_MAX);
-                }
+                // One more look, so that what delivery did last is published too.
+                () = environment.shutdown().cancelled(), if !stopping => look = true,
                 () = environment.sleep(LOOK_EVERY) => {
                     look = true;
-                    self.check_connection()?;
+                    self.check_channel()?;
                 }
             }
         }
@@ -134,7 +128,7 @@ impl<'a> Session<'a> {
         Ok(full)
     }
 
-    async fn publish(&mut self, environment: &crate::environment::Environment) -> Result<(), SessionError> {
+    async fn publish(&mut self) -> Result<(), SessionError> {
         if self.paused_until.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
@@ -152,10 +146,8 @@ impl<'a> Session<'a> {
                 body.as_bytes(),
                 properties(&event),
             );
-            let confirm = tokio::select! {
-                confirm = tokio::time::timeout(CONFIRM_TIMEOUT, sent) => confirm.map_err(|_| SessionError::Stalled)??,
-                () = environment.shutdown().cancelled() => return Ok(()),
-            };
+            let sent = tokio::time::timeout(CONFIRM_TIMEOUT, sent).await;
+            let confirm = sent.map_err(|_| SessionError::Stalled)??;
             let (position, name) = (event.position, event.name);
             self.confirming.push(async move { (position, name, confirm.await) }.boxed());
         }
@@ -219,8 +211,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn check_connection(&self) -> Result<(), SessionError> {
-        if !self.connection.status().connected() || !self.channel.status().connected() {
+    fn check_channel(&self) -> Result<(), SessionError> {
+        if !self.channel.status().connected() {
             return Err(SessionError::Closed);
         }
         if self.window.in_flight() > 0 && self.last_confirmation.elapsed() > CONFIRM_TIMEOUT {

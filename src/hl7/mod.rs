@@ -16,7 +16,7 @@ pub mod framing;
 mod header;
 mod message;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub mod timestamp;
 mod version;
 

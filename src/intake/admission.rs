@@ -13,7 +13,7 @@ use crate::store::{Admission, Admitted, Alias, AliasKind, NewCommand, NewDocumen
 
 /// Commands that make a referral: their content is digested, so that a resend under another control id
 /// makes nothing new (`hl7/reference.md` 6.4, second guard).
-const CREATES: &[&str] = &["CreateReferral"];
+pub(super) const CREATES: &[&str] = &["CreateReferral"];
 
 const UNKNOWN_KEY_IDENTIFIER: u16 = 204;
 const TABLE_VALUE_NOT_FOUND: u16 = 103;

@@ -11,15 +11,13 @@ use sha2::{Digest, Sha256};
 
 use super::admission::{Decision, Received, key_reused};
 use super::answer::{Answer, DeferredReply, Outcome};
+use super::reading::read;
 use super::sources::KnownSource;
 use super::{Inbound, Intake};
 use crate::command::MessageId;
-use crate::config::{ControlIdReuse, ReplyMode, UndecodableText};
-use crate::hl7::{
-    AckCode, AckError, AnswersWanted, Batch, Declared, ErrorLocation, Header, Message, Phase, Stamp, Undecodable,
-    acknowledge, charset,
-};
-use crate::mapping::{Kind, Location, Problem, hex};
+use crate::config::{ControlIdReuse, ReplyMode};
+use crate::hl7::{AckCode, AckError, AnswersWanted, Batch, ErrorLocation, Header, Phase, Stamp, acknowledge};
+use crate::mapping::{Location, Problem, hex};
 use crate::store::{Admitted, StoreError};
 
 /// What became of one attempt to store a decision.
@@ -184,7 +182,6 @@ impl Intake {
         Ok(Attempt::Stored(Box::new(answer)))
     }
 
-    /// Steps 2 to 10 of the validation order: all that can be said without the store.
     fn decide(
         &self,
         source: &KnownSource,
@@ -192,62 +189,14 @@ impl Intake {
         bytes: &Bytes,
         http_charset: Option<&str>,
     ) -> (Decision, &'static Encoding) {
-        let refuse = |errors: &[AckError]| Decision::Refuse(errors.iter().map(to_problem).collect());
-        let shape = header.problems(&source.config.processing_ids);
-        if header.delimiters().is_err() {
-            return (refuse(&shape), encoding_rs::UTF_8);
-        }
-        let charsets: Vec<Cow<'_, str>> = header.charsets();
-        let declared = Declared { http: http_charset, msh18: &charsets, source: source.encoding };
-        let undecodable = match source.config.undecodable_text {
-            UndecodableText::Refuse => Undecodable::Refuse,
-            UndecodableText::Replace => Undecodable::Replace,
-        };
-        let decoded = match charset::decode(bytes, declared, undecodable) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                let errors: Vec<AckError> = [error.to_ack_error(header, bytes)].into_iter().chain(shape).collect();
-                return (refuse(&errors), encoding_rs::UTF_8);
-            }
-        };
-        // Text that is the bytes needs no decoding when a letter is read back.
-        let encoding = if decoded.is_identical() { encoding_rs::UTF_8 } else { decoded.encoding };
-        if decoded.mislabelled {
+        let reading = read(&self.mappings.current(), source, header, bytes, http_charset);
+        if reading.mislabelled {
             tracing::warn!(source = %source.config.name, "MSH-18 names another charset, but the bytes are UTF-8; read as UTF-8");
         }
-        if !shape.is_empty() {
-            return (refuse(&shape), encoding);
-        }
-        let message = match Message::parse(&decoded.text) {
-            Ok(message) => message,
-            Err(error) => {
-                return (Decision::Refuse(vec![Problem::new(Location::Message, 102, error.to_string())]), encoding);
-            }
-        };
-        (self.map(source, &message, decoded.encoding), encoding)
-    }
-
-    fn map(&self, source: &KnownSource, message: &Message<'_>, encoding: &'static Encoding) -> Decision {
-        let set = self.mappings.current();
-        let name = source.dialect(|name| set.dialect(name).is_some());
-        let Some(dialect) = set.dialect(name) else {
-            let text = format!("the gateway has no dialect {name}: its operators must add mappings/inbound/{name}");
-            return Decision::Refuse(vec![Problem::new(Location::Message, 207, text)]);
-        };
-        let normalised = set.normalise(dialect, message, encoding, &source.settings, None);
-        for field in &normalised.unused {
+        for field in &reading.unused {
             self.metrics.unused(&source.config.name, field);
         }
-        match normalised.kind {
-            Kind::Refused => Decision::Refuse(normalised.problems),
-            Kind::Notice { name, thread, .. } => Decision::Notice { name, thread },
-            Kind::Command(draft) => Decision::Command {
-                name: draft.name,
-                thread: draft.thread,
-                body: draft.body,
-                documents: draft.documents.into_iter().map(|(number, text)| (number, Bytes::from(text))).collect(),
-            },
-        }
+        (reading.decision, reading.encoding)
     }
 
     fn source_of(&self, inbound: &Inbound, header: &Header<'_>) -> Option<&KnownSource> {

@@ -9,8 +9,10 @@ mod answer;
 mod command_json;
 mod hl7v2;
 mod metrics;
+mod reading;
 mod reply;
 mod sources;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +23,8 @@ use jiff::Timestamp;
 
 pub use answer::{Answer, DEFERRED_REPLY_MAX, DeferredReply, Outcome};
 pub use metrics::IntakeMetrics;
-pub use sources::{SourceModes, Sources};
+pub use sources::{KnownSource, SourceModes, Sources};
+pub use trial::{Trial, TrialAck, TrialCommand, try_message};
 
 use crate::command::MessageId;
 use crate::config::{Delivery, EnvironmentName};

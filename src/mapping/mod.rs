@@ -12,6 +12,8 @@ mod codes;
 mod command_plan;
 mod diagnostic;
 mod dialect;
+mod documentation;
+mod explain;
 mod expression;
 mod files;
 mod filter;
@@ -24,11 +26,14 @@ mod problem;
 mod selector;
 mod set;
 mod template;
+mod testing;
 mod yaml;
 
 pub use command_plan::CommandPlan;
 pub use diagnostic::Diagnostic;
 pub use dialect::Dialect;
+pub use documentation::specification;
+pub use explain::{Explained, explain};
 pub use files::{FilesError, MappingFiles};
 pub use letter::{
     Declared, LETTER_BYTES_MAX, LetterProblem, hex, inspect_base64, inspect_bytes, letter, make_names_differ, skippable,
@@ -40,6 +45,7 @@ pub use problem::{Location, Problem};
 pub use set::{
     Absorbed, DEFAULT_DIALECT, MappingSet, MappingSets, PlanContext, PlanProblem, command_schema, command_schemas,
 };
+pub use testing::{Expectation, MappingTest, Outcome as TestOutcome};
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,9 @@ pub const REFERRER_CLIENT_ID: &str = "demonstration-referrer-application";
 /// Where the demonstration's users work: the trust of the published samples, and the senders of the HL7 samples.
 pub const ORGANISATIONS: [&str; 6] = ["R69", "RXX00", "RYY00", "7XX00", "RWW00", "R68"];
 
+/// Of the gateway's built-in settings; each has the refresh token `demonstration-NAME`.
+pub const SENDERS: [&str; 5] = ["northmoor", "eastvale", "southbeck", "westmere", "westport"];
+
 const REFERRING: [&str; 3] = ["REFERRING_CLINICIAN", "REFERRING_CLINICIAN_ADMIN", "REFERRING_ADMIN"];
 const PROVIDING: [&str; 3] =
     ["SERVICE_PROVIDER_CLINICIAN", "SERVICE_PROVIDER_CLINICIAN_ADMIN", "SERVICE_PROVIDER_ADMIN"];
@@ -50,16 +53,22 @@ pub fn applications() -> Vec<Application> {
             client_id: USER_CLIENT_ID.into(),
             access: Access::UserRestricted {
                 client_secret: USER_CLIENT_SECRET.into(),
-                sessions: vec![
-                    session(USER, REFRESH_TOKEN, &[&REFERRING[..], &PROVIDING[..]].concat()),
-                    session(PROVIDER_USER, PROVIDER_REFRESH_TOKEN, &PROVIDING),
-                ],
+                sessions: sessions(),
                 organisations: None,
             },
         },
         restricted(PROVIDER_CLIENT_ID, Context::Provider),
         restricted(REFERRER_CLIENT_ID, Context::Referrer),
     ]
+}
+
+/// One for whoever asks first, and one for each sender of the gateway's demonstration: a token works once.
+fn sessions() -> Vec<Session> {
+    let everything = [&REFERRING[..], &PROVIDING[..]].concat();
+    let mut sessions =
+        vec![session(USER, REFRESH_TOKEN, &everything), session(PROVIDER_USER, PROVIDER_REFRESH_TOKEN, &PROVIDING)];
+    sessions.extend(SENDERS.map(|sender| session(USER, &format!("demonstration-{sender}"), &everything)));
+    sessions
 }
 
 fn session(user: &str, refresh_token: &str, functions: &[&str]) -> Session {

@@ -29,6 +29,18 @@ impl Verdict {
         }
     }
 
+    /// The answers to raw bytes, in their order; none is no refusal, since nobody said how many there would be.
+    pub fn of_several(verdicts: &[Self]) -> Self {
+        let together = |part: fn(&Self) -> &str| verdicts.iter().map(part).collect::<Vec<_>>().join(", ");
+        Self {
+            accepted: verdicts.iter().all(|verdict| verdict.accepted),
+            code: if verdicts.is_empty() { "none".to_owned() } else { together(|verdict| &verdict.code) },
+            control_id: together(|verdict| &verdict.control_id),
+            errors: verdicts.iter().flat_map(|verdict| verdict.errors.clone()).collect(),
+            words: if verdicts.is_empty() { "no answer".to_owned() } else { together(|verdict| &verdict.words) },
+        }
+    }
+
     pub fn json(&self, file: &Path, milliseconds: u128) -> Value {
         json!({
             "file": file.display().to_string(),

@@ -1,6 +1,6 @@
 //! `send`: files to a gateway (or any receiver) as a hospital system would, each answer in words.
 
-mod acknowledgement;
+pub(super) mod acknowledgement;
 mod control_id;
 mod http;
 mod mllp;

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use lapin::Connection;
+
 use super::metrics::InputMetrics;
-use super::session::{Ended, Session};
-use crate::amqp::{Backoff, BrokerLink, BrokerLinks, close, connect};
+use super::session::{Ended, Session, SessionError};
+use crate::amqp::{Backoff, BrokerLink, BrokerLinks, OPEN_TIMEOUT, close, connect, lost};
 use crate::config::{Broker, BrokerInput, TopologyMode};
 use crate::environment::Environment;
 use crate::intake::Receive;
@@ -52,13 +54,9 @@ impl Input {
         while !self.environment.shutdown().is_cancelled() {
             match connect(&self.urls, &name).await {
                 Ok(connection) => {
-                    let ended = match Session::open(&self, &connection).await {
-                        Ok(session) => {
-                            self.link.up();
-                            tracing::info!(%queue, "taking messages");
-                            session.run(&mut backoff).await
-                        }
-                        Err(error) => Err(error),
+                    let ended = tokio::select! {
+                        ended = self.session(&connection, &mut backoff) => ended,
+                        () = lost(&connection, &self.environment) => Err(SessionError::Closed),
                     };
                     self.link.down();
                     // What was delivered and not acknowledged goes back to the queue, in its old order.
@@ -74,5 +72,12 @@ impl Input {
                 return;
             }
         }
+    }
+    async fn session(&self, connection: &Connection, backoff: &mut Backoff) -> Result<Ended, SessionError> {
+        let opening = tokio::time::timeout(OPEN_TIMEOUT, Session::open(self, connection));
+        let session = opening.await.map_err(|_| SessionError::Stalled)??;
+        self.link.up();
+        tracing::info!(queue = %self.settings.queue, "taking messages");
+        session.run(backoff).await
     }
 }

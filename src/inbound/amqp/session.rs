@@ -18,7 +18,7 @@ use crate::amqp::{Backoff, TopologyError, ensure_dead_letter_queue, ensure_queue
 use crate::intake::{Answer, Inbound, Outcome};
 use crate::store::Transport;
 
-/// How often the connection is looked at while nothing comes.
+/// How often the channel is looked at while nothing comes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// For the broker's confirmation of a dead letter.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,13 +37,12 @@ pub enum SessionError {
     Broken(#[from] lapin::Error),
     #[error("the connection to the broker ended, or the queue was deleted")]
     Closed,
-    #[error("the broker did not confirm a dead letter within {} s", CONFIRM_TIMEOUT.as_secs())]
+    #[error("the broker answered nothing for too long")]
     Stalled,
 }
 
 pub struct Session<'a> {
     input: &'a Input,
-    connection: &'a Connection,
     consumer: Consumer,
     /// In confirm mode, apart from the consumer's channel.
     dead_letters: Channel,
@@ -61,7 +60,7 @@ impl<'a> Session<'a> {
         let consumer = channel
             .basic_consume(short(&settings.queue), short(""), BasicConsumeOptions::default(), FieldTable::default())
             .await?;
-        Ok(Self { input, connection, consumer, dead_letters })
+        Ok(Self { input, consumer, dead_letters })
     }
 
     pub async fn run(mut self, backoff: &mut Backoff) -> Result<Ended, SessionError> {
@@ -71,7 +70,7 @@ impl<'a> Session<'a> {
                 () = environment.shutdown().cancelled() => return Ok(Ended::Stopped),
                 delivery = self.consumer.next() => delivery.ok_or(SessionError::Closed)??,
                 () = environment.sleep(LOOK_EVERY) => {
-                    self.check_connection()?;
+                    self.check_channel()?;
                     continue;
                 }
             };
@@ -97,7 +96,7 @@ impl<'a> Session<'a> {
             if !backoff.wait(&self.input.environment).await {
                 return Ok(Some(Ended::Stopped));
             }
-            self.check_connection()?;
+            self.check_channel()?;
         };
         if is_refused(&answer) && self.dead_letter(delivery, &answer, backoff).await?.is_some() {
             return Ok(Some(Ended::Stopped));
@@ -173,7 +172,7 @@ impl<'a> Session<'a> {
             if !backoff.wait(&self.input.environment).await {
                 return Ok(Some(Ended::Stopped));
             }
-            self.check_connection()?;
+            self.check_channel()?;
         }
     }
 
@@ -195,11 +194,8 @@ impl<'a> Session<'a> {
         Ok(tokio::time::timeout(CONFIRM_TIMEOUT, publish).await.map_err(|_| SessionError::Stalled)??)
     }
 
-    fn check_connection(&self) -> Result<(), SessionError> {
-        if self.connection.status().connected() && self.dead_letters.status().connected() {
-            return Ok(());
-        }
-        Err(SessionError::Closed)
+    fn check_channel(&self) -> Result<(), SessionError> {
+        if self.dead_letters.status().connected() { Ok(()) } else { Err(SessionError::Closed) }
     }
 }
 

@@ -61,7 +61,7 @@ pub async fn post(
     let bytes = read_body(&request, payload, shared.listener.body_bytes_max).await?;
 
     // Listens before the command exists, so that an outcome cannot slip through in between.
-    let settling = Settling::listen(&shared.deps);
+    let settling = Settling::listen(&shared.deps, &shared.environment);
     let answer = shared
         .deps
         .intake
@@ -285,6 +285,18 @@ pub async fn discard(
     let id: CommandId = id(&path)?;
     let act = read_act(&request, payload, &shared).await?;
     shared.deps.operator.discard(id, act).await?;
+    after_act(id, &shared).await
+}
+
+pub async fn release(
+    request: HttpRequest,
+    payload: web::Payload,
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
+    let id: CommandId = id(&path)?;
+    let act = read_act(&request, payload, &shared).await?;
+    shared.deps.operator.release(id, act).await?;
     after_act(id, &shared).await
 }
 

@@ -19,7 +19,6 @@ mod problem;
 mod request;
 mod routes;
 mod settle;
-mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -31,6 +30,7 @@ use crate::command::CommandSchemas;
 use crate::config::HttpListener;
 use crate::environment::Environment;
 use crate::events::Feed;
+use crate::inbound::tls::{self, TlsError};
 use crate::intake::Receive;
 use crate::store::{OperatorStore, SearchStore, Signals};
 
@@ -43,7 +43,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A kept-alive connection without a request is closed after this.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Requests in hand get this long to finish when the gateway stops.
-const DRAIN_SECONDS: u64 = 20;
+const DRAIN_SECONDS: u64 = 15;
 
 /// The rooms behind the listener.
 #[derive(Clone)]
@@ -70,7 +70,7 @@ pub enum HttpError {
     #[error("cannot listen on {address}: {source}; is the port taken, or the address not of this machine?")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    Tls(#[from] TlsError),
 }
 
 pub struct HttpServer;

@@ -19,12 +19,13 @@ pub struct ProblemDocument {
     kind: &'static str,
     title: &'static str,
     detail: String,
-    more: Map<String, Value>,
+    /// Members of ours; boxed because this is the `Err` of every small function here.
+    more: Box<Map<String, Value>>,
 }
 
 impl ProblemDocument {
     pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, title, detail: detail.into(), more: Map::new() }
+        Self { status, kind, title, detail: detail.into(), more: Box::default() }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -94,7 +95,7 @@ impl ResponseError for ProblemDocument {
         body.insert("title".into(), json!(self.title));
         body.insert("status".into(), json!(self.status.as_u16()));
         body.insert("detail".into(), json!(self.detail));
-        body.extend(self.more.clone());
+        body.extend((*self.more).clone());
         let mut response = HttpResponseBuilder::new(self.status);
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {

@@ -151,7 +151,7 @@ fn choose(candidates: Vec<Candidate>, max: usize, turns: &mut u32) -> Vec<Candid
     let mut by_age: BTreeSet<(i64, Class)> = by_urgency.iter().map(|c| (c.number, c.class)).collect();
     let mut chosen = Vec::with_capacity(max.min(by_urgency.len()));
     while chosen.len() < max {
-        let next = if turns.wrapping_add(1) % OLDEST_EVERY == 0 {
+        let next = if turns.wrapping_add(1).is_multiple_of(OLDEST_EVERY) {
             by_age.first().map(|(number, class)| Candidate { class: *class, number: *number })
         } else {
             by_urgency.first().copied()

@@ -215,6 +215,7 @@ impl Books {
                 data: serde_json::json!({
                     "command": command.id,
                     "commandName": command.name,
+                    "message": message.id,
                     "code": why.code,
                     "text": why.text,
                 }),

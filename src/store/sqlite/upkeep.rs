@@ -1,6 +1,6 @@
 //! What operators do to the file: prove it whole, and copy it while the gateway runs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::Connection;
 
@@ -39,7 +39,7 @@ pub(super) fn verify(connection: &Connection) -> Result<()> {
 }
 
 /// Writes a copy of one committed moment to a new file, synced when this returns.
-pub(super) fn backup(from: &Path, to: &PathBuf) -> Result<()> {
+pub(super) fn backup(from: &Path, to: &Path) -> Result<()> {
     if to.exists() {
         return Err(StoreError::Outdated(format!("{} exists; a backup never overwrites", to.display())));
     }

@@ -101,6 +101,18 @@ async fn a_wait_that_ends_without_an_outcome_is_a_202() {
     assert!(response.headers().contains_key("location"));
 }
 
+#[tokio::test]
+async fn a_client_that_waits_is_answered_when_the_gateway_stops() {
+    let gateway = Arc::new(with_command(State::Queued).await);
+    let client = gateway.clone();
+    let answered = tokio::spawn(async move { waiting(&client, "wait=5").await.status() });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let started = Instant::now();
+    assert!(gateway.environment.drain(Duration::from_secs(10)).await, "the listener did not stop");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert_eq!(answered.await.expect("an answer"), 202);
+}
+
 async fn waiting(gateway: &HttpGateway, prefer: &str) -> reqwest::Response {
     let request = gateway.client.post(gateway.url(CREATE)).header("content-type", "application/json");
     request.header("prefer", prefer).body("{}").send().await.expect("an answer")
@@ -201,9 +213,12 @@ async fn a_command_is_shown_with_its_history_and_without_its_patient() {
 }
 
 #[tokio::test]
-async fn a_person_replays_or_discards_and_says_who_and_why() {
-    for (verb, state) in [("replay", "queued"), ("discard", "discarded")] {
-        let gateway = with_command(failed()).await;
+async fn a_person_acts_on_a_command_and_says_who_and_why() {
+    let unauthorised = || State::Unauthorised { step: "create".into(), since: jiff::Timestamp::UNIX_EPOCH };
+    for (verb, before, state) in
+        [("replay", failed(), "queued"), ("discard", failed(), "discarded"), ("release", unauthorised(), "queued")]
+    {
+        let gateway = with_command(before).await;
         let path = format!("/v1/commands/{}/{verb}", command_id());
         for nobody in ["", "{}", r#"{"by": "", "why": "x"}"#, r#"{"by": "A", "why": "x", "more": 1}"#] {
             assert_eq!(gateway.post(&path, "application/json", nobody).await.status(), 400, "{nobody}");

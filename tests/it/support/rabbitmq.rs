@@ -23,8 +23,9 @@ const START_MAX: Duration = Duration::from_secs(90);
 const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 
 /// Starts the port mapper and the node, then waits for a word: `stop` is an orderly stop, anything else
-/// (or the end of the pipe) is `kill -9`.
+/// (or the end of the pipe, after which the folder goes too) is `kill -9`.
 const KEEPER: &str = r#"
+exec 2>/dev/null
 epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 </dev/null >/dev/null 2>&1 &
 mapper=$!
 "$1" </dev/null >"$RABBITMQ_LOG_BASE/console.log" 2>&1 &
@@ -35,6 +36,7 @@ if [ "$how" = stop ]; then kill -TERM "$server"; else kill -KILL "${node:-$serve
 wait "$server"
 kill "$mapper"
 wait "$mapper"
+[ -n "$how" ] || rm -rf "$HOME"
 "#;
 
 pub struct RabbitMq {

@@ -112,10 +112,11 @@ impl Records {
     fn act(&self, name: &'static str, id: CommandId, act: Act) -> Result<()> {
         let mut commands = self.commands.lock();
         let command = commands.iter_mut().find(|c| c.id == id).ok_or(StoreError::NotFound)?;
-        if !matches!(command.state, State::Failed { .. }) {
-            return Err(StoreError::Outdated("not failed".into()));
-        }
-        command.state = if name == "replay" { State::Queued } else { State::Discarded };
+        command.state = match (name, &command.state) {
+            ("replay", State::Failed { .. }) | ("release", State::Unauthorised { .. }) => State::Queued,
+            ("discard", State::Failed { .. }) => State::Discarded,
+            _ => return Err(StoreError::Outdated("another state".into())),
+        };
         self.acts.lock().push((name, id, act));
         Ok(())
     }

@@ -1,0 +1,124 @@
+//! The interface specification of a dialect, written from its mappings: what to hand to the people who
+//! run the sending system.
+
+use std::fmt::Write;
+
+use super::dialect::{Dialect, InboundMapping};
+use super::inbound::{Leaf, LetterSource, Outcome, Read, Source};
+
+/// Markdown.
+pub fn specification(dialect: &Dialect) -> String {
+    let mut text = format!("# Interface specification: {}\n", dialect.name());
+    let mut mappings: Vec<(&str, &str, &InboundMapping)> = dialect.all().collect();
+    mappings.sort_by_key(|(code, trigger, mapping)| (*code, *trigger, std::cmp::Reverse(mapping.when.len())));
+    for (code, trigger, mapping) in mappings {
+        write_mapping(&mut text, code, trigger, mapping);
+    }
+    text.push_str("\n## Code tables\n");
+    for (name, table) in dialect.tables() {
+        let _ = write!(text, "\n### {name}\n\n| Sent | e-RS |\n|---|---|\n");
+        for (local, ers) in table.rows() {
+            let _ = writeln!(text, "| `{local}` | `{ers}` |");
+        }
+    }
+    text
+}
+
+fn write_mapping(text: &mut String, code: &str, trigger: &str, mapping: &InboundMapping) {
+    let makes = match &mapping.outcome {
+        Outcome::Command(name) => format!("makes the command {name}"),
+        Outcome::Notice(name) => format!("is noted ({name}); nothing is sent to e-RS"),
+        Outcome::Refuse { code, text, .. } => format!("is refused with code {code}: {text}"),
+    };
+    let _ = write!(text, "\n## {code}^{trigger} {makes}\n\nMapping: `mappings/{}`\n", mapping.file);
+    for condition in &mapping.when {
+        let values: Vec<&str> =
+            condition.values.iter().map(|value| if value == "*" { "any value" } else { value }).collect();
+        let _ = writeln!(text, "\nOnly when {} is {}.", condition.selector, values.join(" or "));
+    }
+    if !mapping.requires.is_empty() {
+        let _ = writeln!(text, "\nRequired segments: {}.", mapping.requires.join(", "));
+    }
+    if !mapping.body.is_empty() {
+        text.push_str("\n| HL7 v2 | Command | Rules |\n|---|---|---|\n");
+        for leaf in mapping.thread.iter().map(|(_, leaf)| leaf).chain(&mapping.body) {
+            write_leaf(text, leaf, "");
+        }
+    }
+    for letter in &mapping.letters {
+        let what = match &letter.content {
+            LetterSource::Data { data, .. } => format!("the document in {data} becomes a letter"),
+            LetterSource::Text(selector) => format!("the text in {selector} becomes a letter (text/plain)"),
+            LetterSource::Refuse(why) => format!("is refused: {why}"),
+        };
+        let finished: Vec<String> = letter
+            .finished
+            .iter()
+            .map(|(selector, values)| format!("{selector} must be {}", values.join(" or ")))
+            .collect();
+        let _ = writeln!(text, "\nEach {}: {what}. {}", letter.each, finished.join("; "));
+    }
+    if let Some(clinical) = &mapping.clinical_text {
+        let sections: Vec<String> = clinical.sections.iter().map(|section| section.each.to_string()).collect();
+        let _ = writeln!(text, "\nClinical text in {} goes along as `{}`.", sections.join(", "), clinical.file_name);
+    }
+}
+
+fn write_leaf(text: &mut String, leaf: &Leaf, above: &str) {
+    let key = format!("{above}{}", leaf.key);
+    match &leaf.source {
+        Source::Constant(value) => {
+            let _ = writeln!(text, "| – | {key} | always `{value}` |");
+        }
+        Source::Read(read) => {
+            let at: Vec<String> = read.at.iter().map(|selector| format!("`{selector}`")).collect();
+            let _ = writeln!(
+                text,
+                "| {} | {key} | {} |",
+                at.join(", else ").replace('|', "\\|"),
+                rules(read).replace('|', "\\|")
+            );
+        }
+        Source::Each { over, of, .. } => {
+            let _ = writeln!(text, "| each `{}` | {key} | one entry each |", over.to_string().replace('|', "\\|"));
+            for member in of {
+                write_leaf(text, member, &format!("{key}[]."));
+            }
+        }
+        Source::Expression { with, expression } => {
+            let at: Vec<String> = with.iter().map(|(_, selector)| format!("`{selector}`")).collect();
+            let _ = writeln!(
+                text,
+                "| {} | {key} | `{}` |",
+                at.join(", ").replace('|', "\\|"),
+                expression.source().replace('|', "\\|")
+            );
+        }
+    }
+}
+
+fn rules(read: &Read) -> String {
+    let mut rules = Vec::new();
+    if read.required {
+        rules.push("required".to_owned());
+    }
+    if let Some(setting) = &read.required_unless {
+        rules.push(format!("required unless the source's setting {setting} is on"));
+    }
+    if let Some(code) = &read.code {
+        rules.push(format!("by code table {code}"));
+    }
+    if let Some((values, _)) = &read.accept {
+        rules.push(format!("only {}", values.join(", ")));
+    }
+    if let Some(default) = &read.default {
+        rules.push(format!("`{default}` if absent"));
+    }
+    if read.agree {
+        rules.push("all that are sent must agree".to_owned());
+    }
+    for filter in &read.then {
+        rules.push(format!("{filter:?}"));
+    }
+    rules.join("; ")
+}

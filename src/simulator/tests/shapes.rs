@@ -1,0 +1,129 @@
+//! Answers have the keys of the published samples, no more and no fewer.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// The paths of all members, array indices left out. Open lists are judged by their kinds elsewhere.
+fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, inner) in members {
+                let path = format!("{at}/{name}");
+                found.insert(path.clone());
+                keys(inner, &path, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys(item, at, found)),
+        _ => {}
+    }
+}
+
+fn same_keys(answer: &Value, sample: &str, optional: &[&str]) {
+    let (mut own, mut published) = (BTreeSet::new(), BTreeSet::new());
+    keys(answer, "", &mut own);
+    keys(&example(sample), "", &mut published);
+    let differing: Vec<_> =
+        own.symmetric_difference(&published).filter(|path| !optional.iter().any(|part| path.contains(part))).collect();
+    assert!(differing.is_empty(), "{sample}: {differing:?}");
+}
+
+#[tokio::test]
+async fn a_created_referral_looks_like_the_sample() {
+    let bench = Bench::in_the_time_of_the_samples().await;
+    let reply = bench.create(&example("a011-create-referral/request-minimal.json")).await;
+    same_keys(&reply.json(), "a011-create-referral/response-referral-request.json", &[]);
+    let (own, sample) = (reply.json(), example("a011-create-referral/response-referral-request.json"));
+    assert_eq!(own["contained"][0], sample["contained"][0], "the criteria");
+    assert_eq!(own["contained"][1], sample["contained"][1], "the shortlist");
+    assert_eq!(own["subject"], sample["subject"]);
+    let sorted = |resource: &Value| {
+        let mut all: Vec<String> =
+            resource["extension"].as_array().into_iter().flatten().map(Value::to_string).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(sorted(&own), sorted(&sample), "the extensions");
+}
+
+#[tokio::test]
+async fn a_referral_with_letters_looks_like_the_sample() {
+    let bench = Bench::start().await;
+    let body = example("a012-maintain-referral-letter/request-multiple-document-references.json");
+    let reply = bench.link("000000070000", Some(r#"W/"6""#), &body).await;
+    let unused = ["valueString", "valueUnsignedInt"]; // in the criteria of the sample
+    same_keys(
+        &reply.json(),
+        "a012-maintain-referral-letter/response-referral-request-with-multiple-document-references.json",
+        &unused,
+    );
+}
+
+#[tokio::test]
+async fn an_appointment_looks_like_the_sample() {
+    for sample in ["triage-deferral", "minimal-deferral", "deferral-booking-attempt-problem"] {
+        let bench = Bench::start().await;
+        let request = example(&format!("a016-book-or-defer-appointment/request-{sample}.json"));
+        let reply = bench.post(APPOINTMENT, &request).await;
+        let response = format!("a016-book-or-defer-appointment/response-{sample}.json");
+        same_keys(&reply.json(), &response, &[]);
+        let (mut own, mut published) = (reply.json(), example(&response));
+        for changing in ["id", "created"] {
+            own[changing] = Value::Null;
+            published[changing] = Value::Null;
+        }
+        assert_eq!(own, published, "{sample}");
+    }
+}
+
+#[tokio::test]
+async fn a_deferred_referral_looks_like_the_sample() {
+    let bench = Bench::start().await;
+    bench.post(APPOINTMENT, &example("a016-book-or-defer-appointment/request-minimal-deferral.json")).await;
+    let reply = bench.get("/STU3/ReferralRequest/000000070000").await;
+    // The sample has letters, a pathway start and richer criteria.
+    let unused = [
+        "/content",
+        "DocumentReference",
+        "/contained/type",
+        "/contained/indexed",
+        "valueInstant",
+        "valueDateTime",
+        "valueString",
+        "valueUnsignedInt",
+        "/supportingInfo/reference",
+        "/specialty/coding/display",
+    ];
+    same_keys(&reply.json(), "a005-retrieve-referral-request/response-deferred-to-provider.json", &unused);
+}
+
+#[tokio::test]
+async fn lists_and_bundles_look_like_the_samples() {
+    let bench = Bench::start().await;
+    let search = bench.post(SEARCH, &example("a010-patient-service-search/request-rc-minimal.json")).await;
+    let sample = "a010-patient-service-search/response-triage-and-appointment-request-type.json";
+    same_keys(&search.json(), sample, &[]);
+    let roles = bench.get("/R4/PractitionerRole").await;
+    same_keys(&roles.json(), "a030-retrieve-business-functions/response-practitioner-role-bundle.json", &[]);
+    let task = "/STU3/Task?focus=ReferralRequest/000000070000/_history/6&intent=proposal&status=ready";
+    same_keys(&bench.get(task).await.json(), "a029-available-actions/response-with-create-appointment.json", &[]);
+}
+
+#[tokio::test]
+async fn refusals_look_like_the_samples() {
+    let bench = Bench::start().await;
+    let mut body = referral_request();
+    body["parameter"][0]["name"] = "unknownParameter".into();
+    same_keys(&bench.create(&body).await.json(), "errors/stu3-422-unexpected-field.json", &[]);
+    let url = format!("{}/STU3/CodeSystem/PRIORITY", bench.simulator.base_url());
+    let stranger = seen(bench.http.get(url).send().await.expect("an answer")).await;
+    same_keys(&stranger.json(), "errors/stu3-401-unauthorised.json", &[]);
+    bench.simulator.inject(crate::simulator::Fault::on("A005", crate::simulator::Action::answer(503)));
+    let down = bench.get("/STU3/ReferralRequest/000000070000").await;
+    assert_eq!(down.json(), example("errors/stu3-503-service-unavailable.json"));
+    let ubrn = bench.created().await;
+    let file = bench.uploaded("letter.pdf", &ubrn).await;
+    let pending = bench.get(&format!("/R4/{file}")).await.json();
+    same_keys(&pending, "errors/r4-422.json", &[]);
+    assert_eq!(pending["issue"], example("errors/r4-422.json")["issue"]);
+}
