@@ -22,7 +22,7 @@ use crate::events::{EventSchemas, Feed, Publisher, PublisherMetrics};
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
 use crate::inbound::http::{HttpDeps, HttpError, HttpServer, Readiness};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
-use crate::intake::{self, Intake, IntakeMetrics, Receive};
+use crate::intake::{self, Intake, IntakeMetrics, IntakeParts, Receive};
 use crate::keys::{KeyError, Keys};
 use crate::mapping::{self, Diagnostic, FilesError, MappingFiles, MappingSet, MappingSets};
 use crate::store::sqlite::SqliteStore;
@@ -155,16 +155,16 @@ impl Gateway {
             instance: config.instance.clone(),
             metrics: DeliveryMetrics::register(&metrics)?,
         })?;
-        let intake: Arc<dyn Receive> = Arc::new(Intake::new(
-            stages.listeners.clone(),
-            store.clone(),
-            mappings.sets.clone(),
-            Arc::new(intake::Sources::new(&config.sources)),
+        let intake: Arc<dyn Receive> = Arc::new(Intake::new(IntakeParts {
+            environment: stages.listeners.clone(),
+            store: store.clone(),
+            mappings: mappings.sets.clone(),
+            sources: Arc::new(intake::Sources::new(&config.sources)),
             keys,
-            IntakeMetrics::register(&metrics)?,
-            config.delivery.clone(),
-            config.environment,
-        ));
+            metrics: IntakeMetrics::register(&metrics)?,
+            ages: config.delivery.clone(),
+            place: config.environment,
+        }));
 
         let links = BrokerLinks::register(&metrics)?;
         let rooms = Rooms { intake: intake.clone(), store: store.clone(), metrics: metrics.clone() };

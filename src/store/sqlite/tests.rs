@@ -92,7 +92,10 @@ mod file {
         let store = home.store().await;
         // The writer is kept busy until all of them wait, so that they share a group.
         let (open_gate, gate) = std::sync::mpsc::channel::<()>();
-        let busy = store.writer().expect("open for writing").write(0, move |_| Ok(gate.recv().expect("opened")));
+        let busy = store.writer().expect("open for writing").write(0, move |_| {
+            gate.recv().expect("opened");
+            Ok(())
+        });
         // Found out at the commit only: a reference that is checked there, to a row that is missing.
         let spoiling = store.write_raw("PRAGMA defer_foreign_keys = ON; INSERT INTO message_chunk VALUES (99, 0, x'')");
         let neighbours = join_all((0..10).map(|number| store.admit(message(&format!("M{number}")))));
