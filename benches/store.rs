@@ -102,6 +102,7 @@ fn admission(environment: &Environment, number: u64, raw: &Bytes, body: &Value) 
                 Alias { kind: AliasKind::Ubrn, digest: digest("ubrn", number) },
             ],
             creates: Some(digest("creates", number)),
+            plan: serde_json::Value::Null,
             mapping_set: "6dad57d0c3b1a1f06dad57d0c3b1a1f0".into(),
             state: State::Queued,
             not_after: None,

@@ -167,10 +167,10 @@ impl Run {
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             response: answer.map(|(response, body)| kept(response, body)).unwrap_or_default(),
         };
-        if out.operation.effect == Effect::Read {
-            self.ledger.started(attempt);
+        match out.operation.effect {
+            Effect::Read => self.ledger.read(attempt, finished),
+            _ => self.ledger.finished(finished),
         }
-        self.ledger.finished(finished);
     }
 }
 

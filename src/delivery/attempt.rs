@@ -195,9 +195,9 @@ impl Run {
         };
         if operation.effect != Effect::Read {
             self.plan.begun = true;
+            self.ledger.started(attempt.clone()).await?;
             self.ledger.plan(self.plan.to_value());
             self.ledger.state(self.state.clone(), format!("about to send {}", call.call));
-            self.ledger.started(attempt.clone());
         }
         self.ledger.commit().await?;
         ground.member.pacer.depart().await;

@@ -43,9 +43,20 @@ impl Ledger {
         self.dirty = true;
     }
 
-    pub(super) fn started(&mut self, attempt: NewAttempt) {
+    /// A commit takes one start: that of a read, which waited for its end, goes before another's.
+    pub(super) async fn started(&mut self, attempt: NewAttempt) -> Result<(), Abandoned> {
+        if self.pending.started.is_some() {
+            self.commit().await?;
+        }
         self.pending.started = Some(attempt);
         self.dirty = true;
+        Ok(())
+    }
+
+    /// A read: its start is only told with its end.
+    pub(super) fn read(&mut self, attempt: NewAttempt, finished: FinishedAttempt) {
+        self.pending.started = Some(attempt);
+        self.finished(finished);
     }
 
     pub(super) fn finished(&mut self, attempt: FinishedAttempt) {

@@ -1,6 +1,7 @@
 //! The outbox to the broker: a loop that keeps one session alive for as long as the gateway runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lapin::Connection;
 
@@ -11,6 +12,9 @@ use crate::amqp::{Backoff, BrokerLink, OPEN_TIMEOUT, close, connect, lost};
 use crate::config::Broker;
 use crate::environment::Environment;
 use crate::store::{OutboxStore, Signals};
+
+/// When the gateway stops, what is still in the outbox gets this long; the rest goes out after the next start.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
 
 /// Everything that a session needs; lives longer than any of them.
 pub struct Publisher {
@@ -34,7 +38,7 @@ impl Publisher {
         Self { broker, outbox, signals, schemas, metrics, environment }
     }
 
-    /// Publishes until the gateway stops; then waits shortly for what is in flight.
+    /// Publishes until the gateway stops, and then, for a short time, what is left.
     pub fn start(self) {
         let environment = self.environment.clone();
         environment.spawn(self.run());
@@ -52,6 +56,7 @@ impl Publisher {
                     let ended = tokio::select! {
                         ended = self.session(&connection, &link, &mut confirmed, &mut backoff) => ended,
                         () = lost(&connection, &self.environment) => Err(SessionError::Closed),
+                        () = self.stops_now() => Ok(Ended::Stopped),
                     };
                     link.down();
                     close(&connection).await;
@@ -67,6 +72,12 @@ impl Publisher {
             }
         }
     }
+    /// The gateway stops, and what was left to publish had its time.
+    async fn stops_now(&self) {
+        self.environment.shutdown().cancelled().await;
+        self.environment.sleep(DRAIN_MAX).await;
+    }
+
     async fn session(
         &self,
         connection: &Connection,

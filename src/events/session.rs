@@ -20,12 +20,10 @@ use crate::store::{StoreError, StoredEvent};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A broker that confirms nothing for so long is given up, and asked again over a new connection.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
-/// When the gateway stops, what is in flight gets this long.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Why a session ended without an error.
 pub enum Ended {
-    /// The gateway stops, and nothing is in flight any more.
+    /// The gateway stops, and the outbox is empty or has to wait for the next start.
     Stopped,
 }
 
@@ -82,20 +80,19 @@ impl<'a> Session<'a> {
         let environment = self.publisher.environment.clone();
         let bell = self.publisher.signals.outbox.clone();
         let mut look = true;
-        let mut stop_by: Option<Instant> = None;
         loop {
             // Listens before reading, so that an event committed in between still rings.
             let rung = bell.notified();
             tokio::pin!(rung);
             rung.as_mut().enable();
 
+            let stopping = environment.shutdown().is_cancelled();
             self.note_confirmed().await?;
-            if stop_by.is_none() {
-                if look {
-                    look = self.fetch().await?;
-                }
-                self.publish(&environment).await?;
-            } else if self.window.in_flight() == 0 || stop_by.is_some_and(|by| Instant::now() >= by) {
+            if look {
+                look = self.fetch().await?;
+            }
+            self.publish().await?;
+            if stopping && !look && self.window.is_empty() {
                 return Ok(Ended::Stopped);
             }
 
@@ -109,9 +106,8 @@ impl<'a> Session<'a> {
                     look |= self.window.room() > 0;
                 }
                 () = rung => look = true,
-                () = environment.shutdown().cancelled(), if stop_by.is_none() => {
-                    stop_by = Some(Instant::now() + DRAIN_MAX);
-                }
+                // One more look, so that what delivery did last is published too.
+                () = environment.shutdown().cancelled(), if !stopping => look = true,
                 () = environment.sleep(LOOK_EVERY) => {
                     look = true;
                     self.check_channel()?;
@@ -132,7 +128,7 @@ impl<'a> Session<'a> {
         Ok(full)
     }
 
-    async fn publish(&mut self, environment: &crate::environment::Environment) -> Result<(), SessionError> {
+    async fn publish(&mut self) -> Result<(), SessionError> {
         if self.paused_until.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
@@ -150,10 +146,8 @@ impl<'a> Session<'a> {
                 body.as_bytes(),
                 properties(&event),
             );
-            let confirm = tokio::select! {
-                confirm = tokio::time::timeout(CONFIRM_TIMEOUT, sent) => confirm.map_err(|_| SessionError::Stalled)??,
-                () = environment.shutdown().cancelled() => return Ok(()),
-            };
+            let sent = tokio::time::timeout(CONFIRM_TIMEOUT, sent).await;
+            let confirm = sent.map_err(|_| SessionError::Stalled)??;
             let (position, name) = (event.position, event.name);
             self.confirming.push(async move { (position, name, confirm.await) }.boxed());
         }

@@ -60,26 +60,34 @@ fn route(world: &World, call: &Call) -> Result<Value, Trouble> {
         }
         ("GET", ["faults"]) => Ok(json!(world.faults.list())),
         ("POST", ["faults"]) => Ok(json!({"id": world.faults.inject(body::<Fault>(call)?)})),
-        ("DELETE", ["faults"]) => done(world.faults.clear()),
+        ("PUT", ["clock"]) => set_clock(world, &body(call)?),
+        _ => act(world, call, &segments).map(|()| json!({})),
+    }
+}
+
+/// What is done without anything to say about it.
+fn act(world: &World, call: &Call, segments: &[&str]) -> Result<(), Trouble> {
+    match (call.method.as_str(), segments) {
+        ("DELETE", ["faults"]) => world.faults.clear(),
         ("DELETE", ["faults", id]) => {
             let id = id.parse().map_err(|_| Trouble::NotFound)?;
-            found(world.faults.remove(FaultId(id)))
+            return found(world.faults.remove(FaultId(id)));
         }
-        ("PUT", ["locks", id]) => done(world.lock(ubrn(id)?)),
-        ("DELETE", ["locks", id]) => done(world.unlock(ubrn(id)?)),
-        ("PUT", ["files", id]) => set_verdict(world, id, call),
-        ("PUT", ["clock"]) => set_clock(world, &body(call)?),
+        ("PUT", ["locks", id]) => world.lock(ubrn(id)?),
+        ("DELETE", ["locks", id]) => world.unlock(ubrn(id)?),
+        ("PUT", ["files", id]) => return set_verdict(world, id, call),
         ("PUT", ["quota"]) => {
             let quota: Option<QuotaChange> = body(call)?;
-            done(world.quota.set(quota.map(|quota| Quota {
+            world.quota.set(quota.map(|quota| Quota {
                 per_minute: quota.per_minute,
                 spike_arrest_per_minute: quota.spike_arrest_per_minute,
-            })))
+            }));
         }
-        ("POST", ["tokens", "revoke"]) => done(world.tokens.revoke_all()),
-        ("POST", ["reset"]) => done(world.reset()),
-        _ => Err(Trouble::NotFound),
+        ("POST", ["tokens", "revoke"]) => world.tokens.revoke_all(),
+        ("POST", ["reset"]) => world.reset(),
+        _ => return Err(Trouble::NotFound),
     }
+    Ok(())
 }
 
 fn overview(world: &World) -> Value {
@@ -113,7 +121,7 @@ struct Verdict {
     availability: String,
 }
 
-fn set_verdict(world: &World, id: &str, call: &Call) -> Result<Value, Trouble> {
+fn set_verdict(world: &World, id: &str, call: &Call) -> Result<(), Trouble> {
     let id = id.parse().map_err(|_| Trouble::NotFound)?;
     let verdict: Verdict = body(call)?;
     let availability = Availability::parse(&verdict.availability)
@@ -157,10 +165,6 @@ fn ubrn(text: &str) -> Result<Ubrn, Trouble> {
     Ubrn::parse(text).ok_or_else(|| Trouble::Bad("a UBRN has 12 digits".into()))
 }
 
-fn done((): ()) -> Result<Value, Trouble> {
-    Ok(json!({}))
-}
-
-fn found(found: bool) -> Result<Value, Trouble> {
-    if found { done(()) } else { Err(Trouble::NotFound) }
+fn found(found: bool) -> Result<(), Trouble> {
+    if found { Ok(()) } else { Err(Trouble::NotFound) }
 }

@@ -42,7 +42,7 @@ pub struct File {
     pub name: String,
     pub content_type: String,
     pub size: usize,
-    /// Absent where the simulator is set not to keep contents.
+    /// Absent once it has been forgotten for lack of room.
     pub content: Option<Bytes>,
     /// `NHSD-eRS-Referral-ID` of the upload.
     pub meant_for: Option<Ubrn>,
@@ -66,18 +66,28 @@ impl File {
 struct Kept {
     files: HashMap<Uuid, File>,
     oldest_first: VecDeque<Uuid>,
+    with_content_oldest_first: VecDeque<Uuid>,
+    content_bytes: usize,
+}
+
+impl Kept {
+    fn forget_content(&mut self, id: Uuid) {
+        if let Some(content) = self.files.get_mut(&id).and_then(|file| file.content.take()) {
+            self.content_bytes -= content.len();
+        }
+    }
 }
 
 pub struct Files {
     kept: Mutex<Kept>,
     max: usize,
-    contents: bool,
+    content_bytes_max: usize,
     scan_delay: Duration,
 }
 
 impl Files {
-    pub fn new(max: usize, contents: bool, scan_delay: Duration) -> Self {
-        Self { kept: Mutex::default(), max, contents, scan_delay }
+    pub fn new(max: usize, content_bytes_max: usize, scan_delay: Duration) -> Self {
+        Self { kept: Mutex::default(), max, content_bytes_max, scan_delay }
     }
 
     pub fn reset(&self) {
@@ -107,18 +117,27 @@ impl Files {
         }
     }
 
-    /// Forgets the oldest file when there are too many.
-    pub fn insert(&self, id: Uuid, mut file: File) {
-        if !self.contents {
-            file.content = None;
-        }
+    /// Forgets the oldest file when there are too many, and the oldest contents when they are too large.
+    pub fn insert(&self, id: Uuid, file: File) {
         let mut kept = self.kept.lock();
+        kept.content_bytes += file.content.as_ref().map_or(0, Bytes::len);
         kept.files.insert(id, file);
         kept.oldest_first.push_back(id);
+        kept.with_content_oldest_first.push_back(id);
+        while kept.content_bytes > self.content_bytes_max
+            && let Some(oldest) = kept.with_content_oldest_first.pop_front()
+        {
+            kept.forget_content(oldest);
+        }
         if kept.oldest_first.len() > self.max
             && let Some(oldest) = kept.oldest_first.pop_front()
         {
+            kept.forget_content(oldest);
             kept.files.remove(&oldest);
+        }
+        // Where contents are small the files go first, and their entries in the second queue with them.
+        while kept.with_content_oldest_first.len() > self.max {
+            kept.with_content_oldest_first.pop_front();
         }
     }
 
@@ -143,5 +162,31 @@ impl Files {
 
     pub fn count(&self) -> usize {
         self.kept.lock().files.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_contents_go_first_then_the_oldest_files() {
+        let files = Files::new(3, 10, Duration::ZERO);
+        let ids: Vec<Uuid> = (0..5).map(Uuid::from_u128).collect();
+        for id in &ids {
+            let file = File {
+                name: "letter.pdf".into(),
+                content_type: "application/pdf".into(),
+                size: 6,
+                content: Some(Bytes::from_static(b"letter")),
+                meant_for: None,
+                linked_to: None,
+                uploaded: Timestamp::UNIX_EPOCH,
+                verdict: None,
+            };
+            files.insert(*id, file);
+        }
+        let kept: Vec<Option<bool>> = ids.iter().map(|id| files.get(*id).map(|file| file.content.is_some())).collect();
+        assert_eq!(kept, [None, None, Some(false), Some(false), Some(true)]);
     }
 }

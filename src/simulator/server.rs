@@ -4,6 +4,7 @@
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::SizedStream;
 use actix_web::dev::{Extensions, ServerHandle};
@@ -16,6 +17,7 @@ use super::control;
 use super::exchange::{Answer, Call, Delivery, Reply};
 use super::operations;
 use super::world::World;
+use crate::environment::Environment;
 
 /// A little more than the largest file that A020 takes, so that one too large is seen to be so.
 const BODY_BYTES_KEPT: usize = 5 * 1024 * 1024 + 1;
@@ -111,7 +113,7 @@ async fn serve(request: HttpRequest, payload: web::Payload, world: web::Data<Wor
     match delivery {
         Delivery::Sent => send(answer),
         Delivery::Reset => cut(&request),
-        Delivery::Truncated => truncated(answer),
+        Delivery::Truncated => truncated(answer, environment),
         Delivery::Hung => {
             environment.shutdown().cancelled().await;
             cut(&request)
@@ -159,12 +161,17 @@ fn send(answer: Answer) -> HttpResponse {
 }
 
 /// Half of the body, then the end of the connection.
-fn truncated(answer: Answer) -> HttpResponse {
+fn truncated(answer: Answer, environment: Environment) -> HttpResponse {
+    /// An error right behind the first half would keep even the head from being written.
+    const WRITTEN_BY_THEN: Duration = Duration::from_millis(50);
     let whole = answer.body.len() as u64;
     let half = answer.body.slice(..answer.body.len() / 2);
-    let broken = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "truncated on purpose");
-    let chunks: [Result<Bytes, std::io::Error>; 2] = [Ok(half), Err(broken)];
-    head(&answer).body(SizedStream::new(whole, stream::iter(chunks)))
+    let broken = async move {
+        environment.sleep(WRITTEN_BY_THEN).await;
+        Err(std::io::Error::new(std::io::ErrorKind::ConnectionReset, "truncated on purpose"))
+    };
+    let chunks = stream::once(async { Ok::<Bytes, std::io::Error>(half) }).chain(stream::once(broken));
+    head(&answer).body(SizedStream::new(whole, chunks))
 }
 
 /// Whatever is returned never reaches the client: the socket is shut first.

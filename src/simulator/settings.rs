@@ -83,8 +83,8 @@ impl Quota {
 pub struct Retention {
     pub referrals_max: usize,
     pub files_max: usize,
-    /// Without it a file can be linked, not downloaded.
-    pub file_contents: bool,
+    /// Of contents, all files together; a file whose content is gone can be linked, not downloaded.
+    pub file_bytes_max: usize,
     pub ledger_entries_max: usize,
     /// Without it bodies are not digested and correlation ids are not kept.
     pub ledger_in_full: bool,
@@ -95,8 +95,8 @@ impl Default for Retention {
     fn default() -> Self {
         Self {
             referrals_max: 200_000,
-            files_max: 1_000,
-            file_contents: true,
+            files_max: 100_000,
+            file_bytes_max: 64 * 1024 * 1024,
             ledger_entries_max: 200_000,
             ledger_in_full: true,
             creations_max: 1_000_000,

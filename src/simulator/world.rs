@@ -70,7 +70,7 @@ impl World {
         let world = Self {
             tokens: Tokens::new(&settings, environment.clone(), addresses.token_url.clone(), now),
             referrals: Referrals::new(retention.referrals_max),
-            files: Files::new(retention.files_max, retention.file_contents, settings.scan_delay),
+            files: Files::new(retention.files_max, retention.file_bytes_max, settings.scan_delay),
             services: Directory::new(&settings.services, &settings.slots, settings.any_service),
             reference_data: ReferenceData::new(&addresses.base_url, settings.any_reference_code),
             patients: Register::new(&settings.patients, settings.any_patient),

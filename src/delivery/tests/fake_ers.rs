@@ -28,7 +28,6 @@ pub enum Does {
 
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Bytes,
@@ -105,8 +104,7 @@ impl FakeErs {
 #[async_trait]
 impl Transport for FakeErs {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
-        if let Some(Does::CannotBeReached) = self.script.lock().front() {
-            self.script.lock().pop_front();
+        if self.script.lock().pop_front_if(|does| matches!(does, Does::CannotBeReached)).is_some() {
             return Err(TransportError::NotSent("connection refused".into()));
         }
         let body = read(request.body).await?;
@@ -114,7 +112,7 @@ impl Transport for FakeErs {
             return Ok(self.token(String::from_utf8_lossy(&body).into_owned()));
         }
         let path = request.url.trim_start_matches("https://ers.test/FHIR").to_owned();
-        let seen = Seen { method: request.method, path, headers: request.headers, body };
+        let seen = Seen { path, headers: request.headers, body };
         let nth = {
             let mut all = self.seen.lock();
             all.push(seen.clone());

@@ -167,7 +167,7 @@ impl World {
                 "patient": { "nhsNumber": "9994120034" },
                 "priority": "ROUTINE",
                 "shortlist": [{ "service": "11002" }],
-                "letterIntention": "LETTER_NOT_REQUIRED",
+                "letterIntention": "NOT_INTENDING_TO_ADD",
                 "firstReminderDays": 7,
             }),
             _ => json!({}),
@@ -223,12 +223,12 @@ impl World {
 
     /// Waits, in simulated time, until the command is in that state.
     pub async fn until(&self, id: CommandId, state: &str) -> CommandView {
-        for _ in 0..20_000 {
+        for turn in 0..2_000 {
             let command = self.command(id).await;
             if command.state.name() == state {
                 return command;
             }
-            self.environment.sleep(Duration::from_millis(100)).await;
+            self.environment.sleep(Duration::from_millis(if turn < 300 { 100 } else { 5_000 })).await;
         }
         let command = self.command(id).await;
         let why = self.store.transitions(id).await.expect("readable");

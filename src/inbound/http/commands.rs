@@ -62,7 +62,7 @@ pub async fn post(
     let bytes = read_body(&request, payload, shared.listener.body_bytes_max).await?;
 
     // Listens before the command exists, so that an outcome cannot slip through in between.
-    let settling = Settling::listen(&shared.deps);
+    let settling = Settling::listen(&shared.deps, &shared.environment);
     let answer = shared
         .deps
         .intake

@@ -44,7 +44,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A kept-alive connection without a request is closed after this.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Requests in hand get this long to finish when the gateway stops.
-const DRAIN_SECONDS: u64 = 20;
+const DRAIN_SECONDS: u64 = 15;
 
 /// The rooms behind the listener.
 #[derive(Clone)]

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::HttpDeps;
 use super::problem::ProblemDocument;
 use crate::command::State;
+use crate::environment::Environment;
 use crate::store::{CommandView, Settled};
 
 /// The store's bells may be missed (another instance did the work, or too many rang at once): the states
@@ -23,14 +25,16 @@ pub fn is_at_rest(state: &State) -> bool {
 pub struct Settling {
     bell: Receiver<Settled>,
     deps: HttpDeps,
+    shutdown: CancellationToken,
 }
 
 impl Settling {
-    pub fn listen(deps: &HttpDeps) -> Self {
-        Self { bell: deps.signals.settled.subscribe(), deps: deps.clone() }
+    pub fn listen(deps: &HttpDeps, environment: &Environment) -> Self {
+        let (bell, shutdown) = (deps.signals.settled.subscribe(), environment.shutdown().clone());
+        Self { bell, deps: deps.clone(), shutdown }
     }
 
-    /// Returns when all of `commands` are at rest, or `wait` is over; as they are then.
+    /// Returns when all of `commands` are at rest, `wait` is over, or the gateway stops; as they are then.
     pub async fn wait(
         mut self,
         mut commands: Vec<CommandView>,
@@ -43,10 +47,15 @@ impl Settling {
                     *command = now;
                 }
             }
-            if commands.iter().all(|command| is_at_rest(&command.state)) || Instant::now() >= deadline {
+            let over = Instant::now() >= deadline || self.shutdown.is_cancelled();
+            if over || commands.iter().all(|command| is_at_rest(&command.state)) {
                 return Ok(commands);
             }
-            self.one_rings(&commands, deadline.min(Instant::now() + LOOK_EVERY)).await;
+            let shutdown = self.shutdown.clone();
+            tokio::select! {
+                () = self.one_rings(&commands, deadline.min(Instant::now() + LOOK_EVERY)) => {}
+                () = shutdown.cancelled() => {}
+            }
         }
     }
 

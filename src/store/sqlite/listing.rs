@@ -19,7 +19,9 @@ const DISORDER: i64 = 60_000_000;
 enum Candidates {
     /// All of a source, of a verdict, or simply all.
     Messages,
-    /// Those of commands at a standing.
+    /// All, of which those with a completed command match: the many, so that the newest are soon found.
+    Completed,
+    /// Those of commands that stand elsewhere.
     Commands(Vec<Standing>),
     /// The few that a control id names.
     Numbers(Vec<i64>),
@@ -41,6 +43,7 @@ pub(super) fn messages(connection: &Connection, filter: &MessageFilter) -> Resul
             }
             if let Some(view) = load(connection, number)?
                 && matches(&view, filter)
+                && candidates.admits(connection, number)?
             {
                 found.push(view);
             }
@@ -55,12 +58,27 @@ impl Candidates {
         if let Some(control_id) = &filter.control_id {
             return Ok(Self::Numbers(by_control_id(connection, control_id)?));
         }
-        Ok(match filter.state.as_deref() {
-            None => Self::Messages,
-            Some(name) => {
-                Self::Commands(Standing::ALL.into_iter().filter(|standing| standing.state_name() == name).collect())
-            }
+        let Some(name) = filter.state.as_deref() else { return Ok(Self::Messages) };
+        let standings: Vec<Standing> =
+            Standing::ALL.into_iter().filter(|standing| standing.state_name() == name).collect();
+        Ok(match standings[..] {
+            [Standing::Completed] if is_anything_completed(connection)? => Self::Completed,
+            [Standing::Completed] => Self::Numbers(Vec::new()),
+            _ => Self::Commands(standings),
         })
+    }
+
+    /// Whether a candidate is one, where its number alone does not tell.
+    fn admits(&self, connection: &Connection, message: i64) -> Result<bool> {
+        if !matches!(self, Self::Completed) {
+            return Ok(true);
+        }
+        let mut statement = connection.prepare_cached(
+            "SELECT 1 FROM message m
+             JOIN command c ON c.number >= m.first_command AND c.number < m.first_command + m.commands
+             WHERE m.number = ?1 AND c.standing = ?2",
+        )?;
+        Ok(statement.exists((message, Standing::Completed.code()))?)
     }
 
     /// Up to `max` numbers under `below`, downwards.
@@ -69,7 +87,7 @@ impl Candidates {
         match self {
             Self::Numbers(numbers) => Ok(numbers.iter().copied().filter(|number| *number < below).collect()),
             Self::Commands(standings) => by_standing(connection, standings, filter.source.as_deref(), below, max),
-            Self::Messages => by_message(connection, filter, below, max),
+            Self::Messages | Self::Completed => by_message(connection, filter, below, max),
         }
     }
 }
@@ -113,18 +131,13 @@ fn by_standing(
         .query_row([below], |row| row.get(0))
         .optional()?
         .unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(
+        "SELECT number FROM command INDEXED BY command_queue
+         WHERE standing = ?1 AND standing <> 7 AND class = ?2 AND source = ?3 AND number < ?4
+         ORDER BY number DESC LIMIT ?5",
+    )?;
     let mut commands: Vec<i64> = Vec::new();
     for standing in standings {
-        let sql = if *standing == Standing::Completed {
-            // The many: whichever is newest is near the end of the table.
-            "SELECT number FROM command WHERE standing = ?1 AND class = ?2 AND source = ?3 AND number < ?4
-             ORDER BY number DESC LIMIT ?5"
-        } else {
-            "SELECT number FROM command INDEXED BY command_queue
-             WHERE standing = ?1 AND standing <> 7 AND class = ?2 AND source = ?3 AND number < ?4
-             ORDER BY number DESC LIMIT ?5"
-        };
-        let mut statement = connection.prepare_cached(sql)?;
         let mut rows = places.query((standing.code(), source))?;
         while let Some(row) = rows.next()? {
             let (class, source): (i64, i64) = (row.get(0)?, row.get(1)?);
@@ -147,11 +160,16 @@ fn by_standing(
     Ok(numbers)
 }
 
-/// A probe for each source: control ids are kept by source.
+fn is_anything_completed(connection: &Connection) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM tally WHERE standing = ?1 AND count > 0")?;
+    Ok(statement.exists([Standing::Completed.code()])?)
+}
+
+/// A probe for each source: control ids are kept by source. (In SQLite, CROSS JOIN keeps this order of tables.)
 fn by_control_id(connection: &Connection, control_id: &str) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached(
-        "SELECT m.number FROM source s JOIN dedup d ON d.source = s.number AND d.control_id = ?1
-         JOIN message m ON m.id = d.message ORDER BY m.number DESC",
+        "SELECT m.number FROM source s CROSS JOIN dedup d ON d.source = s.number AND d.control_id = ?1
+         CROSS JOIN message m ON m.id = d.message ORDER BY m.number DESC",
     )?;
     let numbers = statement.query_map([control_id], |row| row.get(0))?;
     Ok(numbers.collect::<rusqlite::Result<_>>()?)
@@ -198,7 +216,10 @@ fn lower_end(connection: &Connection, filter: &MessageFilter) -> Result<i64> {
 /// index of times is needed.
 fn first_received_at(connection: &Connection, at: i64) -> Result<i64> {
     let (mut low, mut high): (i64, i64) = connection
-        .prepare_cached("SELECT coalesce(min(number), 0), coalesce(max(number), 0) + 1 FROM message")?
+        .prepare_cached(
+            "SELECT coalesce((SELECT min(number) FROM message), 0),
+                    coalesce((SELECT max(number) FROM message), 0) + 1",
+        )?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut probe = connection
         .prepare_cached("SELECT number, received_at FROM message WHERE number >= ?1 ORDER BY number LIMIT 1")?;

@@ -9,6 +9,26 @@ use crate::store::{Result, StoreError};
 
 const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first_tables", include_str!("migrations/0001_first_tables.sql"))];
 
+const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+
+fn applied(connection: &Connection) -> Result<i64> {
+    Ok(connection.query_row("SELECT coalesce(max(number), 0) FROM migration", [], |row| row.get(0))?)
+}
+
+fn mismatch(applied: i64) -> StoreError {
+    StoreError::Damaged(format!(
+        "the file has schema {applied}, this version needs {NEWEST}: use the version that wrote the file, or a newer one"
+    ))
+}
+
+/// For who only reads: a file that is not up to date is refused, not changed.
+pub(super) fn require_newest(connection: &Connection) -> Result<()> {
+    match applied(connection)? {
+        NEWEST => Ok(()),
+        other => Err(mismatch(other)),
+    }
+}
+
 /// Brings the file up to date.
 pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<()> {
     connection.execute_batch(
@@ -16,12 +36,9 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<()>
            number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL
          ) STRICT",
     )?;
-    let applied: i64 = connection.query_row("SELECT coalesce(max(number), 0) FROM migration", [], |row| row.get(0))?;
-    let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max().unwrap_or(0);
-    if applied > newest {
-        return Err(StoreError::Damaged(format!(
-            "the file has schema {applied}, this version knows {newest}: use the version that wrote it, or a newer one"
-        )));
+    let applied = applied(connection)?;
+    if applied > NEWEST {
+        return Err(mismatch(applied));
     }
     for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > applied) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -62,10 +62,10 @@ const WRITER_CACHE_KIB: i64 = 32_000;
 /// The write-ahead log is cut to this when it starts again.
 const LOG_BYTES_MAX: i64 = 64 << 20;
 
-/// One file, open for reading and writing. One process at a time.
+/// One file, open for reading and writing, which one process at a time may; or for reading alone.
 pub struct SqliteStore {
     path: PathBuf,
-    writer: Arc<Writer>,
+    writer: Option<Arc<Writer>>,
     readers: Readers,
     signals: Signals,
     environment: Environment,
@@ -89,17 +89,28 @@ impl SqliteStore {
             .await
             .unwrap_or_else(|_| Err(StoreError::Unavailable("opening was stopped".into())))?;
         let readers = Readers::new(path.clone(), environment.clone(), runtime.clone());
-        Ok(Self { path, writer: Arc::new(writer), readers, signals, environment: environment.clone(), runtime })
+        let writer = Some(Arc::new(writer));
+        Ok(Self { path, writer, readers, signals, environment: environment.clone(), runtime })
     }
 
-    /// Lets the file grow to so many pages, as a disk with so much room would.
+    /// Opens a file that a gateway may be using, to look at it: whatever would change something is
+    /// `Unavailable`, and no bell rings.
+    pub async fn open_to_read(path: impl AsRef<Path>, environment: &Environment) -> Result<Self> {
+        let (runtime, path) = (Handle::current(), path.as_ref().to_path_buf());
+        let readers = Readers::new(path.clone(), environment.clone(), runtime.clone());
+        readers.read(migrations::require_newest).await?;
+        let signals = Signals::default();
+        Ok(Self { path, writer: None, readers, signals, environment: environment.clone(), runtime })
+    }
+
+    fn writer(&self) -> Result<&Arc<Writer>> {
+        self.writer.as_ref().ok_or_else(|| StoreError::Unavailable("it was opened to be read".into()))
+    }
+
+    /// Runs statements as if they were an intention.
     #[cfg(test)]
-    async fn limit_pages(&self, pages: Option<u32>) {
-        let pages = pages.unwrap_or(u32::MAX - 1);
-        self.writer
-            .write(0, move |books| Ok(books.connection.pragma_update(None, "max_page_count", pages)?))
-            .await
-            .expect("a setting");
+    async fn write_raw(&self, sql: &'static str) -> Result<()> {
+        self.writer()?.write(0, move |books| Ok(books.connection.execute_batch(sql)?)).await
     }
 
     /// Proves the file whole: pages, references, audit chain, counts. Takes as long as the file is large.

@@ -19,7 +19,7 @@ use crate::store::{
 impl IntakeStore for SqliteStore {
     async fn admit(&self, admission: Admission) -> Result<Admitted> {
         let prepared = intake::Prepared::new(admission);
-        self.writer.write(prepared.weight(), move |books| books.admit(&prepared)).await
+        self.writer()?.write(prepared.weight(), move |books| books.admit(&prepared)).await
     }
 
     async fn find_thread(&self, alias: &Alias) -> Result<Option<ThreadView>> {
@@ -33,24 +33,24 @@ impl IntakeStore for SqliteStore {
     }
 
     async fn acknowledged(&self, message: MessageId, at: Timestamp) -> Result<()> {
-        self.writer.write(0, move |books| books.acknowledged(message, at)).await
+        self.writer()?.write(0, move |books| books.acknowledged(message, at)).await
     }
 }
 
 #[async_trait]
 impl DeliveryStore for SqliteStore {
     async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedCommand>> {
-        let claimed = self.writer.write(0, move |books| books.claim(&claim)).await?;
+        let claimed = self.writer()?.write(0, move |books| books.claim(&claim)).await?;
         claimed.into_iter().map(claims::Claimed::read).collect()
     }
 
     async fn record(&self, progress: Progress) -> Result<()> {
         let prepared = progress::Prepared::new(progress);
-        self.writer.write(prepared.weight(), move |books| books.record(&prepared)).await
+        self.writer()?.write(prepared.weight(), move |books| books.record(&prepared)).await
     }
 
     async fn recover(&self, now: Timestamp) -> Result<Recovered> {
-        self.writer.write(0, move |books| books.recover(now)).await
+        self.writer()?.write(0, move |books| books.recover(now)).await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>> {
@@ -76,7 +76,7 @@ impl OutboxStore for SqliteStore {
     }
 
     async fn confirm(&self, positions: Vec<u64>, at: Timestamp) -> Result<()> {
-        self.writer.write(0, move |books| books.confirm(&positions, at)).await
+        self.writer()?.write(0, move |books| books.confirm(&positions, at)).await
     }
 
     async fn events_after(&self, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
@@ -126,15 +126,15 @@ impl SearchStore for SqliteStore {
 #[async_trait]
 impl OperatorStore for SqliteStore {
     async fn replay(&self, command: CommandId, act: Act) -> Result<()> {
-        self.writer.write(0, move |books| books.replay(command, &act)).await
+        self.writer()?.write(0, move |books| books.replay(command, &act)).await
     }
 
     async fn discard(&self, command: CommandId, act: Act) -> Result<()> {
-        self.writer.write(0, move |books| books.discard(command, &act)).await
+        self.writer()?.write(0, move |books| books.discard(command, &act)).await
     }
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
-        self.writer.write(0, move |books| books.release(command, &act)).await
+        self.writer()?.write(0, move |books| books.release(command, &act)).await
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
@@ -150,7 +150,7 @@ impl SessionStore for SqliteStore {
     }
 
     async fn save_secret(&self, secret: SealedSecret, expected: Option<u64>) -> Result<()> {
-        self.writer.write(secret.sealed.len(), move |books| books.save_secret(&secret, expected)).await
+        self.writer()?.write(secret.sealed.len(), move |books| books.save_secret(&secret, expected)).await
     }
 }
 
@@ -158,7 +158,7 @@ impl SessionStore for SqliteStore {
 impl MappingStore for SqliteStore {
     async fn register_set(&self, digest: &str, archive: Bytes, at: Timestamp) -> Result<()> {
         let digest = digest.to_owned();
-        self.writer.write(archive.len(), move |books| books.register_set(&digest, &archive, at)).await
+        self.writer()?.write(archive.len(), move |books| books.register_set(&digest, &archive, at)).await
     }
 
     async fn load_set(&self, digest: &str) -> Result<Option<Bytes>> {

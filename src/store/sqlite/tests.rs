@@ -36,6 +36,10 @@ impl Home for Folder {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(self.store().await)
     }
+
+    async fn prove(&self) {
+        self.store().await.verify().await.expect("whole");
+    }
 }
 
 every_store!(Folder::new());
@@ -45,20 +49,20 @@ mod file {
 
     use super::*;
     use crate::store::suite::given::{act, admitted, arrives, command, local, message};
-    use crate::store::{IntakeStore, OperatorStore, StoreError};
+    use crate::store::{IntakeStore, OperatorStore, SearchStore, StoreError};
 
     #[tokio::test]
     async fn a_full_disk_is_said_and_heals_by_itself() {
         let home = Folder::new();
         let store = home.store().await;
         admitted(&store, message("before").with(command(&[local("r0")]))).await;
-        store.limit_pages(Some(80)).await;
+        store.write_raw("PRAGMA max_page_count = 80").await.expect("a setting");
         let mut refused = Vec::new();
         for number in 0..200 {
             let mut large = message(&format!("M{number}")).with(command(&[local(&format!("r{number}"))]));
             large.message.raw = vec![b'x'; 20_000].into();
             match store.admit(large).await {
-                Ok(_) => assert!(refused.is_empty() || number < 200),
+                Ok(_) => {}
                 Err(StoreError::Unavailable(_)) => refused.push(number),
                 Err(other) => panic!("{other:?}"),
             }
@@ -68,7 +72,7 @@ mod file {
         for outcome in join_all(burst).await {
             assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
         }
-        store.limit_pages(None).await;
+        store.write_raw("PRAGMA max_page_count = 1000000").await.expect("a setting");
         for number in refused {
             // Nothing of what was refused is there: it is new.
             admitted(&store, message(&format!("M{number}")).with(command(&[local("r")]))).await;
@@ -80,6 +84,58 @@ mod file {
         let mut large = message(&format!("B{number}")).with(command(&[local(&format!("b{number}"))]));
         large.message.raw = vec![b'x'; 100_000].into();
         large
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_fails_all_of_its_group_and_the_writer_goes_on() {
+        let home = Folder::new();
+        let store = home.store().await;
+        // The writer is kept busy until all of them wait, so that they share a group.
+        let (open_gate, gate) = std::sync::mpsc::channel::<()>();
+        let busy = store.writer().expect("open for writing").write(0, move |_| Ok(gate.recv().expect("opened")));
+        // Found out at the commit only: a reference that is checked there, to a row that is missing.
+        let spoiling = store.write_raw("PRAGMA defer_foreign_keys = ON; INSERT INTO message_chunk VALUES (99, 0, x'')");
+        let neighbours = join_all((0..10).map(|number| store.admit(message(&format!("M{number}")))));
+        let opening = async { open_gate.send(()).expect("it waits") };
+        let (_, spoiling, neighbours, ()) = tokio::join!(busy, spoiling, neighbours, opening);
+        assert!(matches!(spoiling, Err(StoreError::Unavailable(_))), "{spoiling:?}");
+        for (number, outcome) in neighbours.into_iter().enumerate() {
+            assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+            admitted(&store, message(&format!("M{number}"))).await;
+        }
+        store.verify().await.expect("whole");
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_writing_stops_nobody_else() {
+        let home = Folder::new();
+        let store = home.store().await;
+        let panicking: crate::store::Result<()> = store
+            .writer()
+            .expect("open for writing")
+            .write(0, |books| {
+                books.connection.execute("INSERT INTO source (name) VALUES ('half')", []).expect("written");
+                panic!("a bug");
+            })
+            .await;
+        assert!(matches!(panicking, Err(StoreError::Unavailable(_))));
+        admitted(&store, message("M1").from("half")).await;
+        store.verify().await.expect("whole");
+    }
+
+    #[tokio::test]
+    async fn a_store_in_use_can_be_read_by_another_process() {
+        let home = Folder::new();
+        let store = home.store().await;
+        let id = arrives(&store, &[local("r1")]).await;
+        let looking = SqliteStore::open_to_read(home.path(), &home.environment).await.expect("opened");
+        assert!(looking.command(id).await.expect("read").is_some());
+        let later = arrives(&store, &[local("r1")]).await;
+        assert!(looking.command(later).await.expect("read").is_some());
+        assert!(matches!(looking.discard(id, act()).await, Err(StoreError::Unavailable(_))));
+        let nowhere = home.folder.path().join("nowhere.db");
+        assert!(SqliteStore::open_to_read(&nowhere, &home.environment).await.is_err());
+        assert!(!nowhere.exists());
     }
 
     #[tokio::test]

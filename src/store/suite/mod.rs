@@ -24,6 +24,8 @@ use crate::store::Store;
 pub(crate) trait Home: Send + Sync {
     /// Opens it; to be called again after the one before was dropped, as after a crash.
     async fn open(&self) -> Arc<dyn Store>;
+    /// Proves that what lies there is whole, as far as the store can tell by itself. Nobody has it open.
+    async fn prove(&self);
 }
 
 macro_rules! scenarios {

@@ -87,6 +87,7 @@ pub(crate) async fn ten_thousand_random_steps_keep_the_promises(home: &dyn Home)
             97..99 => see_to_a_failed_one(&*store, &mut model, &mut random).await,
             _ if step % 10 == 0 => {
                 drop(store);
+                home.prove().await;
                 store = home.open().await;
                 store.recover(at(now)).await.expect("recovered");
                 model.running.clear();
@@ -103,6 +104,8 @@ pub(crate) async fn ten_thousand_random_steps_keep_the_promises(home: &dyn Home)
         assert!(store.command(*id).await.expect("read").expect("it is there").state.is_final());
     }
     check_events(&*store).await;
+    drop(store);
+    home.prove().await;
 }
 
 async fn admit(store: &dyn Store, model: &mut Model, random: &mut StdRng, step: u32) {

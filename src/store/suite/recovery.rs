@@ -49,7 +49,8 @@ pub(crate) async fn a_write_before_a_crash_is_in_doubt(home: &dyn Home) {
     assert_eq!(
         events[0].data,
         serde_json::json!({
-            "command": id, "commandName": "CreateReferral", "call": "A011", "step": "create", "since": at(1),
+            "command": id, "commandName": "CreateReferral", "message": running.message,
+            "call": "A011", "step": "create", "since": at(1),
         })
     );
     assert_eq!(settled.recv().await.expect("told").command, id);

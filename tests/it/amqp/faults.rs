@@ -1,23 +1,26 @@
 //! The broker goes away and comes back, under load.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ers_gateway::store::Store;
 use serde_json::Value;
 
-use super::{broker, unique, until};
+use super::{broker, unique};
+use crate::support::outbox::Outbox;
 use crate::support::publishing::Publishing;
 use crate::support::rabbitmq::RabbitMq;
-use crate::support::records::event;
 
 const LONG: Duration = Duration::from_secs(120);
 
-/// Publishes while `harm` is done to the node, then compares what the outbox held with what a consumer got.
+/// Fills the outbox while `harm` is done to the node, then compares what it held with what a consumer got.
 async fn nothing_is_lost_through(harm: impl Fn(&RabbitMq) + Send + Sync + 'static) {
     let node = Arc::new(RabbitMq::start_new());
     let (exchange, queue) = (unique("events"), unique("pas"));
-    let publishing = Publishing::start(broker(&node.url(), &exchange));
+    let outbox = Outbox::open().await;
+    let signals = outbox.store.signals().clone();
+    let publishing = Publishing::over(broker(&node.url(), &exchange), outbox.store.clone(), signals);
     publishing.is_up().await;
     let client = node.client().await;
     client.bind(&queue, &exchange, "#").await;
@@ -30,34 +33,39 @@ async fn nothing_is_lost_through(harm: impl Fn(&RabbitMq) + Send + Sync + 'stati
             harm(&harmed);
         }
     });
-    let mut position = 0;
     while !harming.is_finished() {
-        for _ in 0..10 {
-            position += 1;
-            publishing.records.publish(event(position, &format!("thread-{}", position % 13), position));
+        for _ in 0..5 {
+            outbox.put().await;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     harming.await.expect("the harm is done");
-    until("the outbox is drained", LONG, || publishing.records.unconfirmed_count() == 0).await;
+    let drained = async {
+        while outbox.unconfirmed_count().await > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LONG, drained).await.expect("the outbox is drained");
 
     let client = node.client().await;
-    let mut seen = BTreeSet::new();
-    let mut ids = BTreeMap::new();
-    let mut last_new: BTreeMap<String, u64> = BTreeMap::new();
+    // Id by thread and sequence; how far each thread has come.
+    let mut ids: BTreeMap<(String, u64), String> = BTreeMap::new();
+    let mut last: BTreeMap<String, u64> = BTreeMap::new();
     while let Some(delivery) = client.take(&queue, Duration::from_millis(500)).await {
         let envelope: Value = serde_json::from_slice(&delivery.data).expect("JSON");
-        let sequence: u64 = envelope["sequence"].as_str().and_then(|s| s.parse().ok()).expect("a number");
-        let id = envelope["id"].as_str().expect("an id").to_owned();
-        let before = ids.insert(sequence, id.clone());
-        assert!(before.is_none_or(|before| before == id), "{sequence} came with two ids");
-        if seen.insert(sequence) {
-            let thread = envelope["partitionkey"].as_str().expect("a thread").to_owned();
-            let before = last_new.insert(thread, sequence);
-            assert!(before.is_none_or(|before| before < sequence), "{sequence} came after {before:?}");
+        let member = |name: &str| envelope[name].as_str().expect("a text").to_owned();
+        let (id, thread) = (member("id"), member("partitionkey"));
+        let sequence: u64 = member("sequence").parse().expect("a number");
+        match ids.insert((thread.clone(), sequence), id.clone()) {
+            Some(before) => assert_eq!(before, id, "{thread} {sequence} came with two ids"),
+            None => {
+                let before = last.insert(thread.clone(), sequence).unwrap_or(0);
+                assert_eq!(sequence, before + 1, "{thread} came out of order");
+            }
         }
     }
-    assert_eq!(seen.len() as u64, position, "events are missing");
+    assert_eq!(ids.len() as u64, outbox.put_count(), "events are missing");
+    assert!(publishing.metrics().contains("gateway_events_invalid_total 0"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

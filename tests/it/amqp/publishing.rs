@@ -15,14 +15,14 @@ use crate::support::records::event;
 async fn events_arrive_as_cloudevents_in_the_order_of_their_thread() {
     let node = RabbitMq::shared();
     let (exchange, queue) = (unique("events"), unique("pas"));
-    let publishing = Publishing::start(broker(&node.url(), &exchange));
+    let (publishing, records) = Publishing::start(broker(&node.url(), &exchange));
     publishing.is_up().await;
     let client = node.client().await;
     client.bind(&queue, &exchange, "ReferralCreated").await;
     for position in 1..=200u64 {
-        publishing.records.publish(event(position, &format!("thread-{}", position % 7), position));
+        records.publish(event(position, &format!("thread-{}", position % 7), position));
     }
-    until("all are confirmed", SOON, || publishing.records.unconfirmed_count() == 0).await;
+    until("all are confirmed", SOON, || records.unconfirmed_count() == 0).await;
 
     let mut last = std::collections::BTreeMap::new();
     for _ in 0..200 {
@@ -48,9 +48,9 @@ async fn events_arrive_as_cloudevents_in_the_order_of_their_thread() {
 #[tokio::test]
 async fn an_event_that_no_queue_wants_leaves_the_outbox_and_is_counted() {
     let node = RabbitMq::shared();
-    let publishing = Publishing::start(broker(&node.url(), &unique("events")));
-    publishing.records.publish(event(1, "thread", 1));
-    until("it is confirmed", SOON, || publishing.records.unconfirmed_count() == 0).await;
+    let (publishing, records) = Publishing::start(broker(&node.url(), &unique("events")));
+    records.publish(event(1, "thread", 1));
+    until("it is confirmed", SOON, || records.unconfirmed_count() == 0).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let metrics = publishing.metrics();
     assert!(metrics.contains("gateway_events_unroutable_total 1"), "{metrics}");
@@ -65,7 +65,7 @@ async fn what_the_broker_refuses_is_published_again_and_in_order_once_it_is_take
     let mut arguments = lapin::types::FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
     arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
-    let publishing = Publishing::start(broker(&node.url(), &exchange));
+    let (publishing, records) = Publishing::start(broker(&node.url(), &exchange));
     publishing.is_up().await;
     let options = lapin::options::QueueDeclareOptions { durable: true, ..Default::default() };
     client.channel.queue_declare(queue.as_str().into(), options, arguments).await.expect("a queue");
@@ -75,7 +75,7 @@ async fn what_the_broker_refuses_is_published_again_and_in_order_once_it_is_take
     bound.expect("a binding");
 
     for position in 1..=4 {
-        publishing.records.publish(event(position, "thread", position));
+        records.publish(event(position, "thread", position));
     }
     until("the queue is full", SOON, || !publishing.metrics().contains("gateway_events_nacked_total 0")).await;
     let mut sequences = Vec::new();
@@ -92,10 +92,10 @@ async fn topology_is_only_checked_where_the_gateway_may_not_make_it() {
     let node = RabbitMq::shared();
     let exchange = unique("events");
     let checked = Broker { topology: TopologyMode::Check, ..broker(&node.url(), &exchange) };
-    let publishing = Publishing::start(checked.clone());
-    publishing.records.publish(event(1, "thread", 1));
+    let (publishing, records) = Publishing::start(checked.clone());
+    records.publish(event(1, "thread", 1));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(publishing.records.unconfirmed_count(), 1);
+    assert_eq!(records.unconfirmed_count(), 1);
     assert!(publishing.metrics().contains(r#"gateway_broker_up{link="events"} 0"#));
 
     // Somebody makes it; its other arguments are theirs to choose.
@@ -105,8 +105,8 @@ async fn topology_is_only_checked_where_the_gateway_may_not_make_it() {
     let kind = lapin::ExchangeKind::Topic;
     let client = node.client().await;
     client.channel.exchange_declare(exchange.as_str().into(), kind, options, arguments).await.expect("an exchange");
-    until("it is confirmed", SOON, || publishing.records.unconfirmed_count() == 0).await;
-    let declares = Publishing::start(broker(&node.url(), &exchange));
+    until("it is confirmed", SOON, || records.unconfirmed_count() == 0).await;
+    let (declares, _) = Publishing::start(broker(&node.url(), &exchange));
     declares.is_up().await;
 }
 
@@ -115,14 +115,22 @@ async fn the_next_url_is_tried_when_one_does_not_answer() {
     let node = RabbitMq::shared();
     let mut two = broker(&node.url(), &unique("events"));
     two.urls.insert(0, "amqp://guest:secret@127.0.0.1:1/%2f".into());
-    let publishing = Publishing::start(two);
+    let (publishing, _) = Publishing::start(two);
     publishing.is_up().await;
 }
 
 #[tokio::test]
-async fn stopping_waits_for_what_is_in_flight() {
+async fn stopping_empties_the_outbox_first() {
     let node = RabbitMq::shared();
-    let publishing = Publishing::start(broker(&node.url(), &unique("events")));
+    let (exchange, queue) = (unique("events"), unique("pas"));
+    let (publishing, records) = Publishing::start(broker(&node.url(), &exchange));
     publishing.is_up().await;
+    let client = node.client().await;
+    client.bind(&queue, &exchange, "#").await;
+    for position in 1..=100 {
+        records.publish(event(position, "thread", position));
+    }
     assert!(publishing.environment.drain(Duration::from_secs(5)).await);
+    assert_eq!(records.unconfirmed_count(), 0);
+    assert_eq!(client.depth(&queue).await, 100);
 }

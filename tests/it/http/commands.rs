@@ -101,6 +101,18 @@ async fn a_wait_that_ends_without_an_outcome_is_a_202() {
     assert!(response.headers().contains_key("location"));
 }
 
+#[tokio::test]
+async fn a_client_that_waits_is_answered_when_the_gateway_stops() {
+    let gateway = Arc::new(with_command(State::Queued).await);
+    let client = gateway.clone();
+    let answered = tokio::spawn(async move { waiting(&client, "wait=5").await.status() });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let started = Instant::now();
+    assert!(gateway.environment.drain(Duration::from_secs(10)).await, "the listener did not stop");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert_eq!(answered.await.expect("an answer"), 202);
+}
+
 async fn waiting(gateway: &HttpGateway, prefer: &str) -> reqwest::Response {
     let request = gateway.client.post(gateway.url(CREATE)).header("content-type", "application/json");
     request.header("prefer", prefer).body("{}").send().await.expect("an answer")

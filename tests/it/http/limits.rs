@@ -71,3 +71,12 @@ async fn unknown_addresses_and_wrong_methods_say_so() {
     assert_eq!(response.status(), 405);
     assert_eq!(response.headers()["allow"], "POST, GET");
 }
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_the_gateway_from_stopping() {
+    let gateway = gateway().await;
+    assert_eq!(gateway.get("/health/live").await.status(), 200);
+    let silent = TcpStream::connect(gateway.address).await.expect("the listener accepts");
+    assert!(gateway.environment.drain(Duration::from_secs(5)).await, "the listener did not stop");
+    drop(silent);
+}

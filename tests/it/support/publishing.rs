@@ -1,4 +1,4 @@
-//! A publisher over rows in memory.
+//! A publisher over rows in memory, or over whatever outbox a scenario has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,25 +7,31 @@ use ers_gateway::amqp::BrokerLinks;
 use ers_gateway::config::Broker;
 use ers_gateway::environment::Environment;
 use ers_gateway::events::{EventSchemas, Publisher, PublisherMetrics};
+use ers_gateway::store::{OutboxStore, Signals};
 
 use super::records::Records;
 
+/// A running publisher; stops when it is dropped.
 pub struct Publishing {
-    pub records: Arc<Records>,
     pub environment: Environment,
     registry: prometheus::Registry,
 }
 
 impl Publishing {
-    pub fn start(broker: Broker) -> Self {
-        let (records, environment) = (Records::new(), Environment::system());
+    /// Over rows in memory.
+    pub fn start(broker: Broker) -> (Self, Arc<Records>) {
+        let records = Records::new();
+        (Self::over(broker, records.clone(), records.signals.clone()), records)
+    }
+
+    pub fn over(broker: Broker, outbox: Arc<dyn OutboxStore>, signals: Signals) -> Self {
+        let environment = Environment::system();
         let registry = prometheus::Registry::new();
         let schemas = Arc::new(EventSchemas::built_in());
         let links = BrokerLinks::register(&registry).expect("registered once");
         let metrics = PublisherMetrics::register(&registry, links, schemas.clone()).expect("registered once");
-        let signals = records.signals.clone();
-        Publisher::new(broker, records.clone(), signals, schemas, metrics, environment.clone()).start();
-        Self { records, environment, registry }
+        Publisher::new(broker, outbox, signals, schemas, metrics, environment.clone()).start();
+        Self { environment, registry }
     }
 
     pub fn metrics(&self) -> String {

@@ -1,0 +1,4 @@
+//! The whole house: in by HTTP and AMQP, through e-RS (the simulator), out as events.
+
+mod by_amqp;
+mod by_http;
