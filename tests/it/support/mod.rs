@@ -1,10 +1,13 @@
 //! What the scenarios stand on.
 
+pub mod consumer;
 pub mod gateway;
-pub mod house;
 pub mod intake;
 pub mod outbox;
 pub mod publishing;
 pub mod rabbitmq;
 pub mod records;
+pub mod referrals;
+pub mod sender;
+pub mod serve;
 pub mod world;

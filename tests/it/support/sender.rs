@@ -1,0 +1,105 @@
+//! Senders as hospital systems are: whoever gets no answer sends the same bytes again, until there is one.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// One MLLP connection, opened again whenever it is lost.
+pub struct MllpSender {
+    address: SocketAddr,
+    connection: Option<(TcpStream, BytesMut)>,
+    /// How often a message had to be sent again.
+    pub resent: u64,
+}
+
+impl MllpSender {
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, connection: None, resent: 0 }
+    }
+
+    /// The answer's bytes, without the frame.
+    pub async fn deliver(&mut self, message: &[u8]) -> Vec<u8> {
+        loop {
+            match tokio::time::timeout(ANSWER_MAX, self.exchange(message)).await {
+                // The store cannot write now: 207, the one answer after which the same message may come again.
+                Ok(Ok(answer)) if field(&answer, b"MSA", 1) != b"AA" && contains(&answer, b"207") => {}
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(_)) | Err(_) => self.connection = None,
+            }
+            self.resent += 1;
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn exchange(&mut self, message: &[u8]) -> std::io::Result<Vec<u8>> {
+        let (stream, buffer) = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert((TcpStream::connect(self.address).await?, BytesMut::new())),
+        };
+        stream.write_all(&framed(message)).await?;
+        loop {
+            if let Some(end) = buffer.windows(2).position(|pair| pair == b"\x1c\r") {
+                let frame = buffer.split_to(end + 2);
+                return Ok(frame[1..end].to_vec());
+            }
+            if stream.read_buf(buffer).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    [b"\x0b", message, b"\x1c\r"].concat()
+}
+
+/// A field of the first segment of a name, by its number; with `|` between fields.
+pub fn field<'a>(message: &'a [u8], segment: &[u8], number: usize) -> &'a [u8] {
+    let line = message.split(|byte| *byte == b'\r').find(|line| line.starts_with(segment)).unwrap_or_default();
+    line.split(|byte| *byte == b'|').nth(number).unwrap_or_default()
+}
+
+pub fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// An HTTP client that keeps to its idempotency key.
+pub struct HttpSender {
+    client: reqwest::Client,
+    pub resent: u64,
+}
+
+impl HttpSender {
+    pub fn new() -> Self {
+        let client = reqwest::Client::builder().timeout(ANSWER_MAX).build().expect("a client");
+        Self { client, resent: 0 }
+    }
+
+    /// The answer's status and body.
+    pub async fn deliver(&mut self, url: &str, key: &str, body: &Value) -> (u16, Value) {
+        let body = body.to_string();
+        loop {
+            let request = self.client.post(url).header("content-type", "application/json");
+            match request.header("idempotency-key", key).body(body.clone()).send().await {
+                Ok(answer) if answer.status() == 503 => {}
+                Ok(answer) => {
+                    let status = answer.status().as_u16();
+                    // The head of an answer without its body is no answer.
+                    if let Ok(body) = answer.json().await {
+                        return (status, body);
+                    }
+                }
+                Err(_) => {}
+            }
+            self.resent += 1;
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+}
