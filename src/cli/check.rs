@@ -81,12 +81,15 @@ fn mapping_problems(config: &Config) -> Vec<String> {
         Err(diagnostics) => return diagnostics.iter().map(ToString::to_string).collect(),
     };
     let dialects: Vec<&str> = set.dialects().map(Dialect::name).collect();
-    let asked = config.sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.dialect.as_deref()?)));
+    let asked =
+        config.sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.dialect.as_deref()?)));
     asked
         .filter(|(_, dialect)| !dialects.contains(dialect))
         .map(|(index, dialect)| {
             let known = dialects.join(", ");
-            format!("sources[{index}].dialect: there is no folder inbound/{dialect} among the mappings (there are {known})")
+            format!(
+                "sources[{index}].dialect: there is no folder inbound/{dialect} among the mappings (there are {known})"
+            )
         })
         .collect()
 }

@@ -272,9 +272,11 @@ sources:
 
     #[test]
     fn once_every_section_reads_well_they_must_fit_together() {
-        let text = Config::demonstration_text()
-            .replacen("connection: northmoor", "connection: northmor", 1)
-            .replacen("listen: 127.0.0.1:8080", "listen: 127.0.0.1:8080\n    source: estvale", 1);
+        let text = Config::demonstration_text().replacen("connection: northmoor", "connection: northmor", 1).replacen(
+            "listen: 127.0.0.1:8080",
+            "listen: 127.0.0.1:8080\n    source: estvale",
+            1,
+        );
         let problems = problems(&text);
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].ends_with("there is no source \"estvale\" (did you mean \"eastvale\"?)"), "{problems:?}");
