@@ -1,6 +1,7 @@
 //! The house from outside: real sockets, a real broker, a real store. One binary, so that it links once.
 
 mod amqp;
+mod cli;
 mod crash;
 mod house;
 mod http;
