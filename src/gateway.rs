@@ -79,6 +79,15 @@ pub enum ListenerKind {
     Http,
 }
 
+impl ListenerKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mllp => "mllp",
+            Self::Http => "http",
+        }
+    }
+}
+
 pub struct Gateway;
 
 /// A gateway at work. Dropping it leaves it running; [`RunningGateway::stop`] ends it in order.

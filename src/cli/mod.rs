@@ -4,14 +4,20 @@
 
 mod api;
 mod check;
+mod demo;
 mod events;
 mod exit;
+mod health;
+mod keys;
 mod map;
 mod messages;
 mod records;
 mod send;
+mod serve;
 mod settings;
 mod simulate;
+mod stop;
+mod store;
 mod table;
 
 use std::process::ExitCode;
@@ -31,26 +37,37 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(serve::Serve),
+    Demo(demo::Demo),
     Check(check::Check),
     Send(send::Send),
-    Simulate(simulate::Simulate),
     #[command(subcommand)]
     Map(map::Map),
     #[command(subcommand)]
     Messages(messages::Messages),
     #[command(subcommand)]
     Events(events::Events),
+    Simulate(simulate::Simulate),
+    Keys(keys::KeysArgs),
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    Health(health::Health),
 }
 
 /// Runs the program's arguments; problems are told on stderr.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Demo(demo) => demo.run(),
         Command::Check(check) => check.run(),
         Command::Send(send) => send.run(),
-        Command::Simulate(simulate) => simulate.run(),
         Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
         Command::Events(events) => events.run(),
+        Command::Simulate(simulate) => simulate.run(),
+        Command::Keys(keys) => keys.run(),
+        Command::Store(store) => store.run(),
+        Command::Health(health) => health.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,6 +76,14 @@ pub fn run() -> ExitCode {
             error.exit_code()
         }
     }
+}
+
+/// For subcommands that do many things at once.
+fn busy_runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::unavailable("the runtime cannot start", error))
 }
 
 /// For subcommands that talk to something; one thread is enough for one conversation.

@@ -2,13 +2,19 @@
 //!
 //! Both give the same JSON, so that whoever prints it need not care.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::api::Api;
 use super::exit::CliError;
 use crate::command::{CommandId, MessageId};
-use crate::store::MessageFilter;
+use crate::environment::Environment;
+use crate::events::cloud_event;
+use crate::inbound::http::views;
+use crate::store::{Act, MessageFilter, Store, StoreError};
 
 /// Where to look.
 #[derive(Args)]
@@ -16,15 +22,20 @@ pub struct Where {
     /// Address of a running gateway
     #[arg(long, value_name = "URL", env = "ERS_GATEWAY_API", default_value = "http://127.0.0.1:8080")]
     pub api: String,
+    /// Store file of a gateway that does not run; --api is then not used
+    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_STORE_FILE")]
+    pub store: Option<PathBuf>,
 }
 
 pub enum Records {
     Api(Api),
+    Store(Arc<dyn Store>, Environment),
 }
 
 impl Where {
     pub async fn open(&self) -> Result<Records, CliError> {
-        Ok(Records::Api(Api::new(&self.api)?))
+        let Some(path) = &self.store else { return Ok(Records::Api(Api::new(&self.api)?)) };
+        Ok(Records::Store(Arc::new(super::store::open(path).await?), Environment::system()))
     }
 }
 
@@ -43,6 +54,10 @@ impl Records {
                 query.extend(filter.before.map(|before| ("before", before.to_string())));
                 api.get("v1/messages", &query).await
             }
+            Self::Store(store, _) => {
+                let messages = store.messages(filter).await?;
+                Ok(json!({ "messages": messages.iter().map(views::message).collect::<Vec<_>>() }))
+            }
         }
     }
 
@@ -50,6 +65,13 @@ impl Records {
     pub async fn message(&self, id: MessageId) -> Result<Value, CliError> {
         match self {
             Self::Api(api) => api.get(&format!("v1/messages/{id}"), &[]).await,
+            Self::Store(store, _) => {
+                let message = store.message(id).await?.ok_or_else(|| nothing("message", id))?;
+                let commands = store.commands_of(id).await?;
+                let mut shown = views::message(&message);
+                shown["commands"] = commands.iter().map(views::command_summary).collect();
+                Ok(shown)
+            }
         }
     }
 
@@ -57,6 +79,10 @@ impl Records {
     pub async fn command(&self, id: CommandId) -> Result<Value, CliError> {
         match self {
             Self::Api(api) => api.get(&format!("v1/commands/{id}"), &[]).await,
+            Self::Store(store, _) => {
+                let command = store.command(id).await?.ok_or_else(|| nothing("command", id))?;
+                Ok(views::command(&command, &store.transitions(id).await?, &store.attempts(id).await?))
+            }
         }
     }
 
@@ -65,6 +91,7 @@ impl Records {
             Self::Api(api) => {
                 api.post(&format!("v1/commands/{id}/replay"), &json!({ "by": by, "why": why })).await.map(drop)
             }
+            Self::Store(store, environment) => Ok(store.replay(id, act(by, why, environment)).await?),
         }
     }
 
@@ -73,6 +100,7 @@ impl Records {
             Self::Api(api) => {
                 api.post(&format!("v1/commands/{id}/discard"), &json!({ "by": by, "why": why })).await.map(drop)
             }
+            Self::Store(store, environment) => Ok(store.discard(id, act(by, why, environment)).await?),
         }
     }
 
@@ -80,6 +108,29 @@ impl Records {
     pub async fn events(&self, after: u64, max: usize) -> Result<Value, CliError> {
         match self {
             Self::Api(api) => api.get("v1/events", &[("after", after.to_string()), ("limit", max.to_string())]).await,
+            Self::Store(store, _) => {
+                let events = store.events_after(after, max).await?;
+                let next = events.last().map_or(after, |event| event.position);
+                Ok(json!({ "events": events.iter().map(cloud_event).collect::<Vec<_>>(), "next": next }))
+            }
+        }
+    }
+}
+
+fn act(by: &str, why: &str, environment: &Environment) -> Act {
+    Act { by: by.to_owned(), why: why.to_owned(), at: environment.now() }
+}
+
+fn nothing(what: &str, id: impl std::fmt::Display) -> CliError {
+    CliError::NotFound(format!("there is no {what} {id}"))
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound => Self::NotFound("the store knows nothing of that identifier".to_owned()),
+            StoreError::Outdated(_) => Self::No(error.to_string()),
+            StoreError::Unavailable(_) | StoreError::Damaged(_) => Self::Unavailable(error.to_string()),
         }
     }
 }

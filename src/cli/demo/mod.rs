@@ -13,6 +13,9 @@ use std::io::IsTerminal as _;
 use clap::Args;
 
 use super::exit::{CliError, Done};
+use super::{busy_runtime, stop};
+use crate::config::Config;
+use crate::telemetry;
 use stage::Stage;
 use teller::Teller;
 
@@ -36,14 +39,11 @@ pub struct Demo {
 
 impl Demo {
     pub fn run(self) -> Done {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| CliError::unavailable("the runtime cannot start", error))?;
-        runtime.block_on(self.perform())
+        busy_runtime()?.block_on(self.perform())
     }
 
     async fn perform(self) -> Done {
+        telemetry::start_logs(&Config::demonstration().log).map_err(|error| CliError::Usage(error.to_string()))?;
         let in_colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let mut teller = Teller::new(Box::new(std::io::stdout()), in_colour);
         let stage = Stage::build(self.amqp.as_deref()).await?;
@@ -52,7 +52,7 @@ impl Demo {
         teller.closing(&stage, &went_wrong);
         if !self.exit {
             teller.stays_up();
-            let _ = tokio::signal::ctrl_c().await;
+            stop::Asked::listen()?.stop().await;
         }
         let stopped = stage.strike().await;
         if !went_wrong.is_empty() {

@@ -9,6 +9,8 @@ use super::teller::Teller;
 
 /// Longer than any scene takes, waits for e-RS included.
 const SCENE_MAX: Duration = Duration::from_secs(30);
+/// Where nothing must follow, so long is waited for it not to.
+const NOTHING_FOLLOWS: Duration = Duration::from_millis(300);
 
 /// Tells all scenes; returns what went wrong, in words.
 pub async fn tell(stage: &Stage, teller: &mut Teller) -> Result<Vec<String>, CliError> {
@@ -46,11 +48,12 @@ async fn play(stage: &Stage, teller: &mut Teller, scene: &Scene, ubrn: Option<&s
     let answer = stage.send(scene.way, &message).await?;
     teller.answered(&answer);
     let mut seen = Seen { answer: answer.code.clone(), ..Seen::default() };
-    let deadline = tokio::time::Instant::now() + SCENE_MAX;
+    let started = tokio::time::Instant::now();
     loop {
         let settled = stage.watch(&before, &mut seen, teller).await?;
         let complete = seen.calls.len() >= scene.calls.len() && seen.events.len() >= scene.events.len();
-        if (settled && complete) || tokio::time::Instant::now() >= deadline {
+        let long_enough = !scene.calls.is_empty() || started.elapsed() >= NOTHING_FOLLOWS;
+        if (settled && complete && long_enough) || started.elapsed() >= SCENE_MAX {
             return Ok(seen);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

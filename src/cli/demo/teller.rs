@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::time::Instant;
 
+use super::super::send::acknowledgement::Verdict;
 use super::scenes::Scene;
-use super::stage::{Answered, Stage};
+use super::stage::Stage;
 
 pub struct Teller {
     out: Box<dyn Write + Send>,
@@ -87,7 +88,7 @@ impl Teller {
         self.fact(Colour::Plain, "→", &text);
     }
 
-    pub fn answered(&mut self, answer: &Answered) {
+    pub fn answered(&mut self, answer: &Verdict) {
         let colour = if answer.accepted { Colour::Green } else { Colour::Yellow };
         let meaning = match answer.code.as_str() {
             "AA" | "CA" => "it is on disk and will not be lost",

@@ -56,13 +56,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Who takes the messages.
-enum Receiver {
+pub(super) enum Receiver {
     Mllp(mllp::Connection),
     Http(http::Connection),
 }
 
 impl Receiver {
-    async fn connect(to: &str, timeout: Duration) -> Result<Self, CliError> {
+    pub(super) async fn connect(to: &str, timeout: Duration) -> Result<Self, CliError> {
         if let Some(address) = to.strip_prefix("mllp://") {
             return mllp::Connection::open(address.trim_end_matches('/'), timeout).await.map(Self::Mllp);
         }
@@ -72,7 +72,7 @@ impl Receiver {
         Err(CliError::Usage(format!("--to {to}: must start with mllp://, http:// or https://")))
     }
 
-    async fn send(&mut self, path: &Path, content: &[u8]) -> Result<Verdict, CliError> {
+    pub(super) async fn send(&mut self, path: &Path, content: &[u8]) -> Result<Verdict, CliError> {
         match self {
             Self::Mllp(connection) if path.extension().is_some_and(|extension| extension == "bin") => {
                 connection.send_raw(content).await

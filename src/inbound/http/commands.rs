@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::Shared;
 use super::answer_body::{Acknowledges, AnswerBody};
@@ -15,7 +15,8 @@ use super::prefer::Preference;
 use super::problem::ProblemDocument;
 use super::request::{content_type, header, id, query, read_body};
 use super::settle::Settling;
-use crate::command::{CommandId, State};
+use super::views;
+use crate::command::CommandId;
 use crate::intake::{Answer, Content, Inbound, Outcome};
 use crate::store::{Act, CommandView, Transport};
 
@@ -192,7 +193,7 @@ fn stored(
             Outcome::Notice => "notice",
             _ => "accepted",
         },
-        "commands": commands.iter().map(summary).collect::<Vec<_>>(),
+        "commands": commands.iter().map(views::command_summary).collect::<Vec<_>>(),
     });
     let acknowledges = answer.message.map(|message| Acknowledges {
         message,
@@ -204,52 +205,13 @@ fn stored(
         .body(AnswerBody::new(body.to_string().into(), acknowledges))
 }
 
-/// Where a command stands and what came of it. Without its body: that may be about a patient.
-pub fn summary(command: &CommandView) -> Value {
-    let mut shown = Map::new();
-    shown.insert("id".into(), json!(command.id));
-    shown.insert("name".into(), json!(command.name));
-    if let Ok(Value::Object(state)) = serde_json::to_value(&command.state) {
-        shown.extend(state);
-    }
-    shown.insert("heldBy".into(), json!(command.held_by));
-    if matches!(command.state, State::Completed) {
-        shown.insert("result".into(), command.known.clone());
-    }
-    Value::Object(shown)
-}
-
 pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
     let search = &shared.deps.search;
     let id: CommandId = id(&path)?;
     let command = search.command(id).await?.ok_or_else(unknown)?;
     let transitions = search.transitions(id).await?;
     let attempts = search.attempts(id).await?;
-    let Value::Object(mut shown) = summary(&command) else { return Err(unknown()) };
-    shown.insert("message".into(), json!(command.message));
-    shown.insert("source".into(), json!(command.source));
-    shown.insert("class".into(), json!(command.class));
-    shown.insert("thread".into(), json!(command.thread));
-    shown.insert("receivedAt".into(), json!(command.received_at));
-    shown.insert("changedAt".into(), json!(command.changed_at));
-    shown.insert("mappingSet".into(), json!(command.mapping_set));
-    shown.insert("transitions".into(), json!(transitions));
-    let attempts = attempts.iter().map(|attempt| {
-        json!({
-            "id": attempt.id,
-            "step": attempt.step,
-            "call": attempt.call,
-            "isWrite": attempt.is_write,
-            "correlationId": attempt.correlation_id,
-            "startedAt": attempt.started_at,
-            "finishedAt": attempt.finished_at,
-            "status": attempt.status,
-            "outcome": attempt.outcome,
-            "durationMs": attempt.duration_ms,
-        })
-    });
-    shown.insert("attempts".into(), attempts.collect());
-    Ok(HttpResponse::Ok().json(shown))
+    Ok(HttpResponse::Ok().json(views::command(&command, &transitions, &attempts)))
 }
 
 fn unknown() -> ProblemDocument {
@@ -315,5 +277,5 @@ async fn read_act(request: &HttpRequest, payload: web::Payload, shared: &Shared)
 
 async fn after_act(id: CommandId, shared: &Shared) -> Result<HttpResponse, ProblemDocument> {
     let command = shared.deps.search.command(id).await?.ok_or_else(unknown)?;
-    Ok(HttpResponse::Ok().json(summary(&command)))
+    Ok(HttpResponse::Ok().json(views::command_summary(&command)))
 }

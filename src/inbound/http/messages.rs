@@ -3,13 +3,14 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Shared;
 use super::problem::ProblemDocument;
 use super::request::{id, query};
+use super::views;
 use crate::command::{MessageId, State, Verdict};
-use crate::store::{MessageFilter, MessageView};
+use crate::store::MessageFilter;
 
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 500;
@@ -35,8 +36,8 @@ pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<H
         .await?
         .ok_or_else(|| ProblemDocument::not_found("There is no message with this identifier."))?;
     let commands = search.commands_of(id).await?;
-    let mut shown = show(&message);
-    shown["commands"] = commands.iter().map(super::commands::summary).collect();
+    let mut shown = views::message(&message);
+    shown["commands"] = commands.iter().map(views::command_summary).collect();
     Ok(HttpResponse::Ok().json(shown))
 }
 
@@ -63,25 +64,9 @@ pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
         .await?;
     let more = found.len() > page;
     found.truncate(page);
-    let mut body = json!({ "messages": found.iter().map(show).collect::<Vec<_>>() });
+    let mut body = json!({ "messages": found.iter().map(views::message).collect::<Vec<_>>() });
     if let Some(last) = found.last().filter(|_| more) {
         body["next"] = json!(last.id);
     }
     Ok(HttpResponse::Ok().json(body))
-}
-
-fn show(message: &MessageView) -> Value {
-    json!({
-        "id": message.id,
-        "source": message.source,
-        "transport": message.transport,
-        "controlId": message.control_id,
-        "kind": message.kind,
-        "receivedAt": message.received_at,
-        "acknowledgedAt": message.acknowledged_at,
-        "verdict": message.verdict,
-        "bytes": message.size,
-        "charset": message.charset,
-        "problems": message.problems,
-    })
 }

@@ -19,6 +19,7 @@ mod problem;
 mod request;
 mod routes;
 mod settle;
+pub mod views;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

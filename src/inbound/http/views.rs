@@ -1,0 +1,71 @@
+//! Messages and commands as the API shows them: what became of them, never their content. The command line
+//! shows a stopped gateway's store in the same shape.
+
+use serde_json::{Map, Value, json};
+
+use crate::command::State;
+use crate::store::{AttemptView, CommandView, MessageView, TransitionView};
+
+pub fn message(message: &MessageView) -> Value {
+    json!({
+        "id": message.id,
+        "source": message.source,
+        "transport": message.transport,
+        "controlId": message.control_id,
+        "kind": message.kind,
+        "receivedAt": message.received_at,
+        "acknowledgedAt": message.acknowledged_at,
+        "verdict": message.verdict,
+        "bytes": message.size,
+        "charset": message.charset,
+        "problems": message.problems,
+    })
+}
+
+/// Where a command stands and what came of it. Without its body: that may be about a patient.
+pub fn command_summary(command: &CommandView) -> Value {
+    Value::Object(summary(command))
+}
+
+/// With how it came there, and every e-RS call; without what was sent and answered.
+pub fn command(command: &CommandView, transitions: &[TransitionView], attempts: &[AttemptView]) -> Value {
+    let mut shown = summary(command);
+    shown.insert("message".into(), json!(command.message));
+    shown.insert("source".into(), json!(command.source));
+    shown.insert("class".into(), json!(command.class));
+    shown.insert("thread".into(), json!(command.thread));
+    shown.insert("receivedAt".into(), json!(command.received_at));
+    shown.insert("changedAt".into(), json!(command.changed_at));
+    shown.insert("mappingSet".into(), json!(command.mapping_set));
+    shown.insert("transitions".into(), json!(transitions));
+    let attempts = attempts.iter().map(|attempt| {
+        json!({
+            "id": attempt.id,
+            "step": attempt.step,
+            "call": attempt.call,
+            "isWrite": attempt.is_write,
+            "correlationId": attempt.correlation_id,
+            "startedAt": attempt.started_at,
+            "finishedAt": attempt.finished_at,
+            "status": attempt.status,
+            "outcome": attempt.outcome,
+            "durationMs": attempt.duration_ms,
+        })
+    });
+    shown.insert("attempts".into(), attempts.collect());
+    Value::Object(shown)
+}
+
+fn summary(command: &CommandView) -> Map<String, Value> {
+    let mut shown = Map::new();
+    shown.insert("id".into(), json!(command.id));
+    shown.insert("name".into(), json!(command.name));
+    if let Ok(Value::Object(state)) = serde_json::to_value(&command.state) {
+        shown.extend(state);
+    }
+    shown.insert("heldBy".into(), json!(command.held_by));
+    if matches!(command.state, State::Completed) {
+        shown.insert("result".into(), command.known.clone());
+    }
+    shown
+}
