@@ -4,6 +4,8 @@ pub mod consumer;
 pub mod gateway;
 pub mod house;
 pub mod intake;
+pub mod ledgers;
+pub mod load;
 pub mod outbox;
 pub mod publishing;
 pub mod rabbitmq;

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -101,5 +103,47 @@ impl HttpSender {
             self.resent += 1;
             tokio::time::sleep(AGAIN_AFTER).await;
         }
+    }
+}
+
+/// Publishes to a queue until the broker says that it has the message, through whatever happens to the broker.
+pub struct QueueSender {
+    url: String,
+    queue: &'static str,
+    channel: Option<(Connection, Channel)>,
+    pub resent: u64,
+}
+
+impl QueueSender {
+    pub fn new(url: String, queue: &'static str) -> Self {
+        Self { url, queue, channel: None, resent: 0 }
+    }
+
+    pub async fn deliver(&mut self, properties: BasicProperties, body: &[u8]) {
+        let properties = properties.with_delivery_mode(2);
+        loop {
+            match tokio::time::timeout(ANSWER_MAX, self.publish(properties.clone(), body)).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => {}
+                Ok(Err(_)) | Err(_) => self.channel = None,
+            }
+            self.resent += 1;
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn publish(&mut self, properties: BasicProperties, body: &[u8]) -> lapin::Result<bool> {
+        let (_, channel) = match &mut self.channel {
+            Some(channel) => channel,
+            none => {
+                let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
+                let channel = connection.create_channel().await?;
+                channel.confirm_select(ConfirmSelectOptions::default()).await?;
+                none.insert((connection, channel))
+            }
+        };
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let confirm = channel.basic_publish("".into(), self.queue.into(), options, body, properties).await?.await?;
+        Ok(confirm.is_ack() && confirm.take_message().is_none())
     }
 }
