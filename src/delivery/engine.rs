@@ -24,8 +24,10 @@ use crate::store::{Claim, ClaimedCommand, Progress, Store, StoreError};
 const CLAIM_MAX: usize = 64;
 /// Without a bell the queue is looked at this often: a missed one costs no more.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// While nearly all hands are full, claims wait this long for more to be free: one commit for several.
-const GATHER: Duration = Duration::from_millis(2);
+/// What is due and cannot be claimed (its source is paused) is not asked for all the time.
+const OVERDUE_PAUSE: Duration = Duration::from_millis(50);
+/// While some commands are in hand, the next claim waits this long for company: one commit for several.
+const GATHER: Duration = Duration::from_millis(1);
 const STORE_WAIT: Duration = Duration::from_secs(1);
 
 /// Settings of the sending systems by name. Modes may change while the gateway runs.
@@ -126,25 +128,26 @@ impl Delivery {
             let freed = self.shared.hand_freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            let next = match self.claim().await {
+            let claimed = match self.claim().await {
                 Ok(Claimed::Full) => continue,
-                Ok(Claimed::NoHands) => None,
-                Ok(Claimed::Fewer) => Some(self.until_due().await),
+                Ok(claimed) => claimed,
                 Err(error) => {
                     self.shared.metrics.store_unavailable.inc();
                     tracing::error!(%error, "commands cannot be claimed: trying again");
-                    Some(STORE_WAIT)
+                    self.shared.environment.sleep(STORE_WAIT).await;
+                    Claimed::Fewer
                 }
             };
+            // In this order, so that a busy store is not asked when the next one is due.
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
-                () = &mut freed, if next.is_none() => {}
-                () = &mut rung, if next.is_some() => {}
-                () = self.shared.environment.sleep(next.unwrap_or(LOOK_AGAIN)) => {}
+                () = &mut freed, if claimed == Claimed::NoHands => {}
+                () = &mut rung, if claimed == Claimed::Fewer => {}
                 Ok(()) = sources.changed() => {}
+                () = self.until_due() => {}
             }
-            let few = self.shared.settings.parallel_max / 4;
-            if self.shared.hands.available_permits() < few {
+            if self.shared.hands.available_permits() < self.shared.settings.parallel_max {
                 self.shared.environment.sleep(GATHER).await;
             }
         }
@@ -203,16 +206,20 @@ impl Delivery {
         Ok(if full { Claimed::Full } else { Claimed::Fewer })
     }
 
-    /// How long nothing can become due by itself.
-    async fn until_due(&self) -> Duration {
+    /// Sleeps while nothing can become due by itself.
+    async fn until_due(&self) {
         let now = self.shared.environment.now();
-        match self.shared.store.next_due().await {
-            Ok(Some(due)) => Duration::try_from(due.duration_since(now)).unwrap_or_default().min(LOOK_AGAIN),
+        let pause = match self.shared.store.next_due().await {
+            Ok(Some(due)) => {
+                Duration::try_from(due.duration_since(now)).unwrap_or_default().clamp(OVERDUE_PAUSE, LOOK_AGAIN)
+            }
             Ok(None) | Err(_) => LOOK_AGAIN,
-        }
+        };
+        self.shared.environment.sleep(pause).await;
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Claimed {
     /// There may be more.
     Full,

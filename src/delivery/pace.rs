@@ -255,8 +255,7 @@ mod tests {
         for task in tasks {
             task.await.expect("a departure");
         }
-        let gone = gone.lock().clone();
-        gone
+        std::mem::take(&mut *gone.lock())
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use crate::command::MessageId;
 use crate::config::{ControlIdReuse, ReplyMode};
 use crate::hl7::{AckCode, AckError, AnswersWanted, Batch, ErrorLocation, Header, Phase, Stamp, acknowledge};
 use crate::mapping::{Location, Problem, hex};
-use crate::store::{Admitted, StoreError};
+use crate::store::{Admitted, StoreError, Transport};
 
 /// What became of one attempt to store a decision.
 enum Attempt {
@@ -175,7 +175,7 @@ impl Intake {
             }
             Admitted::Resend { acknowledgement, message, .. } => {
                 let hl7 = (!acknowledgement.is_empty()).then_some(acknowledgement);
-                Answer { message: Some(message), hl7, ..Answer::bare(Outcome::Duplicate, Vec::new()) }
+                Answer { message: Some(message), hl7, ..Answer::bare(Outcome::Duplicate, problems) }
             }
             Admitted::ControlIdReused { message } => return Ok(Attempt::KeyReused(message)),
         };
@@ -270,7 +270,9 @@ impl Intake {
     ) {
         let Some(message) = answer.message else { return };
         let config = &received.source.config;
-        if config.reply == ReplyMode::Result && wanted == AnswersWanted::Original {
+        // A queue takes no reply: waiting would only hold what is behind.
+        let replies = received.inbound.transport != Transport::Amqp;
+        if replies && config.reply == ReplyMode::Result && wanted == AnswersWanted::Original {
             let settled = self.settled(message, config.reply_wait).await;
             if let Some(reply) = settled.and_then(|views| self.application_answer(header, encoding, &views)) {
                 answer.hl7 = Some(reply);

@@ -103,3 +103,26 @@ async fn what_waits_for_its_token_is_sent_when_the_token_server_is_back() {
     world.until(command, "completed").await;
     assert_eq!(world.ers.calls(), ["A011"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_gives_back_what_was_not_sent() {
+    let settings = crate::config::Delivery::default();
+    let world = World::new(Wanted { settings, ..Wanted::default() }).await;
+    world.start();
+    let mut commands = Vec::new();
+    for nth in 0..20 {
+        commands.push(world.admit(&format!("R{nth}")).await);
+    }
+    world.until(commands[0], "completed").await; // the others wait for their place in the quota
+    assert!(world.environment.drain(Duration::from_secs(10)).await, "nothing holds the stop up");
+    let sent = world.ers.calls().len();
+    let mut completed = 0;
+    for command in commands {
+        match world.command(command).await.state.name() {
+            "completed" => completed += 1,
+            state => assert_eq!(state, "queued"),
+        }
+    }
+    assert_eq!(completed, sent);
+    assert!(sent < 20);
+}

@@ -179,13 +179,18 @@ fn client(world: &World, vault: Fails) -> Client {
 /// A vault in memory whose disk fills up.
 #[derive(Clone)]
 struct Fails {
-    kept: std::sync::Arc<parking_lot::Mutex<(Option<(Vec<u8>, u64)>, u64)>>,
+    kept: std::sync::Arc<parking_lot::Mutex<Kept>>,
+}
+
+struct Kept {
+    session: Option<(Vec<u8>, u64)>,
+    saves_left: u64,
 }
 
 impl Fails {
     /// So many saves work.
     fn after(saves: u64) -> Self {
-        Self { kept: std::sync::Arc::new(parking_lot::Mutex::new((None, saves))) }
+        Self { kept: std::sync::Arc::new(parking_lot::Mutex::new(Kept { session: None, saves_left: saves })) }
     }
 
     fn never() -> Self {
@@ -193,7 +198,7 @@ impl Fails {
     }
 
     fn recovered(&self) -> Self {
-        self.kept.lock().1 = u64::MAX;
+        self.kept.lock().saves_left = u64::MAX;
         self.clone()
     }
 }
@@ -202,20 +207,20 @@ impl Fails {
 impl SessionVault for Fails {
     async fn load(&self) -> Result<Option<(Session, u64)>, VaultError> {
         let kept = self.kept.lock();
-        Ok(kept.0.as_ref().map(|(bytes, version)| (serde_json::from_slice(bytes).expect("a session"), *version)))
+        Ok(kept.session.as_ref().map(|(bytes, version)| (serde_json::from_slice(bytes).expect("a session"), *version)))
     }
 
     async fn save(&self, session: &Session, expected: Option<u64>) -> Result<u64, VaultError> {
         let mut kept = self.kept.lock();
-        if kept.1 == 0 {
+        if kept.saves_left == 0 {
             return Err(VaultError::Unavailable("disk full".into()));
         }
-        kept.1 -= 1;
-        if kept.0.as_ref().map(|(_, version)| *version) != expected {
+        kept.saves_left -= 1;
+        if kept.session.as_ref().map(|(_, version)| *version) != expected {
             return Err(VaultError::Outdated);
         }
         let version = expected.unwrap_or(0) + 1;
-        kept.0 = Some((serde_json::to_vec(session).expect("a session"), version));
+        kept.session = Some((serde_json::to_vec(session).expect("a session"), version));
         Ok(version)
     }
 }

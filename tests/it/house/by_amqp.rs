@@ -8,13 +8,14 @@ use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use serde_json::Value;
 
-use crate::support::house::{House, sample};
+use super::sample;
 use crate::support::rabbitmq::{Client, RabbitMq};
+use crate::support::world::World;
 
 const SOON: Duration = Duration::from_secs(30);
 
 struct Wired {
-    house: House,
+    world: World,
     client: Client,
     queue: String,
     events: String,
@@ -44,7 +45,8 @@ async fn wired(source: &str) -> Wired {
             dead_letter_exchange: format!("dlx-{name}"),
         }],
     };
-    Wired { house: House::start(Some(broker)).await, client, queue, events }
+    let world = World::with(|config| config.broker = Some(broker)).await;
+    Wired { world, client, queue, events }
 }
 
 fn hl7() -> BasicProperties {
@@ -74,7 +76,8 @@ async fn a_referral_with_a_letter_comes_from_a_queue_and_is_told_to_another() {
     assert_eq!(attached["partitionkey"], created["partitionkey"]);
     assert_eq!(attached["data"]["ubrn"], created["data"]["ubrn"]);
     assert!(attached["sequence"].as_str() > created["sequence"].as_str());
-    assert!(wired.house.metrics().contains("gateway_events_invalid_total 0"));
+    let metrics = prometheus::TextEncoder::new().encode_to_string(&wired.world.gateway.metrics.gather());
+    assert!(metrics.expect("text").contains("gateway_events_invalid_total 0"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,10 +97,24 @@ async fn a_bad_nhs_number_goes_to_the_dead_letters_and_is_told_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_message_that_is_delivered_again_is_refused_again() {
+    let wired = wired("eastvale").await;
+    for _ in 0..2 {
+        wired.client.send(&wired.queue, hl7(), &sample("56-")).await;
+        let dead = wired.client.take(&format!("{}.rejected", wired.queue), SOON).await.expect("a dead letter");
+        let headers = dead.properties.headers().as_ref().expect("headers").inner();
+        let Some(AMQPValue::LongString(problems)) = headers.get("x-problems") else { panic!("{headers:?}") };
+        assert!(problems.to_string().contains("PID-3"), "{problems}");
+    }
+    assert_eq!(wired.event().await["type"], "MessageRejected");
+    assert_eq!(wired.client.depth(&wired.events).await, 0, "told once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_house_with_a_broker_stops_in_order() {
     let wired = wired("northmoor").await;
     wired.client.send(&wired.queue, hl7(), &sample("01-")).await;
     assert_eq!(wired.event().await["type"], "ReferralCreated");
-    assert!(wired.house.gateway.stop().await);
+    assert!(wired.world.gateway.stop().await);
     assert_eq!(wired.client.depth(&wired.queue).await, 0);
 }

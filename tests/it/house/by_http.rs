@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::house::{House, sample};
+use super::sample;
+use crate::support::world::World;
 
 const HL7: (&str, &str) = ("content-type", "application/hl7-v2; charset=utf-8");
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -22,35 +23,48 @@ fn referral() -> Value {
     })
 }
 
+async fn post(
+    world: &World,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<reqwest::Body>,
+) -> reqwest::Response {
+    let mut request = reqwest::Client::new().post(format!("http://{}{path}", world.http)).body(body);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.expect("the gateway answers")
+}
+
 async fn json_of(response: reqwest::Response) -> Value {
     response.json().await.expect("a JSON body")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_hl7_message_becomes_a_referral_and_its_resend_the_same_answer() {
-    let house = House::start(None).await;
-    let first = house.post("/v1/hl7v2", &[HL7], sample("01-")).await;
+    let world = World::start().await;
+    let first = post(&world, "/v1/hl7v2", &[HL7], sample("01-")).await;
     assert_eq!(first.status(), 200);
     let first = first.text().await.expect("an answer");
     assert!(first.contains("MSA|AA|NM2603160001"), "{first}");
-    let again = house.post("/v1/hl7v2", &[HL7], sample("01-")).await.text().await.expect("an answer");
+    let again = post(&world, "/v1/hl7v2", &[HL7], sample("01-")).await.text().await.expect("an answer");
     assert_eq!(again, first);
 
     let mut events = Vec::new();
     while events.is_empty() {
-        let page = house.client.get(house.url("/v1/events?after=0")).send().await.expect("an answer");
+        let page = reqwest::get(format!("http://{}/v1/events?after=0", world.http)).await.expect("an answer");
         events = json_of(page).await["events"].as_array().expect("a list").clone();
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(events[0]["type"], "ReferralCreated", "{events:?}");
-    assert_eq!(house.ers.created(), 1);
+    assert_eq!(world.simulator.created(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_is_answered_with_its_ubrn_by_one_who_waits() {
-    let house = House::start(None).await;
+    let world = World::start().await;
     let headers = [JSON, ("prefer", "wait=20"), ("idempotency-key", "k-1")];
-    let response = house.post(CREATE, &headers, referral().to_string()).await;
+    let response = post(&world, CREATE, &headers, referral().to_string()).await;
     let status = response.status();
     let body = json_of(response).await;
     assert_eq!(status, 200, "{body}");
@@ -58,24 +72,24 @@ async fn a_command_is_answered_with_its_ubrn_by_one_who_waits() {
     assert!(body["commands"][0]["result"]["ubrn"].as_str().is_some_and(|ubrn| ubrn.len() == 12), "{body}");
 
     // The same key: answered from the record with the same content, refused with another.
-    let again = house.post(CREATE, &headers, referral().to_string()).await;
+    let again = post(&world, CREATE, &headers, referral().to_string()).await;
     assert_eq!(again.status(), 200);
     let again = json_of(again).await;
     assert_eq!((&again["outcome"], &again["message"]), (&json!("duplicate"), &body["message"]));
     let mut other = referral();
     other["priority"] = json!("URGENT");
-    let reused = house.post(CREATE, &headers, other.to_string()).await;
+    let reused = post(&world, CREATE, &headers, other.to_string()).await;
     assert_eq!(reused.status(), 409);
-    assert_eq!(house.ers.created(), 1);
+    assert_eq!(world.simulator.created(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_with_a_command_is_listed_and_never_repeated() {
-    let house = House::start(None).await;
+    let world = World::start().await;
     let mut wrong = referral();
     wrong["patient"]["nhsNumber"] = json!("9994120035");
     wrong["priority"] = json!("SOON-9994120035");
-    let response = house.post(CREATE, &[JSON], wrong.to_string()).await;
+    let response = post(&world, CREATE, &[JSON], wrong.to_string()).await;
     assert_eq!(response.status(), 422);
     let text = response.text().await.expect("a body");
     assert!(!text.contains("9994120035"), "{text}");
@@ -83,8 +97,8 @@ async fn what_is_wrong_with_a_command_is_listed_and_never_repeated() {
     let pointers: Vec<&str> =
         problem["problems"].as_array().expect("a list").iter().filter_map(|p| p["pointer"].as_str()).collect();
     assert!(pointers.contains(&"/patient/nhsNumber") && pointers.contains(&"/priority"), "{text}");
-    assert_eq!(house.post(CREATE, &[JSON], "{").await.status(), 400);
-    let nobody = house.post("/v1/commands/CreateReferral?source=nobody", &[JSON], "{}").await;
+    assert_eq!(post(&world, CREATE, &[JSON], "{").await.status(), 400);
+    let nobody = post(&world, "/v1/commands/CreateReferral?source=nobody", &[JSON], "{}").await;
     assert_eq!(nobody.status(), 404);
-    assert_eq!(house.post("/v1/hl7v2/northmoor", &[HL7], "not HL7").await.status(), 400);
+    assert_eq!(post(&world, "/v1/hl7v2/northmoor", &[HL7], "not HL7").await.status(), 400);
 }

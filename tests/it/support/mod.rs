@@ -2,7 +2,6 @@
 
 pub mod consumer;
 pub mod gateway;
-pub mod house;
 pub mod intake;
 pub mod ledgers;
 pub mod load;

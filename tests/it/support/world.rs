@@ -49,7 +49,11 @@ impl World {
                 return;
             }
             if std::time::Instant::now() >= deadline {
-                panic!("{busy} commands are still busy: {depths:?}\n{}{:?}", self.story().await, self.simulator.ledger());
+                panic!(
+                    "{busy} commands are still busy: {depths:?}\n{}{:?}",
+                    self.story().await,
+                    self.simulator.ledger()
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
