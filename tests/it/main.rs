@@ -1,8 +1,12 @@
 //! The house from outside: real sockets, a real broker, a real store. One binary, so that it links once.
 
 mod amqp;
+mod broker;
+mod canary;
 mod crash;
 mod house;
 mod http;
+mod limits;
+mod modes;
 mod samples;
 mod support;

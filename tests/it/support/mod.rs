@@ -1,5 +1,6 @@
 //! What the scenarios stand on.
 
+pub mod canary;
 pub mod consumer;
 pub mod gateway;
 pub mod intake;

@@ -40,12 +40,26 @@ impl MllpSender {
         }
     }
 
+    /// Whatever the answer is.
+    pub async fn deliver_once(&mut self, message: &[u8]) -> Vec<u8> {
+        let exchange = tokio::time::timeout(ANSWER_MAX, self.exchange(message)).await;
+        exchange.expect("an answer in time").expect("an answer")
+    }
+
     async fn exchange(&mut self, message: &[u8]) -> std::io::Result<Vec<u8>> {
-        let (stream, buffer) = match &mut self.connection {
+        let (stream, _) = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert((TcpStream::connect(self.address).await?, BytesMut::new())),
         };
         stream.write_all(&framed(message)).await?;
+        self.frame().await
+    }
+
+    /// What comes next on the connection.
+    pub async fn frame(&mut self) -> std::io::Result<Vec<u8>> {
+        let Some((stream, buffer)) = &mut self.connection else {
+            return Err(std::io::ErrorKind::NotConnected.into());
+        };
         loop {
             if let Some(end) = buffer.windows(2).position(|pair| pair == b"\x1c\r") {
                 let frame = buffer.split_to(end + 2);
