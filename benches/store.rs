@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ers_gateway::cli::bench::bare_loop;
 use ers_gateway::command::{AttemptId, Class, CommandId, EventId, MessageId, State, Verdict};
 use ers_gateway::environment::Environment;
 use ers_gateway::store::sqlite::SqliteStore;
@@ -31,8 +32,11 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         for callers in [1, 32, 128] {
-            let durable = admissions(&folder, callers).await;
-            let bare = bare_loop(&folder, callers.min(64)).await;
+            let (durable, rows) = admissions(&folder, callers).await;
+            let fresh = Fresh::new(&folder);
+            let group = usize::try_from(callers.min(64)).expect("small");
+            let bare = bare_loop::write(&rows, &fresh.path, group, Duration::from_secs(SECONDS)).expect("written");
+            println!("a bare loop in groups of {group}: {bare:.0}/s");
             println!("  half of a bare loop is the aim; here: {:.0} %", 100.0 * durable / bare);
         }
         carry_out(&folder).await;
@@ -121,7 +125,7 @@ fn tell(what: &str, mut times: Vec<Duration>, count: usize, took: Duration) -> f
     rate
 }
 
-async fn admissions(folder: &Path, callers: u64) -> f64 {
+async fn admissions(folder: &Path, callers: u64) -> (f64, bare_loop::Rows) {
     let fresh = Fresh::new(folder);
     let store = fresh.open().await;
     let began = Instant::now();
@@ -146,71 +150,9 @@ async fn admissions(folder: &Path, callers: u64) -> f64 {
         times.extend(task.await.expect("no panic"));
     }
     let count = times.len();
-    tell(&format!("admissions, {callers} callers"), times, count, began.elapsed())
-}
-
-/// The same rows, tables and indexes, with everything prepared beforehand.
-async fn bare_loop(folder: &Path, group: u64) -> f64 {
-    let fresh = Fresh::new(folder);
-    drop(fresh.open().await);
-    let connection = rusqlite::Connection::open(&fresh.path).expect("opened");
-    connection
-        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -32000;")
-        .expect("settings");
-    let (raw, body, environment) = (raw(), body().to_string(), &fresh.environment);
-    let rows: Vec<_> = (1..60_000_u64)
-        .map(|number| {
-            (
-                i64::try_from(number).expect("small"),
-                environment.new_id().into_bytes(),
-                environment.new_id().into_bytes(),
-                ["content", "local", "ubrn", "creates"].map(|kind| digest(kind, number)),
-                format!("NM{number:012}"),
-            )
-        })
-        .collect();
-    let mut dedup = connection.prepare("INSERT INTO dedup VALUES (1, ?1, ?2, ?3)").expect("sql");
-    let mut thread = connection
-        .prepare("INSERT INTO thread (number, id, sequence, created_by) VALUES (?1, ?2, 0, ?1)")
-        .expect("sql");
-    let mut alias = connection.prepare("INSERT INTO alias VALUES (?1, ?2, ?3)").expect("sql");
-    let mut command = connection
-        .prepare(
-            "INSERT INTO command (number, id, message, source, thread, name, class, standing, state, received_at,
-               changed_at, deferrals, changes, fence, creates, mapping_set, body)
-             VALUES (?1, ?2, ?3, 1, ?1, 'CreateReferral', 3, 0, '{\"state\":\"queued\"}', ?1, ?1, 0, 0, 0, ?4,
-               '6dad57d0c3b1a1f06dad57d0c3b1a1f0', ?5)",
-        )
-        .expect("sql");
-    let mut message = connection
-        .prepare(
-            "INSERT INTO message VALUES (?1, ?2, 1, 'mllp', ?3, 'REF^I12', 'UTF-8', ?1, 'accepted', 1600, ?4, NULL, ?1,
-               1, ?5, ?6)",
-        )
-        .expect("sql");
-    connection.execute("INSERT INTO source VALUES (1, 'northmoor')", []).expect("a source");
-    let acknowledgement = [b'A'; 100];
-    let (began, mut times, mut written) = (Instant::now(), Vec::new(), 0);
-    for group in rows.chunks(usize::try_from(group).expect("small")) {
-        if began.elapsed() > Duration::from_secs(SECONDS) {
-            break;
-        }
-        let asked = Instant::now();
-        connection.execute_batch("BEGIN IMMEDIATE").expect("begun");
-        for (number, message_id, command_id, digests, control_id) in group {
-            dedup.execute((control_id, digests[0], message_id)).expect("a row");
-            thread.execute((number, command_id)).expect("a row");
-            alias.execute((digests[1], 1, number)).expect("a row");
-            alias.execute((digests[2], 2, number)).expect("a row");
-            command.execute((number, command_id, message_id, digests[3], &body)).expect("a row");
-            message.execute((number, message_id, control_id, digests[0], acknowledgement, &raw[..])).expect("a row");
-        }
-        connection.execute_batch("COMMIT").expect("committed");
-        times.push(asked.elapsed());
-        written += group.len();
-    }
-    let took = began.elapsed();
-    tell(&format!("a bare loop in groups of {group}"), times, written, took)
+    let rate = tell(&format!("admissions, {callers} callers"), times, count, began.elapsed());
+    drop(store);
+    (rate, bare_loop::Rows::read(&fresh.path, 60_000).expect("read"))
 }
 
 async fn carry_out(folder: &Path) {

@@ -22,7 +22,7 @@ use crate::events::{EventSchemas, Feed, Publisher, PublisherMetrics};
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
 use crate::inbound::http::{HttpDeps, HttpError, HttpServer, Readiness};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
-use crate::intake::{self, Intake, IntakeMetrics, Receive};
+use crate::intake::{self, Intake, IntakeMetrics, IntakeParts, Receive};
 use crate::keys::{KeyError, Keys};
 use crate::mapping::{self, Diagnostic, FilesError, MappingFiles, MappingSet, MappingSets};
 use crate::store::sqlite::SqliteStore;
@@ -130,6 +130,9 @@ impl Gateway {
 
         let set = load_set(config.mappings.as_deref())?;
         let store = open_store(&config, &stages.store).await?;
+        if let Some(commits) = store.commits() {
+            metrics.register(Box::new(commits))?;
+        }
         let keys = Keys::load_or_create(&key_file(&config), &environment)?;
         let mappings = Mappings {
             folder: config.mappings.clone(),
@@ -155,16 +158,16 @@ impl Gateway {
             instance: config.instance.clone(),
             metrics: DeliveryMetrics::register(&metrics)?,
         })?;
-        let intake: Arc<dyn Receive> = Arc::new(Intake::new(
-            stages.listeners.clone(),
-            store.clone(),
-            mappings.sets.clone(),
-            Arc::new(intake::Sources::new(&config.sources)),
+        let intake: Arc<dyn Receive> = Arc::new(Intake::new(IntakeParts {
+            environment: stages.listeners.clone(),
+            store: store.clone(),
+            mappings: mappings.sets.clone(),
+            sources: Arc::new(intake::Sources::new(&config.sources)),
             keys,
-            IntakeMetrics::register(&metrics)?,
-            config.delivery.clone(),
-            config.environment,
-        ));
+            metrics: IntakeMetrics::register(&metrics)?,
+            ages: config.delivery.clone(),
+            place: config.environment,
+        }));
 
         let links = BrokerLinks::register(&metrics)?;
         let rooms = Rooms { intake: intake.clone(), store: store.clone(), metrics: metrics.clone() };

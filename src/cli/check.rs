@@ -7,6 +7,7 @@ use clap::Args;
 use super::exit::{CliError, Done};
 use super::settings::{self, Settings};
 use crate::config::{Access, Config, Listener};
+use crate::mapping::{Dialect, MappingFiles, MappingSet};
 
 /// Check settings, mappings and the files that they name; sends nothing
 #[derive(Args)]
@@ -42,8 +43,11 @@ impl Check {
                 (config, missing)
             }
         };
+        let mut problems: Vec<String> =
+            problems.into_iter().map(|problem| format!("{}: {problem}", self.settings.name())).collect();
+        problems.extend(mapping_problems(&config));
         for problem in &problems {
-            eprintln!("{}: {problem}", self.settings.name());
+            eprintln!("{problem}");
         }
         if !problems.is_empty() {
             return Err(CliError::No(format!("{} found", count(problems.len(), "problem"))));
@@ -61,6 +65,33 @@ impl Check {
 
 fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// What is wrong with the mapping files, and with what sources ask of them.
+fn mapping_problems(config: &Config) -> Vec<String> {
+    let files = match &config.mappings {
+        None => MappingFiles::built_in(),
+        Some(folder) => match MappingFiles::from_folder(folder) {
+            Ok(files) => files,
+            Err(error) => return vec![format!("mappings: {error}")],
+        },
+    };
+    let set = match MappingSet::load(files) {
+        Ok(set) => set,
+        Err(diagnostics) => return diagnostics.iter().map(ToString::to_string).collect(),
+    };
+    let dialects: Vec<&str> = set.dialects().map(Dialect::name).collect();
+    let asked =
+        config.sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.dialect.as_deref()?)));
+    asked
+        .filter(|(_, dialect)| !dialects.contains(dialect))
+        .map(|(index, dialect)| {
+            let known = dialects.join(", ");
+            format!(
+                "sources[{index}].dialect: there is no folder inbound/{dialect} among the mappings (there are {known})"
+            )
+        })
+        .collect()
 }
 
 /// Files that must be readable when the gateway starts.

@@ -3,6 +3,7 @@
 //! Enters: arguments. Leaves: text or JSON on stdout, problems on stderr, and a documented exit code.
 
 mod api;
+pub mod bench;
 mod check;
 mod demo;
 mod events;
@@ -48,6 +49,7 @@ enum Command {
     #[command(subcommand)]
     Events(events::Events),
     Simulate(simulate::Simulate),
+    Bench(bench::Bench),
     Keys(keys::KeysArgs),
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -65,6 +67,7 @@ pub fn run() -> ExitCode {
         Command::Messages(messages) => messages.run(),
         Command::Events(events) => events.run(),
         Command::Simulate(simulate) => simulate.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Keys(keys) => keys.run(),
         Command::Store(store) => store.run(),
         Command::Health(health) => health.run(),

@@ -19,6 +19,10 @@ impl Settings {
     pub fn load(&self) -> Result<Config, CliError> {
         match &self.config {
             None => Ok(Config::demonstration()),
+            Some(file) if !file.is_file() => Err(CliError::Unavailable(format!(
+                "there are no settings at {}; `ers-gateway check --example` prints some to start from",
+                file.display()
+            ))),
             Some(file) => Config::load(file).map_err(problems),
         }
     }

@@ -273,8 +273,8 @@ sources:
     #[test]
     fn once_every_section_reads_well_they_must_fit_together() {
         let text = Config::demonstration_text().replacen("connection: northmoor", "connection: northmor", 1).replacen(
-            "source: eastvale",
-            "source: estvale",
+            "listen: 127.0.0.1:8080",
+            "listen: 127.0.0.1:8080\n    source: estvale",
             1,
         );
         let problems = problems(&text);

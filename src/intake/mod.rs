@@ -69,6 +69,18 @@ pub trait Receive: Send + Sync {
 }
 
 /// Everything that intake needs, made once.
+pub struct IntakeParts {
+    pub environment: Environment,
+    pub store: Arc<dyn Store>,
+    pub mappings: Arc<MappingSets>,
+    pub sources: Arc<Sources>,
+    pub keys: Keys,
+    pub metrics: IntakeMetrics,
+    /// Maximum ages by class.
+    pub ages: Delivery,
+    pub place: EnvironmentName,
+}
+
 pub struct Intake {
     environment: Environment,
     store: Arc<dyn Store>,
@@ -81,16 +93,8 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub fn new(
-        environment: Environment,
-        store: Arc<dyn Store>,
-        mappings: Arc<MappingSets>,
-        sources: Arc<Sources>,
-        keys: Keys,
-        metrics: IntakeMetrics,
-        ages: Delivery,
-        place: EnvironmentName,
-    ) -> Self {
+    pub fn new(parts: IntakeParts) -> Self {
+        let IntakeParts { environment, store, mappings, sources, keys, metrics, ages, place } = parts;
         Self { environment, store, mappings, sources, keys, metrics, ages, place }
     }
 

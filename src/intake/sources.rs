@@ -24,7 +24,7 @@ pub struct KnownSource {
 }
 
 impl KnownSource {
-    pub fn dialect<'n>(&'n self, known: impl Fn(&str) -> bool) -> &'n str {
+    pub fn dialect(&self, known: impl Fn(&str) -> bool) -> &str {
         match &self.config.dialect {
             Some(dialect) => dialect,
             None if known(&self.config.name) => &self.config.name,

@@ -31,10 +31,10 @@ impl Expression {
         let compiled = engine().compile_expression_owned(source.to_owned()).map_err(|error| describe(&error))?;
         for filter in filters_in(source) {
             let probe = format!("''|{filter}");
-            if let Err(error) = engine().compile_expression(&probe).and_then(|probe| probe.eval(())) {
-                if error.kind() == ErrorKind::UnknownFilter {
-                    return Err(format!("unknown filter `{filter}`"));
-                }
+            if let Err(error) = engine().compile_expression(&probe).and_then(|probe| probe.eval(()))
+                && error.kind() == ErrorKind::UnknownFilter
+            {
+                return Err(format!("unknown filter `{filter}`"));
             }
         }
         Ok(Self { source: source.to_owned(), compiled })
@@ -81,8 +81,7 @@ fn describe(error: &Error) -> String {
 fn filters_in(source: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut quote = None;
-    let mut characters = source.char_indices().peekable();
-    while let Some((at, c)) = characters.next() {
+    for (at, c) in source.char_indices() {
         match quote {
             Some(open) if c == open => quote = None,
             Some(_) => {}

@@ -230,10 +230,10 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         let thread = self.thread(mapping);
         let mut documents = Vec::new();
         let mut letters = self.letters(mapping, &mut documents);
-        if let Some(spec) = &mapping.clinical_text {
-            if let Some(text) = clinical_text::write(spec, self.message, self.encoding) {
-                letters.extend(self.generated_letter(&spec.file_name, &spec.title, text, &mut documents));
-            }
+        if let Some(spec) = &mapping.clinical_text
+            && let Some(text) = clinical_text::write(spec, self.message, self.encoding)
+        {
+            letters.extend(self.generated_letter(&spec.file_name, &spec.title, text, &mut documents));
         }
         if !letters.is_empty() {
             make_names_differ(&mut letters);
@@ -453,13 +453,13 @@ impl<'m, 'a> Normaliser<'m, 'a> {
                 }
             }
         }
-        if let Some((accepted, otherwise)) = &read.accept {
-            if !value.as_str().is_some_and(|text| accepted.iter().any(|known| known == text)) {
-                self.problems.push(Problem::new(found.place.location(), TABLE_VALUE_NOT_FOUND, otherwise.clone()));
-                return None;
-            }
+        if let Some((accepted, otherwise)) = &read.accept
+            && !value.as_str().is_some_and(|text| accepted.iter().any(|known| known == text))
+        {
+            self.problems.push(Problem::new(found.place.location(), TABLE_VALUE_NOT_FOUND, otherwise.clone()));
+            return None;
         }
-        (value != Value::from("")).then_some(value)
+        (value != "").then_some(value)
     }
 
     fn letters(&mut self, mapping: &'m InboundMapping, documents: &mut Vec<(u32, String)>) -> Vec<Letter> {

@@ -193,10 +193,10 @@ impl FieldPart {
     fn visit<'a>(&self, segment: &Segment<'a>, take: &mut dyn FnMut(Found<'a>) -> bool) -> bool {
         let Some(field) = segment.field(self.number) else { return true };
         for repetition in field.repetitions() {
-            if let Which::Nth(number) = self.repetition {
-                if repetition.number() != number {
-                    continue;
-                }
+            if let Which::Nth(number) = self.repetition
+                && repetition.number() != number
+            {
+                continue;
             }
             if !self
                 .predicates

@@ -115,6 +115,7 @@ impl MappingSet {
         let operations = operations(&files, &mut diagnostics);
         let plans = plans(&files, &operations, &schemas, &mut diagnostics);
         let dialects = dialects(&files, &schemas, &mut diagnostics);
+        check_outcomes(&files, &mut diagnostics);
         if !diagnostics.is_empty() {
             return Err(diagnostics.into_vec());
         }
@@ -218,6 +219,16 @@ fn operations(files: &MappingFiles, diagnostics: &mut Diagnostics) -> Operations
         diagnostics.report(FILE, at.unwrap_or_default(), text.lines().next().unwrap_or_default());
         Operations::new()
     })
+}
+
+/// The table of outcomes belongs to the set: a broken one must not wait for the first answer of e-RS.
+fn check_outcomes(files: &MappingFiles, diagnostics: &mut Diagnostics) {
+    const FILE: &str = "ers/outcomes.yaml";
+    match files.get(FILE).map(crate::ers::OutcomeTable::parse) {
+        None => diagnostics.report(FILE, Place::default(), "the table of outcomes is missing"),
+        Some(Err(error)) => diagnostics.report(FILE, Place::default(), error.to_string()),
+        Some(Ok(_)) => {}
+    }
 }
 
 /// Files in `ers/` that are not a command's plan.

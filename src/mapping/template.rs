@@ -187,7 +187,7 @@ impl Condition {
     /// An absent value is matched by `null` and by `false`.
     pub fn holds(&self, scope: &Scope<'_>) -> bool {
         match scope.lookup(&self.path) {
-            Some(value) => self.values.iter().any(|wanted| *wanted == *value),
+            Some(value) => self.values.contains(&value),
             None => self.values.iter().any(|wanted| matches!(wanted, Value::Bool(false) | Value::Null)),
         }
     }

@@ -401,3 +401,134 @@ fn a_set_survives_its_archive_and_keeps_its_digest() {
     let files = MappingFiles::from_archive(&set.files().to_archive()).expect("its own archive");
     assert_eq!(MappingSet::load(files).expect("still valid").digest(), set.digest());
 }
+
+/// What an editor is told of a mapping file must be what the gateway takes.
+#[test]
+fn every_shipped_file_is_valid_for_editors_too() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/mappings/");
+    let schema = |name: &str| {
+        let text = std::fs::read_to_string(format!("{folder}{name}.json")).expect("the schema is there");
+        jsonschema::draft202012::new(&serde_json::from_str(&text).expect("JSON")).expect("a schema")
+    };
+    let (inbound, dialect, plan, test) = (schema("inbound"), schema("dialect"), schema("plan"), schema("test"));
+    let files = MappingFiles::built_in();
+    let mut checked = 0;
+    let mut check = |schema: &jsonschema::Validator, file: &str, text: &str| {
+        let mut diagnostics = diagnostic::Diagnostics::default();
+        let node = yaml::parse(file, text, &mut diagnostics).unwrap_or_else(|| panic!("{file} is YAML"));
+        let errors: Vec<String> =
+            schema.iter_errors(&node.to_json()).map(|error| format!("{} {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{file}: {errors:#?}");
+        checked += 1;
+    };
+    for name in files.folders_in("inbound") {
+        for (stem, file, text) in files.in_folder(&format!("inbound/{name}"), "yaml") {
+            check(if stem == "dialect" { &dialect } else { &inbound }, file, text);
+        }
+        for (_, file, text) in files.in_folder(&format!("inbound/{name}/tests"), "yaml") {
+            check(&test, file, text);
+        }
+    }
+    for (stem, file, text) in files.in_folder("ers", "yaml") {
+        if !["operations", "outcomes", "fragments"].contains(&stem) {
+            check(&plan, file, text);
+        }
+    }
+    assert!(checked > 25, "{checked} files");
+}
+
+mod hostile {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// YAML-like text around the words that mapping files are made of.
+    fn mapping_text() -> impl Strategy<Value = String> {
+        let word = prop::sample::select(vec![
+            "from",
+            "hl7v2",
+            "REF^I12",
+            "command",
+            "CreateReferral",
+            "body",
+            "at",
+            "PID-3",
+            "each",
+            "of",
+            "then",
+            "expr",
+            "with",
+            "letters",
+            "data",
+            "steps",
+            "step",
+            "call",
+            "A011",
+            "$each",
+            "$use",
+            "$need",
+            "{command.x}",
+            "{{ x |",
+            "[",
+            "]",
+            "{",
+            "}",
+            ": ",
+            "- ",
+            "\n",
+            "\n  ",
+            "\n    ",
+            "&a",
+            "*a",
+            "!!",
+            "\t",
+            "\"",
+            "'",
+            "#",
+            "null",
+            "1e9",
+            "~",
+        ]);
+        prop::collection::vec(word, 0..40).prop_map(|words| words.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_mapping_file_makes_loading_panic(text in mapping_text(), file in prop::sample::select(vec![
+            "inbound/x/REF_I12.yaml", "inbound/x/dialect.yaml", "ers/X.yaml", "ers/fragments.yaml", "codes/x/priority.csv",
+            "ers/operations.yaml",
+        ])) {
+            let mut files = MappingFiles::built_in();
+            files.insert("inbound/x/dialect.yaml", "about: hostile\n");
+            files.insert(file, &text);
+            let _ = MappingSet::load(files);
+        }
+
+        #[test]
+        fn no_text_makes_an_expression_panic(source in "\\PC{0,60}") {
+            if let Ok(expression) = expression::Expression::compile(&source) {
+                let _ = expression.evaluate(minijinja::context! { x => "text" });
+            }
+        }
+
+        #[test]
+        fn no_message_makes_normalising_panic(fields in prop::collection::vec("[^\r\n]{0,30}", 0..60), cut in 0usize..2000) {
+            let set = shipped();
+            let mut text = sample("02-");
+            text.truncate(text.char_indices().nth(cut).map_or(text.len(), |(at, _)| at));
+            for (number, field) in fields.iter().enumerate() {
+                let name = ["PID", "RF1", "PRD", "OBX", "NTE", "ZRS", "ZRX", "XYZ"][number % 8];
+                text.push_str(&format!("\r{name}|{field}|{field}"));
+            }
+            if let Ok(message) = Message::parse(&text) {
+                let dialect = set.dialect("eastvale").expect("shipped");
+                let _ = set.normalise(dialect, &message, encoding_rs::UTF_8, &Map::new(), None);
+            }
+        }
+    }
+
+    fn shipped() -> &'static MappingSet {
+        static SET: std::sync::OnceLock<MappingSet> = std::sync::OnceLock::new();
+        SET.get_or_init(set)
+    }
+}

@@ -3,6 +3,7 @@
 mod amqp;
 mod broker;
 mod canary;
+mod cli;
 mod crash;
 mod house;
 mod http;

@@ -14,7 +14,7 @@ use clap::Args;
 
 use super::exit::{CliError, Done};
 use super::{busy_runtime, stop};
-use crate::config::Config;
+use crate::config::{Log, LogFormat};
 use crate::telemetry;
 use stage::Stage;
 use teller::Teller;
@@ -43,7 +43,9 @@ impl Demo {
     }
 
     async fn perform(self) -> Done {
-        telemetry::start_logs(&Config::demonstration().log).map_err(|error| CliError::Usage(error.to_string()))?;
+        // The story tells of refusals and waits itself.
+        let log = Log { format: LogFormat::Text, filter: "error".to_owned() };
+        telemetry::start_logs(&log).map_err(|error| CliError::Usage(error.to_string()))?;
         let in_colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let mut teller = Teller::new(Box::new(std::io::stdout()), in_colour);
         let stage = Stage::build(self.amqp.as_deref()).await?;

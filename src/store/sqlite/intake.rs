@@ -1,6 +1,7 @@
 //! Admission: one commit for a message and everything that intake decided about it.
 
 use rusqlite::OptionalExtension;
+use serde_json::json;
 
 use super::books::{Books, Placed};
 use super::columns;
@@ -8,8 +9,8 @@ use super::content::{self, INLINE_MAX};
 use super::outbox::EventText;
 use super::standing::Standing;
 use super::transitions::GATEWAY;
-use crate::command::{CommandId, EventId, Failure, MessageId, State, Verdict};
-use crate::store::{Admission, Admitted, NewCommand, NewEvent, NewMessage, Result, Settled, Stored};
+use crate::command::{CommandId, Failure, MessageId, State, Verdict};
+use crate::store::{Admission, Admitted, NewCommand, NewMessage, Result, Settled, Stored};
 
 /// Code of a command that repeats an earlier one of its thread and says something else.
 const RESENT_WITH_A_CHANGE: &str = "RESENT_WITH_A_CHANGE";
@@ -206,21 +207,8 @@ impl Books {
             && changed.is_some()
         {
             self.note_transition(number, 1, at, None, state.name(), &why.text, GATEWAY)?;
-            let event = NewEvent {
-                id: EventId(self.environment.new_id()),
-                name: "CommandFailed".into(),
-                at,
-                source: message.source.clone(),
-                subject: command.id.to_string(),
-                data: serde_json::json!({
-                    "command": command.id,
-                    "commandName": command.name,
-                    "message": message.id,
-                    "code": why.code,
-                    "text": why.text,
-                }),
-            };
-            self.publish(thread, &event, &EventText::of(&event))?;
+            let more = json!({ "code": why.code, "text": why.text });
+            self.publish_about(number, "CommandFailed", at, more)?;
         }
         Ok(())
     }

@@ -103,6 +103,12 @@ impl SqliteStore {
         Ok(Self { path, writer: None, readers, signals, environment: environment.clone(), runtime })
     }
 
+    /// `gateway_store_commits_total`, to be registered by who shows metrics. Messages over commits say how many
+    /// share one sync.
+    pub fn commits(&self) -> Option<prometheus::IntCounter> {
+        self.writer.as_ref().map(|writer| writer.commits().clone())
+    }
+
     fn writer(&self) -> Result<&Arc<Writer>> {
         self.writer.as_ref().ok_or_else(|| StoreError::Unavailable("it was opened to be read".into()))
     }

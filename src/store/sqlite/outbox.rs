@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::books::Books;
@@ -45,6 +46,42 @@ impl Books {
             ))?;
         self.add_unconfirmed(1);
         Ok(())
+    }
+
+    /// Publishes what the store itself decided about a command: which, whose, about which referral; nothing of
+    /// the patient. `more`: what else `schemas/events/<name>.json` asks for.
+    pub(super) fn publish_about(&mut self, command: i64, name: &str, at: Timestamp, more: Value) -> Result<()> {
+        let (mut data, thread, source) = {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT c.id, c.name, c.message, json_extract(c.body, '$.localId'), json_extract(t.known, '$.ubrn'),
+                        c.thread, c.source
+                 FROM command c JOIN thread t ON t.number = c.thread WHERE c.number = ?1",
+            )?;
+            let mut rows = statement.query([command])?;
+            let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            let mut data = Map::new();
+            data.insert("command".into(), columns::uuid(row, 0)?.to_string().into());
+            data.insert("commandName".into(), row.get::<_, String>(1)?.into());
+            data.insert("message".into(), columns::uuid(row, 2)?.to_string().into());
+            for (name, column) in [("localId", 3), ("ubrn", 4)] {
+                if let Ok(text) = row.get_ref(column)?.as_str() {
+                    data.insert(name.into(), text.into());
+                }
+            }
+            (data, row.get(5)?, row.get(6)?)
+        };
+        if let Value::Object(more) = more {
+            data.extend(more);
+        }
+        let event = NewEvent {
+            id: EventId(self.environment.new_id()),
+            name: name.to_owned(),
+            at,
+            source: self.source_name(source)?.to_owned(),
+            subject: data["command"].as_str().unwrap_or_default().to_owned(),
+            data: data.into(),
+        };
+        self.publish(thread, &event, &EventText::of(&event))
     }
 
     /// Notes that the broker has these. Those confirmed before stay as they are.

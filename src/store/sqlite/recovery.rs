@@ -6,10 +6,9 @@ use serde_json::json;
 
 use super::books::Books;
 use super::columns;
-use super::outbox::EventText;
 use super::transitions::{CommandRow, GATEWAY};
-use crate::command::{EventId, State};
-use crate::store::{NewEvent, Recovered, Result};
+use crate::command::State;
+use crate::store::{Recovered, Result};
 
 /// How often claims look for leases that ended, in microseconds.
 const LEASES_CHECKED_EVERY: i64 = 1_000_000;
@@ -67,22 +66,8 @@ impl Books {
             return Ok(false);
         };
         let why = format!("{why}; {} was about to be sent or sent", unanswered.call);
-        let event = NewEvent {
-            id: EventId(self.environment.new_id()),
-            name: "CommandInDoubt".into(),
-            at: now,
-            source: self.source_name(row.placed.source)?.to_owned(),
-            subject: row.id.to_string(),
-            data: json!({
-                "command": row.id,
-                "commandName": row.name,
-                "message": row.message,
-                "call": unanswered.call,
-                "step": unanswered.step,
-                "since": unanswered.since,
-            }),
-        };
-        self.publish(row.placed.thread, &event, &EventText::of(&event))?;
+        let more = json!({ "call": unanswered.call, "step": unanswered.step, "since": unanswered.since });
+        self.publish_about(number, "CommandInDoubt", now, more)?;
         let state = State::InDoubt { step: unanswered.step, since: unanswered.since };
         self.change(&row, &state, now, &why, GATEWAY)?;
         Ok(true)

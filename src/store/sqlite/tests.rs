@@ -92,12 +92,22 @@ mod file {
         let store = home.store().await;
         // The writer is kept busy until all of them wait, so that they share a group.
         let (open_gate, gate) = std::sync::mpsc::channel::<()>();
-        let busy = store.writer().expect("open for writing").write(0, move |_| Ok(gate.recv().expect("opened")));
-        // Found out at the commit only: a reference that is checked there, to a row that is missing.
-        let spoiling = store.write_raw("PRAGMA defer_foreign_keys = ON; INSERT INTO message_chunk VALUES (99, 0, x'')");
-        let neighbours = join_all((0..10).map(|number| store.admit(message(&format!("M{number}")))));
-        let opening = async { open_gate.send(()).expect("it waits") };
-        let (_, spoiling, neighbours, ()) = tokio::join!(busy, spoiling, neighbours, opening);
+        let (begin, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let busy = store.writer().expect("open for writing").write(0, move |_| {
+            begin.send(()).expect("somebody waits for it");
+            gate.recv().expect("opened");
+            Ok(())
+        });
+        let sharing = async {
+            begun.recv().await.expect("it begins");
+            // Found out at the commit only: a reference that is checked there, to a row that is missing.
+            let sql = "PRAGMA defer_foreign_keys = ON; INSERT INTO message_chunk VALUES (99, 0, x'')";
+            let neighbours = join_all((0..10).map(|number| store.admit(message(&format!("M{number}")))));
+            let opening = async { open_gate.send(()).expect("it waits") };
+            tokio::join!(store.write_raw(sql), neighbours, opening)
+        };
+        let (busy, (spoiling, neighbours, ())) = tokio::join!(busy, sharing);
+        busy.expect("in a group of its own");
         assert!(matches!(spoiling, Err(StoreError::Unavailable(_))), "{spoiling:?}");
         for (number, outcome) in neighbours.into_iter().enumerate() {
             assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");

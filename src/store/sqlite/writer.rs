@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -38,6 +39,7 @@ pub(super) struct Writer {
     environment: Environment,
     runtime: Handle,
     signals: Signals,
+    commits: IntCounter,
     /// Held as long as anything may still be written.
     _lock: File,
 }
@@ -99,6 +101,8 @@ impl Writer {
         lock: File,
     ) -> Self {
         let environment = books.environment.clone();
+        let commits = IntCounter::new("gateway_store_commits_total", "Transactions that the store committed")
+            .expect("the name is a metric's");
         Self {
             queue: Mutex::default(),
             books: Mutex::new(books),
@@ -107,8 +111,13 @@ impl Writer {
             environment,
             runtime,
             signals,
+            commits,
             _lock: lock,
         }
+    }
+
+    pub(super) fn commits(&self) -> &IntCounter {
+        &self.commits
     }
 
     /// Carries out `act` durably. `weight`: bytes of content that it writes.
@@ -163,7 +172,10 @@ impl Writer {
 
     fn write_group(&self, books: &mut Books, mut group: Vec<Box<dyn Intention>>) {
         match carry_out(books, &mut group) {
-            Carried::Committed => self.release(books, group, None),
+            Carried::Committed => {
+                self.commits.inc();
+                self.release(books, group, None);
+            }
             Carried::Failed(why) => self.release(books, group, Some(&why)),
             // One of them failed after it had written something. Rare enough to do each again on its own.
             Carried::Spoiled => {

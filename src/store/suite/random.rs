@@ -17,8 +17,8 @@ const THREADS: u32 = 40;
 /// What the model knows: which commands exist, which alias groups are one thread, who runs.
 #[derive(Default)]
 struct Model {
-    /// In arrival order, with the thread's representative.
-    commands: Vec<(CommandId, u32)>,
+    /// With the name of a thread that each is in. New identifiers grow, so their order is that of arrival.
+    commands: BTreeMap<CommandId, u32>,
     unfinished: BTreeSet<CommandId>,
     running: BTreeMap<CommandId, ClaimedCommand>,
     /// Commands that a person must see to.
@@ -43,20 +43,15 @@ impl Model {
     }
 
     fn thread_of(&self, command: CommandId) -> u32 {
-        let (_, thread) = self.commands.iter().rev().find(|(id, _)| *id == command).expect("a known command");
-        self.thread(*thread)
+        self.thread(self.commands[&command])
     }
 
     /// A claim may only hand out the first unfinished command of a thread in which nothing runs.
     fn check_claim(&self, claimed: &ClaimedCommand) {
         let thread = self.thread_of(claimed.id);
         assert!(!self.running.keys().any(|id| self.thread_of(*id) == thread), "two of a thread run");
-        let first = self
-            .commands
-            .iter()
-            .find(|(id, of)| self.unfinished.contains(id) && self.thread(*of) == thread)
-            .expect("it is unfinished itself");
-        assert_eq!(first.0, claimed.id, "arrival order");
+        let first = self.unfinished.iter().find(|id| self.thread_of(**id) == thread);
+        assert_eq!(first, Some(&claimed.id), "arrival order");
     }
 }
 
@@ -100,7 +95,7 @@ pub(crate) async fn ten_thousand_random_steps_keep_the_promises(home: &dyn Home)
     assert!(model.claims > u64::from(STEPS) / 10, "the steps did something");
     let counted: u64 = store.depths().await.expect("counted").iter().map(|depth| depth.count).sum();
     assert_eq!(counted, model.commands.len() as u64, "no command is lost");
-    for (id, _) in &model.commands {
+    for id in model.commands.keys() {
         assert!(store.command(*id).await.expect("read").expect("it is there").state.is_final());
     }
     check_events(&*store).await;
@@ -128,7 +123,7 @@ async fn admit(store: &dyn Store, model: &mut Model, random: &mut StdRng, step: 
         Admitted::New { .. } => {}
         other => panic!("{other:?}"),
     }
-    model.commands.push((id, representative));
+    model.commands.insert(id, representative);
     model.unfinished.insert(id);
 }
 

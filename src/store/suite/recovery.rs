@@ -6,6 +6,7 @@ use super::given::{
     the_claimed,
 };
 use crate::command::State;
+use crate::events::EventSchemas;
 use crate::store::{Progress, StoreError};
 
 pub(crate) async fn what_ran_before_a_crash_runs_again(home: &dyn Home) {
@@ -35,7 +36,9 @@ pub(crate) async fn a_write_before_a_crash_is_in_doubt(home: &dyn Home) {
     let id = arrives(&*store, &[local("r1")]).await;
     arrives(&*store, &[local("r1")]).await;
     let running = the_claimed(&*store).await;
-    store.record(Progress { started: Some(attempt(true)), ..progress(&running) }).await.expect("recorded");
+    let known = serde_json::json!({"ubrn": "000000070000"});
+    let sending = Progress { started: Some(attempt(true)), known: Some(known), ..progress(&running) };
+    store.record(sending).await.expect("recorded");
     drop(store);
 
     let store = home.open().await;
@@ -46,13 +49,15 @@ pub(crate) async fn a_write_before_a_crash_is_in_doubt(home: &dyn Home) {
     assert!(claimed(&*store, 10).await.is_empty(), "it holds what follows");
     let events = store.events_after(0, 10).await.expect("read");
     assert_eq!((events.len(), events[0].name.as_str()), (1, "CommandInDoubt"));
+    let message = running.message;
     assert_eq!(
         events[0].data,
         serde_json::json!({
-            "command": id, "commandName": "CreateReferral", "message": running.message,
+            "command": id, "commandName": "CreateReferral", "message": message, "ubrn": "000000070000",
             "call": "A011", "step": "create", "since": at(1),
         })
     );
+    assert_eq!(EventSchemas::built_in().violations("CommandInDoubt", &events[0].data), []);
     assert_eq!(settled.recv().await.expect("told").command, id);
     let last = store.transitions(id).await.expect("read").pop().expect("there");
     assert_eq!((last.from.as_deref(), last.to.as_str(), last.by.as_str()), (Some("running"), "in_doubt", "gateway"));

@@ -5,6 +5,7 @@ use super::given::{
     act, admitted, at, claimed, claimed_ids, command, ends, local, message, state_of, the_claimed, ubrn,
 };
 use crate::command::{State, Verdict};
+use crate::events::EventSchemas;
 use crate::store::{Admitted, Store};
 
 async fn verdict_of(store: &dyn Store, message: crate::command::MessageId) -> Verdict {
@@ -54,6 +55,7 @@ pub(crate) async fn a_changed_referral_waits_for_a_person(home: &dyn Home) {
     assert_eq!(events.len(), 1);
     assert_eq!((events[0].name.as_str(), events[0].at), ("CommandFailed", at(5)));
     assert_eq!(events[0].data["code"], "RESENT_WITH_A_CHANGE");
+    assert_eq!(EventSchemas::built_in().violations("CommandFailed", &events[0].data), []);
     assert_eq!(events[0].subject, changed_id.to_string());
     assert_eq!(claimed_ids(&*store, 10).await, [first_id]);
 }

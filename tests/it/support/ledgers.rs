@@ -159,7 +159,8 @@ impl Ledgers<'_> {
         }
         let Some(ubrn) = create.known["ubrn"].as_str() else { return };
         let in_ers = self.ers.referral(ubrn).expect("e-RS has it").letters;
-        let followed: Vec<&str> = in_ers.iter().map(String::as_str).filter(|name| name.starts_with("letter-")).collect();
+        let followed: Vec<&str> =
+            in_ers.iter().map(String::as_str).filter(|name| name.starts_with("letter-")).collect();
         // One that is in doubt may be there as well, after those that are known to be.
         assert!(followed.starts_with(&linked), "{}: {followed:?} instead of {linked:?}", told.key);
         assert!(followed.is_sorted(), "{}: {followed:?}", told.key);

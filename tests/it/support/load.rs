@@ -103,7 +103,8 @@ impl Load {
     /// Everybody finishes what they have begun. What all of them were told.
     pub async fn stop(mut self) -> Vec<Told> {
         self.shared.stopping.store(true, Ordering::Relaxed);
-        let finish = async { while self.senders.join_next().await.is_some_and(|end| end.map(|()| true).expect("told")) {} };
+        let finish =
+            async { while self.senders.join_next().await.is_some_and(|end| end.map(|()| true).expect("told")) {} };
         tokio::time::timeout(FINISH_MAX, finish).await.expect("every sender gets its answers");
         std::mem::take(&mut *self.shared.told.lock())
     }

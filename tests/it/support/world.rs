@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ers_gateway::config::{Broker, Config, Listener, StoreUrl};
+use ers_gateway::config::{Config, Listener, StoreUrl};
 use ers_gateway::environment::Environment;
 use ers_gateway::gateway::{Gateway, ListenerKind, RunningGateway};
 use ers_gateway::simulator::{Simulator, SimulatorConfig, SimulatorHandle};
@@ -15,7 +15,7 @@ pub struct World {
     pub gateway: RunningGateway,
     pub mllp: SocketAddr,
     pub http: SocketAddr,
-    pub folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl World {
@@ -32,7 +32,7 @@ impl World {
         let gateway = Gateway::start(config, Environment::system()).await.expect("the gateway starts");
         let address = |kind| gateway.address(kind).expect("a listener of each kind");
         let (mllp, http) = (address(ListenerKind::Mllp), address(ListenerKind::Http));
-        Self { simulator, gateway, mllp, http, folder }
+        Self { simulator, gateway, mllp, http, _folder: folder }
     }
 
     /// Waits until nothing is queued, running or waiting any more.
@@ -118,9 +118,4 @@ pub fn settings(simulator: &SimulatorHandle, folder: &std::path::Path, change: i
     }
     change(&mut config);
     config
-}
-
-/// Events to a broker of the test's own.
-pub fn broker(url: &str) -> Broker {
-    serde_json::from_value(serde_json::json!({ "urls": [url] })).expect("a broker needs only a URL")
 }

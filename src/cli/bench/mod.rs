@@ -1,0 +1,161 @@
+//! `bench`: how fast the gateway is on this machine, beside what is asked of it (`docs/performance.md`).
+//!
+//! Enters: nothing but options. Leaves: a table (or JSON) of figures, targets and what limits each. Guarantees:
+//! it measures a gateway and a simulator that it started itself, on 127.0.0.1, with stores in a temporary folder
+//! that is removed; it takes no settings file, so nothing real can be hurt; it ends in bounded time.
+//!
+//! The gateway is `serve` in a process of its own, with the settings that it has in production but for what a
+//! scenario says. The generator is one thread with frames made beforehand.
+
+pub mod bare_loop;
+mod end_to_end;
+mod figure;
+mod frames;
+mod house;
+mod intake;
+mod letters;
+mod load;
+mod mapping;
+mod process;
+mod waiting;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::exit::{CliError, Done};
+use figure::Figure;
+
+/// Measure the gateway on this machine, against a simulator that it starts itself
+///
+/// Each figure stands beside its target and what limits it. Everything runs on 127.0.0.1 against stores in a
+/// temporary folder; there is no way to point it at a real gateway, store or e-RS.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway bench                                  everything, about four minutes
+  ers-gateway bench --quick                          a smoke run of seconds; its figures mean little
+  ers-gateway bench --only intake --only mapping     some of it
+  ers-gateway bench --folder /var/lib/ers-gateway    on the disk that the store will be on
+  ers-gateway bench --only end-to-end --amqp amqp://guest:guest@127.0.0.1:5672/%2f
+
+What is measured, and figures of one machine: docs/performance.md")]
+pub struct Bench {
+    /// Run this scenario only; can be given several times
+    #[arg(long, value_enum, value_name = "SCENARIO")]
+    only: Vec<Scenario>,
+    /// A smoke run: every scenario for a moment
+    #[arg(long)]
+    quick: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Let this RabbitMQ on this machine confirm the events of end-to-end
+    #[arg(long, value_name = "URL")]
+    amqp: Option<String>,
+    /// Where the temporary folder of the stores is made: the disk matters
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// Parse, normalise and validate, on one core, without a store
+    Mapping,
+    /// Durable intake over MLLP: 32 connections, one connection, and a bare loop that writes the same rows
+    Intake,
+    /// MLLP to A011 to event, pacing off
+    EndToEnd,
+    /// 200 kB messages with a PDF; the memory that a letter of 5 MB costs
+    Letters,
+    /// Memory and start, idle and with 200,000 commands waiting
+    Waiting,
+}
+
+/// How much of everything.
+struct Scale {
+    folder: PathBuf,
+    /// Of each measurement; end to end takes twice as long.
+    measured: Duration,
+    warm_up: Duration,
+    waiting_commands: u64,
+}
+
+impl Scale {
+    fn full(folder: PathBuf) -> Self {
+        let (measured, warm_up) = (Duration::from_secs(12), Duration::from_secs(2));
+        Self { folder, measured, warm_up, waiting_commands: 200_000 }
+    }
+
+    fn quick(folder: PathBuf) -> Self {
+        let (measured, warm_up) = (Duration::from_millis(700), Duration::from_millis(200));
+        Self { folder, measured, warm_up, waiting_commands: 2_000 }
+    }
+}
+
+impl Bench {
+    pub fn run(self) -> Done {
+        if let Some(url) = &self.amqp {
+            require_this_machine(url)?;
+        }
+        let folder = self.folder.clone().unwrap_or_else(std::env::temp_dir);
+        let scale = if self.quick { Scale::quick(folder) } else { Scale::full(folder) };
+        let figures = super::runtime()?.block_on(self.measure(&scale))?;
+        if self.json {
+            println!("{}", figure::to_json(&figures));
+        } else {
+            print!("{}", figure::to_table(&figures));
+        }
+        Ok(())
+    }
+
+    async fn measure(&self, scale: &Scale) -> Result<Vec<Figure>, CliError> {
+        let mut figures = Vec::new();
+        for scenario in Scenario::value_variants() {
+            if !self.only.is_empty() && !self.only.contains(scenario) {
+                continue;
+            }
+            if let Some(name) = scenario.to_possible_value() {
+                eprintln!("measuring {} …", name.get_name());
+            }
+            figures.extend(match scenario {
+                Scenario::Mapping => mapping::measure(scale)?,
+                Scenario::Intake => intake::measure(scale).await?,
+                Scenario::EndToEnd => end_to_end::measure(scale, self.amqp.as_deref()).await?,
+                Scenario::Letters => letters::measure(scale).await?,
+                Scenario::Waiting => waiting::measure(scale).await?,
+            });
+        }
+        Ok(figures)
+    }
+}
+
+/// A broker elsewhere is somebody's: thousands of events are not for it.
+fn require_this_machine(url: &str) -> Result<(), CliError> {
+    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    match host.as_deref() {
+        Some("localhost" | "127.0.0.1" | "[::1]") => Ok(()),
+        _ => Err(CliError::Usage("--amqp takes a broker on this machine only: amqp://…@127.0.0.1:PORT/…".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_broker_on_this_machine_is_taken() {
+        for (url, is_taken) in [
+            ("amqp://guest:guest@127.0.0.1:5672/%2f", true),
+            ("amqp://localhost/%2f", true),
+            ("amqp://guest@[::1]:5672/%2f", true),
+            ("amqp://rabbit.example.nhs.uk/%2f", false),
+            ("amqp://127.0.0.1.example.com/%2f", false),
+            ("amqp://127.0.0.1@example.com/%2f", false),
+            ("127.0.0.1", false),
+        ] {
+            assert_eq!(require_this_machine(url).is_ok(), is_taken, "{url}");
+        }
+    }
+}
