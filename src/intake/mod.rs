@@ -10,6 +10,7 @@ mod command_json;
 mod hl7v2;
 mod metrics;
 mod reading;
+mod receipts;
 mod reply;
 mod sources;
 mod trial;
@@ -25,6 +26,8 @@ pub use answer::{Answer, DEFERRED_REPLY_MAX, DeferredReply, Outcome};
 pub use metrics::IntakeMetrics;
 pub use sources::{KnownSource, SourceModes, Sources};
 pub use trial::{Trial, TrialAck, TrialCommand, try_message};
+
+use receipts::Receipts;
 
 use crate::command::MessageId;
 use crate::config::{Delivery, EnvironmentName};
@@ -64,6 +67,7 @@ pub enum Content {
 #[async_trait]
 pub trait Receive: Send + Sync {
     async fn receive(&self, inbound: Inbound) -> Answer;
+    /// The answer was written; returns at once.
     async fn acknowledged(&self, message: MessageId);
     async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes>;
 }
@@ -90,12 +94,14 @@ pub struct Intake {
     metrics: IntakeMetrics,
     ages: Delivery,
     place: EnvironmentName,
+    receipts: Arc<Receipts>,
 }
 
 impl Intake {
     pub fn new(parts: IntakeParts) -> Self {
         let IntakeParts { environment, store, mappings, sources, keys, metrics, ages, place } = parts;
-        Self { environment, store, mappings, sources, keys, metrics, ages, place }
+        let receipts = Arc::new(Receipts::new(store.clone(), environment.clone()));
+        Self { environment, store, mappings, sources, keys, metrics, ages, place, receipts }
     }
 
     /// Takes one message in. Never panics on its content; waits for e-RS only where the source says
@@ -118,10 +124,8 @@ impl Intake {
     }
 
     /// The sender has its answer (promise 6: told apart from what e-RS did).
-    pub async fn acknowledged(&self, message: MessageId) {
-        if let Err(error) = self.store.acknowledged(message, self.environment.now()).await {
-            tracing::warn!(message.id = %message, %error, "the acknowledgement was sent but could not be noted");
-        }
+    pub fn acknowledged(&self, message: MessageId) {
+        self.receipts.note(message);
     }
 }
 
@@ -132,7 +136,7 @@ impl Receive for Intake {
     }
 
     async fn acknowledged(&self, message: MessageId) {
-        Self::acknowledged(self, message).await;
+        Self::acknowledged(self, message);
     }
 
     async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes> {

@@ -67,8 +67,9 @@ pub trait IntakeStore: Send + Sync {
     /// The thread that an alias belongs to, if any message brought it.
     async fn find_thread(&self, alias: &Alias) -> Result<Option<ThreadView>>;
 
-    /// Notes that the sender got its acknowledgement (promise 6: tracked apart from the command).
-    async fn acknowledged(&self, message: MessageId, at: Timestamp) -> Result<()>;
+    /// Notes when senders got their acknowledgement (promise 6: tracked apart from the command). The first note
+    /// of a message stays; a message that is not stored is passed over.
+    async fn acknowledged(&self, messages: Vec<(MessageId, Timestamp)>) -> Result<()>;
 }
 
 /// What delivery needs.

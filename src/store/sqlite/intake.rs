@@ -24,9 +24,11 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(admission: Admission) -> Self {
+    pub(super) fn new(mut admission: Admission) -> Self {
+        // Taken out, so that they are freed here and not by the writer.
+        let bodies = admission.commands.iter_mut().map(|command| std::mem::take(&mut command.body).to_string()).collect();
         Self {
-            bodies: admission.commands.iter().map(|command| command.body.to_string()).collect(),
+            bodies,
             problems: columns::optional_text(&admission.message.problems),
             events: admission.events.iter().map(EventText::of).collect(),
             admission,
@@ -254,22 +256,15 @@ impl Books {
         Ok(number)
     }
 
-    /// That the sender got its answer.
-    pub(super) fn acknowledged(&mut self, message: MessageId, at: jiff::Timestamp) -> Result<()> {
-        let noted = self
-            .connection
-            .prepare_cached(
-                "INSERT INTO acknowledged (message, at) SELECT number, ?2 FROM message WHERE id = ?1
-                 ON CONFLICT (message) DO NOTHING",
-            )?
-            .execute((message.0.into_bytes(), at.as_microsecond()))?;
-        if noted == 0 && !self.is_stored(message)? {
-            return Err(crate::store::StoreError::NotFound);
+    /// That senders got their answers.
+    pub(super) fn acknowledged(&mut self, messages: &[(MessageId, jiff::Timestamp)]) -> Result<()> {
+        let mut note = self.connection.prepare_cached(
+            "INSERT INTO acknowledged (message, at) SELECT number, ?2 FROM message WHERE id = ?1
+             ON CONFLICT (message) DO NOTHING",
+        )?;
+        for (message, at) in messages {
+            note.execute((message.0.into_bytes(), at.as_microsecond()))?;
         }
         Ok(())
-    }
-
-    fn is_stored(&self, message: MessageId) -> Result<bool> {
-        Ok(self.connection.prepare_cached("SELECT 1 FROM message WHERE id = ?1")?.exists([message.0.into_bytes()])?)
     }
 }

@@ -32,8 +32,8 @@ impl IntakeStore for SqliteStore {
             .await
     }
 
-    async fn acknowledged(&self, message: MessageId, at: Timestamp) -> Result<()> {
-        self.writer()?.write(0, move |books| books.acknowledged(message, at)).await
+    async fn acknowledged(&self, messages: Vec<(MessageId, Timestamp)>) -> Result<()> {
+        self.writer()?.write(0, move |books| books.acknowledged(&messages)).await
     }
 }
 

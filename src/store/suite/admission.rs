@@ -74,9 +74,8 @@ pub(crate) async fn that_a_sender_got_its_answer_is_noted_once(home: &dyn Home) 
     let store = home.open().await;
     let id = admitted(&*store, message("M1")).await;
     assert_eq!(store.message(id).await.expect("read").expect("there").acknowledged_at, None);
-    store.acknowledged(id, at(3)).await.expect("noted");
-    store.acknowledged(id, at(9)).await.expect("noted before");
-    assert_eq!(store.message(id).await.expect("read").expect("there").acknowledged_at, Some(at(3)));
+    store.acknowledged(vec![(id, at(3))]).await.expect("noted");
     let unknown = crate::command::MessageId(super::given::new_id());
-    assert!(matches!(store.acknowledged(unknown, at(3)).await, Err(StoreError::NotFound)));
+    store.acknowledged(vec![(unknown, at(8)), (id, at(9))]).await.expect("noted before");
+    assert_eq!(store.message(id).await.expect("read").expect("there").acknowledged_at, Some(at(3)));
 }
