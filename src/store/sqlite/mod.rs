@@ -48,6 +48,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::runtime::Handle;
 
 use self::books::Books;
@@ -134,10 +135,18 @@ impl SqliteStore {
     }
 }
 
+/// A statement keeps the plan that it was prepared with. Without this, one that binds a value to a column of a
+/// partial index is prepared anew for every other value (a tenth of the time of delivery went there).
+fn keep_plans(connection: &Connection) -> Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
 fn open_writer(path: &Path, environment: Environment, runtime: Handle, signals: Signals) -> Result<Writer> {
     let lock: File = files::lock(path)?;
     files::create_private(path)?;
     let mut connection = Connection::open(path)?;
+    keep_plans(&connection)?;
     // The log is copied back by `checkpoints`, not inside a commit.
     connection.execute_batch(&format!(
         "PRAGMA journal_mode = WAL;

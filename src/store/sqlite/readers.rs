@@ -54,6 +54,7 @@ impl Readers {
 fn open(path: &Path) -> Result<Connection> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    super::keep_plans(&connection)?;
     connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -4000;")?;
     Ok(connection)
