@@ -179,7 +179,7 @@ async fn carry_out(folder: &Path) {
                         call: "A011".into(),
                         is_write: true,
                         correlation_id: "00000000-0000-0000-0000-000000000000".into(),
-                        request: json!({"method": "POST", "body": "x".repeat(1_500)}),
+                        request: json!({"method": "POST", "body": "x".repeat(1_500)}).into(),
                     };
                     store.record(Progress { started: Some(started), ..progress() }).await.expect("recorded");
                     let finished = FinishedAttempt {
@@ -187,7 +187,7 @@ async fn carry_out(folder: &Path) {
                         status: Some(201),
                         outcome: "ok".into(),
                         duration_ms: 10,
-                        response: json!({"body": "x".repeat(1_500)}),
+                        response: json!({"body": "x".repeat(1_500)}).into(),
                     };
                     let event = NewEvent {
                         id: EventId(environment.new_id()),

@@ -165,7 +165,7 @@ impl Run {
             status: answer.map(|(response, _)| response.status),
             outcome: outcome.to_owned(),
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            response: answer.map(|(response, body)| kept(response, body)).unwrap_or_default(),
+            response: answer.map(|(response, body)| kept(response, body)).unwrap_or_default().into(),
         };
         match out.operation.effect {
             Effect::Read => self.ledger.read(attempt, finished),
@@ -184,7 +184,7 @@ fn kept(response: &Response, body: &Value) -> Value {
         _ if body.is_null() => String::from_utf8_lossy(&response.body).into_owned().into(),
         _ => body.clone(),
     };
-    json!({ "headers": headers, "body": body })
+    Value::Object([("headers".to_owned(), headers.into()), ("body".to_owned(), body)].into_iter().collect())
 }
 
 fn beginning(body: &Bytes, length: usize) -> Value {

@@ -191,7 +191,7 @@ impl Run {
             call: call.call.clone(),
             is_write: operation.effect.leaves_doubt(),
             correlation_id,
-            request: shown(call, &headers),
+            request: shown(call, &headers).into(),
         };
         if operation.effect != Effect::Read {
             self.plan.begun = true;

@@ -46,5 +46,13 @@ pub fn shown(call: &PreparedCall, headers: &[(String, String)]) -> Value {
             json!({ "letter": letter.file_name, "bytes": letter.bytes, "sha256": letter.sha256 })
         }
     };
-    json!({ "call": call.call, "method": call.method, "path": call.path, "headers": headers, "body": body })
+    // Not with json!, which would copy the body once more.
+    let members = [
+        ("call", call.call.as_str().into()),
+        ("method", call.method.as_str().into()),
+        ("path", call.path.as_str().into()),
+        ("headers", Value::Object(headers)),
+        ("body", body),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
 }

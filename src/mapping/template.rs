@@ -120,7 +120,8 @@ pub struct Scope<'s> {
 pub fn reply_value(reply: &Reply) -> Value {
     let headers: Map<String, Value> =
         reply.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), Value::from(value.as_str()))).collect();
-    serde_json::json!({ "status": reply.status, "headers": headers, "body": reply.body })
+    let members = [("status", reply.status.into()), ("headers", Value::Object(headers)), ("body", reply.body.clone())];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
 }
 
 impl Scope<'_> {

@@ -1,5 +1,7 @@
 //! The shapes that enter and leave the store. Plain data; no behaviour.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -225,7 +227,8 @@ pub struct NewAttempt {
     pub is_write: bool,
     pub correlation_id: String,
     /// Method, path, headers without secrets, and body: what was sent.
-    pub request: Value,
+    /// Shared, for it may be large and is kept until it is on disk.
+    pub request: Arc<Value>,
 }
 
 #[derive(Clone, Debug)]
@@ -236,7 +239,7 @@ pub struct FinishedAttempt {
     pub outcome: String,
     pub duration_ms: u64,
     /// Headers and body of the answer, cut at a limit.
-    pub response: Value,
+    pub response: Arc<Value>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -185,7 +185,7 @@ pub(crate) fn attempt(is_write: bool) -> NewAttempt {
         call: "A011".into(),
         is_write,
         correlation_id: "correlation".into(),
-        request: json!({"method": "POST"}),
+        request: json!({"method": "POST"}).into(),
     }
 }
 
@@ -195,7 +195,7 @@ pub(crate) fn finished(attempt: &NewAttempt) -> FinishedAttempt {
         status: Some(201),
         outcome: "ok".into(),
         duration_ms: 12,
-        response: json!({"body": {}}),
+        response: json!({"body": {}}).into(),
     }
 }
 
