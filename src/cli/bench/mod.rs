@@ -25,6 +25,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::exit::{CliError, Done};
+use super::stop::Asked;
 use figure::Figure;
 
 /// Measure the gateway on this machine, against a simulator that it starts itself
@@ -101,7 +102,14 @@ impl Bench {
         }
         let folder = self.folder.clone().unwrap_or_else(std::env::temp_dir);
         let scale = if self.quick { Scale::quick(folder) } else { Scale::full(folder) };
-        let figures = super::runtime()?.block_on(self.measure(&scale))?;
+        let figures = super::runtime()?.block_on(async {
+            let mut asked = Asked::listen()?;
+            tokio::select! {
+                figures = self.measure(&scale) => figures,
+                // What was started ends with what is dropped here.
+                () = asked.stop() => Err(CliError::No("stopped before everything was measured".to_owned())),
+            }
+        })?;
         if self.json {
             println!("{}", figure::to_json(&figures));
         } else {
