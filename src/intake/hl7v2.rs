@@ -276,7 +276,9 @@ impl Intake {
         let replies = received.inbound.transport != Transport::Amqp;
         if replies && config.reply == ReplyMode::Result && wanted == AnswersWanted::Original {
             let settled = self.settled(message, config.reply_wait).await;
-            if let Some(reply) = settled.and_then(|views| self.application_answer(header, encoding, &views)) {
+            if let Some(reply) =
+                settled.and_then(|views| self.application_answer(header, &received.raw, encoding, &views))
+            {
                 answer.hl7 = Some(reply);
             }
         } else if wanted.may_follow() {
