@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::admission::{Decision, Received, key_reused};
-use super::answer::{Answer, DeferredReply, Outcome};
+use super::answer::{Answer, DeferredReply, HeldAnswer, Outcome};
 use super::reading::read;
 use super::sources::KnownSource;
 use super::{Inbound, Intake};
@@ -157,24 +157,26 @@ impl Intake {
         };
         let mut prepared = self.prepare(received, decision);
         let (message, commands) = (prepared.message, prepared.commands.clone());
-        let hl7 = self.answer(header, wanted, &problems, encoding, received.source);
-        prepared.admission.acknowledgement = hl7.clone().unwrap_or_default();
+        let held = HeldAnswer::new(self.answer(header, wanted, &problems, encoding, received.source));
+        prepared.admission.acknowledgement = held.to_be_kept();
         let answer = match self.admit(received, prepared).await? {
-            Admitted::New { repeats: Some(earlier), .. } => Answer {
+            Admitted::New { repeats: Some(earlier), stored } => Answer {
                 message: Some(message),
                 commands: vec![earlier],
-                hl7,
+                hl7: held.release(&stored),
                 ..Answer::bare(Outcome::Duplicate, Vec::new())
             },
-            Admitted::New { .. } => {
+            Admitted::New { stored, .. } => {
+                let hl7 = held.release(&stored);
                 let mut answer = Answer { message: Some(message), commands, hl7, ..Answer::bare(outcome, problems) };
                 if outcome == Outcome::Accepted {
                     self.await_result(received, header, wanted, encoding, &mut answer).await;
                 }
                 answer
             }
-            Admitted::Resend { acknowledgement, message, .. } => {
-                let hl7 = (!acknowledgement.is_empty()).then_some(acknowledgement);
+            Admitted::Resend { acknowledgement, message, stored } => {
+                let kept = (!acknowledgement.is_empty()).then_some(acknowledgement);
+                let hl7 = HeldAnswer::new(kept).release(&stored);
                 Answer { message: Some(message), hl7, ..Answer::bare(Outcome::Duplicate, problems) }
             }
             Admitted::ControlIdReused { message } => return Ok(Attempt::KeyReused(message)),

@@ -1,9 +1,6 @@
 //! `kill -9` at any instant, under load on three ways in; then three ledgers are compared: what senders were
 //! told, what e-RS did, what consumers got.
 
-mod ledgers;
-mod load;
-
 use std::time::Duration;
 
 use ers_gateway::environment::Environment;
@@ -13,8 +10,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
-use self::load::Load;
 use crate::support::consumer::{Heard, listen};
+use crate::support::ledgers;
+use crate::support::load::Load;
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::serve::Serve;
 
@@ -90,7 +88,7 @@ async fn killed_at_any_instant_nothing_acknowledged_is_missing_and_nothing_is_do
     });
     sign_in(&mut gateway, 0);
     gateway.start_and_wait().await;
-    let load = Load::start(&gateway, &node, random.random()).await;
+    let load = Load::start(&gateway, &node, INPUT, random.random());
     for life in 1..=kills {
         trouble(&ers, &mut random);
         tokio::time::sleep(Duration::from_millis(random.random_range(LIFE_MILLIS))).await;

@@ -1,9 +1,13 @@
 //! The house from outside: real sockets, a real broker, a real store. One binary, so that it links once.
 
 mod amqp;
+mod broker;
+mod canary;
 mod cli;
 mod crash;
 mod house;
 mod http;
+mod limits;
+mod modes;
 mod samples;
 mod support;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::sample;
+use crate::support::referrals::sample;
 use crate::support::world::World;
 
 const HL7: (&str, &str) = ("content-type", "application/hl7-v2; charset=utf-8");

@@ -4,9 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ers_gateway::events::EventSchemas;
+use futures_util::StreamExt as _;
+use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions};
+use lapin::types::FieldTable;
 use serde_json::Value;
 
 use super::rabbitmq::{Client, RabbitMq};
+
+/// Nothing more comes after so long.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// Every event of a queue, each once.
 #[derive(Default)]
@@ -26,7 +32,11 @@ impl Heard {
         let mut heard = Self::default();
         let mut by_place: BTreeMap<(String, u64), Value> = BTreeMap::new();
         let mut last: BTreeMap<String, u64> = BTreeMap::new();
-        while let Some(delivery) = client.take(queue, Duration::from_secs(1)).await {
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consumer = client.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await;
+        let mut consumer = consumer.expect("the queue is there");
+        while let Ok(Some(delivery)) = tokio::time::timeout(QUIET, consumer.next()).await {
+            let delivery = delivery.expect("the node is up");
             let event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
             let member = |name: &str| event[name].as_str().unwrap_or_else(|| panic!("no {name}: {event}"));
             let thread = member("partitionkey").to_owned();
@@ -59,8 +69,8 @@ impl Heard {
 
 /// A queue that hears every event of an exchange from now on.
 pub async fn listen(client: &Client, exchange: &str, queue: &str) {
-    let options = lapin::options::ExchangeDeclareOptions { durable: true, ..Default::default() };
-    let (kind, table) = (lapin::ExchangeKind::Topic, lapin::types::FieldTable::default());
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let (kind, table) = (lapin::ExchangeKind::Topic, FieldTable::default());
     client.channel.exchange_declare(exchange.into(), kind, options, table).await.expect("an exchange");
     client.bind(queue, exchange, "#").await;
 }

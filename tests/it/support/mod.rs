@@ -1,8 +1,11 @@
 //! What the scenarios stand on.
 
+pub mod canary;
 pub mod consumer;
 pub mod gateway;
 pub mod intake;
+pub mod ledgers;
+pub mod load;
 pub mod outbox;
 pub mod publishing;
 pub mod rabbitmq;

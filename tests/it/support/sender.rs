@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -38,12 +40,26 @@ impl MllpSender {
         }
     }
 
+    /// Whatever the answer is.
+    pub async fn deliver_once(&mut self, message: &[u8]) -> Vec<u8> {
+        let exchange = tokio::time::timeout(ANSWER_MAX, self.exchange(message)).await;
+        exchange.expect("an answer in time").expect("an answer")
+    }
+
     async fn exchange(&mut self, message: &[u8]) -> std::io::Result<Vec<u8>> {
-        let (stream, buffer) = match &mut self.connection {
+        let (stream, _) = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert((TcpStream::connect(self.address).await?, BytesMut::new())),
         };
         stream.write_all(&framed(message)).await?;
+        self.frame().await
+    }
+
+    /// What comes next on the connection.
+    pub async fn frame(&mut self) -> std::io::Result<Vec<u8>> {
+        let Some((stream, buffer)) = &mut self.connection else {
+            return Err(std::io::ErrorKind::NotConnected.into());
+        };
         loop {
             if let Some(end) = buffer.windows(2).position(|pair| pair == b"\x1c\r") {
                 let frame = buffer.split_to(end + 2);
@@ -101,5 +117,47 @@ impl HttpSender {
             self.resent += 1;
             tokio::time::sleep(AGAIN_AFTER).await;
         }
+    }
+}
+
+/// Publishes to a queue until the broker says that it has the message, through whatever happens to the broker.
+pub struct QueueSender {
+    url: String,
+    queue: &'static str,
+    channel: Option<(Connection, Channel)>,
+    pub resent: u64,
+}
+
+impl QueueSender {
+    pub fn new(url: String, queue: &'static str) -> Self {
+        Self { url, queue, channel: None, resent: 0 }
+    }
+
+    pub async fn deliver(&mut self, properties: BasicProperties, body: &[u8]) {
+        let properties = properties.with_delivery_mode(2);
+        loop {
+            match tokio::time::timeout(ANSWER_MAX, self.publish(properties.clone(), body)).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => {}
+                Ok(Err(_)) | Err(_) => self.channel = None,
+            }
+            self.resent += 1;
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn publish(&mut self, properties: BasicProperties, body: &[u8]) -> lapin::Result<bool> {
+        let (_, channel) = match &mut self.channel {
+            Some(channel) => channel,
+            none => {
+                let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
+                let channel = connection.create_channel().await?;
+                channel.confirm_select(ConfirmSelectOptions::default()).await?;
+                none.insert((connection, channel))
+            }
+        };
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let confirm = channel.basic_publish("".into(), self.queue.into(), options, body, properties).await?.await?;
+        Ok(confirm.is_ack() && confirm.take_message().is_none())
     }
 }

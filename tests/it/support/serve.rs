@@ -99,9 +99,10 @@ impl Serve {
         // JSON is YAML.
         std::fs::write(&config, self.settings.to_string()).expect("the settings are written");
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_ers-gateway"))
-            .arg("serve")
-            .arg("--config")
+        // A file that may not grow is an error for whoever writes it, as a full disk is, and no signal.
+        let child = Command::new("sh")
+            .args(["-c", r#"trap '' XFSZ; exec "$@""#, "serve"])
+            .args([env!("CARGO_BIN_EXE_ers-gateway"), "serve", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_or(Stdio::null(), |log: File| log.into()))
@@ -158,9 +159,29 @@ impl Serve {
 
     /// Sends a signal by name: `STOP`, `CONT`, `TERM`.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.as_ref().expect("it runs").id();
-        let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "no signal {name}");
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// No file may be written past this size; `None`: any file may.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let soft = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let limited = Command::new("prlimit")
+            .args([&format!("--pid={}", self.pid()), &format!("--fsize={soft}:unlimited")])
+            .status();
+        assert!(limited.is_ok_and(|status| status.success()), "prlimit (util-linux) sets the limit");
+    }
+
+    /// Resident memory.
+    pub fn memory_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has memory");
+        let kilobytes = line.split_whitespace().nth(1).and_then(|text| text.parse::<usize>().ok());
+        kilobytes.expect("a number") * 1024
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -10,8 +10,8 @@ use ers_gateway::simulator::{Creation, SimulatorHandle};
 use ers_gateway::store::sqlite::SqliteStore;
 use ers_gateway::store::{CommandView, MessageFilter, OutboxStore as _, SearchStore as _};
 
+use super::consumer::Heard;
 use super::load::{Told, ToldLetter};
-use crate::support::consumer::Heard;
 
 /// What came of the load.
 #[derive(Default)]

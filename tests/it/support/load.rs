@@ -11,14 +11,14 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
-use super::INPUT;
-use crate::support::rabbitmq::RabbitMq;
-use crate::support::referrals::{Patients, attach, create, northmoor};
-use crate::support::sender::{HttpSender, MllpSender, field};
-use crate::support::serve::Serve;
+use super::rabbitmq::RabbitMq;
+use super::referrals::{Patients, attach, create, northmoor};
+use super::sender::{HttpSender, MllpSender, QueueSender, field};
+use super::serve::Serve;
 
 const MLLP_CONNECTIONS: usize = 3;
 const HTTP_SENDERS: usize = 2;
+const FINISH_MAX: Duration = Duration::from_secs(60);
 /// "A letter", in base64.
 const LETTER: &str = "QSBsZXR0ZXI=";
 
@@ -71,7 +71,8 @@ pub struct Load {
 }
 
 impl Load {
-    pub async fn start(gateway: &Serve, node: &RabbitMq, seed: u64) -> Self {
+    /// Sends to the gateway's first listeners, and to the queue `input` of the broker.
+    pub fn start(gateway: &Serve, node: &RabbitMq, input: &'static str, seed: u64) -> Self {
         let shared = Arc::new(Shared {
             patients: Patients::new(),
             told: Mutex::default(),
@@ -87,8 +88,8 @@ impl Load {
         for number in 0..HTTP_SENDERS {
             load.run(random.random(), |shared, random| by_http(shared, random, number));
         }
-        let client = node.client().await;
-        load.run(random.random(), |shared, random| by_queue(shared, random, client));
+        let queue = QueueSender::new(node.url(), input);
+        load.run(random.random(), |shared, random| by_queue(shared, random, queue));
         load
     }
 
@@ -104,7 +105,7 @@ impl Load {
         self.shared.stopping.store(true, Ordering::Relaxed);
         let finish =
             async { while self.senders.join_next().await.is_some_and(|end| end.map(|()| true).expect("told")) {} };
-        tokio::time::timeout(Duration::from_secs(60), finish).await.expect("every sender gets its answers");
+        tokio::time::timeout(FINISH_MAX, finish).await.expect("every sender gets its answers");
         std::mem::take(&mut *self.shared.told.lock())
     }
 }
@@ -161,7 +162,7 @@ async fn by_http(shared: Arc<Shared>, mut random: StdRng, sender: usize) {
 }
 
 /// Commands in a queue. The broker has confirmed them; that they left the queue is what the sender is told.
-async fn by_queue(shared: Arc<Shared>, mut random: StdRng, client: crate::support::rabbitmq::Client) {
+async fn by_queue(shared: Arc<Shared>, mut random: StdRng, mut queue: QueueSender) {
     for number in 0.. {
         if shared.stopping.load(Ordering::Relaxed) {
             return;
@@ -172,7 +173,7 @@ async fn by_queue(shared: Arc<Shared>, mut random: StdRng, client: crate::suppor
             .with_content_type("application/json".into())
             .with_type("CreateReferral".into())
             .with_message_id(key.as_str().into());
-        client.send(INPUT, properties, create(&local_id, &nhs_number).to_string().as_bytes()).await;
+        queue.deliver(properties, create(&local_id, &nhs_number).to_string().as_bytes()).await;
         shared.tell(Told { source: "southbeck", key, nhs_number, letters: Vec::new() });
         breathe(&mut random).await;
     }
