@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 
 use crate::amqp::BrokerLinks;
@@ -170,7 +170,13 @@ impl Gateway {
         }));
 
         let links = BrokerLinks::register(&metrics)?;
-        let rooms = Rooms { intake: intake.clone(), store: store.clone(), metrics: metrics.clone() };
+        let readiness = Arc::new(Readiness::default());
+        let rooms = Rooms {
+            intake: intake.clone(),
+            store: store.clone(),
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+        };
         let addresses = rooms.listen(&config.listeners, &stages.listeners).await?;
         if let Some(broker) = &config.broker {
             let schemas = Arc::new(EventSchemas::built_in());
@@ -181,7 +187,11 @@ impl Gateway {
             amqp::start(broker, &inputs, &stages.listeners);
         }
         stages.delivery.spawn(delivery.run());
-        Backlog::register(&metrics)?.watch(store.clone(), &stages.outbox);
+        let storing = readiness.check("store");
+        Backlog::register(&metrics)?.watch(store.clone(), &stages.outbox, move |available| match available {
+            true => storing.ready(),
+            false => storing.not_ready("the store does not answer: look at the disk"),
+        });
         Ok(RunningGateway { addresses, metrics, store, mappings, stages })
     }
 }
@@ -294,13 +304,13 @@ struct Rooms {
     intake: Arc<dyn Receive>,
     store: Arc<SqliteStore>,
     metrics: Registry,
+    readiness: Arc<Readiness>,
 }
 
 impl Rooms {
     /// Binds every listener before one of them serves: a taken port is told at the start.
     async fn listen(&self, listeners: &[Listener], environment: &Environment) -> Result<Vec<Bound>, StartError> {
         let mllp_metrics = MllpMetrics::register(&self.metrics)?;
-        let readiness = Arc::new(Readiness::default());
         let deps = HttpDeps {
             intake: self.intake.clone(),
             search: self.store.clone(),
@@ -309,7 +319,7 @@ impl Rooms {
             signals: self.store.signals().clone(),
             commands: mapping::command_schemas(),
             metrics: self.metrics.clone(),
-            readiness,
+            readiness: self.readiness.clone(),
         };
         let mut bound = Vec::with_capacity(listeners.len());
         let mut servers = Vec::new();
@@ -331,6 +341,28 @@ impl Rooms {
         for server in servers {
             environment.spawn(server.serve());
         }
+        self.tell_of_listeners(&bound, environment)?;
         Ok(bound)
+    }
+
+    /// Up until the gateway is asked to stop: a balancer must look elsewhere before the drain.
+    fn tell_of_listeners(&self, bound: &[Bound], environment: &Environment) -> Result<(), StartError> {
+        let help = "1 while the listener takes messages, by kind and address";
+        let up = IntGaugeVec::new(Opts::new("gateway_listener_up", help), &["kind", "address"])?;
+        self.metrics.register(Box::new(up.clone()))?;
+        let gauges: Vec<IntGauge> = bound
+            .iter()
+            .map(|listener| up.with_label_values(&[listener.kind.name(), &listener.address.to_string()]))
+            .collect();
+        gauges.iter().for_each(|gauge| gauge.set(1));
+        let listening = self.readiness.check("listeners");
+        listening.ready();
+        let stopping = environment.shutdown().clone();
+        environment.spawn(async move {
+            stopping.cancelled().await;
+            listening.not_ready("the gateway stops");
+            gauges.iter().for_each(|gauge| gauge.set(0));
+        });
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::command::{CommandId, MessageId};
 use crate::mapping::Problem;
+use crate::store::Stored;
 
 #[derive(Debug)]
 pub struct Answer {
@@ -18,6 +19,25 @@ pub struct Answer {
     pub hl7: Option<Bytes>,
     /// An application answer that follows on the same connection (enhanced mode).
     pub deferred: Option<DeferredReply>,
+}
+
+/// An answer made, but not given: it leaves only against the proof that what it speaks of is on disk.
+#[derive(Clone, Debug)]
+pub(super) struct HeldAnswer(Option<Bytes>);
+
+impl HeldAnswer {
+    pub(super) fn new(answer: Option<Bytes>) -> Self {
+        Self(answer)
+    }
+
+    /// For the store to keep, so that a resend gets the same bytes.
+    pub(super) fn to_be_kept(&self) -> Bytes {
+        self.0.clone().unwrap_or_default()
+    }
+
+    pub(super) fn release(self, _proof: &Stored) -> Option<Bytes> {
+        self.0
+    }
 }
 
 impl Answer {

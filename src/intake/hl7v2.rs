@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::admission::{Decision, Received, key_reused};
-use super::answer::{Answer, DeferredReply, Outcome};
+use super::answer::{Answer, DeferredReply, HeldAnswer, Outcome};
 use super::reading::read;
 use super::sources::KnownSource;
 use super::{Inbound, Intake};
@@ -157,18 +157,22 @@ impl Intake {
         };
         let mut prepared = self.prepare(received, decision);
         let (message, commands) = (prepared.message, prepared.commands.clone());
-        let hl7 = self.answer(header, wanted, &problems, encoding, received.source);
-        prepared.admission.acknowledgement = hl7.clone().unwrap_or_default();
+        let held = HeldAnswer::new(self.answer(header, wanted, &problems, encoding, received.source));
+        prepared.admission.acknowledgement = held.to_be_kept();
         let mut answer = match self.admit(received, prepared).await? {
-            Admitted::New { repeats: Some(earlier), .. } => Answer {
+            Admitted::New { repeats: Some(earlier), stored } => Answer {
                 message: Some(message),
                 commands: vec![earlier],
-                hl7,
+                hl7: held.release(&stored),
                 ..Answer::bare(Outcome::Duplicate, Vec::new())
             },
-            Admitted::New { .. } => Answer { message: Some(message), commands, hl7, ..Answer::bare(outcome, problems) },
-            Admitted::Resend { acknowledgement, message, .. } => {
-                let hl7 = (!acknowledgement.is_empty()).then_some(acknowledgement);
+            Admitted::New { stored, .. } => {
+                let hl7 = held.release(&stored);
+                Answer { message: Some(message), commands, hl7, ..Answer::bare(outcome, problems) }
+            }
+            Admitted::Resend { acknowledgement, message, stored } => {
+                let kept = (!acknowledgement.is_empty()).then_some(acknowledgement);
+                let hl7 = HeldAnswer::new(kept).release(&stored);
                 Answer { message: Some(message), hl7, ..Answer::bare(Outcome::Duplicate, problems) }
             }
             Admitted::ControlIdReused { message } => return Ok(Attempt::KeyReused(message)),
@@ -283,7 +287,9 @@ impl Intake {
         };
         if now {
             let settled = self.settled(outcome_of, config.reply_wait).await;
-            if let Some(reply) = settled.and_then(|views| self.application_answer(header, encoding, &views)) {
+            if let Some(reply) =
+                settled.and_then(|views| self.application_answer(header, &received.raw, encoding, &views))
+            {
                 answer.hl7 = Some(reply);
             }
         } else {

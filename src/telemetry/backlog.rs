@@ -50,8 +50,8 @@ impl Backlog {
         Ok(backlog)
     }
 
-    /// Keeps the gauges fresh until the gateway stops.
-    pub fn watch(self, store: Arc<dyn Store>, environment: &Environment) {
+    /// Keeps the gauges fresh until the gateway stops; `told` hears whether the store answers.
+    pub fn watch(self, store: Arc<dyn Store>, environment: &Environment, told: impl Fn(bool) + Send + 'static) {
         let world = environment.clone();
         environment.spawn(async move {
             let mut was_available = true;
@@ -66,6 +66,7 @@ impl Backlog {
                     }
                 };
                 self.store_available.set(i64::from(available));
+                told(available);
                 was_available = available;
                 tokio::select! {
                     () = world.sleep(INTERVAL) => {}

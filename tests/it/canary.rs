@@ -170,7 +170,12 @@ async fn by_mllp(canary: &mut Canary) {
     assert!(String::from_utf8_lossy(&answer).contains("MSA|AA|"), "{}", String::from_utf8_lossy(&answer));
     canary.mllp("its resend", &northmoor("GOOD-1", &good, |m| m)).await;
     canary.mllp("its control id with other content", &northmoor("GOOD-1", &good, |m| m.replace("|F|", "|M|"))).await;
-    canary.mllp("the same with a change", &northmoor("GOOD-2", &good, |m| m.replace("RF1|P|3|", "RF1|P|2|").replace("NM-GOOD-2", "NM-GOOD-1"))).await;
+    canary
+        .mllp(
+            "the same with a change",
+            &northmoor("GOOD-2", &good, |m| m.replace("RF1|P|3|", "RF1|P|2|").replace("NM-GOOD-2", "NM-GOOD-1")),
+        )
+        .await;
     type Change = fn(String, &Patient) -> String;
     let changes: [(&str, Change); 12] = [
         ("a wrong NHS number", |m, p| {
@@ -185,8 +190,13 @@ async fn by_mllp(canary: &mut Canary) {
         ("a name for a referrer", |m, p| m.replace("555012345678^SDS", &format!("{}^SDS", p.given))),
         ("a note for a letter's status", |m, p| m.replace("||||||F", &format!("||||||{}", p.note))),
         ("segments in no order", |m, p| m.replace("DG1|", &format!("{}|x\rDG1|", p.family))),
-        ("a letter as a pointer", |m, p| m.replace("OBX|1|FT|LETTER", "OBX|1|RP|DOC").replace(&p.letter, &format!("http://{}.example/", p.letter))),
-        ("a letter that is not base64", |m, p| m.replace("OBX|1|FT|LETTER", "OBX|1|ED|DOC").replace(&p.letter, &format!("NM^TEXT^plain^Base64^{}!", p.letter))),
+        ("a letter as a pointer", |m, p| {
+            m.replace("OBX|1|FT|LETTER", "OBX|1|RP|DOC").replace(&p.letter, &format!("http://{}.example/", p.letter))
+        }),
+        ("a letter that is not base64", |m, p| {
+            m.replace("OBX|1|FT|LETTER", "OBX|1|ED|DOC")
+                .replace(&p.letter, &format!("NM^TEXT^plain^Base64^{}!", p.letter))
+        }),
         ("an unknown version", |m, _| m.replace("|P|2.3|", "|P|9.9|")),
         ("an unknown trigger", |m, _| m.replace("REF^I12", "REF^I99")),
     ];
@@ -204,7 +214,8 @@ async fn by_mllp(canary: &mut Canary) {
     let patient = canary.patient();
     canary.mllp("an unknown sender", &v24("NOBODY", "ZZZ99", "X-1", &patient)).await;
     let patient = canary.patient();
-    let batch = [b"FHS|^~\\&|NMPAS|RXX00\rBHS|^~\\&|NMPAS|RXX00\r".to_vec(), northmoor("B-1", &patient, |m| m)].concat();
+    let batch =
+        [b"FHS|^~\\&|NMPAS|RXX00\rBHS|^~\\&|NMPAS|RXX00\r".to_vec(), northmoor("B-1", &patient, |m| m)].concat();
     canary.mllp("a batch without its end", &batch).await;
     // What is not HL7 v2, and frames cut short: nothing to answer to.
     let patient = canary.patient();
@@ -216,7 +227,8 @@ async fn by_mllp(canary: &mut Canary) {
 
 /// e-RS refuses, echoing what it was told; loses answers; is answered by rubbish.
 async fn through_ers(canary: &mut Canary) {
-    let troubles: [(&str, fn(&Patient) -> Action); 7] = [
+    type Trouble = (&'static str, fn(&Patient) -> Action);
+    let troubles: [Trouble; 7] = [
         ("A011", |p| Action::Answer {
             status: 422,
             code: Some("REFERENCE_NOT_FOUND".into()),
@@ -303,8 +315,17 @@ async fn by_http(canary: &mut Canary) {
     canary.http("a long key", CREATE, &[JSON, ("idempotency-key", &key)], b"{}".to_vec()).await;
     canary.http("a strange content type", CREATE, &[("content-type", &patient.given)], b"{}".to_vec()).await;
     canary.http("an unknown command", &format!("/v1/commands/{}", patient.given), &[JSON], b"{}".to_vec()).await;
-    canary.http("an unknown source", &format!("/v1/commands/CreateReferral?source={}", patient.given), &[JSON], b"{}".to_vec()).await;
-    canary.http("an unknown setting", &format!("{CREATE}&{}={}", patient.given, patient.note), &[JSON], b"{}".to_vec()).await;
+    canary
+        .http(
+            "an unknown source",
+            &format!("/v1/commands/CreateReferral?source={}", patient.given),
+            &[JSON],
+            b"{}".to_vec(),
+        )
+        .await;
+    canary
+        .http("an unknown setting", &format!("{CREATE}&{}={}", patient.given, patient.note), &[JSON], b"{}".to_vec())
+        .await;
     for path in ["/", "/v1/messages/", "/v1/commands/", "/v1/events?after=", "/v1/messages?source=", "/v1/messages?"] {
         canary.get(&format!("{path}{}", patient.given)).await;
     }
@@ -326,7 +347,15 @@ async fn by_amqp(canary: &mut Canary, format: &str) {
     canary.queue(format, "a bad command", create(), bad.to_string().as_bytes(), true).await;
     canary.queue(format, "no JSON", create(), patient.note.as_bytes(), true).await;
     canary.queue(format, "an unknown command", json().with_type(patient.given.as_str().into()), b"{}", true).await;
-    canary.queue(format, "a strange type", BasicProperties::default().with_content_type(patient.given.as_str().into()), b"{}", true).await;
+    canary
+        .queue(
+            format,
+            "a strange type",
+            BasicProperties::default().with_content_type(patient.given.as_str().into()),
+            b"{}",
+            true,
+        )
+        .await;
     canary.queue(format, "no HL7 v2", hl7(), patient.note.as_bytes(), true).await;
     let patient = canary.patient();
     let message = String::from_utf8(v24("SBEPR", "RXX00", "Q-3", &patient)).expect("UTF-8");
@@ -371,8 +400,7 @@ async fn nothing_of_a_patient_is_told(format: &str) {
     assert!(log.lines().count() > 50, "hardly anything was logged:\n{log}");
     assert_eq!(log.lines().next().is_some_and(|line| line.starts_with('{')), format == "json", "{format}");
     canary.heard.push(("the log".to_owned(), log.into_bytes()));
-    let found: Vec<String> =
-        canary.heard.iter().flat_map(|(name, text)| leaks(&canary.patients, name, text)).collect();
+    let found: Vec<String> = canary.heard.iter().flat_map(|(name, text)| leaks(&canary.patients, name, text)).collect();
     assert!(found.is_empty(), "{} leaks:\n{}", found.len(), found.join("\n"));
     canary.ers.stop().await;
 }

@@ -264,7 +264,8 @@ async fn what_got_too_old_waits_for_a_person_who_may_still_send_it() {
 
     let id = failed["id"].as_str().expect("an id");
     let act = json!({"by": "Grace", "why": "the practice confirmed it by telephone"});
-    let (status, answer) = HttpSender::new().deliver(&gateway.url(&format!("/v1/commands/{id}/replay")), "", &act).await;
+    let (status, answer) =
+        HttpSender::new().deliver(&gateway.url(&format!("/v1/commands/{id}/replay")), "", &act).await;
     assert_eq!(status, 200, "{answer}");
     gateway.settle(SOON).await;
     assert_eq!(commands(&gateway).await[0]["state"], "completed");

@@ -19,7 +19,7 @@ use crate::telemetry;
 use stage::Stage;
 use teller::Teller;
 
-/// See it work: starts an e-RS simulator and a gateway, sends seven messages and tells what happens
+/// See it work: starts an e-RS simulator and a gateway, sends eight messages and tells what happens
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
