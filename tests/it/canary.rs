@@ -69,7 +69,10 @@ impl Canary {
     async fn mllp(&mut self, what: &str, message: &[u8]) -> Vec<u8> {
         let mut sender = MllpSender::new(self.gateway.mllp);
         let answer = sender.deliver_once(message).await;
-        self.heard.push((format!("the answer to {what}"), answer.clone()));
+        // An RRI gives the sender its own PID and PRD back, as it must; everything else is the gateway's word.
+        let own = |line: &&[u8]| !line.starts_with(b"PID") && !line.starts_with(b"PRD");
+        let said: Vec<&[u8]> = answer.split(|byte| *byte == b'\r').filter(own).collect();
+        self.heard.push((format!("the answer to {what}"), said.join(&b'\r')));
         answer
     }
 
