@@ -129,9 +129,14 @@ mod tests {
             "type": "object", "additionalProperties": false, "required": ["priority"],
             "properties": {"priority": {"enum": ["ROUTINE", "URGENT"]}, "days": {"type": "integer"}}
         }"#;
-        let schemas = CommandSchemas::compile([("CreateReferral", schema)]).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let schemas =
+            CommandSchemas::compile([("CreateReferral", schema)]).unwrap_or_else(|errors| panic!("{errors:?}"));
         let says = |body: &Value| -> Vec<String> {
-            schemas.violations("CreateReferral", body).into_iter().map(|p| format!("{} {}", p.pointer, p.text)).collect()
+            schemas
+                .violations("CreateReferral", body)
+                .into_iter()
+                .map(|p| format!("{} {}", p.pointer, p.text))
+                .collect()
         };
         for (body, said) in [
             (json!({}), "/priority is required"),

@@ -301,7 +301,6 @@ async fn by_http(canary: &mut Canary) {
         ("a name for a date", |c, p| c["patient"]["birthDate"] = p.family.as_str().into()),
         ("a name for a code", |c, p| c["priority"] = p.given.as_str().into()),
         ("a letter that is not base64", |c, p| c["letters"][0]["base64"] = format!("{}!", p.letter).into()),
-
     ];
     for (number, (what, change)) in changes.iter().enumerate() {
         let patient = canary.patient();
