@@ -23,13 +23,14 @@ use crate::store::CommandView;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 impl Intake {
-    /// The message's commands once all of them came to rest; `None` when `limit` passed first.
+    /// The message's commands once all of them came to rest; `None` when `limit` passed first, or if it has none.
     pub(super) async fn settled(&self, message: MessageId, limit: Duration) -> Option<Vec<CommandView>> {
         let mut rings = self.store.signals().settled.subscribe();
         let wait = async {
             loop {
                 match self.store.commands_of(message).await {
-                    Ok(views) if !views.is_empty() && views.iter().all(|view| at_rest(&view.state)) => return views,
+                    Ok(views) if views.is_empty() => return None,
+                    Ok(views) if views.iter().all(|view| at_rest(&view.state)) => return Some(views),
                     Ok(_) => {}
                     Err(error) => tracing::warn!(message.id = %message, %error, "cannot see what became of a message"),
                 }
@@ -43,13 +44,13 @@ impl Intake {
                 let _ = tokio::time::timeout(LOOK_AGAIN, ring).await;
             }
         };
-        tokio::time::timeout(limit, wait).await.ok()
+        tokio::time::timeout(limit, wait).await.ok().flatten()
     }
 
     /// The application answer, once the message's commands came to rest; `None` if the sender wants none
     /// for this outcome, or `limit` passed.
     pub async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes> {
-        let views = self.settled(reply.message, limit).await?;
+        let views = self.settled(reply.outcome_of, limit).await?;
         let raw = self.store.read_message(reply.message, 0..COPIED_BYTES_MAX as u64).await.ok()?;
         let header = Header::scan(&raw).ok()?;
         let success = views.iter().all(|view| view.state == State::Completed);
