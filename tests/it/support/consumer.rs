@@ -68,8 +68,9 @@ impl Heard {
 
     /// Events of a name about a command.
     pub fn about<'a>(&'a self, name: &'a str, command: &str) -> impl Iterator<Item = &'a Value> {
+        let events = &self.events;
         let places = self.by_command.get(command).into_iter().flatten();
-        places.map(|place| &self.events[*place]).filter(move |event| event["type"] == name)
+        places.map(move |place| &events[*place]).filter(move |event| event["type"] == name)
     }
 }
 
