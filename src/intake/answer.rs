@@ -83,7 +83,10 @@ impl Outcome {
 /// An application answer that e-RS's outcome decides.
 #[derive(Debug)]
 pub struct DeferredReply {
+    /// Whose sender is told.
     pub message: MessageId,
+    /// The message whose commands are waited for: an earlier one, where this one repeats its referral.
+    pub outcome_of: MessageId,
 }
 
 /// How long a connection keeps waiting to deliver a deferred answer.

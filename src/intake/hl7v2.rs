@@ -159,7 +159,7 @@ impl Intake {
         let (message, commands) = (prepared.message, prepared.commands.clone());
         let held = HeldAnswer::new(self.answer(header, wanted, &problems, encoding, received.source));
         prepared.admission.acknowledgement = held.to_be_kept();
-        let answer = match self.admit(received, prepared).await? {
+        let mut answer = match self.admit(received, prepared).await? {
             Admitted::New { repeats: Some(earlier), stored } => Answer {
                 message: Some(message),
                 commands: vec![earlier],
@@ -168,11 +168,7 @@ impl Intake {
             },
             Admitted::New { stored, .. } => {
                 let hl7 = held.release(&stored);
-                let mut answer = Answer { message: Some(message), commands, hl7, ..Answer::bare(outcome, problems) };
-                if outcome == Outcome::Accepted {
-                    self.await_result(received, header, wanted, encoding, &mut answer).await;
-                }
-                answer
+                Answer { message: Some(message), commands, hl7, ..Answer::bare(outcome, problems) }
             }
             Admitted::Resend { acknowledgement, message, stored } => {
                 let kept = (!acknowledgement.is_empty()).then_some(acknowledgement);
@@ -181,6 +177,9 @@ impl Intake {
             }
             Admitted::ControlIdReused { message } => return Ok(Attempt::KeyReused(message)),
         };
+        if matches!(answer.outcome, Outcome::Accepted | Outcome::Duplicate) {
+            self.await_result(received, header, wanted, encoding, &mut answer).await?;
+        }
         Ok(Attempt::Stored(Box::new(answer)))
     }
 
@@ -261,7 +260,8 @@ impl Intake {
         answer
     }
 
-    /// `reply: result` waits for e-RS up to a cap; enhanced mode may want an application answer later.
+    /// `reply: result` waits for e-RS up to a cap; enhanced mode may want an application answer later. Whoever
+    /// sends again because the first answer was lost wants the same.
     async fn await_result(
         &self,
         received: &Received<'_>,
@@ -269,19 +269,33 @@ impl Intake {
         wanted: AnswersWanted,
         encoding: &'static Encoding,
         answer: &mut Answer,
-    ) {
-        let Some(message) = answer.message else { return };
+    ) -> Result<(), StoreError> {
+        let Some(message) = answer.message else { return Ok(()) };
         let config = &received.source.config;
         // A queue takes no reply: waiting would only hold what is behind.
         let replies = received.inbound.transport != Transport::Amqp;
-        if replies && config.reply == ReplyMode::Result && wanted == AnswersWanted::Original {
-            let settled = self.settled(message, config.reply_wait).await;
-            if let Some(reply) = settled.and_then(|views| self.application_answer(header, encoding, &views)) {
+        let now = replies && config.reply == ReplyMode::Result && wanted == AnswersWanted::Original;
+        if !now && !wanted.may_follow() {
+            return Ok(());
+        }
+        // A referral that repeats an earlier one has no command of its own.
+        let outcome_of = match (answer.outcome, answer.commands.first()) {
+            (Outcome::Duplicate, Some(earlier)) => {
+                self.store.command(*earlier).await?.map_or(message, |view| view.message)
+            }
+            _ => message,
+        };
+        if now {
+            let settled = self.settled(outcome_of, config.reply_wait).await;
+            if let Some(reply) =
+                settled.and_then(|views| self.application_answer(header, &received.raw, encoding, &views))
+            {
                 answer.hl7 = Some(reply);
             }
-        } else if wanted.may_follow() {
-            answer.deferred = Some(DeferredReply { message });
+        } else {
+            answer.deferred = Some(DeferredReply { message, outcome_of });
         }
+        Ok(())
     }
 
     pub(super) fn stamp(&self, source: Option<&KnownSource>) -> Stamp {

@@ -23,6 +23,7 @@ mod normalise;
 mod operations;
 mod plan;
 mod problem;
+mod reply;
 mod selector;
 mod set;
 mod template;
@@ -42,6 +43,7 @@ pub use normalise::{Draft, Kind, Normalised, ThreadNames, Trace, TraceRow};
 pub use operations::{Effect, Operation};
 pub use plan::{CallBody, Letter, LetterContent, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 pub use problem::{Location, Problem};
+pub use reply::{ReplyLine, ReplyMapping};
 pub use set::{
     Absorbed, DEFAULT_DIALECT, MappingSet, MappingSets, PlanContext, PlanProblem, command_schema, command_schemas,
 };

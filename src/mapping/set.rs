@@ -20,6 +20,7 @@ use super::inbound::{self, CodeTables, Ignored, InboundFile, Outcome};
 use super::normalise::{Normalised, Trace, normalise};
 use super::operations::Operation;
 use super::plan::{NextCall, PlanEvent, PlanState, PreparedCall, Reply};
+use super::reply::{self, ReplyMapping};
 use super::template::{Root, Step, Template, TemplateCompiler};
 use super::yaml::{self, Keys, Node};
 use crate::command::CommandSchemas;
@@ -72,6 +73,7 @@ pub struct MappingSet {
     files: MappingFiles,
     dialects: BTreeMap<String, Dialect>,
     plans: BTreeMap<String, CommandPlan>,
+    replies: BTreeMap<String, Vec<Arc<ReplyMapping>>>,
     operations: Operations,
     schemas: Arc<CommandSchemas>,
 }
@@ -114,12 +116,12 @@ impl MappingSet {
         let schemas = command_schemas();
         let operations = operations(&files, &mut diagnostics);
         let plans = plans(&files, &operations, &schemas, &mut diagnostics);
-        let dialects = dialects(&files, &schemas, &mut diagnostics);
+        let (dialects, replies) = dialects(&files, &schemas, &mut diagnostics);
         check_outcomes(&files, &mut diagnostics);
         if !diagnostics.is_empty() {
             return Err(diagnostics.into_vec());
         }
-        Ok(Self { digest: files.digest(), files, dialects, plans, operations, schemas })
+        Ok(Self { digest: files.digest(), files, dialects, plans, replies, operations, schemas })
     }
 
     /// Hex SHA-256 over the names and contents of the set's files.
@@ -149,6 +151,12 @@ impl MappingSet {
 
     pub fn plans(&self) -> impl Iterator<Item = &CommandPlan> {
         self.plans.values()
+    }
+
+    /// How a dialect answers a message of this type and trigger event; `None`: with a plain ACK.
+    pub fn reply(&self, dialect: &str, code: &str, trigger: &str) -> Option<&ReplyMapping> {
+        let replies = self.replies.get(dialect)?;
+        replies.iter().find(|reply| reply.answers.0 == code && reply.answers.1 == trigger).map(|reply| &**reply)
     }
 
     pub fn operation(&self, call: &str) -> Option<&Operation> {
@@ -321,24 +329,30 @@ struct Own {
     ignore: Vec<Ignored>,
     files: BTreeMap<String, InboundFile>,
     tables: CodeTables,
+    replies: BTreeMap<String, Arc<ReplyMapping>>,
 }
+
+type Replies = BTreeMap<String, Vec<Arc<ReplyMapping>>>;
 
 fn dialects(
     files: &MappingFiles,
     schemas: &Arc<CommandSchemas>,
     diagnostics: &mut Diagnostics,
-) -> BTreeMap<String, Dialect> {
+) -> (BTreeMap<String, Dialect>, Replies) {
     let mut own: BTreeMap<&str, Own> = BTreeMap::new();
     for name in files.folders_in("inbound") {
         own.insert(name, own_dialect(name, files, diagnostics));
     }
     let mut dialects = BTreeMap::new();
+    let mut all_replies = Replies::new();
     for name in own.keys() {
         let Some(chain) = chain(name, &own, diagnostics) else { continue };
         let mut merged: BTreeMap<String, InboundFile> = BTreeMap::new();
         let mut tables = CodeTables::new();
         let mut ignore = Vec::new();
+        let mut replies: BTreeMap<&String, Arc<ReplyMapping>> = BTreeMap::new();
         for link in chain.iter().rev() {
+            replies.extend(link.replies.iter().map(|(stem, reply)| (stem, reply.clone())));
             for (stem, file) in &link.files {
                 let overlaid = merged.get(stem).map_or_else(|| file.clone(), |base| base.overlaid(file));
                 merged.insert(stem.clone(), overlaid);
@@ -349,9 +363,10 @@ fn dialects(
         for file in merged.values() {
             check_resolved(file, &tables, schemas, diagnostics);
         }
+        all_replies.insert((*name).to_owned(), replies.into_values().collect());
         dialects.insert((*name).to_owned(), Dialect::new(name, &merged, &ignore, tables, schemas.clone()));
     }
-    dialects
+    (dialects, all_replies)
 }
 
 fn own_dialect(name: &str, files: &MappingFiles, diagnostics: &mut Diagnostics) -> Own {
@@ -364,6 +379,10 @@ fn own_dialect(name: &str, files: &MappingFiles, diagnostics: &mut Diagnostics) 
         } else {
             own.files.insert(stem.to_owned(), inbound::compile(file, &node, diagnostics));
         }
+    }
+    for (stem, file, text) in files.in_folder(&format!("replies/{name}"), "yaml") {
+        let compiled = yaml::parse(file, text, diagnostics).and_then(|node| reply::compile(file, &node, diagnostics));
+        own.replies.extend(compiled.map(|reply| (stem.to_owned(), Arc::new(reply))));
     }
     for (stem, file, text) in files.in_folder(&format!("codes/{name}"), "csv") {
         own.tables.insert(stem.to_owned(), Arc::new(CodeTable::parse(file, text, diagnostics)));

@@ -411,6 +411,7 @@ fn every_shipped_file_is_valid_for_editors_too() {
         jsonschema::draft202012::new(&serde_json::from_str(&text).expect("JSON")).expect("a schema")
     };
     let (inbound, dialect, plan, test) = (schema("inbound"), schema("dialect"), schema("plan"), schema("test"));
+    let reply = schema("reply");
     let files = MappingFiles::built_in();
     let mut checked = 0;
     let mut check = |schema: &jsonschema::Validator, file: &str, text: &str| {
@@ -427,6 +428,11 @@ fn every_shipped_file_is_valid_for_editors_too() {
         }
         for (_, file, text) in files.in_folder(&format!("inbound/{name}/tests"), "yaml") {
             check(&test, file, text);
+        }
+    }
+    for name in files.folders_in("replies") {
+        for (_, file, text) in files.in_folder(&format!("replies/{name}"), "yaml") {
+            check(&reply, file, text);
         }
     }
     for (stem, file, text) in files.in_folder("ers", "yaml") {

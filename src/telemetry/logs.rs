@@ -21,7 +21,8 @@ pub fn start_logs(log: &Log) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(&log.filter)?;
     // Told about on stderr, which panics if stderr is what cannot be written: a full disk under a log file, a
     // reader that went away. Then the line is lost, and the work goes on.
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false).with_writer(std::io::stderr);
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false).with_writer(std::io::stderr);
     match log.format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).finish().try_init()?,
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).compact().finish().try_init()?,

@@ -191,6 +191,10 @@ async fn an_answer_with_the_result_waits_for_ers_up_to_its_cap() {
     // Whoever lost that answer asks again, and learns the same.
     let again = world.sender().deliver(&sample("01-")).await;
     assert!(contains(field(&again, b"RF1", 11), ubrn.as_bytes()), "{}", shown(&again));
+    let renamed = String::from_utf8(sample("01-")).expect("ASCII").replace("NM2603160001", "NM2603160002");
+    let renamed = world.sender().deliver(renamed.as_bytes()).await;
+    assert_eq!(field(&renamed, b"MSA", 2), b"NM2603160002", "{}", shown(&renamed));
+    assert!(contains(field(&renamed, b"RF1", 11), ubrn.as_bytes()), "{}", shown(&renamed));
 
     world.simulator.inject(Fault::on("A011", Action::delay(Duration::from_secs(4))).times(1));
     let patient = Patients::new().next();
@@ -260,7 +264,8 @@ async fn what_got_too_old_waits_for_a_person_who_may_still_send_it() {
 
     let id = failed["id"].as_str().expect("an id");
     let act = json!({"by": "Grace", "why": "the practice confirmed it by telephone"});
-    let (status, answer) = HttpSender::new().deliver(&gateway.url(&format!("/v1/commands/{id}/replay")), "", &act).await;
+    let (status, answer) =
+        HttpSender::new().deliver(&gateway.url(&format!("/v1/commands/{id}/replay")), "", &act).await;
     assert_eq!(status, 200, "{answer}");
     gateway.settle(SOON).await;
     assert_eq!(commands(&gateway).await[0]["state"], "completed");

@@ -8,8 +8,8 @@ use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use serde_json::Value;
 
-use crate::support::referrals::sample;
 use crate::support::rabbitmq::{Client, RabbitMq};
+use crate::support::referrals::sample;
 use crate::support::world::World;
 
 const SOON: Duration = Duration::from_secs(30);

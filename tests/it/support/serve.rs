@@ -170,7 +170,9 @@ impl Serve {
     /// No file may be written past this size; `None`: any file may.
     pub fn limit_files(&self, bytes: Option<u64>) {
         let soft = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
-        let limited = Command::new("prlimit").args([&format!("--pid={}", self.pid()), &format!("--fsize={soft}:unlimited")]).status();
+        let limited = Command::new("prlimit")
+            .args([&format!("--pid={}", self.pid()), &format!("--fsize={soft}:unlimited")])
+            .status();
         assert!(limited.is_ok_and(|status| status.success()), "prlimit (util-linux) sets the limit");
     }
 
