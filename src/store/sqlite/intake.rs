@@ -26,7 +26,8 @@ pub(super) struct Prepared {
 impl Prepared {
     pub(super) fn new(mut admission: Admission) -> Self {
         // Taken out, so that they are freed here and not by the writer.
-        let bodies = admission.commands.iter_mut().map(|command| std::mem::take(&mut command.body).to_string()).collect();
+        let bodies =
+            admission.commands.iter_mut().map(|command| std::mem::take(&mut command.body).to_string()).collect();
         Self {
             bodies,
             problems: columns::optional_text(&admission.message.problems),
