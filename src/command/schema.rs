@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// More of them are counted.
+const UNKNOWN_MEMBERS_SHOWN: usize = 10;
+
 /// Compiled schemas by command name.
 pub struct CommandSchemas {
     validators: BTreeMap<String, jsonschema::Validator>,
@@ -63,13 +66,27 @@ impl CommandSchemas {
             return vec![SchemaProblem {
                 pointer: String::new(),
                 keyword: "command".into(),
-                text: format!("there is no command {name}"),
+                text: format!("is not known; the commands are {}", self.names().collect::<Vec<_>>().join(", ")),
             }];
         };
         if validator.is_valid(body) {
             return Vec::new();
         }
         validator.iter_errors(body).map(|error| describe(&error)).collect()
+    }
+}
+
+/// By their places: a name that nobody knows may be a patient's, too.
+fn unknown_members(object: &Value, unexpected: &[String]) -> String {
+    let members = object.as_object().into_iter().flat_map(|members| members.keys()).enumerate();
+    let places: Vec<String> = members
+        .filter(|(_, name)| unexpected.contains(name))
+        .map(|(place, _)| (place + 1).to_string())
+        .take(UNKNOWN_MEMBERS_SHOWN)
+        .collect();
+    match &places[..] {
+        [place] => format!("has an unknown member: number {place}"),
+        places => format!("has {} unknown members: numbers {}", unexpected.len(), places.join(", ")),
     }
 }
 
@@ -82,7 +99,7 @@ fn describe(error: &jsonschema::ValidationError<'_>) -> SchemaProblem {
             let name = property.as_str().unwrap_or_default();
             (format!("{at}/{name}"), "is required".to_owned())
         }
-        Kind::AdditionalProperties { unexpected } => (at, format!("has unknown members: {}", unexpected.join(", "))),
+        Kind::AdditionalProperties { unexpected } => (at, unknown_members(error.instance(), unexpected)),
         Kind::Enum { options } => (at, format!("must be one of {options}")),
         Kind::Constant { expected_value } => (at, format!("must be {expected_value}")),
         Kind::Pattern { pattern } => (at, format!("must match {pattern}")),
@@ -98,4 +115,39 @@ fn describe(error: &jsonschema::ValidationError<'_>) -> SchemaProblem {
         other => (at, format!("breaks the rule {}", other.keyword())),
     };
     SchemaProblem { pointer, keyword: error.kind().keyword().to_owned(), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_violation_names_the_rule_and_nothing_of_the_sender() {
+        let schema = r#"{
+            "type": "object", "additionalProperties": false, "required": ["priority"],
+            "properties": {"priority": {"enum": ["ROUTINE", "URGENT"]}, "days": {"type": "integer"}}
+        }"#;
+        let schemas =
+            CommandSchemas::compile([("CreateReferral", schema)]).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let says = |body: &Value| -> Vec<String> {
+            schemas
+                .violations("CreateReferral", body)
+                .into_iter()
+                .map(|p| format!("{} {}", p.pointer, p.text))
+                .collect()
+        };
+        for (body, said) in [
+            (json!({}), "/priority is required"),
+            (json!({"priority": "Fauxley"}), r#"/priority must be one of ["ROUTINE","URGENT"]"#),
+            (json!({"priority": "ROUTINE", "Fauxley": 1}), " has an unknown member: number 2"),
+            (json!({"a": 1, "priority": "ROUTINE", "b": 1}), " has 2 unknown members: numbers 1, 3"),
+            (json!({"priority": "ROUTINE", "days": "Fauxley"}), "/days has the wrong type"),
+        ] {
+            assert_eq!(says(&body), [said], "{body}");
+        }
+        let unknown = &schemas.violations("Fauxley", &json!({}))[0];
+        assert_eq!(unknown.text, "is not known; the commands are CreateReferral");
+    }
 }

@@ -48,7 +48,8 @@ impl Intake {
             raw: bytes.clone(),
             charset: encoding_rs::UTF_8.name(),
             control_id: key,
-            kind: name.to_owned(),
+            // Any other name may be anything.
+            kind: if self.mappings.current().schemas().knows(name) { name } else { "unknown command" }.to_owned(),
         };
         match self.store_command(&received, decision).await {
             Ok(answer) => answer,

@@ -33,6 +33,7 @@ async fn through_stops_and_kills_of_the_broker_referrals_go_on_and_every_event_a
         "inputs": [{"queue": INPUT, "source": "southbeck", "dead_letter_exchange": "ers.rejected"}],
     });
     gateway.start_and_wait().await;
+    let began = std::time::Instant::now();
     let load = Load::start(&gateway, &node, INPUT, 7);
 
     let harmed = node.clone();
@@ -51,6 +52,7 @@ async fn through_stops_and_kills_of_the_broker_referrals_go_on_and_every_event_a
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     harm.await.expect("the broker is up again");
+    eprintln!("{:?}: the broker is up again", began.elapsed());
     tokio::time::sleep(Duration::from_secs(1)).await;
     let told = load.stop().await;
     let client = node.client().await;
@@ -58,10 +60,12 @@ async fn through_stops_and_kills_of_the_broker_referrals_go_on_and_every_event_a
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     gateway.settle(DRAINED_WITHIN).await;
+    eprintln!("{:?}: the outbox is drained", began.elapsed());
     assert!(gateway.stop().await.success(), "{}", gateway.log_end());
 
     let heard = Heard::all(&node, EVENTS).await;
     let found = ledgers::compare(&told, &ers, &gateway.store(), &heard).await;
+    eprintln!("{:?}: the ledgers are compared", began.elapsed());
     eprintln!("{found}; {made_without_a_broker} events waited for the broker, {} came again", heard.repeats);
     assert!(made_without_a_broker > 10, "the outbox held what the broker could not take");
     assert_eq!((found.in_doubt, found.held), (0, 0), "the broker is none of e-RS's business");

@@ -69,7 +69,11 @@ impl Canary {
     async fn mllp(&mut self, what: &str, message: &[u8]) -> Vec<u8> {
         let mut sender = MllpSender::new(self.gateway.mllp);
         let answer = sender.deliver_once(message).await;
-        self.heard.push((format!("the answer to {what}"), answer.clone()));
+        // A typed reply (RRI) repeats the sender's own PID and PRD, as its structure demands; what the gateway
+        // wrote itself is searched.
+        let sent: Vec<&[u8]> = message.split(|byte| *byte == b'\r').collect();
+        let written: Vec<&[u8]> = answer.split(|byte| *byte == b'\r').filter(|line| !sent.contains(line)).collect();
+        self.heard.push((format!("the answer to {what}"), written.join(&b'\r')));
         answer
     }
 

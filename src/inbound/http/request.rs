@@ -73,9 +73,13 @@ pub fn id<T: FromStr>(text: &str) -> Result<T, ProblemDocument> {
     text.parse().map_err(|_| ProblemDocument::not_found("The identifier in the path is not a UUID."))
 }
 
-/// The query as `T`; names that `T` does not know are refused.
+/// The query as `T`; names that `T` does not know are refused. What was sent is not repeated: a name in the
+/// wrong place may be a patient's.
 pub fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, ProblemDocument> {
-    web::Query::<T>::from_query(request.query_string())
-        .map(web::Query::into_inner)
-        .map_err(|error| ProblemDocument::bad_request(format!("The query: {error}.")))
+    web::Query::<T>::from_query(request.query_string()).map(web::Query::into_inner).map_err(|error| {
+        let error = error.to_string();
+        let expected = error.rsplit_once(", expected ").map(|(_, expected)| format!(": expected {expected}"));
+        let expected = expected.unwrap_or_default();
+        ProblemDocument::bad_request(format!("The query has a name or a value that is not taken here{expected}."))
+    })
 }

@@ -21,6 +21,8 @@ pub struct Heard {
     pub events: Vec<Value>,
     /// Deliveries that repeated an event.
     pub repeats: u64,
+    /// Places in `events`, by command.
+    by_command: BTreeMap<String, Vec<usize>>,
 }
 
 impl Heard {
@@ -50,6 +52,9 @@ impl Heard {
             let before = last.insert(thread.clone(), sequence).unwrap_or(0);
             assert_eq!(sequence, before + 1, "out of order, or a gap: {event}");
             by_place.insert((thread, sequence), event.clone());
+            if let Some(command) = event["data"]["command"].as_str() {
+                heard.by_command.entry(command.to_owned()).or_default().push(heard.events.len());
+            }
             heard.events.push(event);
         }
         heard
@@ -62,8 +67,10 @@ impl Heard {
     }
 
     /// Events of a name about a command.
-    pub fn about<'a>(&'a self, name: &'a str, command: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.events.iter().filter(move |event| event["type"] == name && event["data"]["command"] == command)
+    pub fn about<'a>(&'a self, name: &'a str, command: &str) -> impl Iterator<Item = &'a Value> {
+        let events = &self.events;
+        let places = self.by_command.get(command).into_iter().flatten();
+        places.map(move |place| &events[*place]).filter(move |event| event["type"] == name)
     }
 }
 

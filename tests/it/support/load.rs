@@ -18,6 +18,8 @@ use super::serve::Serve;
 
 const MLLP_CONNECTIONS: usize = 3;
 const HTTP_SENDERS: usize = 2;
+/// Between two messages of one sender.
+const PAUSE_MILLIS: std::ops::Range<u64> = 10..100;
 const FINISH_MAX: Duration = Duration::from_secs(60);
 /// "A letter", in base64.
 const LETTER: &str = "QSBsZXR0ZXI=";
@@ -111,7 +113,7 @@ impl Load {
 }
 
 async fn breathe(random: &mut StdRng) {
-    tokio::time::sleep(Duration::from_millis(random.random_range(0..40))).await;
+    tokio::time::sleep(Duration::from_millis(random.random_range(PAUSE_MILLIS))).await;
 }
 
 /// REF^I12, some with clinical text, some followed by letters over HTTP. Now and then one that was answered is
