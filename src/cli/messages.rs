@@ -16,7 +16,20 @@ use crate::store::MessageFilter;
 pub enum Messages {
     List(List),
     Show(Show),
+    /// Let failed commands go on; recorded with who decided and why
+    #[command(after_help = "\
+Examples:
+  ers-gateway messages replay 0199f2c4-… --why 'service reopened'     every failed command of a message
+  ers-gateway messages replay 0199f2c4-… --why 'code table mended'    or one command
+
+A replayed command goes on at the step where it stopped; calls known to be done are not made again.")]
     Replay(Decide),
+    /// Give failed commands up for good; recorded with who decided and why
+    #[command(after_help = "\
+Examples:
+  ers-gateway messages discard 0199f2c4-… --why 'sent by hand, UBRN known to the practice'
+
+A discarded command is not sent again, and those that it held go on.")]
     Discard(Decide),
 }
 
@@ -55,6 +68,7 @@ pub struct List {
     /// At most so many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
+    /// JSON, for a program
     #[arg(long)]
     json: bool,
 }
@@ -68,20 +82,15 @@ Examples:
 pub struct Show {
     #[command(flatten)]
     place: Where,
+    /// Identifier from `messages list`
     message: MessageId,
+    /// JSON, for a program
     #[arg(long)]
     json: bool,
 }
 
 /// A decision about failed commands; recorded with who decided and why
 #[derive(Args)]
-#[command(after_help = "\
-Examples:
-  ers-gateway messages replay 0199f2c4-… --why 'service reopened'     every failed command of a message
-  ers-gateway messages replay 0199f2c4-… --why 'code table mended'    or one command
-  ers-gateway messages discard 0199f2c4-… --why 'sent by hand, UBRN known to the practice'
-
-A replayed command goes on at the step where it stopped; calls known to be done are not made again.")]
 pub struct Decide {
     #[command(flatten)]
     place: Where,
@@ -89,10 +98,10 @@ pub struct Decide {
     #[arg(required = true, value_name = "MESSAGE|COMMAND")]
     ids: Vec<uuid::Uuid>,
     /// Why; goes to the audit log
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     why: String,
     /// Who decides; goes to the audit log
-    #[arg(long, env = "USER")]
+    #[arg(long, env = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     by: String,
 }
 

@@ -189,7 +189,8 @@ impl Delivery {
         for command in batch {
             let hand = self.shared.hands.clone().try_acquire_owned();
             let shared = self.shared.clone();
-            let span = tracing::info_span!(
+            // At this level, so that a warning has its command under any filter.
+            let span = tracing::error_span!(
                 "command",
                 message.id = %command.message,
                 command.id = %command.id,

@@ -11,7 +11,8 @@ use super::diagnostic::{Diagnostics, Place};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodeTable {
     file: String,
-    rows: BTreeMap<String, String>,
+    /// Code in e-RS and where it is written, by the sender's code.
+    rows: BTreeMap<String, (String, Place)>,
 }
 
 /// What stands in for a code that is too long or odd to be shown: it might be somebody's name.
@@ -54,7 +55,7 @@ impl CodeTable {
                 diagnostics.report(file, at, "a row needs `local` and `ers`");
                 continue;
             };
-            if table.rows.insert(local.to_uppercase(), ers.to_owned()).is_some() {
+            if table.rows.insert(local.to_uppercase(), (ers.to_owned(), at)).is_some() {
                 diagnostics.report(file, at, format!("`{local}` has two rows"));
             }
         }
@@ -63,7 +64,16 @@ impl CodeTable {
 
     pub fn get(&self, local: &str) -> Option<&str> {
         let local = local.trim();
-        self.rows.get(local).or_else(|| self.rows.get(&local.to_uppercase())).map(String::as_str)
+        self.rows.get(local).or_else(|| self.rows.get(&local.to_uppercase())).map(|(ers, _)| ers.as_str())
+    }
+
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The codes that it translates to, with their places.
+    pub fn targets(&self) -> impl Iterator<Item = (&str, Place)> {
+        self.rows.values().map(|(ers, at)| (ers.as_str(), *at))
     }
 
     /// What to tell the sender and the person who keeps the table.
@@ -75,9 +85,9 @@ impl CodeTable {
         format!("{name} code {value} has no row in mappings/{}", self.file)
     }
 
-    /// The codes that it translates to, for documentation.
+    /// The sender's codes and what they become, for documentation.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.rows.iter().map(|(local, ers)| (local.as_str(), ers.as_str()))
+        self.rows.iter().map(|(local, (ers, _))| (local.as_str(), ers.as_str()))
     }
 }
 

@@ -46,7 +46,11 @@ impl Diagnostics {
     }
 
     fn add(&mut self, file: &str, at: Place, text: String, hint: Option<String>) {
-        self.found.push(Diagnostic { file: file.to_owned(), line: at.line, column: at.column, text, hint });
+        let found = Diagnostic { file: file.to_owned(), line: at.line, column: at.column, text, hint };
+        // What several dialects inherit is looked at with each of them, and told once.
+        if !self.found.contains(&found) {
+            self.found.push(found);
+        }
     }
 
     pub fn is_empty(&self) -> bool {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::dialect::{Dialect, InboundMapping};
 use super::inbound::{Leaf, LetterSource, Outcome, Read, Source};
+use super::selector::Selector;
 
 /// Markdown.
 pub fn specification(dialect: &Dialect) -> String {
@@ -42,21 +43,29 @@ fn write_mapping(text: &mut String, code: &str, trigger: &str, mapping: &Inbound
     if !mapping.body.is_empty() {
         text.push_str("\n| HL7 v2 | Command | Rules |\n|---|---|---|\n");
         for leaf in mapping.thread.iter().map(|(_, leaf)| leaf).chain(&mapping.body) {
-            write_leaf(text, leaf, "");
+            write_leaf(text, leaf, "", None);
         }
     }
     for letter in &mapping.letters {
         let what = match &letter.content {
-            LetterSource::Data { data, .. } => format!("the document in {data} becomes a letter"),
-            LetterSource::Text(selector) => format!("the text in {selector} becomes a letter (text/plain)"),
+            LetterSource::Data { data, .. } => {
+                format!("the document in {} becomes a letter", in_segment(data, Some(&letter.each)))
+            }
+            LetterSource::Text(selector) => {
+                format!("the text in {} becomes a letter (text/plain)", in_segment(selector, Some(&letter.each)))
+            }
             LetterSource::Refuse(why) => format!("is refused: {why}"),
         };
         let finished: Vec<String> = letter
             .finished
             .iter()
-            .map(|(selector, values)| format!("{selector} must be {}", values.join(" or ")))
+            .map(|(selector, values)| {
+                let values: Vec<&str> =
+                    values.iter().map(|value| if value.is_empty() { "absent" } else { value }).collect();
+                format!(" {} must be {}.", in_segment(selector, Some(&letter.each)), values.join(" or "))
+            })
             .collect();
-        let _ = writeln!(text, "\nEach {}: {what}. {}", letter.each, finished.join("; "));
+        let _ = writeln!(text, "\nEach {}: {what}.{}", letter.each, finished.concat());
     }
     if let Some(clinical) = &mapping.clinical_text {
         let sections: Vec<String> = clinical.sections.iter().map(|section| section.each.to_string()).collect();
@@ -64,14 +73,23 @@ fn write_mapping(text: &mut String, code: &str, trigger: &str, mapping: &Inbound
     }
 }
 
-fn write_leaf(text: &mut String, leaf: &Leaf, above: &str) {
+/// `7.1` inside `each: ZRS` is `ZRS-7.1` to the sender.
+fn in_segment(selector: &Selector, within: Option<&Selector>) -> String {
+    match within {
+        Some(each) if selector.segment.is_none() => format!("{each}-{selector}"),
+        _ => selector.to_string(),
+    }
+}
+
+fn write_leaf(text: &mut String, leaf: &Leaf, above: &str, within: Option<&Selector>) {
     let key = format!("{above}{}", leaf.key);
     match &leaf.source {
         Source::Constant(value) => {
             let _ = writeln!(text, "| – | {key} | always `{value}` |");
         }
         Source::Read(read) => {
-            let at: Vec<String> = read.at.iter().map(|selector| format!("`{selector}`")).collect();
+            let at: Vec<String> =
+                read.at.iter().map(|selector| format!("`{}`", in_segment(selector, within))).collect();
             let _ = writeln!(
                 text,
                 "| {} | {key} | {} |",
@@ -82,11 +100,12 @@ fn write_leaf(text: &mut String, leaf: &Leaf, above: &str) {
         Source::Each { over, of, .. } => {
             let _ = writeln!(text, "| each `{}` | {key} | one entry each |", over.to_string().replace('|', "\\|"));
             for member in of {
-                write_leaf(text, member, &format!("{key}[]."));
+                write_leaf(text, member, &format!("{key}[]."), Some(over));
             }
         }
         Source::Expression { with, expression } => {
-            let at: Vec<String> = with.iter().map(|(_, selector)| format!("`{selector}`")).collect();
+            let at: Vec<String> =
+                with.iter().map(|(_, selector)| format!("`{}`", in_segment(selector, within))).collect();
             let _ = writeln!(
                 text,
                 "| {} | {key} | `{}` |",
@@ -118,7 +137,7 @@ fn rules(read: &Read) -> String {
         rules.push("all that are sent must agree".to_owned());
     }
     for filter in &read.then {
-        rules.push(format!("{filter:?}"));
+        rules.push(filter.name().to_owned());
     }
     rules.join("; ")
 }

@@ -66,6 +66,11 @@ impl Filter {
         })
     }
 
+    /// As mapping files write it.
+    pub fn name(self) -> &'static str {
+        FILTERS.iter().map(|(name, _)| *name).find(|name| Self::named(name) == Some(self)).unwrap_or_default()
+    }
+
     pub fn apply(self, text: &str) -> Result<Value, Refusal> {
         Ok(match self {
             Self::Trim => Value::from(text.trim()),

@@ -19,6 +19,7 @@ mod files;
 mod filter;
 mod inbound;
 mod letter;
+mod members;
 mod normalise;
 mod operations;
 mod plan;

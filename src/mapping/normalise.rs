@@ -17,6 +17,7 @@ use super::letter::{Declared, inspect_base64, inspect_bytes, letter, make_names_
 use super::plan::{Letter, LetterContent};
 use super::problem::{Location, Problem};
 use super::selector::{Found, FoundPlace, Selector};
+use crate::command::NhsNumber;
 use crate::hl7::{Message, Segment, is_null, unescape};
 
 const SEGMENT_SEQUENCE_ERROR: u16 = 100;
@@ -203,6 +204,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
                 map.entry("ubrn").or_insert_with(|| Value::from(ubrn.as_str()));
             }
         }
+        self.check_nhs_number(mapping, &body);
         if self.problems.is_empty() {
             self.check_schema(mapping, name, &body);
         }
@@ -271,13 +273,13 @@ impl<'m, 'a> Normaliser<'m, 'a> {
             Source::Read(read) => self.read(leaf, read, within, base),
             Source::Each { over, of, .. } => self.each(leaf, over, of, nulls, base),
             Source::Expression { with, expression } => {
-                let context: std::collections::BTreeMap<&str, Option<String>> = with
-                    .iter()
-                    .map(|(name, selector)| {
-                        let found = selector.first(self.message, within);
-                        (name.as_str(), found.map(|found| self.text(found.raw).into_owned()))
-                    })
-                    .collect();
+                let mut context: std::collections::BTreeMap<&str, Option<String>> = std::collections::BTreeMap::new();
+                for (name, selector) in with {
+                    let found = selector.first(self.message, within);
+                    let segment = within.map(|segment| segment.name());
+                    self.note(leaf, selector, found.as_ref(), found.is_some(), base, segment);
+                    context.insert(name, found.map(|found| self.text(found.raw).into_owned()));
+                }
                 match expression.evaluate(minijinja::Value::from(minijinja::value::Serde(&context))) {
                     Ok(Some(Value::Null) | None) => Evaluated::Absent,
                     Ok(Some(value)) => Evaluated::Present(value),
@@ -637,6 +639,16 @@ impl<'m, 'a> Normaliser<'m, 'a> {
     ) -> Option<Letter> {
         let declared = Declared { name: file_name, description: Some(title), types: &["txt"] };
         self.text_letter(text, declared, Location::Message, documents)
+    }
+
+    /// A schema cannot count a check digit, and a number made by an expression or without a filter has met none.
+    fn check_nhs_number(&mut self, mapping: &'m InboundMapping, body: &Value) {
+        const POINTER: &str = "/patient/nhsNumber";
+        let number = body.pointer(POINTER).and_then(Value::as_str);
+        if let Some(Err(error)) = number.map(NhsNumber::parse) {
+            let (location, _) = mapping.place_of(self.message, POINTER);
+            self.problems.push(Problem::new(location, DATA_TYPE_ERROR, format!("Data type error, {error}")));
+        }
     }
 
     /// The command's schema, its violations put at the places that their values come from.

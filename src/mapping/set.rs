@@ -17,6 +17,7 @@ use super::diagnostic::{Diagnostic, Diagnostics, Place, did_you_mean};
 use super::dialect::Dialect;
 use super::files::MappingFiles;
 use super::inbound::{self, CodeTables, Ignored, InboundFile, Outcome};
+use super::members;
 use super::normalise::{Normalised, Trace, normalise};
 use super::operations::Operation;
 use super::plan::{NextCall, PlanEvent, PlanState, PreparedCall, Reply};
@@ -276,7 +277,7 @@ fn check_against_schema(schema: &Value, path: &super::template::Path, diagnostic
     let root = schema;
     let mut schema = schema;
     for step in &path.steps {
-        schema = resolved(root, schema);
+        schema = members::resolved(root, schema);
         match step {
             Step::Index(_) | Step::ByIndex => match schema.get("items") {
                 Some(items) => schema = items,
@@ -296,16 +297,6 @@ fn check_against_schema(schema: &Value, path: &super::template::Path, diagnostic
             }
         }
     }
-}
-
-/// Follows a local `$ref`.
-fn resolved<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
-    schema
-        .get("$ref")
-        .and_then(Value::as_str)
-        .and_then(|reference| reference.strip_prefix('#'))
-        .and_then(|pointer| root.pointer(pointer))
-        .unwrap_or(schema)
 }
 
 fn fragments(files: &MappingFiles, diagnostics: &mut Diagnostics) -> BTreeMap<String, Arc<Template>> {
@@ -433,7 +424,10 @@ fn check_resolved(file: &InboundFile, tables: &CodeTables, schemas: &CommandSche
             let hint = did_you_mean(command, schemas.names());
             diagnostics.report_with_hint(&file.file, Place::default(), format!("there is no command {command}"), hint);
         }
-        Some(_) => {}
+        Some(Outcome::Command(command)) => {
+            members::check(file, tables, &command_schema(command).unwrap_or_default(), diagnostics);
+        }
+        Some(Outcome::Notice(_) | Outcome::Refuse { .. }) => {}
     }
     for (table, written_in, at) in file.tables() {
         if !tables.contains_key(table) {

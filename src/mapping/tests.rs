@@ -364,6 +364,14 @@ fn mistakes_in_mapping_files_are_all_reported_with_line_and_hint() {
             2,
             "did you mean `priority`?",
         ),
+        ("inbound/x/REF_I12.yaml", "body:\n  specialtyy: ZAP-2\n", 2, "did you mean `specialty`?"),
+        (
+            "inbound/x/REF_I12.yaml",
+            "body:\n  shortlist:\n    each: ZAP\n    of:\n      servise: \"2\"\n",
+            5,
+            "did you mean `service`?",
+        ),
+        ("codes/x/priority.csv", "local,ers\n1,ROUTINE\n2,URGENTT\n", 3, "did you mean `URGENT`?"),
         (
             "ers/X.yaml",
             "command: CreateReferral\nsteps:\n  - step: a\n    call: A11\n",
@@ -393,6 +401,50 @@ fn mistakes_in_mapping_files_are_all_reported_with_line_and_hint() {
         let found = diagnostics.iter().any(|d| d.file == file && d.line == line && d.to_string().contains(expected));
         assert!(found, "wanted {file}:{line} {expected}, got {shown:#?}");
     }
+}
+
+/// A dialect whose NHS number is made by an expression, from `NHS:9994120034` in PID-3.
+fn expression_dialect() -> MappingSet {
+    let mut files = MappingFiles::built_in();
+    files.insert("inbound/x/dialect.yaml", "about: a test\n");
+    let text = "body:\n  patient.nhsNumber: { expr: \"id | replace('NHS:', '')\", with: { id: PID-3 } }\n";
+    files.insert("inbound/x/REF_I12.yaml", text);
+    MappingSet::load(files).expect("the test's dialect is well-formed")
+}
+
+#[test]
+fn a_check_digit_is_counted_however_the_number_was_made() {
+    let set = expression_dialect();
+    for (number, refused) in [("9994120034", false), ("9994120035", true)] {
+        let text = sample("01-").replace("\rPID|", &format!("\rPID|1||NHS:{number}||TESTERTON^ADELINE\rNTE|1||"));
+        let message = Message::parse(&text).expect("still HL7 v2");
+        let dialect = set.dialect("x").expect("just loaded");
+        let found = set.normalise(dialect, &message, encoding_rs::UTF_8, &Map::new(), None);
+        let at_the_number =
+            found.problems.iter().any(|problem| problem.code == 102 && problem.location.to_string() == "PID-3");
+        assert_eq!(at_the_number, refused, "{number}: {:?}", found.problems);
+    }
+}
+
+#[test]
+fn a_trace_has_what_an_expression_reads() {
+    let set = expression_dialect();
+    let text = sample("01-");
+    let message = Message::parse(&text).expect("a sample");
+    let mut trace = Trace::default();
+    let dialect = set.dialect("x").expect("just loaded");
+    set.normalise(dialect, &message, encoding_rs::UTF_8, &Map::new(), Some(&mut trace));
+    assert!(trace.rows.iter().any(|row| row.pointer == "/patient/nhsNumber" && row.selector == "PID-3"));
+}
+
+#[test]
+fn a_specification_speaks_the_senders_language() {
+    let set = set();
+    let text = specification(set.dialect("default").expect("shipped"));
+    for part in ["nhs_number", "`PRD[1=RT]-7[2=ERS].1`", "OBX[2=ED]-11 must be F or C."] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert!(!text.contains("NhsNumber"), "{text}");
 }
 
 #[test]

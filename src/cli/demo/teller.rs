@@ -60,7 +60,7 @@ impl Teller {
     }
 
     pub fn opening(&mut self, stage: &Stage) {
-        self.line(Colour::Bold, "ers-gateway: four hospitals, one gateway, and e-RS in a box");
+        self.line(Colour::Bold, "ers-gateway: five hospitals, one gateway, and e-RS in a box");
         self.line(
             Colour::Dim,
             &format!("Everything here is invented. The gateway was ready after {} ms.", stage.ready_after.as_millis()),

@@ -13,6 +13,7 @@ Examples:
   ers-gateway map docs eastvale > eastvale-interface.md
   ers-gateway map docs mypas --mappings mappings")]
 pub struct Docs {
+    /// A folder under inbound/
     dialect: String,
     #[command(flatten)]
     subject: Subject,

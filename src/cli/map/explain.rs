@@ -31,6 +31,7 @@ pub struct Explain {
     /// Only rows whose command member or e-RS element contains this
     #[arg(long, value_name = "TEXT")]
     element: Option<String>,
+    /// JSON, for a program
     #[arg(long)]
     json: bool,
     #[command(flatten)]

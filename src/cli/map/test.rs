@@ -35,6 +35,10 @@ impl Test {
         let config = self.subject.config()?;
         let files = self.subject.files(&config)?;
         let set = self.subject.set(&config)?;
+        if let Some(wanted) = self.dialect.as_deref().filter(|wanted| set.dialect(wanted).is_none()) {
+            let known: Vec<&str> = set.dialects().map(|dialect| dialect.name()).collect();
+            return Err(CliError::NotFound(format!("there is no dialect {wanted}; there are {}", known.join(", "))));
+        }
         let (mut passed, mut failed) = (0, 0);
         for dialect in files.folders_in("inbound") {
             if self.dialect.as_deref().is_some_and(|wanted| wanted != dialect) {

@@ -27,6 +27,7 @@ pub struct Try {
     /// Business function to act in, in place of the connection's own
     #[arg(long = "as", value_name = "ROLE")]
     business_function: Option<String>,
+    /// JSON, for a program
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -127,6 +127,17 @@ fn eld_in_words(eld: &str) -> String {
 }
 
 fn in_words(place: &str, code: &[String], words: &str) -> String {
+    // The words of this gateway begin with the code's own text; once is enough.
+    if let [number, text, ..] = code
+        && !text.is_empty()
+        && words.starts_with(text.as_str())
+    {
+        return [place, &format!("{number} {words}")]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(": ");
+    }
     let code = code.iter().take(2).filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ");
     [place, &code, words].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
 }
@@ -154,6 +165,11 @@ mod tests {
                 "MSH|^~\\&|G|G|A|B|20260316||ACK|1|P|2.5.1\rMSA|AE|E56\rERR||PID^1^3^1^1|102^Data type error|E||||NHS number check digit\r",
                 false,
                 "AE refused E56; PID-3.1: 102 Data type error: NHS number check digit",
+            ),
+            (
+                "MSH|^~\\&|G|G|A|B|20260316||ACK|1|P|2.5.1\rMSA|AE|E56\rERR||PID^1^3|102^Data type error|E||||Data type error, NHS number\r",
+                false,
+                "AE refused E56; PID-3: 102 Data type error, NHS number",
             ),
             (
                 "MSH|^~\\&|G|G|A|B|20260316||ACK|1|P|2.3\rMSA|AR|E41\rERR|MSH^1^2^102&Data type error\r",

@@ -32,6 +32,7 @@ Examples:
 
 Exit codes: 0 everything was accepted, 1 something was refused, 3 no connection or no answer.")]
 pub struct Send {
+    /// One HL7 v2 message or batch each; to …/v1/commands/NAME, one JSON command each
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// mllp://HOST:PORT, or http(s)://HOST:PORT with or without a path
