@@ -80,8 +80,7 @@ pub fn leaks(of: &[Patient], name: &str, text: &[u8]) -> Vec<String> {
     for secret in of.iter().flat_map(Patient::secrets) {
         for form in disguises(&secret) {
             for place in [&text, &lower] {
-                let finder = place.windows(form.len()).position(|window| window == form);
-                if let Some(at) = finder {
+                if let Some(at) = memchr::memmem::find(place, &form) {
                     let around = &place[at.saturating_sub(200)..(at + form.len() + 60).min(place.len())];
                     found.push(format!("{secret} in {name}: …{}…", String::from_utf8_lossy(around)));
                     break;
