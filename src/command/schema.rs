@@ -9,6 +9,12 @@ pub struct CommandSchemas {
     validators: BTreeMap<String, jsonschema::Validator>,
 }
 
+/// Violations of one body that are told: whoever sends rubbish without end hears of its beginning.
+const VIOLATIONS_MAX: usize = 200;
+/// Unknown members that are named, and how much of each name.
+const UNKNOWN_NAMES_MAX: usize = 10;
+const UNKNOWN_NAME_CHARS_MAX: usize = 60;
+
 /// One violation. The text names the rule, never the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemaProblem {
@@ -57,7 +63,7 @@ impl CommandSchemas {
         self.validators.contains_key(name)
     }
 
-    /// Every violation; empty when `body` is a valid `name`.
+    /// Every violation (of very many, the first); empty when `body` is a valid `name`.
     pub fn violations(&self, name: &str, body: &Value) -> Vec<SchemaProblem> {
         let Some(validator) = self.validators.get(name) else {
             return vec![SchemaProblem {
@@ -69,7 +75,7 @@ impl CommandSchemas {
         if validator.is_valid(body) {
             return Vec::new();
         }
-        validator.iter_errors(body).map(|error| describe(&error)).collect()
+        validator.iter_errors(body).take(VIOLATIONS_MAX).map(|error| describe(&error)).collect()
     }
 }
 
@@ -82,7 +88,11 @@ fn describe(error: &jsonschema::ValidationError<'_>) -> SchemaProblem {
             let name = property.as_str().unwrap_or_default();
             (format!("{at}/{name}"), "is required".to_owned())
         }
-        Kind::AdditionalProperties { unexpected } => (at, format!("has unknown members: {}", unexpected.join(", "))),
+        Kind::AdditionalProperties { unexpected } => {
+            let cut = |name: &String| name.chars().take(UNKNOWN_NAME_CHARS_MAX).collect::<String>();
+            let names: Vec<String> = unexpected.iter().take(UNKNOWN_NAMES_MAX).map(cut).collect();
+            (at, format!("has unknown members: {}", names.join(", ")))
+        }
         Kind::Enum { options } => (at, format!("must be one of {options}")),
         Kind::Constant { expected_value } => (at, format!("must be {expected_value}")),
         Kind::Pattern { pattern } => (at, format!("must match {pattern}")),

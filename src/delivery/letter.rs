@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use encoding_rs::{Decoder, Encoding, UTF_8};
+use encoding_rs::Decoder;
 use futures_util::stream;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::base64_text::Base64Text;
 use crate::command::MessageId;
 use crate::ers::Body;
+use crate::hl7::charset::stored_text;
 use crate::mapping::{Letter, LetterContent};
 use crate::store::{ContentStore, StoreError};
 
@@ -66,10 +67,9 @@ pub(super) async fn open(
             let head = store.read_message(message, 0..ESCAPE_AT as u64 + 1).await?;
             let escape = head.get(ESCAPE_AT).copied().filter(|_| head.starts_with(b"MSH")).unwrap_or(b'\\');
             let ranges = base64.iter().map(|(start, length)| (*start, start.saturating_add(*length))).collect();
-            let encoding = Encoding::for_label(charset.as_bytes()).unwrap_or(UTF_8);
-            let text = match encoding == UTF_8 {
-                true => Text::Raw,
-                false => Text::Decoded {
+            let text = match stored_text(charset) {
+                None => Text::Raw,
+                Some(encoding) => Text::Decoded {
                     decoder: Box::new(encoding.new_decoder_without_bom_handling()),
                     raw_at: 0,
                     text_at: 0,

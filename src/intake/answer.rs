@@ -83,7 +83,10 @@ impl Outcome {
 /// An application answer that e-RS's outcome decides.
 #[derive(Debug)]
 pub struct DeferredReply {
+    /// The message to answer.
     pub message: MessageId,
+    /// Holds the commands whose outcome it is: the same message, or the one that it repeats.
+    pub first: MessageId,
 }
 
 /// How long a connection keeps waiting to deliver a deferred answer.

@@ -49,10 +49,10 @@ impl Intake {
     /// The application answer, once the message's commands came to rest; `None` if the sender wants none
     /// for this outcome, or `limit` passed.
     pub async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes> {
-        let views = self.settled(reply.message, limit).await?;
+        let views = self.settled(reply.first, limit).await?;
         let raw = self.store.read_message(reply.message, 0..COPIED_BYTES_MAX as u64).await.ok()?;
         let header = Header::scan(&raw).ok()?;
-        let success = views.iter().all(|view| view.state == State::Completed);
+        let success = views.iter().all(|view| matches!(view.state, State::Completed | State::Shadowed));
         if !AnswersWanted::of(&header).after_outcome(success) {
             return None;
         }

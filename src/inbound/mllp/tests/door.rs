@@ -57,7 +57,7 @@ impl Receive for Door {
             self.let_go.notified().await;
         }
         let start: String = control_id.chars().take_while(char::is_ascii_alphabetic).collect();
-        let deferred = matches!(start.as_str(), "LATE" | "BOTH").then_some(DeferredReply { message });
+        let deferred = matches!(start.as_str(), "LATE" | "BOTH").then_some(DeferredReply { message, first: message });
         let hl7 = match start.as_str() {
             "LATE" | "SILENT" => None,
             "BOTH" => Some(msa("CA", &control_id)),
