@@ -354,6 +354,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_letter_is_found_behind_characters_that_were_replaced() {
+        use crate::hl7::charset::{Declared, Undecodable, decode};
+        let letter = b"%PDF-1.4 synthetic".repeat(40);
+        let (mut store, content) = message(&letter, "Zo\u{FFFD}", utf8);
+        // What is U+FFFD in the text was one byte that is no UTF-8.
+        store.raw = String::from_utf8(store.raw)
+            .expect("made of text")
+            .split('\u{FFFD}')
+            .map(str::as_bytes)
+            .collect::<Vec<_>>()
+            .join(&0xEB);
+        let unicode = [std::borrow::Cow::Borrowed("UNICODE UTF-8")];
+        let declared = Declared { http: None, msh18: &unicode, source: encoding_rs::WINDOWS_1252 };
+        let raw = store.raw.clone();
+        let decoded = decode(&raw, declared, Undecodable::Replace).expect("replaced");
+        assert_eq!(read(store, decoded.stored_name(), &handle(&letter, content)).await, Ok(letter));
+    }
+
+    #[tokio::test]
     async fn a_document_is_sent_as_it_is() {
         let text = "Dear colleague,\nZoë was seen today.".repeat(5_000).into_bytes();
         let store = OneMessage { raw: Vec::new(), document: text.clone(), largest_read: Mutex::new(0) };

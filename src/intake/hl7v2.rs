@@ -195,13 +195,7 @@ impl Intake {
         Ok(Attempt::Stored(Box::new(answer)))
     }
 
-    fn read(
-        &self,
-        source: &KnownSource,
-        header: &Header<'_>,
-        bytes: &Bytes,
-        http_charset: Option<&str>,
-    ) -> Reading {
+    fn read(&self, source: &KnownSource, header: &Header<'_>, bytes: &Bytes, http_charset: Option<&str>) -> Reading {
         let reading = read(&self.mappings.current(), source, header, bytes, http_charset);
         if reading.mislabelled {
             tracing::warn!(source = %source.config.name, "MSH-18 names another charset, but the bytes are UTF-8; read as UTF-8");
