@@ -12,6 +12,9 @@ pub struct CommandSchemas {
     validators: BTreeMap<String, jsonschema::Validator>,
 }
 
+/// Violations of one body that are told: whoever sends rubbish without end hears of its beginning.
+const VIOLATIONS_MAX: usize = 200;
+
 /// One violation. The text names the rule, never the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemaProblem {
@@ -60,7 +63,7 @@ impl CommandSchemas {
         self.validators.contains_key(name)
     }
 
-    /// Every violation; empty when `body` is a valid `name`.
+    /// Every violation (of very many, the first); empty when `body` is a valid `name`.
     pub fn violations(&self, name: &str, body: &Value) -> Vec<SchemaProblem> {
         let Some(validator) = self.validators.get(name) else {
             return vec![SchemaProblem {
@@ -72,7 +75,7 @@ impl CommandSchemas {
         if validator.is_valid(body) {
             return Vec::new();
         }
-        validator.iter_errors(body).map(|error| describe(&error)).collect()
+        validator.iter_errors(body).take(VIOLATIONS_MAX).map(|error| describe(&error)).collect()
     }
 }
 

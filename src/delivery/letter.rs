@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use encoding_rs::{Decoder, Encoding, UTF_8};
+use encoding_rs::Decoder;
 use futures_util::stream;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::base64_text::Base64Text;
 use crate::command::MessageId;
 use crate::ers::Body;
+use crate::hl7::charset::stored_text;
 use crate::mapping::{Letter, LetterContent};
 use crate::store::{ContentStore, StoreError};
 
@@ -66,10 +67,9 @@ pub(super) async fn open(
             let head = store.read_message(message, 0..ESCAPE_AT as u64 + 1).await?;
             let escape = head.get(ESCAPE_AT).copied().filter(|_| head.starts_with(b"MSH")).unwrap_or(b'\\');
             let ranges = base64.iter().map(|(start, length)| (*start, start.saturating_add(*length))).collect();
-            let encoding = Encoding::for_label(charset.as_bytes()).unwrap_or(UTF_8);
-            let text = match encoding == UTF_8 {
-                true => Text::Raw,
-                false => Text::Decoded {
+            let text = match stored_text(charset) {
+                None => Text::Raw,
+                Some(encoding) => Text::Decoded {
                     decoder: Box::new(encoding.new_decoder_without_bom_handling()),
                     raw_at: 0,
                     text_at: 0,
@@ -351,6 +351,25 @@ mod tests {
         }
         assert_eq!(format!("{:x}", digest.finalize()), handle.sha256);
         assert!(*store.largest_read.lock() <= PIECE_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_found_behind_characters_that_were_replaced() {
+        use crate::hl7::charset::{Declared, Undecodable, decode};
+        let letter = b"%PDF-1.4 synthetic".repeat(40);
+        let (mut store, content) = message(&letter, "Zo\u{FFFD}", utf8);
+        // What is U+FFFD in the text was one byte that is no UTF-8.
+        store.raw = String::from_utf8(store.raw)
+            .expect("made of text")
+            .split('\u{FFFD}')
+            .map(str::as_bytes)
+            .collect::<Vec<_>>()
+            .join(&0xEB);
+        let unicode = [std::borrow::Cow::Borrowed("UNICODE UTF-8")];
+        let declared = Declared { http: None, msh18: &unicode, source: encoding_rs::WINDOWS_1252 };
+        let raw = store.raw.clone();
+        let decoded = decode(&raw, declared, Undecodable::Replace).expect("replaced");
+        assert_eq!(read(store, decoded.stored_name(), &handle(&letter, content)).await, Ok(letter));
     }
 
     #[tokio::test]

@@ -63,6 +63,11 @@ impl Run {
             Ok(ground) => ground,
             Err(unresolved) => return self.end_unresolved(unresolved).await,
         };
+        if let (Some(known), Some(said)) = (self.known.get("ubrn"), self.command.body.get("ubrn"))
+            && known != said
+        {
+            return self.fail("UBRN_DIFFERS", "its thread's referral has another UBRN than the command names").await;
+        }
         match ground.source.mode {
             _ if self.plan.shadow => self.shadow(&ground).await,
             Mode::Live => self.walk(&ground).await,

@@ -43,6 +43,15 @@ pub struct Decoded<'a> {
 }
 
 impl Decoded<'_> {
+    /// The name under which the message is kept, by which [`stored_text`] finds its text again.
+    pub fn stored_name(&self) -> &'static str {
+        match (self.is_identical(), self.encoding == UTF_8) {
+            (true, _) => UTF_8.name(),
+            (false, true) => UTF_8_REPLACED,
+            (false, false) => self.encoding.name(),
+        }
+    }
+
     /// Byte offsets of the text are byte offsets of the message.
     pub fn is_identical(&self) -> bool {
         matches!(self.text, Cow::Borrowed(_))
@@ -132,6 +141,17 @@ pub fn named_encoding(label: &str) -> Option<&'static Encoding> {
     Encoding::for_label_no_replacement(label.as_bytes())
         .filter(|encoding| encoding.is_ascii_compatible() || *encoding == ISO_2022_JP)
         .filter(|encoding| encoding.name() != "x-user-defined")
+}
+
+/// UTF-8 of which some bytes became U+FFFD, so that the text is not the bytes.
+const UTF_8_REPLACED: &str = "UTF-8, partly replaced";
+
+/// How the bytes of a kept message become its text: not at all, or by this encoding.
+pub fn stored_text(name: &str) -> Option<&'static Encoding> {
+    if name == UTF_8_REPLACED {
+        return Some(UTF_8);
+    }
+    Encoding::for_label(name.as_bytes()).filter(|encoding| *encoding != UTF_8)
 }
 
 /// The text of a message.

@@ -131,6 +131,13 @@ impl<'a> Header<'a> {
         self.field(10)
     }
 
+    /// MSH-10 as text that differs where the bytes differ, by which the message is known from then on. None if
+    /// it is empty, or longer than any control id.
+    pub fn known_control_id(&self) -> Option<String> {
+        let id = self.control_id();
+        (1..=CONTROL_ID_BYTES_MAX).contains(&id.len()).then(|| provisional(id).into_owned())
+    }
+
     /// MSH-11.1
     pub fn processing_id(&self) -> Cow<'a, str> {
         self.text(11, 1)

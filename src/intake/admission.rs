@@ -17,6 +17,7 @@ pub(super) const CREATES: &[&str] = &["CreateReferral"];
 
 const UNKNOWN_KEY_IDENTIFIER: u16 = 204;
 const TABLE_VALUE_NOT_FOUND: u16 = 103;
+const APPLICATION_ERROR: u16 = 207;
 
 /// A message, decoded as far as it went.
 pub(super) struct Received<'i> {
@@ -56,18 +57,25 @@ impl Intake {
                 "Table value not acceptable: test NHS numbers (999…) are refused in production",
             ));
         }
-        if !CREATES.contains(&name.as_str()) && thread.ubrn.is_none() {
-            let known = match &thread.local_id {
-                Some(local_id) => self.store.find_thread(&self.local_alias(received.source, local_id)).await?.is_some(),
-                None => false,
-            };
-            if !known {
+        let known = match &thread.local_id {
+            Some(local_id) => self.store.find_thread(&self.local_alias(received.source, local_id)).await?,
+            None => None,
+        };
+        match (&known, &thread.ubrn) {
+            (None, None) if !CREATES.contains(&name.as_str()) => problems.push(Problem::new(
+                location_of(received, "RF1", 6, "/localId"),
+                UNKNOWN_KEY_IDENTIFIER,
+                "Unknown key identifier: no referral is known by this local id, and no UBRN was given",
+            )),
+            // Taking it would make one thread of two referrals, perhaps of two patients.
+            (Some(known), Some(ubrn)) if known.known.get("ubrn").is_some_and(|other| other != ubrn) => {
                 problems.push(Problem::new(
-                    location_of(received, "RF1", 6, "/localId"),
+                    location_of(received, "RF1", 11, "/ubrn"),
                     UNKNOWN_KEY_IDENTIFIER,
-                    "Unknown key identifier: no referral is known by this local id, and no UBRN was given",
+                    "Unknown key identifier: the referral with this local id has another UBRN",
                 ));
             }
+            _ => {}
         }
         Ok(if problems.is_empty() {
             Decision::Command { name, thread, body, documents }
@@ -194,6 +202,24 @@ impl Intake {
             aliases.push(Alias { kind, digest: self.keys.alias_digest(kind, &[&command.to_string()]) });
         }
         aliases
+    }
+
+    /// Why the first sending of a message was refused; nothing if it was taken, whatever the mapping says today.
+    pub(super) async fn problems_of_first(
+        &self,
+        message: MessageId,
+        today: Vec<Problem>,
+    ) -> Result<Vec<Problem>, StoreError> {
+        let first = self.store.message(message).await?;
+        Ok(match first.is_some_and(|view| view.verdict == Verdict::Rejected) {
+            false => Vec::new(),
+            true if today.is_empty() => vec![Problem::new(
+                Location::Message,
+                APPLICATION_ERROR,
+                format!("Application error: it was refused when it first came, as message {message}; replay that one"),
+            )],
+            true => today,
+        })
     }
 
     /// Commits and waits for the disk.

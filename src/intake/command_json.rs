@@ -9,11 +9,13 @@ use super::answer::{Answer, Outcome};
 use super::{Inbound, Intake};
 use crate::command::NhsNumber;
 use crate::mapping::{
-    Declared, LetterContent, Location, Problem, ThreadNames, inspect_base64, letter, make_names_differ,
+    Declared, LETTERS_MAX, LetterContent, Location, Problem, ThreadNames, inspect_base64, letter, make_names_differ,
 };
 use crate::store::{Admitted, StoreError};
 
 const DATA_TYPE_ERROR: u16 = 102;
+/// Longer than the name of any command.
+const NAME_CHARS_MAX: usize = 100;
 
 impl Intake {
     pub(super) async fn receive_command(
@@ -41,7 +43,8 @@ impl Intake {
             Ok(body) => body,
             Err(error) => return unreadable(format!("not JSON at line {} column {}", error.line(), error.column())),
         };
-        let decision = self.check_command(name, text, body);
+        let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+        let decision = self.check_command(&name, text, body);
         let received = Received {
             inbound,
             source,
@@ -49,7 +52,7 @@ impl Intake {
             charset: encoding_rs::UTF_8.name(),
             control_id: key,
             // Any other name may be anything.
-            kind: if self.mappings.current().schemas().knows(name) { name } else { "unknown command" }.to_owned(),
+            kind: if self.mappings.current().schemas().knows(&name) { name } else { "unknown command".to_owned() },
         };
         match self.store_command(&received, decision).await {
             Ok(answer) => answer,
@@ -63,12 +66,17 @@ impl Intake {
     fn check_command(&self, name: &str, text: &str, mut body: Value) -> Decision {
         let set = self.mappings.current();
         let mut problems = inline_letters(text, &mut body);
+        let letters_told = !problems.is_empty();
         let number = body.pointer("/patient/nhsNumber").and_then(Value::as_str);
         if let Some(Err(error)) = number.map(NhsNumber::parse) {
             let location = Location::Json("/patient/nhsNumber".into());
             problems.push(Problem::new(location, DATA_TYPE_ERROR, format!("Data type error, {error}")));
         }
         for violation in set.schemas().violations(name, &body) {
+            // Letters that could not be read are not what the schema describes.
+            if letters_told && violation.pointer.starts_with("/letters") {
+                continue;
+            }
             let code = match violation.keyword.as_str() {
                 "required" | "minItems" => 101,
                 "enum" | "const" => 103,
@@ -105,9 +113,8 @@ impl Intake {
             Admitted::New { .. } => Ok(Answer { message: Some(message), commands, ..Answer::bare(outcome, problems) }),
             Admitted::Resend { message, .. } => {
                 let commands = self.store.commands_of(message).await?.iter().map(|view| view.id).collect();
-                let refused =
-                    self.store.message(message).await?.filter(|view| view.problems != Value::Array(Vec::new()));
-                let outcome = if refused.is_some() { Outcome::Rejected } else { Outcome::Duplicate };
+                let problems = self.problems_of_first(message, problems).await?;
+                let outcome = if problems.is_empty() { Outcome::Duplicate } else { Outcome::Rejected };
                 Ok(Answer { message: Some(message), commands, ..Answer::bare(outcome, problems) })
             }
             Admitted::ControlIdReused { message } => {
@@ -127,6 +134,10 @@ fn unreadable(text: String) -> Answer {
 fn inline_letters(text: &str, body: &mut Value) -> Vec<Problem> {
     let mut problems = Vec::new();
     let Some(letters) = body.get_mut("letters").and_then(Value::as_array_mut) else { return problems };
+    if letters.len() > LETTERS_MAX {
+        let text = format!("Value too long: more than {LETTERS_MAX} letters in one command");
+        return vec![Problem::new(Location::Json("/letters".into()), 104, text)];
+    }
     let mut search_from = 0;
     let mut handles = Vec::new();
     for (index, given) in letters.iter().enumerate() {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::admission::{Decision, Received, key_reused};
 use super::answer::{Answer, DeferredReply, HeldAnswer, Outcome};
-use super::reading::read;
+use super::reading::{Reading, read};
 use super::sources::KnownSource;
 use super::{Inbound, Intake};
 use crate::command::MessageId;
@@ -35,7 +35,8 @@ impl Intake {
         self.receive_one(inbound, bytes, http_charset).await
     }
 
-    /// Each message on its own, in order; one reply batch.
+    /// Each message on its own, in order; one reply batch. Refused as a whole if one is: a transport that takes
+    /// no replies has no other way to show which.
     async fn receive_batch(&self, inbound: &Inbound, bytes: Bytes, http_charset: Option<&str>) -> Answer {
         let batch = Batch::split(&bytes);
         if !batch.problems().is_empty() {
@@ -57,6 +58,9 @@ impl Intake {
             whole.commands.extend(answer.commands);
             whole.problems.extend(answer.problems);
             replies.push(answer.hl7);
+        }
+        if !whole.problems.is_empty() {
+            whole.outcome = Outcome::Rejected;
         }
         whole.hl7 = Some(batch.reply(&replies, &self.stamp(None)));
         whole
@@ -84,15 +88,14 @@ impl Intake {
             return self.refuse_unstored(&header, Outcome::TooLarge, error);
         }
         let wanted = AnswersWanted::of(&header);
-        let (decision, encoding) = self.decide(source, &header, &bytes, http_charset);
-        let control_id = header.control_id();
+        let Reading { decision, encoding, charset, .. } = self.read(source, &header, &bytes, http_charset);
         let received = Received {
             inbound,
             source,
             raw: bytes.clone(),
-            charset: encoding.name(),
-            control_id: (!control_id.is_empty()).then(|| String::from_utf8_lossy(control_id).into_owned()),
-            kind: format!("{}^{}", header.message_type(), header.trigger()),
+            charset,
+            control_id: header.known_control_id(),
+            kind: kind_of(&header),
         };
         let stored = self.store_all(received, &header, wanted, encoding, decision, http_charset).await;
         stored.unwrap_or_else(|error| {
@@ -122,7 +125,7 @@ impl Intake {
             // Known from now on by its control id and its content together.
             let digest = hex(&Sha256::digest(&received.raw)[..4]);
             received.control_id = received.control_id.map(|id| format!("{id} ({digest})"));
-            let (decision, encoding) = self.decide(received.source, header, &received.raw, http_charset);
+            let Reading { decision, encoding, .. } = self.read(received.source, header, &received.raw, http_charset);
             let again = self.store_decision(&received, header, wanted, encoding, decision).await?;
             if let Attempt::Stored(answer) = again {
                 return Ok(*answer);
@@ -173,6 +176,7 @@ impl Intake {
             Admitted::Resend { acknowledgement, message, stored } => {
                 let kept = (!acknowledgement.is_empty()).then_some(acknowledgement);
                 let hl7 = HeldAnswer::new(kept).release(&stored);
+                let problems = self.problems_of_first(message, problems).await?;
                 Answer { message: Some(message), hl7, ..Answer::bare(Outcome::Duplicate, problems) }
             }
             Admitted::ControlIdReused { message } => return Ok(Attempt::KeyReused(message)),
@@ -183,13 +187,7 @@ impl Intake {
         Ok(Attempt::Stored(Box::new(answer)))
     }
 
-    fn decide(
-        &self,
-        source: &KnownSource,
-        header: &Header<'_>,
-        bytes: &Bytes,
-        http_charset: Option<&str>,
-    ) -> (Decision, &'static Encoding) {
+    fn read(&self, source: &KnownSource, header: &Header<'_>, bytes: &Bytes, http_charset: Option<&str>) -> Reading {
         let reading = read(&self.mappings.current(), source, header, bytes, http_charset);
         if reading.mislabelled {
             tracing::warn!(source = %source.config.name, "MSH-18 names another charset, but the bytes are UTF-8; read as UTF-8");
@@ -197,7 +195,7 @@ impl Intake {
         for field in &reading.unused {
             self.metrics.unused(&source.config.name, field);
         }
-        (reading.decision, reading.encoding)
+        reading
     }
 
     fn source_of(&self, inbound: &Inbound, header: &Header<'_>) -> Option<&KnownSource> {
@@ -306,6 +304,13 @@ impl Intake {
         let control_id = id[id.len() - 20..].to_ascii_uppercase();
         Stamp { at: Zoned::new(self.environment.now(), zone), control_id }
     }
+}
+
+/// `REF^I12`. What is longer than any message type came from the wrong field, and is cut.
+fn kind_of(header: &Header<'_>) -> String {
+    const PART_CHARS_MAX: usize = 20;
+    let cut = |part: Cow<'_, str>| part.chars().take(PART_CHARS_MAX).collect::<String>();
+    format!("{}^{}", cut(header.message_type()), cut(header.trigger()))
 }
 
 pub(super) fn to_problem(error: &AckError) -> Problem {

@@ -15,8 +15,10 @@ use crate::mapping::{Kind, Location, MappingSet, Problem};
 
 pub(super) struct Reading {
     pub decision: Decision,
-    /// Turns the stored bytes into the message's text; UTF-8 when they are the text.
+    /// What the answer is written in.
     pub encoding: &'static Encoding,
+    /// By what name of a charset the stored bytes become the message's text again.
+    pub charset: &'static str,
     /// MSH-18 named another charset than the bytes have.
     pub mislabelled: bool,
     /// Populated fields that the mapping neither uses nor names as ignored.
@@ -25,7 +27,7 @@ pub(super) struct Reading {
 
 impl Reading {
     fn of(decision: Decision, encoding: &'static Encoding) -> Self {
-        Self { decision, encoding, mislabelled: false, unused: Vec::new() }
+        Self { decision, encoding, charset: encoding.name(), mislabelled: false, unused: Vec::new() }
     }
 
     fn refused(errors: &[AckError], encoding: &'static Encoding) -> Self {
@@ -57,7 +59,6 @@ pub(super) fn read(
             return Reading::refused(&errors, encoding_rs::UTF_8);
         }
     };
-    // Text that is the bytes needs no decoding when a letter is read back.
     let encoding = if decoded.is_identical() { encoding_rs::UTF_8 } else { decoded.encoding };
     if !shape.is_empty() {
         return Reading::refused(&shape, encoding);
@@ -70,7 +71,7 @@ pub(super) fn read(
         }
     };
     let (decision, unused) = map(set, source, &message, decoded.encoding);
-    Reading { decision, encoding, mislabelled: decoded.mislabelled, unused }
+    Reading { decision, encoding, charset: decoded.stored_name(), mislabelled: decoded.mislabelled, unused }
 }
 
 fn map(

@@ -11,6 +11,9 @@ use super::plan::{Letter, LetterContent};
 /// e-RS takes at most 5 MB a file (`errors-and-limits.md`, Limits).
 pub const LETTER_BYTES_MAX: u64 = 5_242_880;
 
+/// More letters than this in one message are refused.
+pub const LETTERS_MAX: usize = 50;
+
 /// File names longer than this are cut before their extension.
 const FILE_NAME_CHARS_MAX: usize = 100;
 

@@ -38,7 +38,8 @@ pub use documentation::specification;
 pub use explain::{Explained, explain};
 pub use files::{FilesError, MappingFiles};
 pub use letter::{
-    Declared, LETTER_BYTES_MAX, LetterProblem, hex, inspect_base64, inspect_bytes, letter, make_names_differ, skippable,
+    Declared, LETTER_BYTES_MAX, LETTERS_MAX, LetterProblem, hex, inspect_base64, inspect_bytes, letter,
+    make_names_differ, skippable,
 };
 pub use normalise::{Draft, Kind, Normalised, ThreadNames, Trace, TraceRow};
 pub use operations::{Effect, Operation};

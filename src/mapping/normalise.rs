@@ -13,7 +13,7 @@ use super::clinical_text;
 use super::dialect::{Dialect, InboundMapping};
 use super::filter::Refusal;
 use super::inbound::{Leaf, LetterSource, LetterSpec, Nulls, Outcome, Read, Source, ThreadKey};
-use super::letter::{Declared, inspect_base64, inspect_bytes, letter, make_names_differ};
+use super::letter::{Declared, LETTERS_MAX, inspect_base64, inspect_bytes, letter, make_names_differ};
 use super::plan::{Letter, LetterContent};
 use super::problem::{Location, Problem};
 use super::selector::{Found, FoundPlace, Selector};
@@ -27,9 +27,6 @@ const TABLE_VALUE_NOT_FOUND: u16 = 103;
 const UNSUPPORTED_MESSAGE_TYPE: u16 = 200;
 const UNSUPPORTED_EVENT_CODE: u16 = 201;
 const INTERNAL_ERROR: u16 = 207;
-
-/// More letters than this in one message are refused.
-const LETTERS_MAX: usize = 50;
 
 /// What a message became.
 #[derive(Debug, Default)]

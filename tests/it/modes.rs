@@ -131,6 +131,70 @@ async fn a_referral_sent_again_under_another_control_id_is_not_made_again_and_a_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_referral_sent_again_under_another_control_id_is_answered_with_its_ubrn_where_the_result_is_wanted() {
+    let world = World::with(|config| source(config, "northmoor").reply = ReplyMode::Result).await;
+    world.sender().deliver(&sample("01-")).await;
+    let ubrn = world.simulator.creations()[0].ubrn.to_string();
+    let same = String::from_utf8(sample("01-")).expect("ASCII").replace("NM2603160001", "NM2603160002");
+    let again = world.sender().deliver(same.as_bytes()).await;
+    assert_eq!(field(&again, b"MSA", 2), b"NM2603160002", "{}", shown(&again));
+    assert!(contains(field(&again, b"RF1", 11), ubrn.as_bytes()), "{}", shown(&again));
+    // And deferred, for a message that wants both answers.
+    world.sender().deliver(&sample("03-")).await;
+    world.settle().await;
+    let text = String::from_utf8(sample("03-")).expect("ASCII");
+    let control_id = String::from_utf8_lossy(field(text.as_bytes(), b"MSH", 9)).into_owned();
+    let mut sender = world.sender();
+    sender.deliver(text.replacen(&control_id, "AGAIN-3", 1).as_bytes()).await;
+    let outcome = tokio::time::timeout(SOON, sender.frame()).await.expect("in time").expect("a second answer");
+    assert_eq!(field(&outcome, b"MSA", 2), b"AGAIN-3", "{}", shown(&outcome));
+    assert!(contains(&outcome, world.simulator.creations()[1].ubrn.to_string().as_bytes()), "{}", shown(&outcome));
+    assert_eq!(world.simulator.created(), 2);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_names_two_referrals_is_refused() {
+    let world = World::start().await;
+    let url = |name: &str| format!("http://{}/v1/commands/{name}?source=eastvale", world.http);
+    let mut http = HttpSender::new();
+    let patients = Patients::new();
+    for (number, local_id) in ["EV-A", "EV-B"].into_iter().enumerate() {
+        let key = format!("k-{number}");
+        http.deliver(&url("CreateReferral"), &key, &create(local_id, &patients.next())).await;
+        world.settle().await;
+    }
+    let mut letter = attach("EV-A", "letter.txt", "QSBsZXR0ZXI=");
+    letter["ubrn"] = json!(world.simulator.creations()[1].ubrn.to_string());
+    let (status, answer) = http.deliver(&url("AttachLetters"), "k-2", &letter).await;
+    assert_eq!(status, 422, "{answer}");
+    letter["ubrn"] = json!(world.simulator.creations()[0].ubrn.to_string());
+    let (status, answer) = http.deliver(&url("AttachLetters"), "k-3", &letter).await;
+    assert_eq!(status, 202, "{answer}");
+    world.settle().await;
+    assert!(world.story().await.contains("AttachLetters Completed"), "{}", world.story().await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_without_end_are_refused_at_once_and_a_bad_one_is_told_alone() {
+    let world = World::start().await;
+    let url = format!("http://{}/v1/commands/CreateReferral?source=eastvale", world.http);
+    let mut command = create("EV-L", &Patients::new().next());
+    let letter = json!({"fileName": "a.txt", "base64": "QSBsZXR0ZXI="});
+    let bad = json!({"fileName": "b.txt", "base64": "%%%"});
+    for (letters, told) in [(vec![letter.clone(); 51], "/letters"), (vec![letter, bad], "/letters/1/base64")] {
+        command["letters"] = letters.into();
+        let (status, answer) = HttpSender::new().deliver(&url, told, &command).await;
+        assert_eq!(status, 422, "{answer}");
+        let locations: Vec<&Value> =
+            answer["problems"].as_array().expect("a list").iter().map(|problem| &problem["pointer"]).collect();
+        assert_eq!(locations, [told], "{answer}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ubrn_comes_back_on_the_same_connection_when_enhanced_mode_asks_for_it() {
     let world = World::start().await;
     let mut sender = world.sender();

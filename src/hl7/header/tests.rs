@@ -127,3 +127,15 @@ proptest! {
         let _ = Header::scan(&bytes);
     }
 }
+
+#[test]
+fn control_ids_that_differ_in_a_byte_are_known_apart() {
+    let known = |id: &[u8]| {
+        let message = [b"MSH|^~\\&|PAS|RXX|||||ADT^A31|".as_slice(), id, b"|P|2.4\r"].concat();
+        Header::scan(&message).expect("a header").known_control_id()
+    };
+    assert_ne!(known(b"A\xe8"), known(b"A\xe9"));
+    assert_eq!(known("Zo\u{eb}-1".as_bytes()).as_deref(), Some("Zo\u{eb}-1"));
+    assert_eq!(known(b""), None);
+    assert_eq!(known(&[b'7'; 257]), None);
+}

@@ -201,7 +201,7 @@ impl Books {
         if is_behind && !standing.is_final() {
             self.raise(thread)?;
         }
-        if command.creates.is_some() && changed.is_none() {
+        if command.creates.is_some() && changed.is_none() && standing != Standing::Shadowed {
             self.connection
                 .prepare_cached("UPDATE thread SET created_by = ?2 WHERE number = ?1")?
                 .execute((thread, number))?;

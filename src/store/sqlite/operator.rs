@@ -1,5 +1,7 @@
 //! What a person does to a command: a transition and a row of the audit log in one commit.
 
+use rusqlite::OptionalExtension as _;
+
 use super::books::Books;
 use crate::command::{CommandId, Happened, State};
 use crate::store::{Act, Result, StoreError};
@@ -7,12 +9,34 @@ use crate::store::{Act, Result, StoreError};
 impl Books {
     /// A failed command goes back to the queue. Its plan stays, so what is known done is skipped; its age
     /// limit goes, for a person has decided that it is to be sent.
+    ///
+    /// Refused while another command of its thread makes (or made) the same referral: it would be made twice.
     pub(super) fn replay(&mut self, command: CommandId, act: &Act) -> Result<()> {
+        if let Some(maker) = self.other_maker(command)? {
+            return Err(StoreError::Outdated(format!(
+                "command {maker} makes the same referral, so replaying {command} would make a second one: discard it, \
+                 or first the other one if that did not reach e-RS"
+            )));
+        }
         let number = self.act_on(command, Happened::Replayed, "replay", act)?;
         self.connection
             .prepare_cached("UPDATE command SET not_after = NULL, deferrals = 0 WHERE number = ?1")?
             .execute([number])?;
         Ok(())
+    }
+
+    /// For a command that makes a referral: the other one that its thread has for that.
+    fn other_maker(&self, command: CommandId) -> Result<Option<CommandId>> {
+        let maker: Option<[u8; 16]> = self
+            .connection
+            .prepare_cached(
+                "SELECT maker.id FROM command c JOIN thread t ON t.number = c.thread
+                   JOIN command maker ON maker.number = t.created_by
+                 WHERE c.id = ?1 AND c.creates IS NOT NULL AND maker.number <> c.number",
+            )?
+            .query_row([command.0.into_bytes()], |row| row.get(0))
+            .optional()?;
+        Ok(maker.map(|id| CommandId(uuid::Uuid::from_bytes(id))))
     }
 
     pub(super) fn discard(&mut self, command: CommandId, act: &Act) -> Result<()> {

@@ -169,16 +169,17 @@ impl Books {
         Ok(())
     }
 
-    /// Notes which command makes the thread's referral: the first that would and is not discarded.
+    /// Notes which command makes the thread's referral: the first that would, and is neither discarded nor
+    /// only shadowed.
     pub(super) fn find_creator(&mut self, thread: i64) -> Result<()> {
         self.connection
             .prepare_cached(
                 "UPDATE thread SET created_by = (
                    SELECT min(number) FROM command
-                   WHERE thread = ?1 AND creates IS NOT NULL AND standing <> ?2
+                   WHERE thread = ?1 AND creates IS NOT NULL AND standing NOT IN (?2, ?3)
                  ) WHERE number = ?1",
             )?
-            .execute((thread, Standing::Discarded.code()))?;
+            .execute((thread, Standing::Discarded.code(), Standing::Shadowed.code()))?;
         Ok(())
     }
 

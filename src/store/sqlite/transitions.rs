@@ -78,7 +78,7 @@ impl Books {
         self.note_transition(number, change, at, Some(from.state_name()), standing.state_name(), why, by)?;
         self.leave(row.placed.place());
         self.enter(row.placed.at(standing));
-        if standing == Standing::Discarded {
+        if matches!(standing, Standing::Discarded | Standing::Shadowed) {
             self.find_creator(thread)?;
         }
         if standing.is_at_rest() {

@@ -58,7 +58,9 @@ scenarios! {
         the_same_referral_under_a_new_control_id_is_a_duplicate,
         a_changed_referral_waits_for_a_person,
         a_discarded_referral_may_be_sent_again,
-        a_message_with_something_new_is_more_than_a_duplicate;
+        a_message_with_something_new_is_more_than_a_duplicate,
+        a_changed_referral_is_not_replayed_beside_the_first,
+        a_referral_that_was_only_shadowed_is_made_when_it_comes_again;
     claiming:
         a_thread_runs_one_at_a_time_in_arrival_order,
         other_threads_never_wait,

@@ -6,7 +6,7 @@ use super::given::{
 };
 use crate::command::{State, Verdict};
 use crate::events::EventSchemas;
-use crate::store::{Admitted, Store};
+use crate::store::{Admitted, Store, StoreError};
 
 async fn verdict_of(store: &dyn Store, message: crate::command::MessageId) -> Verdict {
     store.message(message).await.expect("read").expect("there").verdict
@@ -84,4 +84,38 @@ pub(crate) async fn a_message_with_something_new_is_more_than_a_duplicate(home: 
     assert_eq!(verdict_of(&*store, id).await, Verdict::Accepted);
     let commands = store.commands_of(id).await.expect("read");
     assert_eq!(commands.iter().map(|command| command.id).collect::<Vec<_>>(), [letters_id]);
+}
+
+pub(crate) async fn a_changed_referral_is_not_replayed_beside_the_first(home: &dyn Home) {
+    let store = home.open().await;
+    let first = command(&[local("r1")]).creating(1);
+    let first_id = first.id;
+    admitted(&*store, message("M1").with(first)).await;
+    let changed = command(&[local("r1")]).creating(2);
+    let changed_id = changed.id;
+    admitted(&*store, message("M2").with(changed)).await;
+    match store.replay(changed_id, act()).await {
+        Err(StoreError::Outdated(why)) => assert!(why.contains(&first_id.to_string()), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    store.discard(first_id, act()).await.expect("discarded");
+    store.replay(changed_id, act()).await.expect("replayed");
+    assert_eq!(claimed_ids(&*store, 10).await, [changed_id]);
+}
+
+pub(crate) async fn a_referral_that_was_only_shadowed_is_made_when_it_comes_again(home: &dyn Home) {
+    let store = home.open().await;
+    admitted(&*store, message("M1").with(command(&[local("r1")]).creating(1))).await;
+    let rehearsed = the_claimed(&*store).await;
+    ends(&*store, &rehearsed, State::Shadowed).await;
+    let at_once = command(&[local("r2")]).creating(2).in_state(State::Shadowed);
+    admitted(&*store, message("M2").with(at_once)).await;
+    for (control_id, name, digest) in [("M3", "r1", 1), ("M4", "r2", 2)] {
+        let real = command(&[local(name)]).creating(digest);
+        let real_id = real.id;
+        admitted(&*store, message(control_id).with(real)).await;
+        assert_eq!(claimed_ids(&*store, 10).await, [real_id], "{name}");
+        let again = store.admit(message("").with(command(&[local(name)]).creating(digest))).await.expect("admitted");
+        assert!(matches!(again, Admitted::New { repeats: Some(id), .. } if id == real_id), "{again:?}");
+    }
 }
