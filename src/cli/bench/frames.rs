@@ -26,7 +26,9 @@ ZRS|4|20014|Cardiac diagnostics one-stop clinic, Eastvale|RYY01|DBS|N\r\
 ZRS|5|20015|Consultant-led cardiology, Southbeck Hospital|RXX01|DBS|N\r\
 ZRS|6|20016|Community cardiology service, Lower Testford|RWW01|DBS|N\r\
 ZRS|7|20017|Heart rhythm and palpitations clinic, Northmoor|RXX01|DBS|N\r\
-ZRS|8|20018|General cardiology, weekends, Eastvale General|RYY01|IBS|N\r";
+ZRS|8|20018|General cardiology, weekends, Eastvale General|RYY01|IBS|N\r\
+ZRS|9|20019|Heart failure multidisciplinary clinic, Westport|RWW01|DBS|N\r\
+ZRS|10|20020|Lipid and cardiovascular prevention clinic, Southbeck|RXX01|DBS|N\r";
 
 /// A referral whose letter is `#PDF#`.
 const WITH_LETTER: &str = "\
@@ -117,7 +119,7 @@ mod tests {
         let set = MappingSet::built_in().expect("the built-in set is whole");
         let sources = Sources::new(&Config::demonstration().sources);
         let source = sources.named(source).expect("a source of the demonstration");
-        let connection = serde_json::json!({ "organisation": "RYY00" });
+        let connection = serde_json::json!({ "organisation": "RYY00", "codeSystemBase": "http://127.0.0.1" });
         let trial = try_message(&set, source, &connection, &Bytes::copy_from_slice(frame.message())).expect("a plan");
         assert_eq!(trial.ack.code, "AA", "{:?}", trial.ack.errors);
         assert!(trial.unused.is_empty(), "{:?}", trial.unused);

@@ -207,9 +207,9 @@ mod tests {
 
     #[test]
     fn the_settings_are_valid_and_for_the_simulator() {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4_711));
+        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let wishes = Wishes { paused: true, pacing_off: true, amqp: Some("amqp://guest:guest@127.0.0.1:5672/%2f") };
-        let settings = settings(Path::new("/tmp/store.db"), address, address, address, wishes);
+        let settings = settings(Path::new("/tmp/store.db"), address(4_711), address(4_712), address(4_713), wishes);
         let config = Config::parse(&settings, Path::new("bench.yaml"), &|_| None).expect("valid settings");
         assert_eq!(config.environment, EnvironmentName::Simulator);
         assert!(!config.delivery.pacing.enabled);
