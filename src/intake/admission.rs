@@ -31,8 +31,18 @@ pub(super) struct Received<'i> {
 
 /// What the mapping made of it.
 pub(super) enum Decision {
-    Command { name: String, thread: ThreadNames, body: Value, documents: Vec<(u32, Bytes)> },
-    Notice { name: String, thread: ThreadNames },
+    Command {
+        name: String,
+        thread: ThreadNames,
+        body: Value,
+        documents: Vec<(u32, Bytes)>,
+        /// The set that mapped it: its plan stays on that, whatever is loaded meanwhile.
+        mapping_set: String,
+    },
+    Notice {
+        name: String,
+        thread: ThreadNames,
+    },
     Refuse(Vec<Problem>),
 }
 
@@ -46,7 +56,7 @@ pub(super) struct Prepared {
 impl Intake {
     /// Checks that need the store or the settings, and not the message alone.
     pub(super) async fn review(&self, received: &Received<'_>, decision: Decision) -> Result<Decision, StoreError> {
-        let Decision::Command { name, thread, body, documents } = decision else { return Ok(decision) };
+        let Decision::Command { name, thread, body, documents, mapping_set } = decision else { return Ok(decision) };
         let mut problems = Vec::new();
         let test_number =
             body.pointer("/patient/nhsNumber").and_then(Value::as_str).is_some_and(|n| n.starts_with("999"));
@@ -78,7 +88,7 @@ impl Intake {
             _ => {}
         }
         Ok(if problems.is_empty() {
-            Decision::Command { name, thread, body, documents }
+            Decision::Command { name, thread, body, documents, mapping_set }
         } else {
             Decision::Refuse(problems)
         })
@@ -143,7 +153,7 @@ impl Intake {
                 event("MessageNoticed", data);
                 admission.verdict = Verdict::Notice;
             }
-            Decision::Command { name, thread, body, documents } => {
+            Decision::Command { name, thread, body, documents, mapping_set } => {
                 let id = CommandId(self.environment.new_id());
                 let class = body.get("priority").and_then(Value::as_str).map_or(Class::Routine, Class::of_priority);
                 admission.commands.push(NewCommand {
@@ -151,7 +161,7 @@ impl Intake {
                     class,
                     aliases: self.aliases(received.source, &thread, id),
                     creates: CREATES.contains(&name.as_str()).then(|| business_digest(&body)),
-                    mapping_set: self.mappings.current().digest().to_owned(),
+                    mapping_set,
                     state: State::Queued,
                     plan: self.initial_plan(source),
                     not_after: self.not_after(class, now),

@@ -92,7 +92,13 @@ impl Intake {
         }
         let member = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
         let thread = ThreadNames { local_id: member("localId"), ubrn: member("ubrn"), document: None };
-        Decision::Command { name: name.to_owned(), thread, body, documents: Vec::new() }
+        Decision::Command {
+            name: name.to_owned(),
+            thread,
+            body,
+            documents: Vec::new(),
+            mapping_set: set.digest().to_owned(),
+        }
     }
 
     async fn store_command(&self, received: &Received<'_>, decision: Decision) -> Result<Answer, StoreError> {

@@ -94,6 +94,7 @@ fn map(
             thread: draft.thread,
             body: draft.body,
             documents: draft.documents.into_iter().map(|(number, text)| (number, Bytes::from(text))).collect(),
+            mapping_set: set.digest().to_owned(),
         },
     };
     (decision, normalised.unused)
