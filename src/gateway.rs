@@ -130,8 +130,8 @@ impl Gateway {
 
         let set = load_set(config.mappings.as_deref())?;
         let store = open_store(&config, &stages.store).await?;
-        if let Some(commits) = store.commits() {
-            metrics.register(Box::new(commits))?;
+        for collector in store.collectors() {
+            metrics.register(collector)?;
         }
         let keys = Keys::load_or_create(&key_file(&config), &environment)?;
         let mappings = Mappings {

@@ -14,10 +14,12 @@ mod suite;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
 pub use records::*;
@@ -151,13 +153,55 @@ pub trait MappingStore: Send + Sync {
     /// Keeps a set's files (an archive made by `mapping`), if not known yet.
     async fn register_set(&self, digest: &str, archive: Bytes, at: Timestamp) -> Result<()>;
     async fn load_set(&self, digest: &str) -> Result<Option<Bytes>>;
+    /// Keeps a set that `instance` read from its files, and makes it the newest, unless the same instance announced
+    /// the same set last: a restart is no change of mind. Returns the newest set, which all instances use.
+    async fn announce_set(&self, announcement: SetAnnouncement) -> Result<String>;
+    /// The newest set that any instance announced.
+    async fn newest_set(&self) -> Result<Option<String>>;
+}
+
+/// What instances that share a store know of each other, and what only one of them does at a time.
+///
+/// Times are of the store's clock, so that the clocks of machines need not agree.
+#[async_trait]
+pub trait InstanceStore: Send + Sync {
+    /// This instance is alive.
+    async fn beat(&self, beat: Beat) -> Result<()>;
+    /// Those that were alive within the last day, by name.
+    async fn instances(&self) -> Result<Vec<InstanceView>>;
+    /// Takes or renews a duty that one instance has at a time, for `hold` from now. False while another has it.
+    async fn take_duty(&self, duty: &str, instance: &str, hold: Duration) -> Result<bool>;
+    /// Lets go of a duty, so that another need not wait for its end.
+    async fn leave_duty(&self, duty: &str, instance: &str) -> Result<()>;
+}
+
+/// The quota of an application at e-RS, where several instances share it.
+#[async_trait]
+pub trait SharedQuota: Send + Sync {
+    /// Reserves up to `ask.calls` departures, at least one. Each is how long after this was answered the call may
+    /// leave. What is reserved and not used is lost, so that an instance that dies can never exceed the quota.
+    async fn reserve(&self, ask: QuotaAsk) -> Result<Vec<Duration>>;
+    /// e-RS said 429: all instances call slower, and slowly come back to `per_second`.
+    async fn throttled(&self, application: &str, per_second: f64) -> Result<()>;
 }
 
 pub trait Store:
-    IntakeStore + DeliveryStore + ContentStore + OutboxStore + SearchStore + OperatorStore + SessionStore + MappingStore
+    IntakeStore
+    + DeliveryStore
+    + ContentStore
+    + OutboxStore
+    + SearchStore
+    + OperatorStore
+    + SessionStore
+    + MappingStore
+    + InstanceStore
 {
     /// Rings when something was committed that another room may wait for.
     fn signals(&self) -> &Signals;
+    /// The quota that the instances of this store share; `None` where one process has the store to itself.
+    fn shared_quota(&self) -> Option<Arc<dyn SharedQuota>>;
+    /// Metrics of the store itself.
+    fn collectors(&self) -> Vec<Box<dyn Collector>>;
 }
 
 /// Bells rung after a commit, so that nobody polls a quiet store. Missing one costs only a poll interval.

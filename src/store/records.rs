@@ -1,6 +1,7 @@
 //! The shapes that enter and leave the store. Plain data; no behaviour.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -393,4 +394,79 @@ pub struct SealedSecret {
     pub version: u64,
     pub sealed: Bytes,
     pub at: Timestamp,
+}
+
+// --- instances
+
+/// A mapping set as an instance read it from its files.
+#[derive(Clone, Debug)]
+pub struct SetAnnouncement {
+    pub digest: String,
+    /// Made by `mapping`.
+    pub archive: Bytes,
+    pub instance: String,
+    /// Somebody asked for it (a reload): it becomes the newest, whatever was announced before.
+    pub asked_for: bool,
+    pub at: Timestamp,
+}
+
+/// What an instance says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    pub instance: String,
+    pub version: String,
+    pub mapping_set: String,
+    pub started_at: Timestamp,
+    pub standing: InstanceStanding,
+    /// Commands that it carries out now.
+    pub holds: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceStanding {
+    Serving,
+    /// Takes nothing new and finishes what it holds.
+    Draining,
+    /// Ended in order.
+    Stopped,
+}
+
+impl InstanceStanding {
+    pub const ALL: [Self; 3] = [Self::Serving, Self::Draining, Self::Stopped];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InstanceView {
+    pub instance: String,
+    pub version: String,
+    pub mapping_set: String,
+    pub started_at: Timestamp,
+    pub seen_at: Timestamp,
+    pub standing: InstanceStanding,
+    /// It told so lately enough.
+    pub alive: bool,
+    pub holds: u64,
+    /// Duties that it has now, by name.
+    pub duties: Vec<String>,
+}
+
+/// Wanted departures of an application, and its limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuotaAsk {
+    /// The client id at e-RS.
+    pub application: String,
+    pub calls: u32,
+    /// How many calls may run ahead of the quota, for what a person waits for.
+    pub ahead: u32,
+    pub per_second: f64,
+    pub gap_min: Duration,
 }

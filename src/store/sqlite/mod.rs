@@ -47,6 +47,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::runtime::Handle;
@@ -55,7 +57,7 @@ use self::books::Books;
 use self::checkpoints::Checkpoints;
 use self::readers::Readers;
 use self::writer::Writer;
-use super::{Result, Signals, StoreError};
+use super::{Beat, Result, Signals, StoreError};
 use crate::environment::Environment;
 
 /// The writer's page cache in KiB: holds what a busy minute touches again.
@@ -71,6 +73,9 @@ pub struct SqliteStore {
     signals: Signals,
     environment: Environment,
     runtime: Handle,
+    /// What this instance last said of itself, and when.
+    beat: Mutex<Option<(Beat, Timestamp)>>,
+    newest_set: Mutex<Option<String>>,
 }
 
 impl SqliteStore {
@@ -91,7 +96,7 @@ impl SqliteStore {
             .unwrap_or_else(|_| Err(StoreError::Unavailable("opening was stopped".into())))?;
         let readers = Readers::new(path.clone(), environment.clone(), runtime.clone());
         let writer = Some(Arc::new(writer));
-        Ok(Self { path, writer, readers, signals, environment: environment.clone(), runtime })
+        Ok(Self::with(path, writer, readers, signals, environment, runtime))
     }
 
     /// Opens a file that a gateway may be using, to look at it: whatever would change something is
@@ -101,13 +106,28 @@ impl SqliteStore {
         let readers = Readers::new(path.clone(), environment.clone(), runtime.clone());
         readers.read(migrations::require_newest).await?;
         let signals = Signals::default();
-        Ok(Self { path, writer: None, readers, signals, environment: environment.clone(), runtime })
+        Ok(Self::with(path, None, readers, signals, environment, runtime))
     }
 
-    /// `gateway_store_commits_total`, to be registered by who shows metrics. Messages over commits say how many
-    /// share one sync.
-    pub fn commits(&self) -> Option<prometheus::IntCounter> {
-        self.writer.as_ref().map(|writer| writer.commits().clone())
+    fn with(
+        path: PathBuf,
+        writer: Option<Arc<Writer>>,
+        readers: Readers,
+        signals: Signals,
+        environment: &Environment,
+        runtime: Handle,
+    ) -> Self {
+        let environment = environment.clone();
+        Self {
+            path,
+            writer,
+            readers,
+            signals,
+            environment,
+            runtime,
+            beat: Mutex::default(),
+            newest_set: Mutex::default(),
+        }
     }
 
     fn writer(&self) -> Result<&Arc<Writer>> {

@@ -1,18 +1,21 @@
 //! What each room asks of the store, handed to the writer or a reader.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use prometheus::core::Collector;
 
 use super::{SqliteStore, audit, claims, content, intake, kept, listing, outbox, progress, search, threads};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Claim, ClaimedCommand, CommandView, ContentStore,
-    DeliveryStore, Depth, IntakeStore, MappingStore, MessageFilter, MessageView, OperatorStore, OutboxDepth,
-    OutboxStore, Progress, Recovered, Result, SealedSecret, SearchStore, SessionStore, Signals, Store, StoredEvent,
-    ThreadView, TransitionView,
+    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
+    DeliveryStore, Depth, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
+    MessageView, OperatorStore, OutboxDepth, OutboxStore, Progress, Recovered, Result, SealedSecret, SearchStore,
+    SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoredEvent, ThreadView, TransitionView,
 };
 
 #[async_trait]
@@ -165,10 +168,65 @@ impl MappingStore for SqliteStore {
         let digest = digest.to_owned();
         self.readers.read(move |connection| kept::load_set(connection, &digest)).await
     }
+
+    /// The only instance: what it read from its files is what it uses.
+    async fn announce_set(&self, announcement: SetAnnouncement) -> Result<String> {
+        let SetAnnouncement { digest, archive, at, .. } = announcement;
+        self.register_set(&digest, archive, at).await?;
+        *self.newest_set.lock() = Some(digest.clone());
+        Ok(digest)
+    }
+
+    async fn newest_set(&self) -> Result<Option<String>> {
+        Ok(self.newest_set.lock().clone())
+    }
+}
+
+/// One process has the file to itself, so it has every duty and is the only instance.
+#[async_trait]
+impl InstanceStore for SqliteStore {
+    async fn beat(&self, beat: Beat) -> Result<()> {
+        *self.beat.lock() = Some((beat, self.environment.now()));
+        Ok(())
+    }
+
+    async fn instances(&self) -> Result<Vec<InstanceView>> {
+        Ok(self.beat.lock().iter().map(|(beat, seen_at)| only_instance(beat, *seen_at)).collect())
+    }
+
+    async fn take_duty(&self, _duty: &str, _instance: &str, _hold: Duration) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn leave_duty(&self, _duty: &str, _instance: &str) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn only_instance(beat: &Beat, seen_at: Timestamp) -> InstanceView {
+    InstanceView {
+        instance: beat.instance.clone(),
+        version: beat.version.clone(),
+        mapping_set: beat.mapping_set.clone(),
+        started_at: beat.started_at,
+        seen_at,
+        standing: beat.standing,
+        alive: beat.standing != InstanceStanding::Stopped,
+        holds: beat.holds,
+        duties: Vec::new(),
+    }
 }
 
 impl Store for SqliteStore {
     fn signals(&self) -> &Signals {
         &self.signals
+    }
+
+    fn shared_quota(&self) -> Option<Arc<dyn SharedQuota>> {
+        None
+    }
+
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        self.writer.iter().map(|writer| Box::new(writer.commits().clone()) as Box<dyn Collector>).collect()
     }
 }
