@@ -105,6 +105,15 @@ impl Environment {
         self.tasks.spawn(task)
     }
 
+    /// As [`Self::spawn`], on a runtime that is named, so that the task does not end with the one that asks for it.
+    pub fn spawn_on<F>(&self, runtime: &Handle, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn_on(task, runtime)
+    }
+
     /// Runs `work` on `runtime`'s threads for work that blocks (files, SQLite); `drain` waits for it. A
     /// simulated clock stands still meanwhile. The runtime is named, so that work begun for a short-lived
     /// runtime (a worker of the HTTP server) does not end with it.

@@ -7,10 +7,16 @@
 //!
 //! One small trait a room. `Store` is all of them; every implementation passes the same `suite`.
 
+mod audit_chain;
+mod partition_key;
+pub mod postgres;
+pub mod quota;
 mod records;
 pub mod sqlite;
+mod standing;
 #[cfg(test)]
 mod suite;
+mod urgency;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -42,6 +48,15 @@ pub enum StoreError {
 }
 
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(what.to_owned())
+}
+
+/// Code of a command that repeats an earlier one of its thread and says something else.
+const RESENT_WITH_A_CHANGE: &str = "RESENT_WITH_A_CHANGE";
+/// Who acts when no person does.
+const GATEWAY: &str = "gateway";
 
 /// Proof that a message is committed to disk. Only a store can make one.
 #[derive(Clone, Copy, Debug)]

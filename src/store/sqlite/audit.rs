@@ -1,16 +1,14 @@
 //! The audit log: rows chained by their hashes, so that none can be changed or taken out unseen.
 
 use rusqlite::{Connection, OptionalExtension, Row};
-use sha2::{Digest, Sha256};
 
 use super::books::Books;
 use super::columns;
+use crate::store::audit_chain::{Hash, chain};
 use crate::store::{Act, AuditEntry, Result, StoreError};
 
 /// Entries in one answer.
 const ENTRIES_MAX: usize = 10_000;
-
-type Hash = [u8; 32];
 
 impl Books {
     pub(super) fn note_act(&mut self, name: &str, subject: &str, act: &Act) -> Result<()> {
@@ -29,19 +27,6 @@ impl Books {
             .execute((number, at, &act.by, name, subject, &act.why, hash))?;
         Ok(())
     }
-}
-
-/// SHA-256 over the previous hash and this row; lengths keep one column from running into the next.
-fn chain(previous: &Hash, number: i64, at: i64, texts: [&str; 4]) -> Hash {
-    let mut digest = Sha256::new();
-    digest.update(previous);
-    digest.update(number.to_be_bytes());
-    digest.update(at.to_be_bytes());
-    for text in texts {
-        digest.update((text.len() as u64).to_be_bytes());
-        digest.update(text.as_bytes());
-    }
-    digest.finalize().into()
 }
 
 pub(super) fn entries(connection: &Connection, after: u64, max: usize) -> Result<Vec<AuditEntry>> {

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::columns;
-use super::failure::damaged;
-use super::standing::{Place, Standing};
 use crate::command::Class;
 use crate::environment::Environment;
+use crate::store::damaged;
+use crate::store::standing::{Place, Standing};
 use crate::store::{Result, Settled, Signals};
 
 /// Statements that the writer keeps prepared: all of them.

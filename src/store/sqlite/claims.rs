@@ -6,22 +6,11 @@ use rusqlite::params;
 
 use super::books::Books;
 use super::columns;
-use super::standing::{Place, Standing};
 use super::threads;
-use crate::command::{Class, State};
+use crate::command::State;
+use crate::store::standing::{Place, Standing};
+use crate::store::urgency::{CLAIM_MAX, Candidate, choose};
 use crate::store::{Claim, ClaimedCommand, Result, StoreError};
-
-/// Every so many claimed commands one is taken by age alone, whatever its class: so none starves.
-const OLDEST_EVERY: u32 = 8;
-/// Commands in one claim.
-const CLAIM_MAX: usize = 256;
-
-/// What may be claimed. The order of its number is the order of arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    class: Class,
-    number: i64,
-}
 
 /// A claimed command whose JSON is still text: reading it is the caller's work, not the one writer's.
 pub(super) struct Claimed {
@@ -145,26 +134,6 @@ impl Books {
     }
 }
 
-/// The most urgent first, the oldest first within a class; but every `OLDEST_EVERY`th is the oldest of all.
-fn choose(candidates: Vec<Candidate>, max: usize, turns: &mut u32) -> Vec<Candidate> {
-    let mut by_urgency: BTreeSet<Candidate> = candidates.into_iter().collect();
-    let mut by_age: BTreeSet<(i64, Class)> = by_urgency.iter().map(|c| (c.number, c.class)).collect();
-    let mut chosen = Vec::with_capacity(max.min(by_urgency.len()));
-    while chosen.len() < max {
-        let next = if turns.wrapping_add(1).is_multiple_of(OLDEST_EVERY) {
-            by_age.first().map(|(number, class)| Candidate { class: *class, number: *number })
-        } else {
-            by_urgency.first().copied()
-        };
-        let Some(next) = next else { break };
-        *turns = turns.wrapping_add(1);
-        by_urgency.remove(&next);
-        by_age.remove(&(next.number, next.class));
-        chosen.push(next);
-    }
-    chosen
-}
-
 /// The earliest time at which a waiting command is due.
 pub(super) fn next_due(connection: &rusqlite::Connection) -> Result<Option<jiff::Timestamp>> {
     let mut statement = connection.prepare_cached(
@@ -175,32 +144,4 @@ pub(super) fn next_due(connection: &rusqlite::Connection) -> Result<Option<jiff:
     )?;
     let mut rows = statement.query([Standing::Waiting.code()])?;
     rows.next()?.map_or(Ok(None), |row| columns::optional_time(row, 0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_urgent_goes_first_and_nobody_waits_for_ever() {
-        let mut candidates: Vec<_> = (100..200).map(|number| Candidate { class: Class::TwoWeekWait, number }).collect();
-        candidates.push(Candidate { class: Class::Bulk, number: 3 });
-        candidates.push(Candidate { class: Class::Interactive, number: 500 });
-        let mut turns = 0;
-        let chosen = choose(candidates, 10, &mut turns);
-        assert_eq!(chosen.len(), 10);
-        assert_eq!(chosen[0].class, Class::Interactive);
-        assert_eq!(chosen[1], Candidate { class: Class::TwoWeekWait, number: 100 });
-        assert_eq!(chosen[7], Candidate { class: Class::Bulk, number: 3 });
-        assert!(chosen[8].class == Class::TwoWeekWait && chosen[9].class == Class::TwoWeekWait);
-    }
-
-    #[test]
-    fn claiming_one_at_a_time_lets_the_oldest_through_as_well() {
-        let mut turns = 0;
-        let bulk = Candidate { class: Class::Bulk, number: 1 };
-        let urgent = (2..).map(|number| Candidate { class: Class::Urgent, number });
-        let claims: Vec<_> = urgent.take(8).map(|urgent| choose(vec![bulk, urgent], 1, &mut turns)[0]).collect();
-        assert_eq!(claims.iter().filter(|claim| **claim == bulk).count(), 1);
-    }
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::failure::damaged;
 use crate::command::{Class, State, Verdict};
+use crate::store::damaged;
 use crate::store::{Result, Transport};
 
 pub(super) fn uuid(row: &Row<'_>, column: usize) -> Result<Uuid> {

@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use rusqlite::{Connection, OptionalExtension, Rows};
 
 use super::columns;
-use super::failure::damaged;
 use crate::command::MessageId;
+use crate::store::damaged;
 use crate::store::{NewDocument, Result, StoreError};
 
 /// A longer message has its bytes in chunks.

@@ -33,7 +33,3 @@ impl From<Error> for StoreError {
         }
     }
 }
-
-pub(super) fn damaged(what: &str) -> StoreError {
-    StoreError::Damaged(what.to_owned())
-}

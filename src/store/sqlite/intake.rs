@@ -7,13 +7,11 @@ use super::books::{Books, Placed};
 use super::columns;
 use super::content::{self, INLINE_MAX};
 use super::outbox::EventText;
-use super::standing::Standing;
-use super::transitions::GATEWAY;
 use crate::command::{CommandId, Failure, MessageId, State, Verdict};
-use crate::store::{Admission, Admitted, NewCommand, NewMessage, Result, Settled, Stored};
-
-/// Code of a command that repeats an earlier one of its thread and says something else.
-const RESENT_WITH_A_CHANGE: &str = "RESENT_WITH_A_CHANGE";
+use crate::store::standing::Standing;
+use crate::store::{
+    Admission, Admitted, GATEWAY, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, Settled, Stored,
+};
 
 /// An admission with its JSON already written out: that work is the caller's, not the one writer's.
 pub(super) struct Prepared {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::books::Books;
 use super::columns;
-use super::failure::damaged;
+use crate::store::damaged;
 use crate::store::{Result, SealedSecret, StoreError};
 
 pub(super) fn load_secret(connection: &Connection, of: &str, kind: &str) -> Result<Option<SealedSecret>> {

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::columns;
 use super::search::{MESSAGE_COLUMNS, message_view};
-use super::standing::Standing;
 use crate::command::Verdict;
+use crate::store::standing::Standing;
 use crate::store::{MessageFilter, MessageView, Result};
 
 /// Messages in one answer.

@@ -35,7 +35,6 @@ mod readers;
 mod recovery;
 mod rooms;
 mod search;
-mod standing;
 #[cfg(test)]
 mod tests;
 mod threads;

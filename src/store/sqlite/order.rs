@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::books::{Books, Placed};
 use super::columns;
-use super::standing::Standing;
 use crate::command::{Class, State};
 use crate::store::Result;
+use crate::store::standing::Standing;
 
 impl Books {
     /// Makes the head claimable and nothing else. To be called whenever something of the thread changed.

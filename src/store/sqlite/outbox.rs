@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::books::Books;
 use super::columns;
 use crate::command::EventId;
+use crate::store::partition_key::partition_key;
 use crate::store::{NewEvent, OutboxDepth, Result, StoredEvent};
 
 /// Events in one answer.
@@ -145,12 +145,6 @@ fn event(row: &Row<'_>) -> Result<StoredEvent> {
         sequence: columns::count(row, 7)?,
         data: columns::json(row, 8)?,
     })
-}
-
-/// A thread's name outside: it groups events and leads to nothing.
-fn partition_key(thread: [u8; 16]) -> String {
-    let digest = Sha256::digest(thread);
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(super) fn last_position(connection: &Connection) -> Result<u64> {

@@ -3,9 +3,8 @@
 use super::books::Books;
 use super::columns;
 use super::outbox::EventText;
-use super::transitions::GATEWAY;
 use crate::command::State;
-use crate::store::{FinishedAttempt, NewAttempt, Progress, Result, StoreError};
+use crate::store::{FinishedAttempt, GATEWAY, NewAttempt, Progress, Result, StoreError};
 
 /// A progress with its JSON already written out.
 pub(super) struct Prepared {

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::books::Books;
 use super::columns;
-use super::transitions::{CommandRow, GATEWAY};
+use super::transitions::CommandRow;
 use crate::command::State;
-use crate::store::{Recovered, Result};
+use crate::store::{GATEWAY, Recovered, Result};
 
 /// How often claims look for leases that ended, in microseconds.
 const LEASES_CHECKED_EVERY: i64 = 1_000_000;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row};
 
 use super::columns;
-use super::standing::Standing;
 use crate::command::{AttemptId, Class, CommandId, MessageId, ThreadId};
+use crate::store::standing::Standing;
 use crate::store::{AttemptView, CommandView, Depth, MessageView, Result, TransitionView};
 
 /// Attempts or transitions in one answer.
@@ -138,7 +138,7 @@ fn arrival(connection: &Connection, command: CommandId, into: Option<String>) ->
         from: None,
         to: into.unwrap_or_else(|| now.to_owned()),
         why: "received".into(),
-        by: super::transitions::GATEWAY.into(),
+        by: crate::store::GATEWAY.into(),
     }))
 }
 

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 
 use super::books::Books;
 use super::columns;
-use super::failure::damaged;
-use super::standing::Standing;
 use crate::command::{CommandId, ThreadId};
+use crate::store::damaged;
+use crate::store::standing::Standing;
 use crate::store::{Alias, AliasKind, Result, ThreadView};
 
 /// How often a thread may have been merged into another before it is damaged data.

@@ -4,12 +4,9 @@ use jiff::Timestamp;
 
 use super::books::{Books, Placed};
 use super::columns;
-use super::standing::Standing;
 use crate::command::{CommandId, MessageId, State};
+use crate::store::standing::Standing;
 use crate::store::{Result, Settled, StoreError};
-
-/// Who acts when no person does.
-pub(super) const GATEWAY: &str = "gateway";
 
 /// What is needed of a command to change it.
 pub(super) struct CommandRow {

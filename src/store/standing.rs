@@ -1,8 +1,7 @@
 //! Where a command stands in the queue: its state, with `queued` split into ready and held.
 
-use super::failure::damaged;
+use super::{Result, damaged};
 use crate::command::{Class, State};
-use crate::store::Result;
 
 /// The number kept in the queue's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

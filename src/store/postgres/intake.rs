@@ -1,0 +1,477 @@
+//! Admission: one commit for a group of messages and everything that intake decided about them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use deadpool_postgres::ClientWrapper;
+use parking_lot::RwLock;
+use serde_json::Value;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::columns::{self, micros, storable};
+use super::content::{Chunks, INLINE_MAX};
+use super::failure::Failed;
+use super::flight::Flight;
+use super::lane::{Batch, Decided};
+use super::read;
+use super::sources::Sources;
+use super::workspace::{Arrival, Command, EventText, Workspace};
+use super::write::{Signature, write_and_commit};
+use crate::command::{CommandId, Failure, MessageId, State, Verdict};
+use crate::environment::Environment;
+use crate::store::standing::Standing;
+use crate::store::{Admission, Admitted, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, StoreError, Stored};
+
+/// Numbers between two messages: a message's commands have those after it.
+const COMMANDS_MAX: usize = 4095;
+
+/// Takes the keys that are free; those of other transactions under way are waited for.
+const TAKE_KEYS: &str = "INSERT INTO dedup (source, control_id, sha256, message)
+     SELECT * FROM unnest($1::integer[], $2::text[], $3::bytea[], $4::uuid[])
+     ON CONFLICT DO NOTHING RETURNING source, control_id";
+
+const KNOWN_KEYS: &str = "SELECT d.source, d.control_id, d.sha256, d.message, m.acknowledgement
+     FROM unnest($1::integer[], $2::text[]) AS u (source, control_id)
+     JOIN dedup d ON d.source = u.source AND d.control_id = u.control_id
+     LEFT JOIN message m ON m.id = d.message";
+
+const THREAD_NUMBERS: &str = "SELECT nextval('thread_number') FROM generate_series(1, $1::integer)";
+const MESSAGE_NUMBERS: &str = "SELECT nextval('message_number') FROM generate_series(1, $1::integer)";
+
+const INSERT_MESSAGES: &str = "INSERT INTO message (number, id, source, transport, control_id, kind, charset,
+       received_at, verdict, size, sha256, problems, commands, acknowledgement, raw)
+     SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[],
+       $8::bigint[], $9::text[], $10::bigint[], $11::bytea[], $12::text[], $13::integer[], $14::bytea[],
+       $15::bytea[])";
+
+const INSERT_CHUNKS: &str = "INSERT INTO message_chunk (message, position, bytes)
+     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bytea[])";
+
+const INSERT_DOCUMENTS: &str = "INSERT INTO document (message, number, position, bytes)
+     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::bytea[])";
+
+/// An admission with its JSON already written out: that work is the caller's, not the lane's.
+pub(super) struct Prepared {
+    admission: Admission,
+    source: i32,
+    control_id: Option<String>,
+    bodies: Vec<String>,
+    local_ids: Vec<Option<String>>,
+    problems: Option<String>,
+    events: Vec<EventText>,
+}
+
+impl Prepared {
+    pub(super) fn new(mut admission: Admission, source: i32) -> Self {
+        let bodies = admission.commands.iter_mut().map(|command| std::mem::take(&mut command.body));
+        let (local_ids, bodies) = bodies
+            .map(|body| {
+                (body.get("localId").and_then(Value::as_str).map(|id| storable(id).into_owned()), body.to_string())
+            })
+            .unzip();
+        Self {
+            source,
+            control_id: admission.message.control_id.as_deref().map(|id| storable(id).into_owned()),
+            bodies,
+            local_ids,
+            problems: columns::optional_text(&admission.message.problems),
+            events: admission.events.iter().map(EventText::of).collect(),
+            admission,
+        }
+    }
+}
+
+pub(super) struct Intake {
+    pub(super) environment: Environment,
+    pub(super) sources: Arc<RwLock<Sources>>,
+}
+
+/// What is to be written of a group.
+pub(super) struct Changes {
+    workspace: Workspace,
+    /// Of each item that is new: its number, verdict and how many commands of it were stored.
+    messages: Vec<(usize, i64, Verdict, i32)>,
+}
+
+/// What a key was first used for.
+struct Known {
+    sha256: [u8; 32],
+    message: Uuid,
+    acknowledgement: Vec<u8>,
+}
+
+impl Batch for Intake {
+    type Item = Prepared;
+    type Outcome = Admitted;
+    type Changes = Changes;
+
+    fn weight(item: &Prepared) -> usize {
+        let documents: usize = item.admission.documents.iter().map(|document| document.content.len()).sum();
+        item.admission.message.raw.len() + documents
+    }
+
+    async fn decide(&self, client: &ClientWrapper, items: &[&Prepared]) -> std::result::Result<Decided<Self>, Failed> {
+        let mut workspace = Workspace::new(&self.sources);
+        let (mut known, numbers) = self.read(client, items, &mut workspace).await?;
+        let mut changes = Vec::with_capacity(items.len());
+        let mut outcomes = Vec::with_capacity(items.len());
+        for ((index, item), number) in items.iter().enumerate().zip(numbers) {
+            let message = &item.admission.message;
+            if let Some(control_id) = &item.control_id {
+                if let Some(known) = known.get(&(item.source, control_id.clone())) {
+                    outcomes.push(Ok(answer_to_known(known, message)));
+                    continue;
+                }
+                let taken = Known {
+                    sha256: message.sha256,
+                    message: message.id.0,
+                    acknowledgement: item.admission.acknowledgement.to_vec(),
+                };
+                known.insert((item.source, control_id.clone()), taken);
+            }
+            let (verdict, stored, repeats) = self.admit(&mut workspace, item, number)?;
+            changes.push((index, number, verdict, stored));
+            outcomes.push(Ok(Admitted::New { stored: Stored::committed(message.id), repeats }));
+        }
+        let bells = std::mem::take(&mut workspace.bells);
+        Ok(Decided { outcomes, changes: Changes { workspace, messages: changes }, bells })
+    }
+
+    async fn commit(
+        &self,
+        client: &ClientWrapper,
+        items: &[&Prepared],
+        changes: &Changes,
+        signature: Signature,
+    ) -> std::result::Result<(), Failed> {
+        let insert_messages = client.prepare_cached(INSERT_MESSAGES).await?;
+        let insert_chunks = client.prepare_cached(INSERT_CHUNKS).await?;
+        let insert_documents = client.prepare_cached(INSERT_DOCUMENTS).await?;
+        let messages = Messages::of(items, &changes.messages);
+        let mut chunks = Chunks::default();
+        let mut documents = Chunks::default();
+        for (index, number, ..) in &changes.messages {
+            let admission = &items[*index].admission;
+            if admission.message.raw.len() > INLINE_MAX {
+                chunks.add(*number, 0, &admission.message.raw);
+            }
+            for document in &admission.documents {
+                documents.add(*number, i64::from(document.number), &document.content);
+            }
+        }
+        let mut flight = Flight::of(client);
+        flight.send_if(!messages.numbers.is_empty(), &insert_messages, messages.parameters());
+        flight.send_if(!chunks.is_empty(), &insert_chunks, [&chunks.of, &chunks.positions, &chunks.bytes]);
+        let texts: [&(dyn ToSql + Sync); 4] =
+            [&documents.of, &documents.numbers, &documents.positions, &documents.bytes];
+        flight.send_if(!documents.is_empty(), &insert_documents, texts);
+        write_and_commit(client, &changes.workspace, signature, flight).await
+    }
+}
+
+impl Intake {
+    /// Begins, takes the keys, and locks the threads that are there already with what is unfinished of them. The
+    /// numbers of the messages are drawn under these locks.
+    async fn read(
+        &self,
+        client: &ClientWrapper,
+        items: &[&Prepared],
+        workspace: &mut Workspace,
+    ) -> std::result::Result<(HashMap<(i32, String), Known>, Vec<i64>), Failed> {
+        let take_keys = client.prepare_cached(TAKE_KEYS).await?;
+        let find_aliases = client.prepare_cached(read::ALIASES).await?;
+        let thread_numbers = client.prepare_cached(THREAD_NUMBERS).await?;
+        let message_numbers = client.prepare_cached(MESSAGE_NUMBERS).await?;
+
+        let keys = Keys::of(items);
+        let aliases = items.iter().flat_map(|item| &item.admission.commands).flat_map(|command| &command.aliases);
+        let (digests, kinds) = read::alias_keys(aliases);
+        let threads = items.iter().map(|item| item.admission.commands.len() + 1).sum::<usize>();
+        let (threads, messages) = (small(threads), small(items.len()));
+        let mut flight = Flight::of(client);
+        flight.run("BEGIN");
+        flight.send_if(!keys.sources.is_empty(), &take_keys, keys.parameters());
+        flight.send_if(!digests.is_empty(), &find_aliases, [&digests, &kinds]);
+        flight.send(&thread_numbers, [&threads]);
+        flight.send(&message_numbers, [&messages]);
+        let [_, taken, found, thread_numbers, mut numbers] = flight.land_all().await?;
+        // The last is taken first.
+        for row in thread_numbers.iter().rev() {
+            workspace.thread_numbers.push(row.try_get(0)?);
+        }
+        let mut wanted = Vec::new();
+        for row in &found {
+            let (alias, thread) = read::alias(row)?;
+            workspace.take_alias(alias, thread);
+            wanted.push(thread);
+        }
+        let known =
+            if taken.len() < keys.sources.len() { known_keys(client, &keys, &taken).await? } else { HashMap::new() };
+        if !wanted.is_empty() {
+            lock(client, workspace, wanted).await?;
+            numbers = client.query(&message_numbers, &[&messages]).await?;
+        }
+        let numbers = numbers.iter().map(|row| row.try_get(0)).collect::<std::result::Result<_, _>>()?;
+        Ok((known, numbers))
+    }
+
+    /// What the transaction does for one message. Returns its verdict and how many of its commands are new.
+    fn admit(
+        &self,
+        workspace: &mut Workspace,
+        item: &Prepared,
+        number: i64,
+    ) -> Result<(Verdict, i32, Option<CommandId>)> {
+        let admission = &item.admission;
+        if admission.commands.len() > COMMANDS_MAX {
+            return Err(StoreError::Outdated(format!("a message makes at most {COMMANDS_MAX} commands")));
+        }
+        let (mut stored, mut repeats, mut first_thread) = (0, None, None);
+        for (index, command) in admission.commands.iter().enumerate() {
+            let thread = workspace.thread_of(&command.aliases, command.id.0)?;
+            first_thread.get_or_insert(thread);
+            let creator = workspace.thread(thread)?.creator;
+            let changed = match (command.creates, creator) {
+                (Some(digest), Some(earlier)) if earlier.digest == digest => {
+                    repeats.get_or_insert(CommandId(earlier.id));
+                    continue;
+                }
+                (Some(_), Some(earlier)) => Some(CommandId(earlier.id)),
+                _ => None,
+            };
+            let arriving = arriving(item, index, number + 1 + i64::from(stored), thread, changed);
+            let (arrived, at) = (arriving.number, admission.message.received_at);
+            workspace.arrive(arriving, changed.is_none())?;
+            if changed.is_some() {
+                workspace.refuse_at_arrival(arrived, at, &self.environment)?;
+            }
+            stored += 1;
+        }
+        if !admission.events.is_empty() {
+            let thread = match first_thread {
+                Some(thread) => workspace.surviving(thread)?,
+                None => workspace.begin_thread(admission.message.id.0)?,
+            };
+            for (event, text) in admission.events.iter().zip(&item.events) {
+                workspace.publish(thread, event, text)?;
+            }
+        }
+        let verdict = match repeats {
+            // Where other commands of the message are new, it is more than a duplicate.
+            Some(_) if stored == 0 => Verdict::Duplicate,
+            _ => admission.verdict,
+        };
+        Ok((verdict, stored, repeats))
+    }
+}
+
+/// A command as it enters its thread. `changed`: the earlier one that it contradicts.
+fn arriving(item: &Prepared, index: usize, number: i64, thread: i64, changed: Option<CommandId>) -> Command {
+    let message = &item.admission.message;
+    let command: &NewCommand = &item.admission.commands[index];
+    let state = match changed {
+        Some(earlier) => State::Failed {
+            why: Failure {
+                code: RESENT_WITH_A_CHANGE.into(),
+                text: format!("command {earlier} makes the same referral and says something else"),
+            },
+        },
+        None => command.state.clone(),
+    };
+    Command {
+        number,
+        id: command.id.0,
+        message: message.id.0,
+        thread,
+        source: item.source,
+        name: command.name.clone(),
+        class: command.class,
+        standing: Standing::of(&state),
+        state,
+        changed_at: message.received_at,
+        due: None,
+        deferrals: 0,
+        changes: i32::from(changed.is_some()),
+        fence: 0,
+        owner: None,
+        lease_until: None,
+        lease: None,
+        creates: command.creates,
+        local_id: item.local_ids[index].clone(),
+        plan: (!command.plan.is_null()).then(|| Some(command.plan.to_string())),
+        ageless: false,
+        arrival: Some(Arrival {
+            received_at: message.received_at,
+            not_after: command.not_after,
+            mapping_set: command.mapping_set.clone(),
+            body: item.bodies[index].clone(),
+        }),
+        changed: true,
+    }
+}
+
+/// Locks threads, and those that they were merged into, with what is unfinished of them.
+pub(super) async fn lock(
+    client: &ClientWrapper,
+    workspace: &mut Workspace,
+    mut wanted: Vec<i64>,
+) -> std::result::Result<(), Failed> {
+    let lock_threads = client.prepare_cached(read::LOCK_THREADS).await?;
+    let unfinished = client.prepare_cached(read::UNFINISHED).await?;
+    while !wanted.is_empty() {
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut flight = Flight::of(client);
+        flight.send(&lock_threads, [&wanted]);
+        flight.send(&unfinished, [&wanted]);
+        let [threads, commands] = flight.land_all().await?;
+        if threads.len() < wanted.len() {
+            return Err(crate::store::damaged("an alias leads to a thread that is missing").into());
+        }
+        wanted = workspace.take_rows(&threads, &commands)?;
+    }
+    Ok(())
+}
+
+/// The answer to a message whose control id is known.
+fn answer_to_known(known: &Known, message: &NewMessage) -> Admitted {
+    let first = MessageId(known.message);
+    if known.sha256 != message.sha256 {
+        return Admitted::ControlIdReused { message: first };
+    }
+    // Empty when the first message was purged: who asks then makes the answer anew.
+    let acknowledgement = known.acknowledgement.clone().into();
+    Admitted::Resend { stored: Stored::committed(first), acknowledgement, message: first }
+}
+
+async fn known_keys(
+    client: &ClientWrapper,
+    keys: &Keys<'_>,
+    taken: &[tokio_postgres::Row],
+) -> std::result::Result<HashMap<(i32, String), Known>, Failed> {
+    let mut free = std::collections::HashSet::new();
+    for row in taken {
+        free.insert((row.try_get::<_, i32>(0)?, row.try_get::<_, String>(1)?));
+    }
+    let known_keys = client.prepare_cached(KNOWN_KEYS).await?;
+    let rows = client.query(&known_keys, &[&keys.sources, &keys.control_ids]).await?;
+    let mut known = HashMap::new();
+    for row in rows {
+        let key = (row.try_get(0)?, row.try_get(1)?);
+        if free.contains(&key) {
+            continue;
+        }
+        let acknowledgement: Option<Vec<u8>> = row.try_get(4)?;
+        let first = Known {
+            sha256: columns::digest(row.try_get(2)?)?,
+            message: row.try_get(3)?,
+            acknowledgement: acknowledgement.unwrap_or_default(),
+        };
+        known.insert(key, first);
+    }
+    Ok(known)
+}
+
+/// Deduplication keys of a group, each once, in an order that all instances share.
+struct Keys<'a> {
+    sources: Vec<i32>,
+    control_ids: Vec<&'a str>,
+    sha256: Vec<&'a [u8]>,
+    messages: Vec<Uuid>,
+}
+
+impl<'a> Keys<'a> {
+    fn of(items: &[&'a Prepared]) -> Self {
+        let keyed = items.iter().filter_map(|item| {
+            let message = &item.admission.message;
+            item.control_id.as_deref().map(|id| (item.source, id, &message.sha256[..], message.id.0))
+        });
+        let mut keyed: Vec<_> = keyed.collect();
+        // Stable: of two with one key the first is kept.
+        keyed.sort_by_key(|(source, id, ..)| (*source, *id));
+        keyed.dedup_by_key(|(source, id, ..)| (*source, *id));
+        let mut keys = Self { sources: Vec::new(), control_ids: Vec::new(), sha256: Vec::new(), messages: Vec::new() };
+        for (source, id, sha256, message) in keyed {
+            keys.sources.push(source);
+            keys.control_ids.push(id);
+            keys.sha256.push(sha256);
+            keys.messages.push(message);
+        }
+        keys
+    }
+
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
+        [&self.sources, &self.control_ids, &self.sha256, &self.messages]
+    }
+}
+
+/// Columns of `message`.
+#[derive(Default)]
+struct Messages<'a> {
+    numbers: Vec<i64>,
+    ids: Vec<Uuid>,
+    sources: Vec<i32>,
+    transports: Vec<&'static str>,
+    control_ids: Vec<Option<&'a str>>,
+    kinds: Vec<std::borrow::Cow<'a, str>>,
+    charsets: Vec<&'a str>,
+    received_at: Vec<i64>,
+    verdicts: Vec<&'static str>,
+    sizes: Vec<i64>,
+    sha256: Vec<&'a [u8]>,
+    problems: Vec<Option<&'a str>>,
+    commands: Vec<i32>,
+    acknowledgements: Vec<&'a [u8]>,
+    raw: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Messages<'a> {
+    fn of(items: &[&'a Prepared], new: &[(usize, i64, Verdict, i32)]) -> Self {
+        let mut columns = Self::default();
+        for (index, number, verdict, commands) in new {
+            let item = items[*index];
+            let message = &item.admission.message;
+            columns.numbers.push(*number);
+            columns.ids.push(message.id.0);
+            columns.sources.push(item.source);
+            columns.transports.push(message.transport.name());
+            columns.control_ids.push(item.control_id.as_deref());
+            columns.kinds.push(storable(&message.kind));
+            columns.charsets.push(&message.charset);
+            columns.received_at.push(micros(message.received_at));
+            columns.verdicts.push(verdict.name());
+            columns.sizes.push(columns::signed(message.raw.len() as u64));
+            columns.sha256.push(&message.sha256);
+            columns.problems.push(item.problems.as_deref());
+            columns.commands.push(*commands);
+            columns.acknowledgements.push(&item.admission.acknowledgement);
+            columns.raw.push((message.raw.len() <= INLINE_MAX).then_some(&message.raw[..]));
+        }
+        columns
+    }
+
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 15] {
+        [
+            &self.numbers,
+            &self.ids,
+            &self.sources,
+            &self.transports,
+            &self.control_ids,
+            &self.kinds,
+            &self.charsets,
+            &self.received_at,
+            &self.verdicts,
+            &self.sizes,
+            &self.sha256,
+            &self.problems,
+            &self.commands,
+            &self.acknowledgements,
+            &self.raw,
+        ]
+    }
+}
+
+fn small(number: usize) -> i32 {
+    i32::try_from(number).expect("a group is small")
+}

@@ -1,0 +1,210 @@
+//! Lists of messages, newest first, by whatever filter: from an index that leads to what is wanted, never by
+//! passing what is finished.
+
+use deadpool_postgres::ClientWrapper;
+use jiff::Timestamp;
+
+use super::columns;
+use super::search::{message_columns, message_view};
+use crate::command::Verdict;
+use crate::store::standing::Standing;
+use crate::store::{MessageFilter, MessageView, Result};
+
+/// Messages in one answer.
+const MESSAGES_MAX: usize = 1_000;
+/// Messages are numbered at their commit, so their times of receipt are in order but for this.
+const DISORDER: i64 = 60_000_000;
+/// Looked at together, where not all of them match.
+const PAGE_MIN: usize = 50;
+/// Numbers between two messages.
+const COMMANDS_AND_MESSAGE: i64 = 4096;
+
+/// Where to look for candidates: each yields message numbers downwards.
+enum Candidates {
+    /// All of a source, of a verdict, or simply all.
+    Messages,
+    /// All, of which those with a completed command match: the many, so that the newest are soon found.
+    Completed,
+    /// Those of commands that stand elsewhere.
+    Commands(Vec<i16>),
+    /// The few that a control id names.
+    Numbers(Vec<i64>),
+}
+
+/// The messages that match, newest first.
+pub(super) async fn messages(client: &ClientWrapper, filter: &MessageFilter) -> Result<Vec<MessageView>> {
+    let max = filter.max.min(MESSAGES_MAX);
+    let Some(mut below) = upper_end(client, filter).await? else { return Ok(Vec::new()) };
+    let above = match filter.since {
+        Some(since) => first_received_at(client, since.as_microsecond().saturating_sub(DISORDER)).await?,
+        None => i64::MIN,
+    };
+    let candidates = Candidates::of(client, filter).await?;
+    let mut found = Vec::new();
+    while found.len() < max {
+        let numbers = candidates.next(client, filter, below, max.max(PAGE_MIN)).await?;
+        let Some(last) = numbers.last().copied() else { break };
+        let wanted: Vec<i64> = numbers.into_iter().filter(|number| *number >= above).collect();
+        for view in load(client, &wanted, matches!(candidates, Candidates::Completed)).await? {
+            if found.len() < max && matches(&view, filter) {
+                found.push(view);
+            }
+        }
+        if last < above {
+            break;
+        }
+        below = last;
+    }
+    Ok(found)
+}
+
+impl Candidates {
+    async fn of(client: &ClientWrapper, filter: &MessageFilter) -> Result<Self> {
+        if let Some(control_id) = &filter.control_id {
+            return Ok(Self::Numbers(by_control_id(client, control_id).await?));
+        }
+        let Some(name) = filter.state.as_deref() else { return Ok(Self::Messages) };
+        let standings: Vec<Standing> =
+            Standing::ALL.into_iter().filter(|standing| standing.state_name() == name).collect();
+        Ok(match standings[..] {
+            [Standing::Completed] if is_anything_completed(client).await? => Self::Completed,
+            [Standing::Completed] => Self::Numbers(Vec::new()),
+            _ => Self::Commands(standings.into_iter().map(columns::code).collect()),
+        })
+    }
+
+    /// Up to `max` numbers under `below`, downwards.
+    async fn next(&self, client: &ClientWrapper, filter: &MessageFilter, below: i64, max: usize) -> Result<Vec<i64>> {
+        let limit = columns::signed(max as u64);
+        match self {
+            Self::Numbers(numbers) => Ok(numbers.iter().copied().filter(|number| *number < below).collect()),
+            Self::Commands(standings) => by_standing(client, standings, filter.source.as_deref(), below, limit).await,
+            Self::Messages | Self::Completed => by_message(client, filter, below, limit).await,
+        }
+    }
+}
+
+async fn by_message(client: &ClientWrapper, filter: &MessageFilter, below: i64, limit: i64) -> Result<Vec<i64>> {
+    // What was not accepted is rare, so its index leads faster than a source's.
+    let (sql, key): (_, Option<&str>) = match (filter.verdict, &filter.source) {
+        (Some(verdict), _) if verdict != Verdict::Accepted => (
+            "SELECT number FROM message
+             WHERE verdict = $1 AND verdict <> 'accepted' AND number < $2 ORDER BY number DESC LIMIT $3",
+            Some(verdict.name()),
+        ),
+        (_, Some(source)) => (
+            "SELECT number FROM message
+             WHERE source = (SELECT number FROM source WHERE name = $1) AND number < $2
+             ORDER BY number DESC LIMIT $3",
+            Some(source),
+        ),
+        _ => ("SELECT number FROM message WHERE $1::text IS NULL AND number < $2 ORDER BY number DESC LIMIT $3", None),
+    };
+    let statement = client.prepare_cached(sql).await?;
+    let rows = client.query(&statement, &[&key, &below, &limit]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// Messages of the newest commands at any of `standings`, place by place.
+async fn by_standing(
+    client: &ClientWrapper,
+    standings: &Vec<i16>,
+    source: Option<&str>,
+    below: i64,
+    limit: i64,
+) -> Result<Vec<i64>> {
+    let statement = client
+        .prepare_cached(
+            "SELECT DISTINCT number / $5 * $5 FROM (
+               SELECT c.number FROM (
+                 SELECT standing, class, source FROM tally
+                 WHERE standing = ANY ($1)
+                   AND ($2::text IS NULL OR source = (SELECT number FROM source WHERE name = $2))
+                 GROUP BY 1, 2, 3 HAVING sum(count) > 0
+               ) p CROSS JOIN LATERAL (
+                 SELECT number FROM command
+                 WHERE standing = p.standing AND standing <> 7 AND class = p.class AND source = p.source
+                   AND number < $3
+                 ORDER BY number DESC LIMIT $4
+               ) c ORDER BY c.number DESC LIMIT $4
+             ) newest ORDER BY 1 DESC",
+        )
+        .await?;
+    let rows = client.query(&statement, &[standings, &source, &below, &limit, &COMMANDS_AND_MESSAGE]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+async fn is_anything_completed(client: &ClientWrapper) -> Result<bool> {
+    let statement = client.prepare_cached("SELECT coalesce(sum(count), 0) > 0 FROM tally WHERE standing = 7").await?;
+    Ok(client.query_one(&statement, &[]).await?.try_get(0)?)
+}
+
+/// A probe for each source: control ids are kept by source.
+async fn by_control_id(client: &ClientWrapper, control_id: &str) -> Result<Vec<i64>> {
+    let statement = client
+        .prepare_cached(
+            "SELECT m.number FROM source s
+             CROSS JOIN LATERAL (SELECT message FROM dedup WHERE source = s.number AND control_id = $1) d
+             JOIN message m ON m.id = d.message ORDER BY m.number DESC",
+        )
+        .await?;
+    let rows = client.query(&statement, &[&&*columns::storable(control_id)]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// Views of messages, newest first. `completed`: only of those with a completed command.
+async fn load(client: &ClientWrapper, numbers: &Vec<i64>, completed: bool) -> Result<Vec<MessageView>> {
+    let statement = client
+        .prepare_cached(concat!(
+            "SELECT ",
+            message_columns!(),
+            " FROM message m WHERE m.number = ANY ($1) AND (NOT $2 OR EXISTS (
+                SELECT 1 FROM command c
+                WHERE c.number > m.number AND c.number <= m.number + m.commands AND c.standing = 7
+              )) ORDER BY m.number DESC"
+        ))
+        .await?;
+    client.query(&statement, &[numbers, &completed]).await?.iter().map(message_view).collect()
+}
+
+fn matches(view: &MessageView, filter: &MessageFilter) -> bool {
+    filter.source.as_ref().is_none_or(|source| *source == view.source)
+        && filter.verdict.is_none_or(|verdict| verdict == view.verdict)
+        && filter.since.is_none_or(|since| view.received_at >= since)
+        && filter.until.is_none_or(|until| view.received_at < until)
+}
+
+/// The number under which the list begins; `None` if the message to begin before is unknown.
+async fn upper_end(client: &ClientWrapper, filter: &MessageFilter) -> Result<Option<i64>> {
+    let mut below = i64::MAX;
+    if let Some(before) = filter.before {
+        let statement = client.prepare_cached("SELECT number FROM message WHERE id = $1").await?;
+        let Some(row) = client.query_opt(&statement, &[&before.0]).await? else { return Ok(None) };
+        below = row.try_get(0)?;
+    }
+    if let Some(until) = filter.until {
+        let at = Timestamp::as_microsecond(until).saturating_add(DISORDER);
+        below = below.min(first_received_at(client, at).await?);
+    }
+    Ok(Some(below))
+}
+
+/// The number of the first message that came at `at` or later, by halving: times grow with numbers, so no
+/// index of times is needed.
+async fn first_received_at(client: &ClientWrapper, at: i64) -> Result<i64> {
+    let ends =
+        client.prepare_cached("SELECT coalesce(min(number), 0), coalesce(max(number), 0) + 1 FROM message").await?;
+    let row = client.query_one(&ends, &[]).await?;
+    let (mut low, mut high): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let probe = client
+        .prepare_cached("SELECT number, received_at FROM message WHERE number >= $1 ORDER BY number LIMIT 1")
+        .await?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match client.query_opt(&probe, &[&middle]).await? {
+            Some(row) if row.try_get::<_, i64>(1)? < at => low = row.try_get::<_, i64>(0)? + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}

@@ -1,0 +1,169 @@
+//! Numbered migrations in two phases, so that gateways of two versions can share a store while one follows the other.
+//!
+//! *Expand* only adds what older versions can live with, and runs when the first gateway of the new version starts.
+//! *Contract* takes away what only older versions need, and runs once none of them is alive. Each phase runs once,
+//! in one transaction with its row in `migration`, under a lock that one gateway has at a time. A store that was
+//! contracted past what a version knows is refused by it.
+
+use jiff::Timestamp;
+use tokio_postgres::Client;
+
+use crate::store::{Result, StoreError};
+
+struct Migration {
+    number: i32,
+    name: &'static str,
+    expand: &'static str,
+    /// Empty where nothing is to be taken away.
+    contract: &'static str,
+}
+
+const MIGRATIONS: [Migration; 1] = [Migration {
+    number: 1,
+    name: "first_tables",
+    expand: include_str!("migrations/0001_first_tables.expand.sql"),
+    contract: "",
+}];
+
+/// The newest migration that this version knows.
+pub(super) const NEWEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
+
+/// A number that nobody else uses as an advisory lock; the other half of the key is the schema.
+const LOCK: i32 = 0x6572_7301;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Expand,
+    Contract,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Expand => "expand",
+            Self::Contract => "contract",
+        }
+    }
+}
+
+/// What was done to the store.
+struct Applied {
+    /// The newest migration that was expanded, by any version.
+    expanded: i32,
+    /// The newest that was contracted: versions that don't know it can't use the store.
+    contracted: i32,
+}
+
+/// Brings the store up to date, as far as versions that are alive allow.
+pub(super) async fn expand(client: &Client, now: Timestamp) -> Result<()> {
+    // Somebody else's migration may take long.
+    client.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0;").await?;
+    client.query_one(&format!("SELECT pg_advisory_lock({LOCK}, hashtext(current_schema()))"), &[]).await?;
+    let done = expand_locked(client, now).await;
+    // The lock ends with the connection in any case.
+    client.query_one(&format!("SELECT pg_advisory_unlock({LOCK}, hashtext(current_schema()))"), &[]).await?;
+    done
+}
+
+async fn expand_locked(client: &Client, now: Timestamp) -> Result<()> {
+    client
+        .batch_execute(
+            "CREATE TABLE IF NOT EXISTS migration (
+               number integer NOT NULL, phase text NOT NULL, name text NOT NULL, applied_at bigint NOT NULL,
+               PRIMARY KEY (number, phase)
+             )",
+        )
+        .await?;
+    let applied = applied(client).await?;
+    require_usable(&applied)?;
+    for migration in MIGRATIONS.iter().filter(|migration| migration.number > applied.expanded) {
+        apply(client, migration, Phase::Expand, now).await?;
+    }
+    Ok(())
+}
+
+/// Takes away what only versions need that are not alive any more. `oldest`: the newest migration that the oldest
+/// living instance knows.
+pub(super) async fn contract(client: &Client, oldest: i32, now: Timestamp) -> Result<()> {
+    if applied(client).await?.contracted >= oldest.min(NEWEST) {
+        return Ok(());
+    }
+    let lock = format!("SELECT pg_try_advisory_lock({LOCK}, hashtext(current_schema()))");
+    if !client.query_one(&lock, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(());
+    }
+    let done = contract_locked(client, oldest, now).await;
+    client.query_one(&format!("SELECT pg_advisory_unlock({LOCK}, hashtext(current_schema()))"), &[]).await?;
+    done
+}
+
+async fn contract_locked(client: &Client, oldest: i32, now: Timestamp) -> Result<()> {
+    let applied = applied(client).await?;
+    for migration in MIGRATIONS.iter().filter(|one| one.number > applied.contracted && one.number <= oldest) {
+        apply(client, migration, Phase::Contract, now).await?;
+        tracing::info!(migration = migration.name, "the store was contracted: no older version is alive");
+    }
+    Ok(())
+}
+
+async fn applied(client: &Client) -> Result<Applied> {
+    let row = client
+        .query_one(
+            "SELECT coalesce(max(number) FILTER (WHERE phase = 'expand'), 0),
+                    coalesce(max(number) FILTER (WHERE phase = 'contract'), 0) FROM migration",
+            &[],
+        )
+        .await?;
+    Ok(Applied { expanded: row.try_get(0)?, contracted: row.try_get(1)? })
+}
+
+fn require_usable(applied: &Applied) -> Result<()> {
+    if applied.contracted > NEWEST {
+        return Err(StoreError::Damaged(format!(
+            "the store was contracted to schema {}, this version knows {NEWEST}: use a newer version",
+            applied.contracted
+        )));
+    }
+    Ok(())
+}
+
+/// For who only looks: a store that this version can't read is refused, not changed.
+pub(super) async fn require_readable(client: &Client) -> Result<()> {
+    let exists: bool = client.query_one("SELECT to_regclass('migration') IS NOT NULL", &[]).await?.try_get(0)?;
+    if !exists {
+        return Err(StoreError::Unavailable("there is no store of a gateway in this database".into()));
+    }
+    let applied = applied(client).await?;
+    require_usable(&applied)?;
+    if applied.expanded < NEWEST {
+        return Err(StoreError::Damaged(format!(
+            "the store has schema {}, this version needs {NEWEST}: start a gateway of this version first",
+            applied.expanded
+        )));
+    }
+    Ok(())
+}
+
+async fn apply(client: &Client, migration: &Migration, phase: Phase, now: Timestamp) -> Result<()> {
+    let sql = match phase {
+        Phase::Expand => migration.expand,
+        Phase::Contract => migration.contract,
+    };
+    let done = async {
+        // A migration may take longer than any other statement, and waits for whoever reads a table.
+        client.batch_execute("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;").await?;
+        client.batch_execute(sql).await?;
+        client
+            .execute(
+                "INSERT INTO migration (number, phase, name, applied_at) VALUES ($1, $2, $3, $4)",
+                &[&migration.number, &phase.name(), &migration.name, &now.as_microsecond()],
+            )
+            .await?;
+        client.batch_execute("COMMIT").await
+    };
+    if let Err(error) = done.await {
+        client.batch_execute("ROLLBACK").await?;
+        return Err(error.into());
+    }
+    Ok(())
+}

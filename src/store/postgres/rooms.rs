@@ -1,0 +1,318 @@
+//! What each room asks of the store, handed to a lane or to a connection of the pool.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use prometheus::core::Collector;
+
+use super::acts::Deed;
+use super::{
+    Inner, PostgresStore, acts, again, claims, content, instances, intake, kept, listing, migrations, outbox, progress,
+    search, sources,
+};
+use crate::command::{CommandId, MessageId};
+use crate::store::{
+    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
+    DeliveryStore, Depth, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter, MessageView,
+    OperatorStore, OutboxDepth, OutboxStore, Progress, QuotaAsk, Recovered, Result, SealedSecret, SearchStore,
+    SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoreError, StoredEvent, ThreadView, TransitionView,
+};
+
+/// How often claims look for leases that ended.
+const LEASES_CHECKED_EVERY: SignedDuration = SignedDuration::from_secs(1);
+
+fn only_looking() -> StoreError {
+    StoreError::Unavailable("it was opened to be looked at".into())
+}
+
+#[async_trait]
+impl IntakeStore for PostgresStore {
+    async fn admit(&self, admission: Admission) -> Result<Admitted> {
+        self.ask(|inner| async move {
+            let lane = inner.intake.clone().ok_or_else(only_looking)?;
+            let source = sources::number_of(&inner.pool, &inner.sources, &admission.message.source).await?;
+            lane.write(intake::Prepared::new(admission, source)).await
+        })
+        .await
+    }
+
+    async fn find_thread(&self, alias: &Alias) -> Result<Option<ThreadView>> {
+        let alias = alias.clone();
+        self.ask(|inner| async move { search::find_thread(&*inner.client().await?, &alias).await }).await
+    }
+
+    async fn acknowledged(&self, messages: Vec<(MessageId, Timestamp)>) -> Result<()> {
+        let (ids, at): (Vec<_>, Vec<_>) = messages.into_iter().map(|(id, at)| (id.0, at.as_microsecond())).unzip();
+        self.ask(|inner| async move {
+            let client = inner.client().await?;
+            let note = client
+                .prepare_cached(
+                    "INSERT INTO acknowledged (message, at)
+                     SELECT m.number, min(u.at) FROM unnest($1::uuid[], $2::bigint[]) AS u (id, at)
+                     JOIN message m ON m.id = u.id GROUP BY m.number ORDER BY m.number ON CONFLICT DO NOTHING",
+                )
+                .await?;
+            client.execute(&note, &[&ids, &at]).await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl DeliveryStore for PostgresStore {
+    async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedCommand>> {
+        self.ask(|inner| async move { inner.claim(&claim).await }).await
+    }
+
+    async fn record(&self, progress: Progress) -> Result<()> {
+        self.ask(|inner| async move {
+            let lane = inner.steps.clone().ok_or_else(only_looking)?;
+            lane.write(progress::Prepared::new(progress)).await
+        })
+        .await
+    }
+
+    async fn recover(&self, now: Timestamp) -> Result<Recovered> {
+        self.ask(|inner| async move {
+            let instance = inner.instance.clone().ok_or_else(only_looking)?;
+            inner.take_back(Some(instance), now).await
+        })
+        .await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>> {
+        self.ask(|inner| async move { claims::next_due(&*inner.client().await?).await }).await
+    }
+}
+
+impl Inner {
+    async fn claim(&self, claim: &Claim) -> Result<Vec<ClaimedCommand>> {
+        if self.displaced.load(Ordering::Acquire) {
+            return Err(StoreError::Unavailable(
+                "this instance may not claim: another has its name, or it only looks".into(),
+            ));
+        }
+        let checked = std::mem::replace(&mut self.claims.lock().await.leases_checked, claim.now);
+        if claim.now.duration_since(checked) >= LEASES_CHECKED_EVERY {
+            self.take_back(None, claim.now).await?;
+        } else {
+            self.claims.lock().await.leases_checked = checked;
+        }
+        let mut desk = self.claims.lock().await;
+        let mut tries = 1;
+        loop {
+            let client = self.client().await?;
+            match desk.claims.claim(&client, claim).await {
+                Ok((claimed, workspace)) => {
+                    self.ringer.ring(workspace.bells);
+                    return Ok(claimed);
+                }
+                Err(failed) => self.try_again(client, failed, &mut tries).await?,
+            }
+        }
+    }
+
+    async fn take_back(&self, owner: Option<String>, now: Timestamp) -> Result<Recovered> {
+        let desk = self.claims.lock().await;
+        let mut tries = 1;
+        loop {
+            let client = self.client().await?;
+            match desk.claims.take_back(&client, owner.as_deref(), now).await {
+                Ok((recovered, workspace)) => {
+                    self.ringer.ring(workspace.bells);
+                    return Ok(recovered);
+                }
+                Err(failed) => self.try_again(client, failed, &mut tries).await?,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ContentStore for PostgresStore {
+    async fn read_message(&self, message: MessageId, range: Range<u64>) -> Result<Bytes> {
+        self.ask(|inner| async move { content::read_message(&*inner.client().await?, message, range).await }).await
+    }
+
+    async fn read_document(&self, message: MessageId, number: u32, range: Range<u64>) -> Result<Bytes> {
+        self.ask(|inner| async move { content::read_document(&*inner.client().await?, message, number, range).await })
+            .await
+    }
+}
+
+#[async_trait]
+impl OutboxStore for PostgresStore {
+    async fn unconfirmed(&self, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
+        self.ask(|inner| async move {
+            outbox::events(&*inner.client().await?, outbox::UNCONFIRMED_EVENTS, after, max).await
+        })
+        .await
+    }
+
+    async fn confirm(&self, positions: Vec<u64>, at: Timestamp) -> Result<()> {
+        self.ask(|inner| async move {
+            let client = inner.client().await?;
+            let confirmed = outbox::confirm(&client, &positions, at).await;
+            if confirmed.is_err() {
+                // Whatever is open of it.
+                drop(deadpool_postgres::Object::take(client));
+            }
+            confirmed
+        })
+        .await
+    }
+
+    async fn events_after(&self, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
+        self.ask(|inner| async move { outbox::events(&*inner.client().await?, outbox::EVENTS_AFTER, after, max).await })
+            .await
+    }
+
+    async fn last_position(&self) -> Result<u64> {
+        self.ask(|inner| async move { outbox::last_position(&*inner.client().await?).await }).await
+    }
+}
+
+#[async_trait]
+impl SearchStore for PostgresStore {
+    async fn message(&self, id: MessageId) -> Result<Option<MessageView>> {
+        self.ask(|inner| async move { search::message(&*inner.client().await?, id).await }).await
+    }
+
+    async fn messages(&self, filter: MessageFilter) -> Result<Vec<MessageView>> {
+        self.ask(|inner| async move { listing::messages(&*inner.client().await?, &filter).await }).await
+    }
+
+    async fn command(&self, id: CommandId) -> Result<Option<CommandView>> {
+        self.ask(|inner| async move { search::command(&*inner.client().await?, id).await }).await
+    }
+
+    async fn commands_of(&self, message: MessageId) -> Result<Vec<CommandView>> {
+        self.ask(|inner| async move { search::commands_of(&*inner.client().await?, message).await }).await
+    }
+
+    async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>> {
+        self.ask(|inner| async move { search::transitions(&*inner.client().await?, command).await }).await
+    }
+
+    async fn attempts(&self, command: CommandId) -> Result<Vec<AttemptView>> {
+        self.ask(|inner| async move { search::attempts(&*inner.client().await?, command).await }).await
+    }
+
+    async fn depths(&self) -> Result<Vec<Depth>> {
+        self.ask(|inner| async move { search::depths(&*inner.client().await?).await }).await
+    }
+
+    async fn outbox_depth(&self) -> Result<OutboxDepth> {
+        self.ask(|inner| async move { outbox::depth(&*inner.client().await?).await }).await
+    }
+}
+
+#[async_trait]
+impl OperatorStore for PostgresStore {
+    async fn replay(&self, command: CommandId, act: Act) -> Result<()> {
+        self.ask(|inner| async move { inner.act(command, Deed::Replay, act).await }).await
+    }
+
+    async fn discard(&self, command: CommandId, act: Act) -> Result<()> {
+        self.ask(|inner| async move { inner.act(command, Deed::Discard, act).await }).await
+    }
+
+    async fn release(&self, command: CommandId, act: Act) -> Result<()> {
+        self.ask(|inner| async move { inner.act(command, Deed::Release, act).await }).await
+    }
+
+    async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
+        self.ask(|inner| async move { acts::entries(&*inner.client().await?, after, max).await }).await
+    }
+}
+
+#[async_trait]
+impl SessionStore for PostgresStore {
+    async fn load_secret(&self, connection: &str, kind: &str) -> Result<Option<SealedSecret>> {
+        let (of, kind) = (connection.to_owned(), kind.to_owned());
+        self.ask(|inner| async move { kept::load_secret(&*inner.client().await?, &of, &kind).await }).await
+    }
+
+    async fn save_secret(&self, secret: SealedSecret, expected: Option<u64>) -> Result<()> {
+        self.ask(|inner| async move { kept::save_secret(&*inner.client().await?, &secret, expected).await }).await
+    }
+}
+
+#[async_trait]
+impl MappingStore for PostgresStore {
+    async fn register_set(&self, digest: &str, archive: Bytes, at: Timestamp) -> Result<()> {
+        let digest = digest.to_owned();
+        self.ask(|inner| async move { kept::register_set(&*inner.client().await?, &digest, &archive, at).await }).await
+    }
+
+    async fn load_set(&self, digest: &str) -> Result<Option<Bytes>> {
+        let digest = digest.to_owned();
+        self.ask(|inner| async move { kept::load_set(&*inner.client().await?, &digest).await }).await
+    }
+
+    async fn announce_set(&self, announcement: SetAnnouncement) -> Result<String> {
+        self.ask(|inner| async move { kept::announce_set(&*inner.client().await?, &announcement).await }).await
+    }
+
+    async fn newest_set(&self) -> Result<Option<String>> {
+        self.ask(|inner| async move { kept::newest_set(&*inner.client().await?).await }).await
+    }
+}
+
+#[async_trait]
+impl InstanceStore for PostgresStore {
+    async fn beat(&self, beat: Beat) -> Result<()> {
+        self.ask(|inner| async move { instances::beat(&*inner.client().await?, &beat, migrations::NEWEST).await }).await
+    }
+
+    async fn instances(&self) -> Result<Vec<InstanceView>> {
+        self.ask(|inner| async move { instances::instances(&*inner.client().await?).await }).await
+    }
+
+    async fn take_duty(&self, duty: &str, instance: &str, hold: Duration) -> Result<bool> {
+        let (duty, instance) = (duty.to_owned(), instance.to_owned());
+        self.ask(|inner| async move { instances::take_duty(&*inner.client().await?, &duty, &instance, hold).await })
+            .await
+    }
+
+    async fn leave_duty(&self, duty: &str, instance: &str) -> Result<()> {
+        let (duty, instance) = (duty.to_owned(), instance.to_owned());
+        self.ask(|inner| async move { instances::leave_duty(&*inner.client().await?, &duty, &instance).await }).await
+    }
+}
+
+#[async_trait]
+impl SharedQuota for PostgresStore {
+    async fn reserve(&self, ask: QuotaAsk) -> Result<Vec<Duration>> {
+        self.ask(|inner| async move { again(&inner, |client| Box::pin(instances::reserve(client, ask.clone()))).await })
+            .await
+    }
+
+    async fn throttled(&self, application: &str, per_second: f64) -> Result<()> {
+        let application = application.to_owned();
+        self.ask(|inner| async move {
+            again(&inner, |client| Box::pin(instances::throttled(client, application.clone(), per_second))).await
+        })
+        .await
+    }
+}
+
+impl Store for PostgresStore {
+    fn signals(&self) -> &Signals {
+        &self.inner.signals
+    }
+
+    fn shared_quota(&self) -> Option<Arc<dyn SharedQuota>> {
+        Some(Arc::new(Self { inner: Arc::clone(&self.inner) }))
+    }
+
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![Box::new(self.inner.commits.clone())]
+    }
+}
