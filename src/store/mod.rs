@@ -7,6 +7,7 @@
 //!
 //! One small trait a room. `Store` is all of them; every implementation passes the same `suite`.
 
+pub mod quota;
 mod records;
 pub mod sqlite;
 #[cfg(test)]
