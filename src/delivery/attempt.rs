@@ -1,9 +1,10 @@
 //! One call of a plan on its way out: authorise, make ready, record, send.
 //!
 //! Guarantees: a write leaves only after its "about to send" is on disk, and only with a token, leave of
-//! the breaker and a place in the quota.
+//! the breaker, a place in the quota and a lease that surely holds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tracing::Instrument as _;
@@ -11,6 +12,7 @@ use tracing::Instrument as _;
 use super::breaker::Pass;
 use super::ledger::Abandoned;
 use super::letter::{self, LetterError, LetterFault};
+use super::pace::{Leave, Stopped};
 use super::plan_record::shown;
 use super::run::{Flow, Ground, Run};
 use crate::command::{AttemptId, State, WaitReason};
@@ -26,6 +28,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) operation: &'a Operation,
 }
 
+const STOPS: &str = "the gateway stops";
+
 /// How sending ended.
 pub(super) enum Sent {
     Answered(Response),
@@ -36,7 +40,7 @@ pub(super) enum Sent {
 
 /// What stands before the sending.
 enum Ready {
-    Go { token: Arc<AccessToken>, pass: Pass },
+    Go { token: Arc<AccessToken>, pass: Pass, leave: Leave },
     Ended,
 }
 
@@ -69,8 +73,8 @@ impl Run {
         }
         let mut token_refused = false;
         loop {
-            let (token, pass) = match self.make_ready(ground, operation).await? {
-                Ready::Go { token, pass } => (token, pass),
+            let (token, pass, leave) = match self.make_ready(ground, operation).await? {
+                Ready::Go { token, pass, leave } => (token, pass, leave),
                 Ready::Ended => return Ok(Flow::Ended),
             };
             let (body, fault) = match self.open_body(&call).await {
@@ -78,7 +82,12 @@ impl Run {
                 Err(error) => return self.letter_unreadable(&call, error).await,
             };
             let out = Outgoing { ground, call: &call, operation };
+            let begun_before = self.plan.begun;
             let attempt = self.about_to_send(out).await?;
+            if let Err(why) = self.depart(out, leave).await {
+                self.plan.begun = begun_before;
+                return self.withdraw(out, attempt, why).await;
+            }
             let began = self.shared.environment.instant();
             let sent = self.send(out, &attempt.correlation_id, body, &token, &fault).await;
             let took = self.shared.environment.instant() - began;
@@ -133,17 +142,21 @@ impl Run {
             }
         };
         let class = self.command.class;
-        if !ground.member.pacer.try_now(class) {
-            self.ledger.commit().await?;
-            tokio::select! {
-                () = ground.member.pacer.wait(class) => {}
-                () = self.shared.environment.shutdown().cancelled() => {
-                    self.give_back("the gateway stops").await?;
-                    return Ok(Ready::Ended);
-                }
+        if let Some(leave) = ground.member.pacer.try_now(class) {
+            return Ok(Ready::Go { token, pass, leave });
+        }
+        self.ledger.commit().await?;
+        let leave = tokio::select! {
+            leave = ground.member.pacer.wait(class) => leave,
+            () = self.shared.environment.shutdown().cancelled() => Err(Stopped),
+        };
+        match leave {
+            Ok(leave) => Ok(Ready::Go { token, pass, leave }),
+            Err(Stopped) => {
+                self.give_back(STOPS).await?;
+                Ok(Ready::Ended)
             }
         }
-        Ok(Ready::Go { token, pass })
     }
 
     async fn without_token(&mut self, connection: &str, error: TokenError) -> Result<Flow, Abandoned> {
@@ -200,8 +213,30 @@ impl Run {
             self.ledger.state(self.state.clone(), format!("about to send {}", call.call));
         }
         self.ledger.commit().await?;
-        ground.member.pacer.depart().await;
         Ok(attempt)
+    }
+
+    /// Waits for the moment to send. The lease is looked at last: this process may have stood still, or its commit
+    /// hung, while another took over.
+    async fn depart(&self, out: Outgoing<'_>, leave: Leave) -> Result<(), &'static str> {
+        if let Err(Stopped) = out.ground.member.pacer.depart(leave).await {
+            return Err(STOPS);
+        }
+        if out.operation.effect != Effect::Read && !self.ledger.holds_lease() {
+            return Err("its lease may have ended before it was sent");
+        }
+        Ok(())
+    }
+
+    /// Gives back a call that was recorded as about to be sent and was not sent. The fence refuses this if another
+    /// took the command over, who then knows no better than that it is in doubt.
+    async fn withdraw(&mut self, out: Outgoing<'_>, attempt: NewAttempt, why: &str) -> Result<Flow, Abandoned> {
+        let text = format!("{} was not sent: {why}", out.call.call);
+        tracing::warn!(call = out.call.call, why, "a call was withdrawn before it was sent");
+        if out.operation.effect != Effect::Read {
+            self.finish(out, attempt, None, "not_sent", Duration::ZERO);
+        }
+        self.give_back(&text).await
     }
 
     async fn send(

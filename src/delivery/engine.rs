@@ -8,6 +8,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tracing::Instrument as _;
 
 use super::breaker::Breakers;
+use super::lease::{Lease, Moment};
 use super::metrics::DeliveryMetrics;
 use super::pace::Pacer;
 use super::run;
@@ -75,6 +76,19 @@ pub struct Delivery {
     shared: Arc<Shared>,
 }
 
+/// How many commands are carried out now.
+#[derive(Clone)]
+pub struct Hands {
+    free: Arc<Semaphore>,
+    all: usize,
+}
+
+impl Hands {
+    pub fn in_use(&self) -> u64 {
+        self.all.saturating_sub(self.free.available_permits()) as u64
+    }
+}
+
 impl Delivery {
     /// Reads the private keys of the connections; sends nothing.
     pub fn new(parts: DeliveryParts) -> Result<Self, PrivateKeyError> {
@@ -89,7 +103,8 @@ impl Delivery {
             };
             let client = Client::new(connection, parts.transport.clone(), Box::new(vault), &parts.environment)?;
             let pacer = pacers.entry(&connection.client_id).or_insert_with(|| {
-                Pacer::new(&parts.settings.pacing, parts.metrics.pacing_wait.clone(), &parts.environment)
+                let shared = parts.store.shared_quota().map(|quota| (connection.client_id.as_str(), quota));
+                Pacer::new(&parts.settings.pacing, shared, &parts.metrics, &parts.environment)
             });
             members.insert(connection.name.clone(), Arc::new(Member { client, pacer: pacer.clone() }));
         }
@@ -109,6 +124,10 @@ impl Delivery {
             instance: parts.instance,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    pub fn hands(&self) -> Hands {
+        Hands { free: self.shared.hands.clone(), all: self.shared.settings.parallel_max.max(1) }
     }
 
     /// Runs until the gateway is asked to stop. What an earlier process left running is seen to first.
@@ -178,7 +197,8 @@ impl Delivery {
         if max == 0 {
             return Ok(Claimed::NoHands);
         }
-        let now = self.shared.environment.now();
+        let asked = Moment::now(&self.shared.environment);
+        let now = asked.time();
         let sources = self.shared.sources.borrow().clone();
         let paused = sources.iter().filter(|(_, source)| source.mode == Mode::Paused);
         let paused = paused.map(|(name, _)| name.clone()).collect();
@@ -189,6 +209,7 @@ impl Delivery {
         for command in batch {
             let hand = self.shared.hands.clone().try_acquire_owned();
             let shared = self.shared.clone();
+            let lease = Lease::new(shared.settings.lease, asked, &shared.environment);
             // At this level, so that a warning has its command under any filter.
             let span = tracing::error_span!(
                 "command",
@@ -198,7 +219,7 @@ impl Delivery {
                 class = command.class.name(),
             );
             let task = async move {
-                carry_out(&shared, command).await;
+                carry_out(&shared, command, lease).await;
                 drop(hand);
                 shared.hand_freed.notify_waiters();
             };
@@ -229,21 +250,24 @@ enum Claimed {
 }
 
 /// Runs one command while its lease is kept.
-async fn carry_out(shared: &Arc<Shared>, command: ClaimedCommand) {
+async fn carry_out(shared: &Arc<Shared>, command: ClaimedCommand, lease: Lease) {
     let (id, fence) = (command.id, command.fence);
+    let lease = Arc::new(lease);
     let lost = async {
         loop {
             shared.environment.sleep(shared.settings.lease / 3).await;
             // A step that changes nothing renews the lease.
-            let renewal = Progress::of(id, fence, shared.environment.now());
-            if let Err(StoreError::Outdated(why)) = shared.store.record(renewal).await {
-                return why;
+            let asked = Moment::now(&shared.environment);
+            match shared.store.record(Progress::of(id, fence, asked.time())).await {
+                Ok(()) => lease.renewed(asked),
+                Err(StoreError::Outdated(why)) => return why,
+                Err(_) => {}
             }
         }
     };
     tokio::select! {
         biased;
-        () = run::carry_out(shared.clone(), command) => {}
+        () = run::carry_out(shared.clone(), command, lease.clone()) => {}
         why = lost => tracing::error!(why, "the lease was lost: whoever took over goes on"),
     }
 }

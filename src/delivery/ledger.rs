@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::engine::Shared;
+use super::lease::{Lease, Moment};
 use crate::command::State;
 use crate::store::{Alias, ClaimedCommand, FinishedAttempt, NewAttempt, NewEvent, Progress, StoreError};
 
@@ -23,14 +24,20 @@ pub(super) struct Abandoned;
 
 pub(super) struct Ledger {
     shared: Arc<Shared>,
+    lease: Arc<Lease>,
     pending: Progress,
     dirty: bool,
 }
 
 impl Ledger {
-    pub(super) fn new(shared: Arc<Shared>, command: &ClaimedCommand) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, command: &ClaimedCommand, lease: Arc<Lease>) -> Self {
         let pending = Progress::of(command.id, command.fence, shared.environment.now());
-        Self { shared, pending, dirty: false }
+        Self { shared, lease, pending, dirty: false }
+    }
+
+    /// Whether nobody can have taken the command over.
+    pub(super) fn holds_lease(&self) -> bool {
+        self.lease.is_held()
     }
 
     pub(super) fn state(&mut self, state: State, why: String) {
@@ -80,15 +87,20 @@ impl Ledger {
         if !self.dirty {
             return Ok(());
         }
-        let now = self.shared.environment.now();
+        let asked = Moment::now(&self.shared.environment);
+        let now = asked.time();
         let next = Progress::of(self.pending.command, self.pending.fence, now);
         let mut progress = std::mem::replace(&mut self.pending, next);
         progress.at = now;
         self.dirty = false;
         let mut wait = STORE_WAIT;
         loop {
+            // The store counts the lease from the time of the step, which stays when it is tried again.
             match self.shared.store.record(copy(&progress)).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.lease.renewed(asked);
+                    return Ok(());
+                }
                 Err(StoreError::Unavailable(why)) => {
                     self.shared.metrics.store_unavailable.inc();
                     tracing::error!(error = why, "the store is away: holding a result until it is back");

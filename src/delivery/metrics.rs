@@ -13,6 +13,8 @@ pub struct DeliveryMetrics {
     pub(super) call_durations: HistogramVec,
     /// `gateway_pacing_wait_seconds`
     pub(super) pacing_wait: Histogram,
+    /// `gateway_pacing_forfeited_total`: departures that the instances' quota reserved and nobody used in time.
+    pub(super) pacing_forfeited: IntCounter,
     /// `gateway_breaker_open{group}`: breakers that are not closed.
     pub(super) breaker_open: IntGaugeVec,
     /// `gateway_commands_settled_total{command,outcome}`: runs of commands by the state that they ended in.
@@ -37,6 +39,10 @@ impl DeliveryMetrics {
                 "gateway_pacing_wait_seconds",
                 "time that calls waited for their place in the quota",
             ))?,
+            pacing_forfeited: IntCounter::new(
+                "gateway_pacing_forfeited_total",
+                "departures that were reserved in the shared quota and not used in time",
+            )?,
             breaker_open: IntGaugeVec::new(
                 Opts::new("gateway_breaker_open", "circuit breakers that are not closed"),
                 &["group"],
@@ -53,6 +59,7 @@ impl DeliveryMetrics {
         registry.register(Box::new(metrics.calls.clone()))?;
         registry.register(Box::new(metrics.call_durations.clone()))?;
         registry.register(Box::new(metrics.pacing_wait.clone()))?;
+        registry.register(Box::new(metrics.pacing_forfeited.clone()))?;
         registry.register(Box::new(metrics.breaker_open.clone()))?;
         registry.register(Box::new(metrics.settled.clone()))?;
         registry.register(Box::new(metrics.store_unavailable.clone()))?;

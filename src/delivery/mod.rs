@@ -2,12 +2,12 @@
 //!
 //! Enters: commands that the store says are due. Leaves: e-RS calls, and what became of each command.
 //! Guarantees: "about to send" is committed before each write leaves, its result before the next call
-//! begins; a write whose outcome is unknown is never sent again from here; one failing command, e-RS or
-//! store holds nobody else up for longer than it must.
+//! begins; a write whose outcome is unknown is never sent again from here, and none is sent by who may have
+//! lost its lease; one failing command, e-RS or store holds nobody else up for longer than it must.
 //!
 //! A file a subject, in the order in which a command meets them: [`engine`] claims; [`run`] resolves and
 //! walks the plan; [`attempt`] makes one call, with [`pace`], [`breaker`] and [`letter`]; [`answer`] takes in
-//! what came back; [`rest`] says how a run ends; [`ledger`] commits.
+//! what came back; [`rest`] says how a run ends; [`ledger`] commits, and knows of the [`lease`].
 
 mod answer;
 mod attempt;
@@ -15,6 +15,7 @@ mod backoff;
 mod base64_text;
 mod breaker;
 mod engine;
+mod lease;
 mod ledger;
 mod letter;
 mod metrics;
@@ -27,6 +28,6 @@ mod sets;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Delivery, DeliveryParts, Sources};
+pub use engine::{Delivery, DeliveryParts, Hands, Sources};
 pub use metrics::DeliveryMetrics;
 pub use plan_record::PlanRecord;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::engine::{Member, Shared};
+use super::lease::Lease;
 use super::ledger::{Abandoned, Ledger};
 use super::plan_record::{PlanRecord, shown};
 use super::sets::{PinError, PinnedSet};
@@ -43,8 +44,8 @@ pub(super) struct Run {
 }
 
 /// Runs the command to its rest. What cannot be recorded is left to whoever takes over.
-pub(super) async fn carry_out(shared: Arc<Shared>, command: ClaimedCommand) {
-    let ledger = Ledger::new(shared.clone(), &command);
+pub(super) async fn carry_out(shared: Arc<Shared>, command: ClaimedCommand, lease: Arc<Lease>) {
+    let ledger = Ledger::new(shared.clone(), &command, lease);
     let known = command.thread.known.as_object().cloned().unwrap_or_default();
     let state = State::Running { step: "plan".into() };
     let mut run = Run { shared, plan: PlanRecord::default(), known, state, ledger, progressed: false, command };

@@ -236,7 +236,7 @@ pub struct NewAttempt {
 pub struct FinishedAttempt {
     pub id: AttemptId,
     pub status: Option<u16>,
-    /// Bounded code for metrics and search: `ok`, an e-RS code, `unanswered`, `not_connected`.
+    /// Bounded code for metrics and search: `ok`, an e-RS code, `unanswered`, `not_connected`, `not_sent`.
     pub outcome: String,
     pub duration_ms: u64,
     /// Headers and body of the answer, cut at a limit.

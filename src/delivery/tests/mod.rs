@@ -2,6 +2,8 @@
 
 mod doubt;
 mod fake_ers;
+mod halting_store;
+mod lease;
 mod order;
 mod patience;
 mod sending;

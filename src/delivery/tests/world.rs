@@ -14,14 +14,14 @@ use tokio::sync::watch;
 use super::fake_ers::{FakeErs, TOKEN_URL};
 use crate::command::{Class, CommandId, MessageId, State, Verdict};
 use crate::config::{self, Access, Connection, Mode, Pacing, RefreshToken, Source};
-use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Sources};
+use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Hands, Sources};
 use crate::environment::Environment;
 use crate::keys::Keys;
 use crate::mapping::{MappingSet, MappingSets};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
     Admission, Alias, AliasKind, AttemptView, CommandView, ContentStore as _, IntakeStore as _, NewCommand,
-    NewDocument, NewMessage, OutboxStore as _, SearchStore as _, StoredEvent, Transport,
+    NewDocument, NewMessage, OutboxStore as _, SearchStore as _, Store, StoredEvent, Transport,
 };
 
 pub struct World {
@@ -101,10 +101,15 @@ impl World {
         Self { environment, store, ers, sources, registry, set, keys, folder, settings, connection }
     }
 
-    pub fn start(&self) {
+    pub fn start(&self) -> Hands {
+        self.start_on(self.store.clone())
+    }
+
+    /// With a store that stands before the real one.
+    pub fn start_on(&self, store: Arc<dyn Store>) -> Hands {
         let parts = DeliveryParts {
             environment: self.environment.clone(),
-            store: self.store.clone(),
+            store,
             mappings: Arc::new(MappingSets::new(self.set.clone())),
             transport: self.ers.clone(),
             keys: self.keys.clone(),
@@ -115,7 +120,9 @@ impl World {
             metrics: DeliveryMetrics::register(&self.registry).expect("registered once"),
         };
         let delivery = Delivery::new(parts).expect("no key to read");
+        let hands = delivery.hands();
         self.environment.spawn(delivery.run());
+        hands
     }
 
     /// What is on disk now, as a new process finds it after this one was killed. e-RS is the same.

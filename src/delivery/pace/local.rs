@@ -1,30 +1,22 @@
-//! The pace of one application: its quota, shared by all connections with its client id.
-//!
-//! Enters: commands that want to call, with their class. Leaves: leave to call, one at a time.
-//! Guarantees: never more than the quota, never two calls closer than the smallest gap; the most urgent
-//! goes first and nobody waits for ever; what a person waits for finds room left for it.
+//! The pace where this process has the application to itself.
 //!
 //! The rule is GCRA (a virtual clock that each call moves on by the gap of the rate). Only the interactive
 //! class may run ahead of the clock, by [`HEADROOM_CALLS`]; the others pay the time back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::Histogram;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::waiting::{Turn, Waiting};
+use super::{HEADROOM_CALLS, Leave, Stopped};
 use crate::command::Class;
 use crate::config::Pacing;
 use crate::environment::Environment;
 
-/// Calls that the interactive class may make ahead of the quota: 9.6/s for a minute and these are 586,
-/// below the 600 a minute that the platform allows.
-const HEADROOM_CALLS: u32 = 10;
-/// Every so many calls the oldest goes first, whatever its class.
-const OLDEST_TURN: u64 = 8;
 /// After a 429 the rate falls to this part of itself, at most once a second, at least to the smallest part.
 const SLOWER: f64 = 0.7;
 const SLOWER_ONCE_IN: Duration = Duration::from_secs(1);
@@ -32,12 +24,7 @@ const SLOWEST_PART: f64 = 0.1;
 /// Part of the full rate that comes back each second without a 429.
 const RECOVERY_PER_SECOND: f64 = 0.005;
 
-#[derive(Clone)]
-pub(super) struct Pacer {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
+pub(super) struct Local {
     settings: Pacing,
     environment: Environment,
     waited: Histogram,
@@ -48,9 +35,7 @@ struct Shared {
 }
 
 struct Queue {
-    waiting: BTreeMap<(Class, u64), oneshot::Sender<()>>,
-    arrivals: u64,
-    grants: u64,
+    waiting: Waiting<Leave>,
     /// The virtual clock: when the quota allows the next call.
     clock: Instant,
     last_grant: Option<Instant>,
@@ -60,90 +45,71 @@ struct Queue {
     attended: bool,
 }
 
-impl Pacer {
+impl Local {
     pub(super) fn new(settings: &Pacing, waited: Histogram, environment: &Environment) -> Self {
         let now = environment.instant();
         let queue = Queue {
-            waiting: BTreeMap::new(),
-            arrivals: 0,
-            grants: 0,
+            waiting: Waiting::default(),
             clock: now,
             last_grant: None,
             rate: settings.per_second,
             rate_since: now,
             attended: false,
         };
-        let shared = Shared {
+        Self {
             settings: settings.clone(),
             environment: environment.clone(),
             waited,
             queue: Mutex::new(queue),
             joined: Notify::new(),
             last_departure: tokio::sync::Mutex::new(None),
-        };
-        Self { shared: Arc::new(shared) }
+        }
     }
 
-    /// Takes leave to call if there is some at once.
-    pub(super) fn try_now(&self, class: Class) -> bool {
-        if !self.shared.settings.enabled {
-            return true;
+    pub(super) fn try_now(&self, class: Class) -> Option<Leave> {
+        let now = self.environment.instant();
+        let mut queue = self.queue.lock();
+        if !queue.waiting.is_empty() || queue.open_at(class, now, &self.settings) > now {
+            return None;
         }
-        let now = self.shared.environment.instant();
-        let mut queue = self.shared.queue.lock();
-        let free = queue.waiting.is_empty() && queue.open_at(class, now, &self.shared.settings) <= now;
-        if free {
-            queue.grant(now, &self.shared.settings);
-            self.shared.waited.observe(0.0);
-        }
-        free
+        queue.grant(now, &self.settings);
+        self.waited.observe(0.0);
+        Some(Leave::open())
     }
 
-    /// Waits for leave to call. Dropping this gives the place up.
-    pub(super) async fn wait(&self, class: Class) {
-        if self.try_now(class) {
-            return;
-        }
-        let began = self.shared.environment.instant();
-        let (sender, leave) = oneshot::channel();
-        {
-            let mut queue = self.shared.queue.lock();
-            let arrival = queue.arrivals;
-            queue.arrivals += 1;
-            queue.waiting.insert((class, arrival), sender);
+    pub(super) async fn wait(self: &Arc<Self>, class: Class) -> Result<Leave, Stopped> {
+        let began = self.environment.instant();
+        let leave = {
+            let mut queue = self.queue.lock();
+            let leave = queue.waiting.join(Turn::First, class);
             if !queue.attended {
                 queue.attended = true;
-                let shared = self.shared.clone();
-                self.shared.environment.spawn(async move { shared.attend().await });
+                let local = self.clone();
+                self.environment.spawn(async move { local.attend().await });
             }
-        }
-        self.shared.joined.notify_one();
-        if leave.await.is_ok() {
-            self.shared.waited.observe((self.shared.environment.instant() - began).as_secs_f64());
-        }
+            leave
+        };
+        self.joined.notify_one();
+        let leave = leave.await.map_err(|_| Stopped)?;
+        self.waited.observe((self.environment.instant() - began).as_secs_f64());
+        Ok(leave)
     }
 
-    /// The last thing before the first byte: what lies between leave and departure (a commit) must not
-    /// bring two calls closer than the smallest gap.
     pub(super) async fn depart(&self) {
-        if !self.shared.settings.enabled {
-            return;
-        }
-        let mut last = self.shared.last_departure.lock().await;
-        let now = self.shared.environment.instant();
-        if let Some(earliest) = last.map(|last| last + self.shared.settings.gap_min)
+        let mut last = self.last_departure.lock().await;
+        let now = self.environment.instant();
+        if let Some(earliest) = last.map(|last| last + self.settings.gap_min)
             && now < earliest
         {
-            self.shared.environment.sleep(earliest - now).await;
+            self.environment.sleep(earliest - now).await;
         }
-        *last = Some(self.shared.environment.instant());
+        *last = Some(self.environment.instant());
     }
 
-    /// e-RS said 429: slower, and slowly back.
     pub(super) fn throttled(&self) {
-        let now = self.shared.environment.instant();
-        let full = self.shared.settings.per_second;
-        let mut queue = self.shared.queue.lock();
+        let now = self.environment.instant();
+        let full = self.settings.per_second;
+        let mut queue = self.queue.lock();
         if queue.rate < full && now - queue.rate_since < SLOWER_ONCE_IN {
             return;
         }
@@ -151,23 +117,21 @@ impl Pacer {
         queue.rate_since = now;
         tracing::warn!(calls_per_second = queue.rate, "e-RS throttles: calling slower");
     }
-}
 
-impl Shared {
     /// Gives leave until nobody waits.
     async fn attend(&self) {
         loop {
             let wake = {
                 let mut queue = self.queue.lock();
                 let now = self.environment.instant();
-                let Some(next) = queue.next() else {
+                let Some(next) = queue.waiting.next() else {
                     queue.attended = false;
                     return;
                 };
-                let open_at = queue.open_at(next.0, now, &self.settings);
+                let open_at = queue.open_at(next.class, now, &self.settings);
                 if open_at <= now {
                     // Who gave up takes no place of the quota.
-                    if queue.waiting.remove(&next).is_some_and(|leave| leave.send(()).is_ok()) {
+                    if queue.waiting.give(next, Leave::open()).is_ok() {
                         queue.grant(now, &self.settings);
                     }
                     continue;
@@ -183,14 +147,6 @@ impl Shared {
 }
 
 impl Queue {
-    /// The most urgent, oldest first; every so often the oldest of all.
-    fn next(&self) -> Option<(Class, u64)> {
-        if self.grants % OLDEST_TURN == OLDEST_TURN - 1 {
-            return self.waiting.keys().min_by_key(|(_, arrival)| *arrival).copied();
-        }
-        self.waiting.keys().next().copied()
-    }
-
     fn rate_at(&self, now: Instant, full: f64) -> f64 {
         (self.rate + full * RECOVERY_PER_SECOND * (now - self.rate_since).as_secs_f64()).min(full)
     }
@@ -217,19 +173,21 @@ impl Queue {
     fn grant(&mut self, now: Instant, settings: &Pacing) {
         self.clock = self.clock.max(now) + self.gap(now, settings);
         self.last_grant = Some(now);
-        self.grants += 1;
+        self.waiting.granted();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use prometheus::HistogramOpts;
+    use prometheus::Registry;
 
+    use super::super::Pacer;
     use super::*;
+    use crate::delivery::DeliveryMetrics;
 
     fn pacer(environment: &Environment, settings: Pacing) -> Pacer {
-        let waited = Histogram::with_opts(HistogramOpts::new("waited", "waited")).expect("a histogram");
-        Pacer::new(&settings, waited, environment)
+        let metrics = DeliveryMetrics::register(&Registry::new()).expect("registered once");
+        Pacer::new(&settings, None, &metrics, environment)
     }
 
     fn environment() -> Environment {
@@ -245,8 +203,8 @@ mod tests {
             for _ in 0..*count {
                 let (pacer, gone, environment, class) = (pacer.clone(), gone.clone(), environment.clone(), *class);
                 tasks.push(tokio::spawn(async move {
-                    pacer.wait(class).await;
-                    pacer.depart().await;
+                    let leave = pacer.wait(class).await.expect("leave");
+                    pacer.depart(leave).await.expect("on its way");
                     gone.lock().push((class, environment.instant() - began));
                 }));
                 tokio::task::yield_now().await;
@@ -296,7 +254,7 @@ mod tests {
         };
         environment.sleep(Duration::from_millis(2_050)).await;
         let began = environment.instant();
-        pacer.wait(Class::Interactive).await;
+        let _leave = pacer.wait(Class::Interactive).await.expect("leave");
         assert!(environment.instant() - began <= Duration::from_millis(84));
         queue.await.expect("the queue drains");
     }
@@ -305,10 +263,11 @@ mod tests {
     async fn after_429_it_slows_down_once_a_second_and_comes_back() {
         let environment = environment();
         let settings = Pacing::default();
-        let pacer = pacer(&environment, settings.clone());
+        let metrics = DeliveryMetrics::register(&Registry::new()).expect("registered once");
+        let pacer = Local::new(&settings, metrics.pacing_wait.clone(), &environment);
         pacer.throttled();
         pacer.throttled(); // of a call that was on its way
-        let rate = |pacer: &Pacer| pacer.shared.queue.lock().rate_at(environment.instant(), settings.per_second);
+        let rate = |pacer: &Local| pacer.queue.lock().rate_at(environment.instant(), settings.per_second);
         assert!((rate(&pacer) - settings.per_second * 0.7).abs() < 0.01);
         for _ in 0..30 {
             environment.sleep(SLOWER_ONCE_IN).await;
@@ -323,13 +282,13 @@ mod tests {
     async fn who_gives_up_takes_no_place() {
         let environment = environment();
         let pacer = pacer(&environment, Pacing::default());
-        pacer.wait(Class::Routine).await;
+        let _leave = pacer.wait(Class::Routine).await.expect("leave");
         for _ in 0..50 {
             let gave_up = tokio::time::timeout(Duration::from_millis(1), pacer.wait(Class::Routine)).await;
             assert!(gave_up.is_err());
         }
         let began = environment.instant();
-        pacer.wait(Class::Routine).await;
+        let _leave = pacer.wait(Class::Routine).await.expect("leave");
         assert!(environment.instant() - began < Duration::from_millis(105));
     }
 

@@ -1,0 +1,150 @@
+//! The real store with steps that take long, as on a disk that hangs or in a process that stands still.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use prometheus::core::Collector;
+use tokio::time::Instant;
+
+use crate::command::{CommandId, MessageId};
+use crate::environment::Environment;
+use crate::store::sqlite::SqliteStore;
+use crate::store::*;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Halts {
+    /// "About to send" is on disk late.
+    Before,
+    /// It is on disk at once, and nobody hears of it.
+    After,
+}
+
+/// Until some time, "about to send" halts and renewals of leases fail.
+pub struct HaltingStore {
+    store: Arc<SqliteStore>,
+    environment: Environment,
+    halts: Halts,
+    until: Instant,
+    pub quota: Option<Arc<dyn SharedQuota>>,
+}
+
+impl HaltingStore {
+    pub fn new(store: &Arc<SqliteStore>, environment: &Environment, halts: Halts, long: Duration) -> Self {
+        let (store, environment) = (store.clone(), environment.clone());
+        let until = environment.instant() + long;
+        Self { store, environment, halts, until, quota: None }
+    }
+}
+
+#[async_trait]
+impl DeliveryStore for HaltingStore {
+    async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedCommand>> {
+        self.store.claim(claim).await
+    }
+    async fn record(&self, progress: Progress) -> Result<()> {
+        let left = self.until.saturating_duration_since(self.environment.instant());
+        if left.is_zero() {
+            return self.store.record(progress).await;
+        }
+        if progress.started.is_none() {
+            return Err(StoreError::Unavailable("halted".into()));
+        }
+        if self.halts == Halts::Before {
+            self.environment.sleep(left).await;
+        }
+        let recorded = self.store.record(progress).await;
+        if self.halts == Halts::After {
+            self.environment.sleep(left).await;
+        }
+        recorded
+    }
+    async fn recover(&self, now: Timestamp) -> Result<Recovered> {
+        self.store.recover(now).await
+    }
+    async fn next_due(&self) -> Result<Option<Timestamp>> {
+        self.store.next_due().await
+    }
+}
+
+impl Store for HaltingStore {
+    fn signals(&self) -> &Signals {
+        self.store.signals()
+    }
+    fn shared_quota(&self) -> Option<Arc<dyn SharedQuota>> {
+        self.quota.clone()
+    }
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        self.store.collectors()
+    }
+}
+
+/// Writes the methods that only pass on what they are asked.
+macro_rules! passes_on {
+    ($room:ident { $(fn $method:ident($($name:ident: $kind:ty),*) -> $answer:ty;)* }) => {
+        #[async_trait]
+        impl $room for HaltingStore {
+            $(async fn $method(&self, $($name: $kind),*) -> Result<$answer> {
+                self.store.$method($($name),*).await
+            })*
+        }
+    };
+}
+
+passes_on!(IntakeStore {
+    fn admit(admission: Admission) -> Admitted;
+    fn find_thread(alias: &Alias) -> Option<ThreadView>;
+    fn acknowledged(messages: Vec<(MessageId, Timestamp)>) -> ();
+});
+
+passes_on!(ContentStore {
+    fn read_message(message: MessageId, range: Range<u64>) -> Bytes;
+    fn read_document(message: MessageId, number: u32, range: Range<u64>) -> Bytes;
+});
+
+passes_on!(OutboxStore {
+    fn unconfirmed(after: u64, max: usize) -> Vec<StoredEvent>;
+    fn confirm(positions: Vec<u64>, at: Timestamp) -> ();
+    fn events_after(after: u64, max: usize) -> Vec<StoredEvent>;
+    fn last_position() -> u64;
+});
+
+passes_on!(SearchStore {
+    fn message(id: MessageId) -> Option<MessageView>;
+    fn messages(filter: MessageFilter) -> Vec<MessageView>;
+    fn command(id: CommandId) -> Option<CommandView>;
+    fn commands_of(message: MessageId) -> Vec<CommandView>;
+    fn transitions(command: CommandId) -> Vec<TransitionView>;
+    fn attempts(command: CommandId) -> Vec<AttemptView>;
+    fn depths() -> Vec<Depth>;
+    fn outbox_depth() -> OutboxDepth;
+});
+
+passes_on!(OperatorStore {
+    fn replay(command: CommandId, act: Act) -> ();
+    fn discard(command: CommandId, act: Act) -> ();
+    fn release(command: CommandId, act: Act) -> ();
+    fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
+});
+
+passes_on!(SessionStore {
+    fn load_secret(connection: &str, kind: &str) -> Option<SealedSecret>;
+    fn save_secret(secret: SealedSecret, expected: Option<u64>) -> ();
+});
+
+passes_on!(MappingStore {
+    fn register_set(digest: &str, archive: Bytes, at: Timestamp) -> ();
+    fn load_set(digest: &str) -> Option<Bytes>;
+    fn announce_set(announcement: SetAnnouncement) -> String;
+    fn newest_set() -> Option<String>;
+});
+
+passes_on!(InstanceStore {
+    fn beat(beat: Beat) -> ();
+    fn instances() -> Vec<InstanceView>;
+    fn take_duty(duty: &str, instance: &str, hold: Duration) -> bool;
+    fn leave_duty(duty: &str, instance: &str) -> ();
+});
