@@ -7,7 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::store::{Result, StoreError};
 
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first_tables", include_str!("migrations/0001_first_tables.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "first_tables", include_str!("migrations/0001_first_tables.sql")),
+    (2, "big_stores", include_str!("migrations/0002_big_stores.sql")),
+];
 
 const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
