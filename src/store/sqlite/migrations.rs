@@ -34,16 +34,21 @@ pub(super) fn require_newest(connection: &Connection) -> Result<()> {
 
 /// Brings the file up to date.
 pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<()> {
+    migrate_to(connection, NEWEST, now)
+}
+
+/// `newest` is less only for a file as an older version made it.
+pub(super) fn migrate_to(connection: &mut Connection, newest: i64, now: Timestamp) -> Result<()> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS migration (
            number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL
          ) STRICT",
     )?;
     let applied = applied(connection)?;
-    if applied > NEWEST {
+    if applied > newest {
         return Err(mismatch(applied));
     }
-    for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > applied) {
+    for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > applied && *number <= newest) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(sql)?;
         transaction.execute(
