@@ -4,6 +4,8 @@
 //! and each once a round; what later decisions need is kept in the thread's row before its command goes; a call
 //! is small, for admissions wait behind it. Neighbours go together, so that a batch is a few range deletes.
 
+use std::ops::Range;
+
 use super::books::{Books, Placed};
 use super::columns;
 use super::listing::DISORDER;
@@ -37,14 +39,13 @@ impl Runs {
     }
 }
 
-/// What is looked at of a message.
-struct OldMessage {
-    number: i64,
-    received_at: i64,
-    commands: std::ops::Range<i64>,
-    size: i64,
-    is_refused: bool,
-    is_finished: bool,
+/// Messages that go, and their commands: as many ranges as runs, some of them empty.
+#[derive(Default)]
+struct OldMessages {
+    runs: Runs,
+    commands: Vec<Range<i64>>,
+    /// Those whose control ids go with them.
+    refused: Vec<i64>,
 }
 
 impl Books {
@@ -62,40 +63,14 @@ impl Books {
     fn purge_messages(&mut self, purge: &Purge, purged: &mut Purged) -> Result<Walk> {
         let mut walk = Walk { place: columns::signed(purge.from.message), ended: true };
         let Some(before) = purge.messages_before.map(jiff::Timestamp::as_microsecond) else { return Ok(walk) };
-        let max = purge.max.min(REMOVED_MAX);
-        let looked_at = self.messages_after(walk.place)?;
-        walk.ended = columns::signed(looked_at.len() as u64) < LOOKED_AT_MAX;
-        let (mut runs, mut commands) = (Runs::default(), Vec::<std::ops::Range<i64>>::new());
-        let (mut count, mut bytes, mut joins) = (0, 0, false);
-        for message in looked_at {
-            if message.received_at >= before.saturating_add(DISORDER) {
-                walk.ended = true;
-                break;
-            }
-            if count == max || bytes >= BYTES_MAX {
-                walk.ended = false;
-                break;
-            }
-            walk.place = message.number;
-            let goes = message.is_finished && message.received_at < before;
-            if goes {
-                if message.is_refused {
-                    self.forget_control_id(message.number)?;
-                }
-                runs.add(message.number, joins);
-                match commands.last_mut() {
-                    Some(range) if joins => range.end = message.commands.end,
-                    _ => commands.push(message.commands),
-                }
-                count += 1;
-                bytes += message.size;
-            }
-            joins = goes;
+        let old = self.old_messages(before, purge.max.min(REMOVED_MAX), &mut walk)?;
+        for message in old.refused {
+            self.forget_control_id(message)?;
         }
-        for range in commands.into_iter().filter(|range| !range.is_empty()) {
+        for range in old.commands.into_iter().filter(|range| !range.is_empty()) {
             purged.commands += self.remove_commands(&range)?;
         }
-        for (first, last) in runs.0 {
+        for (first, last) in old.runs.0 {
             purged.messages += self.remove_messages(first, last)?;
         }
         if purged.messages > 0 {
@@ -104,27 +79,51 @@ impl Books {
         Ok(walk)
     }
 
-    fn messages_after(&self, number: i64) -> Result<Vec<OldMessage>> {
+    /// Goes on from `walk` until there are enough.
+    fn old_messages(&self, before: i64, max: usize, walk: &mut Walk) -> Result<OldMessages> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT number, received_at, first_command, commands, size, verdict = 'rejected' AND control_id IS NOT NULL,
-                    NOT EXISTS (
+            "SELECT number, received_at, first_command, first_command + commands, size,
+                    verdict = 'rejected' AND control_id IS NOT NULL,
+                    EXISTS (
                       SELECT 1 FROM command c
                       WHERE c.number >= m.first_command AND c.number < m.first_command + m.commands AND c.standing < ?3
                     )
              FROM message m WHERE number > ?1 ORDER BY number LIMIT ?2",
         )?;
-        let messages = statement.query_map((number, LOOKED_AT_MAX, Standing::Completed.code()), |row| {
-            let first: i64 = row.get(2)?;
-            Ok(OldMessage {
-                number: row.get(0)?,
-                received_at: row.get(1)?,
-                commands: first..first + row.get::<_, i64>(3)?,
-                size: row.get(4)?,
-                is_refused: row.get(5)?,
-                is_finished: row.get(6)?,
-            })
-        })?;
-        Ok(messages.collect::<rusqlite::Result<_>>()?)
+        let mut rows = statement.query((walk.place, LOOKED_AT_MAX, Standing::Completed.code()))?;
+        let mut old = OldMessages::default();
+        let (mut looked_at, mut found, mut bytes, mut joins) = (0, 0, 0, false);
+        while let Some(row) = rows.next()? {
+            let received_at: i64 = row.get(1)?;
+            if received_at >= before.saturating_add(DISORDER) {
+                return Ok(old);
+            }
+            if found == max || bytes >= BYTES_MAX {
+                walk.ended = false;
+                return Ok(old);
+            }
+            let number: i64 = row.get(0)?;
+            let is_unfinished: bool = row.get(6)?;
+            walk.place = number;
+            looked_at += 1;
+            let goes = received_at < before && !is_unfinished;
+            if goes {
+                let commands = row.get(2)?..row.get(3)?;
+                match old.commands.last_mut() {
+                    Some(range) if joins => range.end = commands.end,
+                    _ => old.commands.push(commands),
+                }
+                old.runs.add(number, joins);
+                if row.get(5)? {
+                    old.refused.push(number);
+                }
+                found += 1;
+                bytes += row.get::<_, i64>(4)?;
+            }
+            joins = goes;
+        }
+        walk.ended = looked_at < LOOKED_AT_MAX;
+        Ok(old)
     }
 
     /// A refused message is new when it comes again: nothing came of it.
@@ -140,7 +139,7 @@ impl Books {
         Ok(())
     }
 
-    fn remove_commands(&mut self, range: &std::ops::Range<i64>) -> Result<u64> {
+    fn remove_commands(&mut self, range: &Range<i64>) -> Result<u64> {
         let range = (range.start, range.end);
         self.keep_creators(range)?;
         for (place, count) in self.places_in(range)? {
@@ -203,27 +202,7 @@ impl Books {
         let mut walk = Walk { place: columns::signed(purge.from.event), ended: true };
         let Some(before) = purge.events_before.map(jiff::Timestamp::as_microsecond) else { return Ok(walk) };
         let max = purge.max.min(REMOVED_MAX);
-        let looked_at = self.event_ages_after(walk.place)?;
-        walk.ended = columns::signed(looked_at.len() as u64) < LOOKED_AT_MAX;
-        let (mut runs, mut count, mut unconfirmed, mut joins) = (Runs::default(), 0, 0, false);
-        for (position, at, is_confirmed) in looked_at {
-            if at >= before.saturating_add(DISORDER) {
-                walk.ended = true;
-                break;
-            }
-            if count == max {
-                walk.ended = false;
-                break;
-            }
-            walk.place = position;
-            let goes = at < before && (is_confirmed || !purge.keep_unconfirmed);
-            if goes {
-                runs.add(position, joins);
-                count += 1;
-                unconfirmed += i64::from(!is_confirmed);
-            }
-            joins = goes;
-        }
+        let (runs, unconfirmed) = self.old_events(before, max, purge.keep_unconfirmed, &mut walk)?;
         {
             let mut remove =
                 self.connection.prepare_cached("DELETE FROM outbox WHERE position >= ?1 AND position <= ?2")?;
@@ -237,14 +216,36 @@ impl Books {
         Ok(walk)
     }
 
-    /// Position, time, and whether it is confirmed.
-    fn event_ages_after(&self, position: i64) -> Result<Vec<(i64, i64, bool)>> {
+    /// Goes on from `walk` until there are enough. Also how many of them no broker has confirmed.
+    fn old_events(&self, before: i64, max: usize, keep_unconfirmed: bool, walk: &mut Walk) -> Result<(Runs, i64)> {
         let mut statement = self.connection.prepare_cached(
             "SELECT position, at, confirmed_at IS NOT NULL FROM outbox WHERE position > ?1 ORDER BY position LIMIT ?2",
         )?;
-        let events =
-            statement.query_map((position, LOOKED_AT_MAX), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        Ok(events.collect::<rusqlite::Result<_>>()?)
+        let mut rows = statement.query((walk.place, LOOKED_AT_MAX))?;
+        let (mut runs, mut unconfirmed) = (Runs::default(), 0);
+        let (mut looked_at, mut found, mut joins) = (0, 0, false);
+        while let Some(row) = rows.next()? {
+            let at: i64 = row.get(1)?;
+            if at >= before.saturating_add(DISORDER) {
+                return Ok((runs, unconfirmed));
+            }
+            if found == max {
+                walk.ended = false;
+                return Ok((runs, unconfirmed));
+            }
+            walk.place = row.get(0)?;
+            looked_at += 1;
+            let is_confirmed: bool = row.get(2)?;
+            let goes = at < before && (is_confirmed || !keep_unconfirmed);
+            if goes {
+                runs.add(walk.place, joins);
+                found += 1;
+                unconfirmed += i64::from(!is_confirmed);
+            }
+            joins = goes;
+        }
+        walk.ended = looked_at < LOOKED_AT_MAX;
+        Ok((runs, unconfirmed))
     }
 }
 
