@@ -63,7 +63,7 @@ impl Books {
     fn purge_messages(&mut self, purge: &Purge, purged: &mut Purged) -> Result<Walk> {
         let mut walk = Walk { place: columns::signed(purge.from.message), ended: true };
         let Some(before) = purge.messages_before.map(jiff::Timestamp::as_microsecond) else { return Ok(walk) };
-        let old = self.old_messages(before, purge.max.min(REMOVED_MAX), &mut walk)?;
+        let old = self.old_messages(before, purge.max.clamp(1, REMOVED_MAX), &mut walk)?;
         for message in old.refused {
             self.forget_control_id(message)?;
         }
@@ -201,7 +201,7 @@ impl Books {
     fn purge_events(&mut self, purge: &Purge, purged: &mut Purged) -> Result<Walk> {
         let mut walk = Walk { place: columns::signed(purge.from.event), ended: true };
         let Some(before) = purge.events_before.map(jiff::Timestamp::as_microsecond) else { return Ok(walk) };
-        let max = purge.max.min(REMOVED_MAX);
+        let max = purge.max.clamp(1, REMOVED_MAX);
         let (runs, unconfirmed) = self.old_events(before, max, purge.keep_unconfirmed, &mut walk)?;
         {
             let mut remove =
