@@ -25,6 +25,7 @@ use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
 use crate::intake::{self, Intake, IntakeMetrics, IntakeParts, Receive};
 use crate::keys::{KeyError, Keys};
 use crate::mapping::{self, Diagnostic, FilesError, MappingFiles, MappingSet, MappingSets};
+use crate::retention::Retention;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{MappingStore as _, Store as _, StoreError};
 use crate::telemetry::{self, Backlog, MappingMetrics};
@@ -192,6 +193,7 @@ impl Gateway {
             true => storing.ready(),
             false => storing.not_ready("the store does not answer: look at the disk"),
         });
+        Retention::of(&config, &metrics)?.start(store.clone(), &stages.outbox);
         Ok(RunningGateway { addresses, metrics, store, mappings, stages })
     }
 }

@@ -12,6 +12,7 @@
 //! | [`delivery`] | claimed commands | e-RS calls, outcomes |
 //! | [`ers`] | calls | answers of e-RS |
 //! | [`events`] | the outbox | AMQP, the feed |
+//! | [`retention`] | ages | a store without what is finished and old |
 //!
 //! [`hl7`] and [`amqp`] are beneath; [`keys`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
 
@@ -31,6 +32,7 @@ pub mod inbound;
 pub mod intake;
 pub mod keys;
 pub mod mapping;
+pub mod retention;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;

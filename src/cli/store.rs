@@ -1,20 +1,30 @@
-//! `store`: proof that a store is whole, and a copy of it.
+//! `store`: proof that a store is whole, a copy of it, and the removal of what is finished and old.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::exit::{CliError, Done};
 use super::runtime;
 use super::settings::Settings;
 use crate::environment::Environment;
+use crate::retention::Round;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Purge, PurgePlace};
 
-/// Prove a store whole, or copy it
+/// Messages, and events, in one transaction: nobody waits behind it.
+const CALL_MAX: usize = 1_000;
+
+/// Prove a store whole, copy it, or remove what is finished and old
 #[derive(Subcommand)]
 pub enum StoreCommand {
     Verify(Verify),
     Backup(Backup),
+    Purge(PurgeArgs),
 }
 
 /// Check pages, references, counts and the audit chain
@@ -46,6 +56,71 @@ pub struct Backup {
     /// The new file
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
+}
+
+/// Remove messages that are finished and old, and events that old
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway store purge --before 2026-01-01 --config /etc/ers-gateway/gateway.yaml
+  ers-gateway store purge --before 2026-01-01T06:00:00Z --store store.db --keep-events
+
+A message goes once it is that old and its commands are final, with their history, calls and letters. What
+recognises resends and repeated referrals stays, and so does the audit log. What is gone is gone: back up before.
+It can be stopped at any time. The gateway must not run; one that runs removes by age itself (retention in its
+settings). The file keeps its size, its empty pages are used again; a copy made by `store backup` has none.
+
+Exit codes: 0 done, 2 a date that is not over, 3 not there, or in use.")]
+pub struct PurgeArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Received before this day (from midnight, UTC) or instant
+    #[arg(long, value_name = "DATE", value_parser = day_or_instant)]
+    before: Timestamp,
+    /// Leave all events where they are
+    #[arg(long)]
+    keep_events: bool,
+    /// Also events that no broker has confirmed: for a gateway without a broker
+    #[arg(long, conflicts_with = "keep_events")]
+    unconfirmed_events: bool,
+}
+
+/// `2026-01-31`, or an instant.
+fn day_or_instant(text: &str) -> Result<Timestamp, String> {
+    if let Ok(instant) = text.parse::<Timestamp>() {
+        return Ok(instant);
+    }
+    let day: Date = text.parse().map_err(|_| "a day such as 2026-01-31, or an instant with its offset".to_owned())?;
+    day.to_zoned(TimeZone::UTC).map(|midnight| midnight.timestamp()).map_err(|error| error.to_string())
+}
+
+impl PurgeArgs {
+    async fn run(self) -> Done {
+        if self.before > Environment::system().now() {
+            return Err(CliError::Usage("--before must lie in the past".to_owned()));
+        }
+        let (path, store) = self.place.open().await?;
+        let mut round = Round::of(Purge {
+            messages_before: Some(self.before),
+            events_before: (!self.keep_events).then_some(self.before),
+            keep_unconfirmed: !self.unconfirmed_events,
+            max: CALL_MAX,
+            from: PurgePlace::START,
+        });
+        let style = ProgressStyle::with_template("{spinner} {human_pos} messages removed  {per_sec}")
+            .expect("the template is a literal");
+        let progress = ProgressBar::new_spinner().with_style(style);
+        let (mut messages, mut events) = (0, 0);
+        while let Some(purged) = round.step(&store).await? {
+            messages += purged.messages;
+            events += purged.events;
+            progress.set_position(messages);
+            progress.tick();
+        }
+        progress.finish_and_clear();
+        println!("{messages} messages and {events} events were removed from {}", path.display());
+        Ok(())
+    }
 }
 
 #[derive(Args)]
@@ -93,8 +168,27 @@ impl StoreCommand {
                     store.backup(&backup.to).await?;
                     println!("{} was copied to {}", path.display(), backup.to.display());
                 }
+                Self::Purge(purge) => purge.run().await?,
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_begins_at_midnight_utc() {
+        for (text, instant) in [
+            ("2026-03-30", Some("2026-03-30T00:00:00Z")),
+            ("2026-03-30T06:00:00+01:00", Some("2026-03-30T05:00:00Z")),
+            ("2026-02-30", None),
+            ("yesterday", None),
+        ] {
+            let instant = instant.map(|instant| instant.parse::<Timestamp>().expect("an instant"));
+            assert_eq!(day_or_instant(text).ok(), instant, "{text}");
+        }
     }
 }

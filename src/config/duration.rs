@@ -19,6 +19,14 @@ pub fn parse(text: &str) -> Option<Duration> {
     number.checked_mul(millis).map(Duration::from_millis)
 }
 
+/// For a key that may be left out.
+pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Written(#[serde(with = "super::duration")] Duration);
+    Ok(Option::<Written>::deserialize(deserializer)?.map(|written| written.0))
+}
+
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text)

@@ -13,6 +13,7 @@ mod located;
 mod problem;
 mod reader;
 mod references;
+mod retention;
 mod rules;
 mod sources;
 
@@ -24,6 +25,7 @@ pub use broker::{Broker, BrokerInput, TopologyMode};
 pub use connections::{Access, Connection, RefreshToken, SignedJwt};
 pub use delivery::{Delivery, Pacing};
 pub use problem::{ConfigError, ConfigProblem};
+pub use retention::Retention;
 pub use sources::{
     ControlIdReuse, HttpListener, Listener, MllpListener, Mode, ReplyMode, Source, Tls, UndecodableText,
 };
@@ -46,6 +48,7 @@ pub struct Config {
     pub connections: Vec<Connection>,
     pub broker: Option<Broker>,
     pub delivery: Delivery,
+    pub retention: Retention,
     /// What is written to stderr, and how.
     pub log: Log,
 }
@@ -63,6 +66,7 @@ impl Default for Config {
             connections: Vec::new(),
             broker: None,
             delivery: Delivery::default(),
+            retention: Retention::default(),
             log: Log::default(),
         }
     }

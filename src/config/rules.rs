@@ -44,6 +44,7 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     }
     broker(config, &mut broken);
     delivery(config, &mut broken);
+    retention(config, &mut broken);
     if config.store.sqlite_path().is_none() {
         broken.push(broken_rule("store", "must be sqlite:PATH"));
     }
@@ -240,6 +241,20 @@ fn delivery(config: &Config, broken: &mut Vec<Broken>) {
     }
 }
 
+/// A slip of the unit (`30m`) would empty the store of what people still ask for.
+const RETENTION_MIN: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+
+fn retention(config: &Config, broken: &mut Vec<Broken>) {
+    for (key, age) in [("messages", config.retention.messages), ("events", config.retention.events)] {
+        if age.is_some_and(|age| age < RETENTION_MIN) && config.environment != EnvironmentName::Simulator {
+            broken.push(broken_rule(
+                format!("retention.{key}"),
+                "must be at least 1d; less is for environment: simulator",
+            ));
+        }
+    }
+}
+
 fn at_least_one(broken: &mut Vec<Broken>, key: impl Into<String>, number: usize) {
     if number == 0 {
         broken.push(broken_rule(key, "must be at least 1"));
@@ -278,6 +293,17 @@ mod tests {
         for key in ["delivery.pacing.enabled", "sources[0].processing_ids[1]", "connections[0].base_url"] {
             assert!(keys.iter().any(|found| found == key), "{key} is not in {keys:?}");
         }
+    }
+
+    #[test]
+    fn a_day_is_the_least_that_is_kept_outside_the_simulator() {
+        let short = |config: &mut Config| config.retention.messages = Some(std::time::Duration::from_secs(60));
+        assert_eq!(broken_after(short), [""; 0]);
+        let keys = broken_after(|config| {
+            short(config);
+            config.environment = EnvironmentName::Int;
+        });
+        assert!(keys.iter().any(|key| key == "retention.messages"), "{keys:?}");
     }
 
     #[test]

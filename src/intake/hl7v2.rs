@@ -174,7 +174,14 @@ impl Intake {
                 Answer { message: Some(message), commands, hl7, ..Answer::bare(outcome, problems) }
             }
             Admitted::Resend { acknowledgement, message, stored } => {
-                let kept = (!acknowledgement.is_empty()).then_some(acknowledgement);
+                let kept = if !acknowledgement.is_empty() {
+                    Some(acknowledgement)
+                } else if self.store.message(message).await?.is_none() {
+                    // Purged, and taken when it came: one that was refused is new when it comes again.
+                    self.answer(header, wanted, &[], encoding, received.source)
+                } else {
+                    None
+                };
                 let hl7 = HeldAnswer::new(kept).release(&stored);
                 let problems = self.problems_of_first(message, problems).await?;
                 Answer { message: Some(message), hl7, ..Answer::bare(Outcome::Duplicate, problems) }

@@ -153,6 +153,20 @@ pub trait OperatorStore: Send + Sync {
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>>;
 }
 
+/// What is finished and old.
+#[async_trait]
+pub trait RetentionStore: Send + Sync {
+    /// Removes messages received before a time whose commands are all final, oldest first, with their commands,
+    /// transitions, attempts, letters and acknowledgements; and events that old. One bounded transaction, so that
+    /// other work goes on in between: a round of calls, each with the `next` of the one before, until it is `None`.
+    /// What is not finished is passed over once a round.
+    ///
+    /// What recognises resends and repeated referrals stays: control ids with their digests, threads, aliases, and
+    /// which command made a referral, with its digest. Only the control id of a message that was refused goes with
+    /// it: nothing came of that message, so when it comes again it is new. The audit log stays.
+    async fn purge(&self, purge: Purge) -> Result<Purged>;
+}
+
 /// Secrets of connections, sealed before they come here.
 #[async_trait]
 pub trait SessionStore: Send + Sync {
@@ -207,6 +221,7 @@ pub trait Store:
     + OutboxStore
     + SearchStore
     + OperatorStore
+    + RetentionStore
     + SessionStore
     + MappingStore
     + InstanceStore

@@ -386,6 +386,43 @@ pub struct AuditEntry {
     pub hash: String,
 }
 
+// --- retention
+
+/// What one call of a round may remove.
+#[derive(Clone, Copy, Debug)]
+pub struct Purge {
+    /// Messages received before this; `None`: no messages.
+    pub messages_before: Option<Timestamp>,
+    /// Events that are older than this; `None`: no events.
+    pub events_before: Option<Timestamp>,
+    /// With a broker: what it has not confirmed stays, however old.
+    pub keep_unconfirmed: bool,
+    /// Messages, and events, that are removed at most. The store may stop earlier, to be done sooner.
+    pub max: usize,
+    /// Where the call before ended; [`PurgePlace::START`] at the beginning of a round.
+    pub from: PurgePlace,
+}
+
+/// How far a round came, in the store's own numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurgePlace {
+    pub message: u64,
+    pub event: u64,
+}
+
+impl PurgePlace {
+    pub const START: Self = Self { message: 0, event: 0 };
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purged {
+    pub messages: u64,
+    pub commands: u64,
+    pub events: u64,
+    /// Where to go on; `None`: the round has ended.
+    pub next: Option<PurgePlace>,
+}
+
 /// A secret sealed with the key file (AES-256-GCM): ciphertext with its nonce in front.
 #[derive(Clone, Debug)]
 pub struct SealedSecret {

@@ -116,7 +116,7 @@ impl Drop for Running {
 pub(super) struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new_in(folder: &Path) -> Result<Self, CliError> {
+    pub fn new_in(folder: &Path) -> Result<Self, CliError> {
         let path = folder.join(format!("ers-gateway-bench-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&path).map_err(|error| file(&path, &error))?;
         Ok(Self(path))

@@ -8,15 +8,19 @@
 //! scenario says. The generator is one thread with frames made beforehand.
 
 pub mod bare_loop;
+mod big_store;
 mod end_to_end;
 mod figure;
 mod frames;
+mod ground;
 mod house;
 mod intake;
 mod letters;
 mod load;
 mod mapping;
 mod process;
+mod queue;
+mod sqlite_rows;
 mod waiting;
 
 use std::path::PathBuf;
@@ -35,10 +39,11 @@ use figure::Figure;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  ers-gateway bench                                  everything, about four minutes
+  ers-gateway bench                                  all but the two with a million rows, about four minutes
   ers-gateway bench --quick                          a smoke run of seconds; its figures mean little
   ers-gateway bench --only intake --only mapping     some of it
   ers-gateway bench --folder /var/lib/ers-gateway    on the disk that the store will be on
+  ers-gateway bench --only queue --only big-store    with a million rows each: up to 10 GB, some minutes
   ers-gateway bench --only end-to-end --amqp amqp://guest:guest@127.0.0.1:5672/%2f
 
 What is measured, and figures of one machine: docs/performance.md")]
@@ -72,6 +77,10 @@ enum Scenario {
     Letters,
     /// Memory and start, idle and with 200,000 commands waiting
     Waiting,
+    /// What a claim costs with a thousand to a million commands waiting; only by name or quick
+    Queue,
+    /// Start, memory, search, lists and purging with a million finished messages; only by name or quick
+    BigStore,
 }
 
 /// How much of everything.
@@ -81,17 +90,40 @@ struct Scale {
     measured: Duration,
     warm_up: Duration,
     waiting_commands: u64,
+    queue_depths: [u64; 3],
+    finished_messages: u64,
 }
 
 impl Scale {
     fn full(folder: PathBuf) -> Self {
         let (measured, warm_up) = (Duration::from_secs(12), Duration::from_secs(2));
-        Self { folder, measured, warm_up, waiting_commands: 200_000 }
+        Self {
+            folder,
+            measured,
+            warm_up,
+            waiting_commands: 200_000,
+            queue_depths: [1_000, 100_000, 1_000_000],
+            finished_messages: 1_000_000,
+        }
     }
 
     fn quick(folder: PathBuf) -> Self {
         let (measured, warm_up) = (Duration::from_millis(700), Duration::from_millis(200));
-        Self { folder, measured, warm_up, waiting_commands: 2_000 }
+        Self {
+            folder,
+            measured,
+            warm_up,
+            waiting_commands: 2_000,
+            queue_depths: [1_000, 2_000, 5_000],
+            finished_messages: 5_000,
+        }
+    }
+}
+
+impl Scenario {
+    /// Gigabytes and minutes: not for who did not ask for it.
+    fn is_heavy(self) -> bool {
+        matches!(self, Self::Queue | Self::BigStore)
     }
 }
 
@@ -121,7 +153,11 @@ impl Bench {
     async fn measure(&self, scale: &Scale) -> Result<Vec<Figure>, CliError> {
         let mut figures = Vec::new();
         for scenario in Scenario::value_variants() {
-            if !self.only.is_empty() && !self.only.contains(scenario) {
+            let is_asked_for = match self.only[..] {
+                [] => self.quick || !scenario.is_heavy(),
+                _ => self.only.contains(scenario),
+            };
+            if !is_asked_for {
                 continue;
             }
             if let Some(name) = scenario.to_possible_value() {
@@ -133,6 +169,8 @@ impl Bench {
                 Scenario::EndToEnd => end_to_end::measure(scale, self.amqp.as_deref()).await?,
                 Scenario::Letters => letters::measure(scale).await?,
                 Scenario::Waiting => waiting::measure(scale).await?,
+                Scenario::Queue => queue::measure(scale).await?,
+                Scenario::BigStore => big_store::measure(scale).await?,
             });
         }
         Ok(figures)

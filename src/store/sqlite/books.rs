@@ -20,6 +20,9 @@ use crate::store::{Result, Settled, Signals};
 const PREPARED_STATEMENTS: usize = 160;
 
 const UNCONFIRMED_EVENTS: &str = "unconfirmed_events";
+/// The highest numbers ever given, once rows were purged: none is given twice.
+const MESSAGES_NUMBERED: &str = "messages_numbered";
+const COMMANDS_NUMBERED: &str = "commands_numbered";
 
 pub(super) struct Books {
     pub(super) connection: Connection,
@@ -105,8 +108,10 @@ impl Books {
     fn read_again(&mut self) -> Result<()> {
         self.changed_tallies.clear();
         self.unconfirmed_changed = false;
-        self.next_message = 1 + self.highest("SELECT coalesce(max(number), 0) FROM message")?;
-        self.next_command = 1 + self.highest("SELECT coalesce(max(number), 0) FROM command")?;
+        self.next_message =
+            1 + self.highest("SELECT coalesce(max(number), 0) FROM message")?.max(self.noted(MESSAGES_NUMBERED)?);
+        self.next_command =
+            1 + self.highest("SELECT coalesce(max(number), 0) FROM command")?.max(self.noted(COMMANDS_NUMBERED)?);
         self.sources.clear();
         self.source_names.clear();
         let mut statement = self.connection.prepare_cached("SELECT number, name FROM source")?;
@@ -127,13 +132,34 @@ impl Books {
             };
             self.tallies.insert(place, row.get(3)?);
         }
-        self.unconfirmed = self
+        self.unconfirmed = self.noted(UNCONFIRMED_EVENTS)?;
+        Ok(())
+    }
+
+    /// A number kept by name; 0 if there is none.
+    fn noted(&self, name: &str) -> Result<i64> {
+        let value = self
             .connection
             .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
-            .query_row([UNCONFIRMED_EVENTS], |row| row.get(0))
-            .optional()?
-            .unwrap_or(0);
+            .query_row([name], |row| row.get(0))
+            .optional()?;
+        Ok(value.unwrap_or(0))
+    }
+
+    fn note(&self, name: &str, value: i64) -> Result<()> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO meta (name, value) VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            )?
+            .execute((name, value))?;
         Ok(())
+    }
+
+    /// Keeps the highest numbers given, for the rows that have them may be gone.
+    pub(super) fn keep_numbers(&self) -> Result<()> {
+        self.note(MESSAGES_NUMBERED, self.next_message - 1)?;
+        self.note(COMMANDS_NUMBERED, self.next_command - 1)
     }
 
     fn highest(&self, sql: &str) -> Result<i64> {
@@ -153,12 +179,7 @@ impl Books {
             }
         }
         if std::mem::take(&mut self.unconfirmed_changed) {
-            self.connection
-                .prepare_cached(
-                    "INSERT INTO meta (name, value) VALUES (?1, ?2)
-                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                )?
-                .execute((UNCONFIRMED_EVENTS, self.unconfirmed))?;
+            self.note(UNCONFIRMED_EVENTS, self.unconfirmed)?;
         }
         Ok(())
     }
@@ -217,6 +238,11 @@ impl Books {
 
     pub(super) fn leave(&mut self, place: Place) {
         self.add(place, -1);
+    }
+
+    /// `count` commands left the store.
+    pub(super) fn leave_all(&mut self, place: Place, count: i64) {
+        self.add(place, -count);
     }
 
     fn add(&mut self, place: Place, by: i64) {

@@ -134,7 +134,9 @@ impl Books {
         let earlier = self
             .connection
             .prepare_cached(
-                "SELECT c.id, c.creates FROM thread t JOIN command c ON c.number = t.created_by WHERE t.number = ?1",
+                "SELECT coalesce(c.id, t.purged_creator_id), coalesce(c.creates, t.purged_creates)
+                 FROM thread t LEFT JOIN command c ON c.number = t.created_by
+                 WHERE t.number = ?1 AND t.created_by IS NOT NULL",
             )?
             .query_row([thread], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, [u8; 32]>(1)?)))
             .optional()?;

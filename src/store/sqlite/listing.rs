@@ -13,15 +13,13 @@ use crate::store::{MessageFilter, MessageView, Result};
 /// Messages in one answer.
 const MESSAGES_MAX: usize = 1_000;
 /// Messages are numbered at their commit, so their times of receipt are in order but for this.
-const DISORDER: i64 = 60_000_000;
+pub(super) const DISORDER: i64 = 60_000_000;
 
 /// Where to look for candidates: each yields message numbers downwards.
 enum Candidates {
     /// All of a source, of a verdict, or simply all.
     Messages,
-    /// All, of which those with a completed command match: the many, so that the newest are soon found.
-    Completed,
-    /// Those of commands that stand elsewhere.
+    /// Those of commands that stand there.
     Commands(Vec<Standing>),
     /// The few that a control id names.
     Numbers(Vec<i64>),
@@ -43,7 +41,6 @@ pub(super) fn messages(connection: &Connection, filter: &MessageFilter) -> Resul
             }
             if let Some(view) = load(connection, number)?
                 && matches(&view, filter)
-                && candidates.admits(connection, number)?
             {
                 found.push(view);
             }
@@ -59,26 +56,7 @@ impl Candidates {
             return Ok(Self::Numbers(by_control_id(connection, control_id)?));
         }
         let Some(name) = filter.state.as_deref() else { return Ok(Self::Messages) };
-        let standings: Vec<Standing> =
-            Standing::ALL.into_iter().filter(|standing| standing.state_name() == name).collect();
-        Ok(match standings[..] {
-            [Standing::Completed] if is_anything_completed(connection)? => Self::Completed,
-            [Standing::Completed] => Self::Numbers(Vec::new()),
-            _ => Self::Commands(standings),
-        })
-    }
-
-    /// Whether a candidate is one, where its number alone does not tell.
-    fn admits(&self, connection: &Connection, message: i64) -> Result<bool> {
-        if !matches!(self, Self::Completed) {
-            return Ok(true);
-        }
-        let mut statement = connection.prepare_cached(
-            "SELECT 1 FROM message m
-             JOIN command c ON c.number >= m.first_command AND c.number < m.first_command + m.commands
-             WHERE m.number = ?1 AND c.standing = ?2",
-        )?;
-        Ok(statement.exists((message, Standing::Completed.code()))?)
+        Ok(Self::Commands(Standing::ALL.into_iter().filter(|standing| standing.state_name() == name).collect()))
     }
 
     /// Up to `max` numbers under `below`, downwards.
@@ -87,30 +65,41 @@ impl Candidates {
         match self {
             Self::Numbers(numbers) => Ok(numbers.iter().copied().filter(|number| *number < below).collect()),
             Self::Commands(standings) => by_standing(connection, standings, filter.source.as_deref(), below, max),
-            Self::Messages | Self::Completed => by_message(connection, filter, below, max),
+            Self::Messages => by_message(connection, filter, below, max),
         }
     }
 }
 
+/// Messages of every source and verdict that is asked for, each from its own place in the index.
 fn by_message(connection: &Connection, filter: &MessageFilter, below: i64, max: i64) -> Result<Vec<i64>> {
-    // What was not accepted is rare, so its index leads faster than a source's.
-    let (sql, key): (_, Option<&str>) = match (filter.verdict, &filter.source) {
-        (Some(verdict), _) if verdict != Verdict::Accepted => (
-            "SELECT number FROM message INDEXED BY message_verdict
-             WHERE verdict = ?1 AND verdict <> 'accepted' AND number < ?2 ORDER BY number DESC LIMIT ?3",
-            Some(verdict.name()),
-        ),
-        (_, Some(source)) => (
-            "SELECT number FROM message INDEXED BY message_source
-             WHERE source = (SELECT number FROM source WHERE name = ?1) AND number < ?2
-             ORDER BY number DESC LIMIT ?3",
-            Some(source),
-        ),
-        _ => ("SELECT number FROM message WHERE ?1 IS NULL AND number < ?2 ORDER BY number DESC LIMIT ?3", None),
-    };
-    let mut statement = connection.prepare_cached(sql)?;
-    let numbers = statement.query_map((key, below, max), |row| row.get(0))?;
-    Ok(numbers.collect::<rusqlite::Result<_>>()?)
+    if filter.source.is_none() && filter.verdict.is_none() {
+        let mut statement =
+            connection.prepare_cached("SELECT number FROM message WHERE number < ?1 ORDER BY number DESC LIMIT ?2")?;
+        let numbers = statement.query_map((below, max), |row| row.get(0))?;
+        return Ok(numbers.collect::<rusqlite::Result<_>>()?);
+    }
+    let mut sources = connection.prepare_cached("SELECT number FROM source WHERE ?1 IS NULL OR name = ?1")?;
+    let sources: Vec<i64> = sources.query_map([&filter.source], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let mut statement = connection.prepare_cached(
+        "SELECT number FROM message INDEXED BY message_place
+         WHERE source = ?1 AND verdict = ?2 AND number < ?3 ORDER BY number DESC LIMIT ?4",
+    )?;
+    let mut numbers: Vec<i64> = Vec::new();
+    for source in sources {
+        for verdict in Verdict::ALL.into_iter().filter(|verdict| filter.verdict.is_none_or(|asked| asked == *verdict)) {
+            for number in statement.query_map((source, verdict.name(), below, max), |row| row.get(0))? {
+                numbers.push(number?);
+            }
+        }
+    }
+    Ok(newest(numbers, max))
+}
+
+/// The `max` highest, downwards.
+fn newest(mut numbers: Vec<i64>, max: i64) -> Vec<i64> {
+    numbers.sort_unstable_by(|one, other| other.cmp(one));
+    numbers.truncate(usize::try_from(max).unwrap_or(0));
+    numbers
 }
 
 /// Messages of the newest commands at any of `standings`. A message's commands are numbered with it, so the
@@ -131,13 +120,21 @@ fn by_standing(
         .query_row([below], |row| row.get(0))
         .optional()?
         .unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(
-        "SELECT number FROM command INDEXED BY command_queue
-         WHERE standing = ?1 AND standing <> 7 AND class = ?2 AND source = ?3 AND number < ?4
-         ORDER BY number DESC LIMIT ?5",
-    )?;
     let mut commands: Vec<i64> = Vec::new();
     for standing in standings {
+        // A partial index is only used where its condition stands in the query.
+        let mut statement = connection.prepare_cached(match standing {
+            Standing::Completed => {
+                "SELECT number FROM command INDEXED BY command_completed
+                 WHERE standing = 7 AND ?1 = 7 AND class = ?2 AND source = ?3 AND number < ?4
+                 ORDER BY number DESC LIMIT ?5"
+            }
+            _ => {
+                "SELECT number FROM command INDEXED BY command_queue
+                 WHERE standing = ?1 AND standing <> 7 AND class = ?2 AND source = ?3 AND number < ?4
+                 ORDER BY number DESC LIMIT ?5"
+            }
+        })?;
         let mut rows = places.query((standing.code(), source))?;
         while let Some(row) = rows.next()? {
             let (class, source): (i64, i64) = (row.get(0)?, row.get(1)?);
@@ -148,8 +145,7 @@ fn by_standing(
             }
         }
     }
-    commands.sort_unstable_by(|one, other| other.cmp(one));
-    commands.truncate(usize::try_from(max).unwrap_or(0));
+    let commands = newest(commands, max);
     let mut statement = connection
         .prepare_cached("SELECT m.number FROM command c JOIN message m ON m.id = c.message WHERE c.number = ?1")?;
     let mut numbers = Vec::with_capacity(commands.len());
@@ -158,11 +154,6 @@ fn by_standing(
     }
     numbers.dedup();
     Ok(numbers)
-}
-
-fn is_anything_completed(connection: &Connection) -> Result<bool> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM tally WHERE standing = ?1 AND count > 0")?;
-    Ok(statement.exists([Standing::Completed.code()])?)
 }
 
 /// A probe for each source: control ids are kept by source. (In SQLite, CROSS JOIN keeps this order of tables.)

@@ -7,7 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::store::{Result, StoreError};
 
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first_tables", include_str!("migrations/0001_first_tables.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "first_tables", include_str!("migrations/0001_first_tables.sql")),
+    (2, "big_stores", include_str!("migrations/0002_big_stores.sql")),
+];
 
 const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
@@ -31,16 +34,21 @@ pub(super) fn require_newest(connection: &Connection) -> Result<()> {
 
 /// Brings the file up to date.
 pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> Result<()> {
+    migrate_to(connection, NEWEST, now)
+}
+
+/// `newest` is less only for a file as an older version made it.
+pub(super) fn migrate_to(connection: &mut Connection, newest: i64, now: Timestamp) -> Result<()> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS migration (
            number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL
          ) STRICT",
     )?;
     let applied = applied(connection)?;
-    if applied > NEWEST {
+    if applied > newest {
         return Err(mismatch(applied));
     }
-    for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > applied) {
+    for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > applied && *number <= newest) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(sql)?;
         transaction.execute(

@@ -13,6 +13,7 @@
 //! | `outbox` | events |
 //! | `operator`, `audit`, `kept` | people's acts, secrets, mapping sets |
 //! | `search`, `listing`, `readers` | looking |
+//! | `retention` | what is finished and old leaves |
 //! | `files`, `migrations`, `upkeep` | the file itself |
 
 mod audit;
@@ -33,6 +34,7 @@ mod outbox;
 mod progress;
 mod readers;
 mod recovery;
+mod retention;
 mod rooms;
 mod search;
 #[cfg(test)]

@@ -30,9 +30,9 @@ impl Books {
         let maker: Option<[u8; 16]> = self
             .connection
             .prepare_cached(
-                "SELECT maker.id FROM command c JOIN thread t ON t.number = c.thread
-                   JOIN command maker ON maker.number = t.created_by
-                 WHERE c.id = ?1 AND c.creates IS NOT NULL AND maker.number <> c.number",
+                "SELECT coalesce(maker.id, t.purged_creator_id) FROM command c JOIN thread t ON t.number = c.thread
+                   LEFT JOIN command maker ON maker.number = t.created_by
+                 WHERE c.id = ?1 AND c.creates IS NOT NULL AND t.created_by <> c.number",
             )?
             .query_row([command.0.into_bytes()], |row| row.get(0))
             .optional()?;

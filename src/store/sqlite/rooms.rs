@@ -14,8 +14,9 @@ use crate::command::{CommandId, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
-    MessageView, OperatorStore, OutboxDepth, OutboxStore, Progress, Recovered, Result, SealedSecret, SearchStore,
-    SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoredEvent, ThreadView, TransitionView,
+    MessageView, OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, Recovered, Result, RetentionStore,
+    SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoredEvent, ThreadView,
+    TransitionView,
 };
 
 #[async_trait]
@@ -142,6 +143,13 @@ impl OperatorStore for SqliteStore {
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
         self.readers.read(move |connection| audit::entries(connection, after, max)).await
+    }
+}
+
+#[async_trait]
+impl RetentionStore for SqliteStore {
+    async fn purge(&self, purge: Purge) -> Result<Purged> {
+        self.writer()?.write(0, move |books| books.purge(&purge)).await
     }
 }
 

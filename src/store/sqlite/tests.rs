@@ -48,8 +48,11 @@ mod file {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::store::suite::given::{act, admitted, arrives, command, local, message};
-    use crate::store::{IntakeStore, OperatorStore, SearchStore, StoreError};
+    use crate::command::{CommandId, MessageId, State, Verdict};
+    use crate::store::suite::given::{act, admitted, arrives, at, claimed, command, ends, local, message, new_id};
+    use crate::store::{
+        Admitted, IntakeStore, MessageFilter, OperatorStore, Purge, PurgePlace, RetentionStore, SearchStore, StoreError,
+    };
 
     #[tokio::test]
     async fn a_full_disk_is_said_and_heals_by_itself() {
@@ -230,5 +233,127 @@ mod file {
             () = home.environment.sleep(std::time::Duration::from_secs(3_600)) => panic!("the clock ran ahead"),
         }
         assert_eq!(home.environment.now(), began);
+    }
+
+    /// A file as the first version left it: one completed referral and one refused message.
+    fn first_version(path: &std::path::Path, made: MessageId, by: CommandId) {
+        let mut connection = Connection::open(path).expect("a new file");
+        super::super::migrations::migrate_to(&mut connection, 1, at(0)).expect("the first tables");
+        let (made, by, refused) = (made.0.into_bytes(), by.0.into_bytes(), new_id().into_bytes());
+        let alias = local("r1").digest;
+        let received = at(0).as_microsecond();
+        connection
+            .execute_batch(
+                "INSERT INTO source VALUES (1, 'northmoor');
+                 INSERT INTO tally VALUES (7, 3, 1, 1);",
+            )
+            .expect("rows");
+        let rows: [(&str, &[&dyn rusqlite::ToSql]); 6] = [
+            ("INSERT INTO thread (number, id, sequence, created_by) VALUES (1, ?1, 0, 1)", rusqlite::params![by]),
+            ("INSERT INTO alias VALUES (?1, 1, 1)", rusqlite::params![alias]),
+            ("INSERT INTO dedup VALUES (1, 'M1', ?1, ?2)", rusqlite::params![[7_u8; 32], made]),
+            (
+                "INSERT INTO command (number, id, message, source, thread, name, class, standing, state, received_at,
+                   changed_at, deferrals, changes, fence, creates, mapping_set, body)
+                 VALUES (1, ?1, ?2, 1, 1, 'CreateReferral', 3, 7, '{\"state\":\"completed\"}', ?3, ?3, 0, 0, 0, ?4,
+                   'set-1', '{}')",
+                rusqlite::params![by, made, received, [1_u8; 32]],
+            ),
+            (
+                "INSERT INTO message (number, id, source, transport, control_id, kind, charset, received_at, verdict,
+                   size, sha256, first_command, commands, acknowledgement, raw)
+                 VALUES (1, ?1, 1, 'mllp', 'M1', 'REF^I12', 'UTF-8', ?2, 'accepted', 3, ?3, 1, 1, x'', x'4D5348')",
+                rusqlite::params![made, received, [7_u8; 32]],
+            ),
+            (
+                "INSERT INTO message (number, id, source, transport, kind, charset, received_at, verdict, size, sha256,
+                   first_command, commands, acknowledgement, raw)
+                 VALUES (2, ?1, 1, 'mllp', 'REF^I12', 'UTF-8', ?2, 'rejected', 3, ?3, 2, 0, x'', x'4D5348')",
+                rusqlite::params![refused, received, [8_u8; 32]],
+            ),
+        ];
+        for (sql, parameters) in rows {
+            connection.execute(sql, parameters).expect(sql);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_of_the_first_version_is_migrated_with_its_rows() {
+        let home = Folder::new();
+        let (made, by) = (MessageId(new_id()), CommandId(new_id()));
+        first_version(&home.path(), made, by);
+        let looking = SqliteStore::open_to_read(home.path(), &home.environment).await;
+        assert!(matches!(looking.err(), Some(StoreError::Damaged(_))), "who only looks changes nothing");
+        let store = home.store().await;
+        store.verify().await.expect("whole");
+        assert_eq!(store.command(by).await.expect("read").expect("there").state, State::Completed);
+        for (name, filter) in [
+            ("source", MessageFilter { source: Some("northmoor".into()), ..MessageFilter::default() }),
+            ("verdict", MessageFilter { verdict: Some(Verdict::Accepted), ..MessageFilter::default() }),
+            ("state", MessageFilter { state: Some("completed".into()), ..MessageFilter::default() }),
+            ("control id", MessageFilter { control_id: Some("M1".into()), ..MessageFilter::default() }),
+        ] {
+            let listed = store.messages(MessageFilter { max: 10, ..filter }).await.expect("listed");
+            assert!(listed.iter().any(|view| view.id == made), "{name}");
+        }
+        purge_all(&store).await;
+        match store.admit(message("M2").with(command(&[local("r1")]).creating(1))).await.expect("admitted") {
+            Admitted::New { repeats, .. } => assert_eq!(repeats, Some(by)),
+            other => panic!("{other:?}"),
+        }
+        store.verify().await.expect("whole");
+    }
+
+    async fn purge_all(store: &SqliteStore) {
+        let (before, mut from) = (Some(at(1_000_000)), Some(PurgePlace::START));
+        while let Some(place) = from {
+            let purge = Purge {
+                messages_before: before,
+                events_before: before,
+                keep_unconfirmed: false,
+                max: usize::MAX,
+                from: place,
+            };
+            from = store.purge(purge).await.expect("purged").next;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_purged_makes_room_for_what_comes() {
+        let home = Folder::new();
+        let store = home.store().await;
+        let fill = async |from: u32| {
+            for number in from..from + 300 {
+                let mut large = message(&format!("M{number}")).with(command(&[local(&format!("r{number}"))]));
+                large.message.raw = vec![b'x'; if number % 30 == 0 { 300_000 } else { 10_000 }].into();
+                admitted(&store, large).await;
+            }
+            loop {
+                let running = claimed(&store, 100).await;
+                if running.is_empty() {
+                    break;
+                }
+                for command in running {
+                    ends(&store, &command, State::Completed).await;
+                }
+            }
+        };
+        let pages = || -> i64 {
+            let looking = Connection::open(home.path()).expect("a second connection");
+            looking.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number")
+        };
+        fill(0).await;
+        let full = pages();
+        for round in 1..4 {
+            purge_all(&store).await;
+            fill(round * 300).await;
+        }
+        // What recognises resends stays, so it grows a little.
+        assert!(pages() < full + full / 10, "{full} pages, and later {}", pages());
+        purge_all(&store).await;
+        let copy = home.folder.path().join("copy.db");
+        store.backup(&copy).await.expect("copied");
+        let size = |path: &std::path::Path| std::fs::metadata(path).expect("there").len();
+        assert!(size(&copy) * 4 < size(&home.path()), "a copy has no empty pages");
     }
 }

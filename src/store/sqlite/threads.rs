@@ -46,8 +46,8 @@ fn follow_merges(connection: &Connection, mut thread: i64) -> Result<i64> {
 
 pub(super) fn view(connection: &Connection, thread: i64) -> Result<ThreadView> {
     let mut statement = connection.prepare_cached(
-        "SELECT t.id, t.known, c.id FROM thread t LEFT JOIN command c ON c.number = t.created_by
-         WHERE t.number = ?1",
+        "SELECT t.id, t.known, coalesce(c.id, t.purged_creator_id)
+         FROM thread t LEFT JOIN command c ON c.number = t.created_by WHERE t.number = ?1",
     )?;
     let mut rows = statement.query([thread])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
@@ -143,7 +143,20 @@ impl Books {
             )?
             .execute((survivor, absorbed, known))?;
         self.connection
-            .prepare_cached("UPDATE thread SET merged_into = ?1, created_by = NULL, known = NULL WHERE number = ?2")?
+            .prepare_cached(
+                "UPDATE thread SET purged_creator = other.purged_creator, purged_creator_id = other.purged_creator_id,
+                   purged_creates = other.purged_creates
+                 FROM thread other
+                 WHERE thread.number = ?1 AND other.number = ?2
+                   AND other.purged_creator < coalesce(thread.purged_creator, other.purged_creator + 1)",
+            )?
+            .execute((survivor, absorbed))?;
+        self.connection
+            .prepare_cached(
+                "UPDATE thread SET merged_into = ?1, created_by = NULL, known = NULL, purged_creator = NULL,
+                   purged_creator_id = NULL, purged_creates = NULL
+                 WHERE number = ?2",
+            )?
             .execute((survivor, absorbed))?;
         self.find_creator(survivor)?;
         self.raise(survivor)?;
@@ -170,13 +183,16 @@ impl Books {
     }
 
     /// Notes which command makes the thread's referral: the first that would, and is neither discarded nor
-    /// only shadowed.
+    /// only shadowed; or one that did and was purged, if that came before.
     pub(super) fn find_creator(&mut self, thread: i64) -> Result<()> {
         self.connection
             .prepare_cached(
                 "UPDATE thread SET created_by = (
-                   SELECT min(number) FROM command
-                   WHERE thread = ?1 AND creates IS NOT NULL AND standing NOT IN (?2, ?3)
+                   SELECT min(number) FROM (
+                     SELECT number FROM command
+                     WHERE thread = ?1 AND creates IS NOT NULL AND standing NOT IN (?2, ?3)
+                     UNION ALL SELECT thread.purged_creator
+                   )
                  ) WHERE number = ?1",
             )?
             .execute((thread, Standing::Discarded.code(), Standing::Shadowed.code()))?;

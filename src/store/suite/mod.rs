@@ -11,6 +11,7 @@ mod people;
 mod random;
 mod recovery;
 mod referrals;
+mod retention;
 mod searching;
 
 use std::sync::Arc;
@@ -99,6 +100,16 @@ scenarios! {
         a_command_tells_what_holds_it_and_how_it_came_there,
         depths_count_what_is_where,
         bells_ring_after_the_commit;
+    retention:
+        what_is_finished_and_old_is_purged_and_nothing_else,
+        what_is_not_finished_stays_however_old,
+        a_resend_of_a_purged_message_is_a_resend,
+        a_refused_message_that_was_purged_is_new_when_it_comes_again,
+        a_purged_referral_is_not_made_again,
+        a_purged_referral_outlives_a_merge_and_a_discarded_command,
+        events_are_purged_once_nobody_waits_for_them,
+        one_call_is_bounded_and_a_round_passes_everything_once,
+        numbers_are_not_used_again_after_a_purge;
     random:
         ten_thousand_random_steps_keep_the_promises;
 }

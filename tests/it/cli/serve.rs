@@ -142,6 +142,8 @@ async fn a_stopped_gateway_can_be_looked_into_through_its_store() {
     let store = folder.path().join("store.db");
     let in_use = run(&["messages", "list", "--store", text(&store)]);
     assert_eq!(in_use.status.code(), Some(3), "a store belongs to one process at a time");
+    let purge = |before: &str| run(&["store", "purge", "--store", text(&store), "--before", before]);
+    assert_eq!(purge("2026-01-01").status.code(), Some(3), "nor is it purged beside a gateway");
 
     let list = ["messages", "list", "--verdict", "rejected", "--json"];
     let running = run(&[&list[..], &["--api", &served.api]].concat());
@@ -157,4 +159,10 @@ async fn a_stopped_gateway_can_be_looked_into_through_its_store() {
     let copy = folder.path().join("copy.db");
     assert_eq!(run(&["store", "backup", "--store", text(&store), "--to", text(&copy)]).status.code(), Some(0));
     assert_eq!(run(&["store", "verify", "--store", text(&copy)]).status.code(), Some(0));
+    for (before, told) in [("2026-01-01", "0 messages"), (&*jiff::Timestamp::now().to_string(), "1 messages")] {
+        let purged = purge(before);
+        assert_eq!(purged.status.code(), Some(0), "{}", String::from_utf8_lossy(&purged.stderr));
+        assert!(String::from_utf8_lossy(&purged.stdout).starts_with(told), "{before}");
+    }
+    assert_eq!(run(&["store", "verify", "--store", text(&store)]).status.code(), Some(0));
 }

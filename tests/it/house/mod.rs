@@ -2,3 +2,4 @@
 
 mod by_amqp;
 mod by_http;
+mod retention;

@@ -1,0 +1,230 @@
+//! Retention: what is finished and old leaves the store, in small steps.
+//!
+//! Enters: ages from the settings. Leaves: a smaller store, counters, one line of log a round. Guarantees: one
+//! instance at a time does it; other work waits for one small call at most and has three quarters of the time;
+//! nothing is removed where no age is set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::{IntCounter, Registry};
+
+use crate::config::{self, Config};
+use crate::environment::Environment;
+use crate::store::{Purge, PurgePlace, Purged, Result, Store};
+
+const DUTY: &str = "retention";
+/// Held from one call to the next, with room for slow ones.
+const DUTY_HOLD: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_secs(3_600);
+/// A start has better things to do.
+const FIRST_LOOK_AFTER: Duration = Duration::from_secs(60);
+/// Messages, and events, in one call: some 10 ms of the writer (`docs/performance.md`).
+pub const CALL_MAX: usize = 100;
+/// Rests are so many times as long as the call before.
+const REST: u32 = 3;
+
+/// How long others have the store to themselves after a call that took so long.
+pub fn rest_after(call: Duration) -> Duration {
+    call * REST
+}
+
+/// Calls that together pass everything once.
+pub struct Round {
+    purge: Purge,
+    ended: bool,
+}
+
+impl Round {
+    pub fn of(purge: Purge) -> Self {
+        Self { purge, ended: false }
+    }
+
+    /// What the next call removed; `None` once the round has ended.
+    pub async fn step(&mut self, store: &dyn Store) -> Result<Option<Purged>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let purged = store.purge(self.purge).await?;
+        match purged.next {
+            Some(next) => self.purge.from = next,
+            None => self.ended = true,
+        }
+        Ok(Some(purged))
+    }
+}
+
+pub struct Retention {
+    ages: config::Retention,
+    /// Events wait for the broker, however old.
+    keep_unconfirmed: bool,
+    instance: String,
+    messages: IntCounter,
+    commands: IntCounter,
+    events: IntCounter,
+    failed: IntCounter,
+}
+
+impl Retention {
+    pub fn of(config: &Config, registry: &Registry) -> std::result::Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        Ok(Self {
+            ages: config.retention,
+            keep_unconfirmed: config.broker.is_some(),
+            instance: config.instance.clone(),
+            messages: counter("gateway_purged_messages_total", "Finished messages that were removed by age")?,
+            commands: counter("gateway_purged_commands_total", "Commands of the messages that were removed by age")?,
+            events: counter("gateway_purged_events_total", "Events that were removed by age")?,
+            failed: counter("gateway_purges_failed_total", "Rounds of removing that the store did not let end")?,
+        })
+    }
+
+    /// Looks every hour until the gateway stops.
+    pub fn start(self, store: Arc<dyn Store>, environment: &Environment) {
+        if self.ages.messages.is_none() && self.ages.events.is_none() {
+            return;
+        }
+        let world = environment.clone();
+        environment.spawn(async move {
+            let mut wait = FIRST_LOOK_AFTER;
+            while pause(&world, wait).await {
+                if let Err(error) = self.look(store.as_ref(), &world).await {
+                    self.failed.inc();
+                    tracing::warn!(%error, "removing what is finished and old stopped; the next look goes on");
+                }
+                wait = LOOK_EVERY;
+            }
+        });
+    }
+
+    async fn look(&self, store: &dyn Store, world: &Environment) -> Result<()> {
+        if !store.take_duty(DUTY, &self.instance, DUTY_HOLD).await? {
+            return Ok(());
+        }
+        let outcome = self.run_round(store, world).await;
+        store.leave_duty(DUTY, &self.instance).await?;
+        outcome
+    }
+
+    async fn run_round(&self, store: &dyn Store, world: &Environment) -> Result<()> {
+        let (began, mut held_since) = (world.instant(), world.instant());
+        let (mut messages, mut events) = (0, 0);
+        let mut round = Round::of(self.purge_at(world.now()));
+        loop {
+            if held_since.elapsed() > DUTY_HOLD / 4 {
+                if !store.take_duty(DUTY, &self.instance, DUTY_HOLD).await? {
+                    break;
+                }
+                held_since = world.instant();
+            }
+            let called = world.instant();
+            let Some(purged) = round.step(store).await? else { break };
+            self.messages.inc_by(purged.messages);
+            self.commands.inc_by(purged.commands);
+            self.events.inc_by(purged.events);
+            messages += purged.messages;
+            events += purged.events;
+            if !pause(world, rest_after(called.elapsed())).await {
+                break;
+            }
+        }
+        if messages + events > 0 {
+            let duration_ms = began.elapsed().as_millis();
+            tracing::info!(messages, events, duration_ms, "what is finished and old was removed");
+        }
+        Ok(())
+    }
+
+    fn purge_at(&self, now: Timestamp) -> Purge {
+        let before = |age: Option<Duration>| age.and_then(|age| now.checked_sub(age).ok());
+        Purge {
+            messages_before: before(self.ages.messages),
+            events_before: before(self.ages.events),
+            keep_unconfirmed: self.keep_unconfirmed,
+            max: CALL_MAX,
+            from: PurgePlace::START,
+        }
+    }
+}
+
+/// False if the gateway is asked to stop meanwhile.
+async fn pause(world: &Environment, duration: Duration) -> bool {
+    tokio::select! {
+        () = world.sleep(duration) => true,
+        () = world.shutdown().cancelled() => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::command::{MessageId, Verdict};
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Admission, IntakeStore as _, MessageFilter, NewMessage, SearchStore as _, Transport};
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn notice(environment: &Environment) -> Admission {
+        Admission {
+            message: NewMessage {
+                id: MessageId(environment.new_id()),
+                source: "northmoor".into(),
+                transport: Transport::Mllp,
+                control_id: None,
+                received_at: environment.now(),
+                sha256: [7; 32],
+                charset: "UTF-8".into(),
+                kind: "ADT^A08".into(),
+                raw: Bytes::from_static(b"MSH|^~\\&|PAS\r"),
+                problems: Value::Null,
+            },
+            verdict: Verdict::Notice,
+            acknowledgement: Bytes::new(),
+            commands: Vec::new(),
+            documents: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    async fn kept(store: &SqliteStore) -> usize {
+        let all = MessageFilter { max: 100, ..MessageFilter::default() };
+        store.messages(all).await.expect("listed").len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_older_than_the_settings_say_is_removed_within_the_hour() {
+        let environment = Environment::simulated(1, Timestamp::UNIX_EPOCH);
+        let folder = tempfile::TempDir::new().expect("a temporary folder");
+        let store = SqliteStore::open(folder.path().join("store.db"), &environment).await.expect("opened");
+        let store = Arc::new(store);
+        let mut config = Config::default();
+        let registry = Registry::new();
+        config.retention.messages = Some(DAY * 30);
+        let retention = Retention::of(&config, &registry).expect("new names");
+        let (removed, stage) = (retention.messages.clone(), environment.stage());
+        retention.start(store.clone(), &stage);
+        store.admit(notice(&environment)).await.expect("admitted");
+        environment.sleep(DAY * 15).await;
+        store.admit(notice(&environment)).await.expect("admitted");
+        environment.sleep(DAY * 14).await;
+        assert_eq!((removed.get(), kept(&store).await), (0, 2));
+        environment.sleep(DAY + LOOK_EVERY).await;
+        assert_eq!((removed.get(), kept(&store).await), (1, 1));
+        assert!(stage.drain(Duration::from_secs(1)).await, "it stops");
+    }
+
+    #[test]
+    fn nothing_is_removed_where_no_age_is_set() {
+        let retention = Retention::of(&Config::default(), &Registry::new()).expect("new names");
+        let purge = retention.purge_at(Timestamp::UNIX_EPOCH);
+        assert_eq!((purge.messages_before, purge.events_before), (None, None));
+    }
+}
