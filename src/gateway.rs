@@ -6,7 +6,7 @@
 //! delivery finishes its step, then the outbox gets a moment, and the store closes last.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ use crate::events::{EventSchemas, Feed, Publisher, PublisherMetrics};
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
 use crate::inbound::http::{HttpDeps, HttpError, HttpServer, Readiness};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
+use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError};
 use crate::intake::{self, Intake, IntakeMetrics, IntakeParts, Receive};
 use crate::keys::{KeyError, Keys};
-use crate::mapping::{self, Diagnostic, FilesError, MappingFiles, MappingSet, MappingSets};
+use crate::mapping;
 use crate::retention::Retention;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{MappingStore as _, Store as _, StoreError};
+use crate::store::{self, InstanceStanding, OpenError, Store, StorePlace};
 use crate::telemetry::{self, Backlog, MappingMetrics};
 
 /// Frames in hand are answered, requests finish.
@@ -40,16 +40,12 @@ const STORE_STOP_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("the store {path} cannot be opened: {source}")]
-    Store { path: PathBuf, source: StoreError },
+    #[error(transparent)]
+    Store(#[from] OpenError),
     #[error(transparent)]
     Keys(#[from] KeyError),
     #[error(transparent)]
-    MappingFiles(#[from] FilesError),
-    #[error("the mapping set is broken:\n{}", lines(.0))]
-    Mappings(Vec<Diagnostic>),
-    #[error("the store cannot keep the mapping set: {source}")]
-    KeepingMappings { source: StoreError },
+    Mappings(#[from] SetError),
     #[error("{0}")]
     PrivateKey(#[from] PrivateKeyError),
     #[error("the client for e-RS cannot be made: {0}")]
@@ -61,10 +57,6 @@ pub enum StartError {
     /// Two metrics of one name: a fault of the program.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-}
-
-fn lines(diagnostics: &[Diagnostic]) -> String {
-    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Where one listener really listens: with port 0 in the settings, the port that the machine chose.
@@ -96,8 +88,11 @@ pub struct RunningGateway {
     /// In the order of the settings.
     pub addresses: Vec<Bound>,
     pub metrics: Registry,
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<dyn Store>,
     mappings: Mappings,
+    beats: Beats,
+    readiness: Arc<Readiness>,
+    stop_notice: Duration,
     stages: Stages,
 }
 
@@ -129,20 +124,15 @@ impl Gateway {
         };
         let metrics = telemetry::registry(&config)?;
 
-        let set = load_set(config.mappings.as_deref())?;
-        let store = open_store(&config, &stages.store).await?;
+        let place = StorePlace { url: &config.store, instance: &config.instance };
+        let store = store::open(place, &stages.store).await?;
         for collector in store.collectors() {
             metrics.register(collector)?;
         }
         let keys = Keys::load_or_create(&key_file(&config), &environment)?;
-        let mappings = Mappings {
-            folder: config.mappings.clone(),
-            sets: Arc::new(MappingSets::new(set.clone())),
-            metrics: MappingMetrics::register(&metrics)?,
-            store: store.clone(),
-            environment: environment.clone(),
-        };
-        mappings.take_up(set).await?;
+        let mapping_metrics = MappingMetrics::register(&metrics)?;
+        let folder = config.mappings.clone();
+        let mappings = Mappings::begin(folder, &config.instance, mapping_metrics, store.clone(), &environment).await?;
 
         let by_name: delivery::Sources =
             config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect();
@@ -150,7 +140,7 @@ impl Gateway {
         let delivery = Delivery::new(DeliveryParts {
             environment: stages.delivery.clone(),
             store: store.clone(),
-            mappings: mappings.sets.clone(),
+            mappings: mappings.sets(),
             transport,
             keys: keys.clone(),
             connections: config.connections.clone(),
@@ -159,10 +149,18 @@ impl Gateway {
             instance: config.instance.clone(),
             metrics: DeliveryMetrics::register(&metrics)?,
         })?;
+        let beats = BeatsParts {
+            store: store.clone(),
+            environment: environment.clone(),
+            instance: config.instance.clone(),
+            mappings: mappings.clone(),
+            hands: delivery.hands(),
+        };
+        let beats = Beats::register(beats, &metrics)?;
         let intake: Arc<dyn Receive> = Arc::new(Intake::new(IntakeParts {
             environment: stages.listeners.clone(),
             store: store.clone(),
-            mappings: mappings.sets.clone(),
+            mappings: mappings.sets(),
             sources: Arc::new(intake::Sources::new(&config.sources)),
             keys,
             metrics: IntakeMetrics::register(&metrics)?,
@@ -183,7 +181,9 @@ impl Gateway {
             let schemas = Arc::new(EventSchemas::built_in());
             let published = PublisherMetrics::register(&metrics, links.clone(), schemas.clone())?;
             let signals = store.signals().clone();
-            Publisher::new(broker.clone(), store.clone(), signals, schemas, published, stages.outbox.clone()).start();
+            let duty = Duty::new(store.clone(), "outbox", &config.instance, &stages.outbox);
+            Publisher::new(broker.clone(), store.clone(), signals, duty, schemas, published, stages.outbox.clone())
+                .start();
             let inputs = AmqpDeps { intake, links, metrics: InputMetrics::register(&metrics)? };
             amqp::start(broker, &inputs, &stages.listeners);
         }
@@ -194,7 +194,9 @@ impl Gateway {
             false => storing.not_ready("the store does not answer: look at the disk"),
         });
         Retention::of(&config, &metrics)?.start(store.clone(), &stages.outbox);
-        Ok(RunningGateway { addresses, metrics, store, mappings, stages })
+        beats.start(&stages.outbox);
+        let stop_notice = config.stop_notice();
+        Ok(RunningGateway { addresses, metrics, store, mappings, beats, readiness, stop_notice, stages })
     }
 }
 
@@ -205,106 +207,56 @@ impl RunningGateway {
     }
 
     /// Reads the mapping files again. A broken set leaves the running one in place.
-    pub async fn reload_mappings(&self) -> Result<String, StartError> {
+    pub async fn reload_mappings(&self) -> Result<String, SetError> {
         self.mappings.reload().await
     }
 
     /// Digest of the set in use.
     pub fn mapping_set(&self) -> String {
-        self.mappings.sets.current().digest().to_owned()
+        self.mappings.digest()
     }
 
     /// Stops room by room, in the order of a message. False if a room did not stop in its time: what it held
     /// is safe in the store, and seen to at the next start.
+    ///
+    /// Before anything closes, the gateway says that it is not ready, so that a balancer looks elsewhere.
     pub async fn stop(self) -> bool {
+        self.readiness.check("stop").not_ready("the gateway is about to stop");
+        self.beats.stands(InstanceStanding::Draining).await;
+        self.stages.listeners.sleep(self.stop_notice).await;
         let Stages { listeners, delivery, outbox, store } = self.stages;
         let mut in_time = true;
         for (room, stage, limit) in [
             ("listeners", listeners, LISTENERS_STOP_MAX),
             ("delivery", delivery, DELIVERY_STOP_MAX),
             ("outbox", outbox, OUTBOX_STOP_MAX),
-            ("store", store, STORE_STOP_MAX),
         ] {
-            if !stage.drain(limit).await {
-                tracing::warn!(room, limit_ms = limit.as_millis(), "did not stop in time");
-                in_time = false;
-            }
+            in_time &= ended_in_time(room, &stage, limit).await;
         }
-        in_time
+        // The last thing that the others hear.
+        self.beats.stands(InstanceStanding::Stopped).await;
+        in_time & ended_in_time("store", &store, STORE_STOP_MAX).await
     }
 }
 
-/// The mapping set in use, and the folder that it comes from.
-struct Mappings {
-    folder: Option<PathBuf>,
-    sets: Arc<MappingSets>,
-    metrics: MappingMetrics,
-    store: Arc<SqliteStore>,
-    environment: Environment,
-}
-
-impl Mappings {
-    async fn reload(&self) -> Result<String, StartError> {
-        let taken_up = match load_set(self.folder.as_deref()) {
-            Ok(set) => {
-                let digest = set.digest().to_owned();
-                self.take_up(set).await.map(|()| digest)
-            }
-            Err(error) => Err(error),
-        };
-        match &taken_up {
-            Ok(digest) => tracing::info!(mapping.set = %digest, "the mapping files were read again"),
-            Err(error) => {
-                self.metrics.refused();
-                tracing::error!(%error, mapping.set = %self.sets.current().digest(), "the mapping files were not taken up; the set in use stays");
-            }
-        }
-        taken_up
+async fn ended_in_time(room: &str, stage: &Environment, limit: Duration) -> bool {
+    let in_time = stage.drain(limit).await;
+    if !in_time {
+        tracing::warn!(room, limit_ms = limit.as_millis(), "did not stop in time");
     }
-
-    /// Known to the store before any plan is made with it.
-    async fn take_up(&self, set: Arc<MappingSet>) -> Result<(), StartError> {
-        let archive = set.files().to_archive();
-        self.store
-            .register_set(set.digest(), archive, self.environment.now())
-            .await
-            .map_err(|source| StartError::KeepingMappings { source })?;
-        self.metrics.loaded(set.digest());
-        self.sets.replace(set);
-        Ok(())
-    }
-}
-
-/// Every file is read and checked: nothing half-read is ever used.
-fn load_set(folder: Option<&Path>) -> Result<Arc<MappingSet>, StartError> {
-    let files = match folder {
-        Some(folder) => MappingFiles::from_folder(folder)?,
-        None => MappingFiles::built_in(),
-    };
-    MappingSet::load(files).map(Arc::new).map_err(StartError::Mappings)
-}
-
-fn store_path(config: &Config) -> PathBuf {
-    config.store.sqlite_path().expect("the rules of the settings take sqlite:PATH only")
-}
-
-async fn open_store(config: &Config, environment: &Environment) -> Result<Arc<SqliteStore>, StartError> {
-    let path = store_path(config);
-    match SqliteStore::open(&path, environment).await {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(source) => Err(StartError::Store { path, source }),
-    }
+    in_time
 }
 
 /// The file of the settings, or one beside the store.
 fn key_file(config: &Config) -> PathBuf {
-    config.key_file.clone().unwrap_or_else(|| store_path(config).with_extension("key"))
+    let beside = || config.store.sqlite_path().unwrap_or_else(|| "ers-gateway".into()).with_extension("key");
+    config.key_file.clone().unwrap_or_else(beside)
 }
 
 /// What listeners hand messages to, and show.
 struct Rooms {
     intake: Arc<dyn Receive>,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     metrics: Registry,
     readiness: Arc<Readiness>,
 }
@@ -317,6 +269,7 @@ impl Rooms {
             intake: self.intake.clone(),
             search: self.store.clone(),
             operator: self.store.clone(),
+            instances: self.store.clone(),
             feed: Feed::new(self.store.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),
             commands: mapping::command_schemas(),

@@ -12,6 +12,7 @@
 //! | [`delivery`] | claimed commands | e-RS calls, outcomes |
 //! | [`ers`] | calls | answers of e-RS |
 //! | [`events`] | the outbox | AMQP, the feed |
+//! | [`instances`] | signs of life | duties, one mapping set for all |
 //! | [`retention`] | ages | a store without what is finished and old |
 //!
 //! [`hl7`] and [`amqp`] are beneath; [`keys`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
@@ -29,6 +30,7 @@ pub mod events;
 pub mod gateway;
 pub mod hl7;
 pub mod inbound;
+pub mod instances;
 pub mod intake;
 pub mod keys;
 pub mod mapping;

@@ -2,7 +2,6 @@
 //!
 //! Both give the same JSON, so that whoever prints it need not care.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::exit::CliError;
 use crate::command::{CommandId, MessageId};
+use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::events::cloud_event;
 use crate::inbound::http::views;
@@ -22,9 +22,9 @@ pub struct Where {
     /// Address of a running gateway
     #[arg(long, value_name = "URL", env = "ERS_GATEWAY_API", default_value = "http://127.0.0.1:8080")]
     pub api: String,
-    /// Store file of a gateway that does not run; --api is then not used
-    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_STORE_FILE")]
-    pub store: Option<PathBuf>,
+    /// Store, as the file of a gateway that does not run or as postgres://…; --api is then not used
+    #[arg(long, value_name = "STORE", env = "ERS_GATEWAY_STORE_FILE")]
+    pub store: Option<String>,
 }
 
 pub enum Records {
@@ -34,8 +34,9 @@ pub enum Records {
 
 impl Where {
     pub async fn open(&self) -> Result<Records, CliError> {
-        let Some(path) = &self.store else { return Ok(Records::Api(Api::new(&self.api)?)) };
-        Ok(Records::Store(Arc::new(super::store::open(path).await?), Environment::system()))
+        let Some(store) = &self.store else { return Ok(Records::Api(Api::new(&self.api)?)) };
+        let store = super::store::open(&StoreUrl::of_argument(store)).await?;
+        Ok(Records::Store(store, Environment::system()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `store`: proof that a store is whole, a copy of it, and the removal of what is finished and old.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,10 +12,11 @@ use jiff::tz::TimeZone;
 use super::exit::{CliError, Done};
 use super::runtime;
 use super::settings::Settings;
+use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::retention::Round;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Purge, PurgePlace};
+use crate::store::{self, Purge, PurgePlace, Store};
 
 /// Messages, and events, in one transaction: nobody waits behind it.
 const CALL_MAX: usize = 1_000;
@@ -33,8 +35,10 @@ pub enum StoreCommand {
 Examples:
   ers-gateway store verify --config /etc/ers-gateway/gateway.yaml
   ers-gateway store verify --store backup.db
+  ers-gateway store verify --store postgres://gateway@db.trust.nhs.uk/ers
 
-Takes as long as the file is large. The gateway must not run: a store belongs to one process at a time.
+Takes as long as the store is large. A gateway on a file must not run meanwhile, for a file belongs to one process
+at a time; those on a database may.
 
 Exit codes: 0 whole, 3 damaged, not there, or in use.")]
 pub struct Verify {
@@ -67,8 +71,9 @@ Examples:
 
 A message goes once it is that old and its commands are final, with their history, calls and letters. What
 recognises resends and repeated referrals stays, and so does the audit log. What is gone is gone: back up before.
-It can be stopped at any time. The gateway must not run; one that runs removes by age itself (retention in its
-settings). The file keeps its size, its empty pages are used again; a copy made by `store backup` has none.
+It can be stopped at any time. A gateway on a file must not run meanwhile, those on a database may; one that runs
+removes by age itself (retention in its settings). A file keeps its size, its empty pages are used again; a copy
+made by `store backup` has none.
 
 Exit codes: 0 done, 2 a date that is not over, 3 not there, or in use.")]
 pub struct PurgeArgs {
@@ -99,7 +104,7 @@ impl PurgeArgs {
         if self.before > Environment::system().now() {
             return Err(CliError::Usage("--before must lie in the past".to_owned()));
         }
-        let (path, store) = self.place.open().await?;
+        let (place, store) = self.place.open().await?;
         let mut round = Round::of(Purge {
             messages_before: Some(self.before),
             events_before: (!self.keep_events).then_some(self.before),
@@ -111,14 +116,14 @@ impl PurgeArgs {
             .expect("the template is a literal");
         let progress = ProgressBar::new_spinner().with_style(style);
         let (mut messages, mut events) = (0, 0);
-        while let Some(purged) = round.step(&store).await? {
+        while let Some(purged) = round.step(store.as_ref()).await? {
             messages += purged.messages;
             events += purged.events;
             progress.set_position(messages);
             progress.tick();
         }
         progress.finish_and_clear();
-        println!("{messages} messages and {events} events were removed from {}", path.display());
+        println!("{messages} messages and {events} events were removed from {place}");
         Ok(())
     }
 }
@@ -127,28 +132,51 @@ impl PurgeArgs {
 struct Place {
     #[command(flatten)]
     settings: Settings,
-    /// Store file; otherwise that of the settings
-    #[arg(long, value_name = "FILE")]
-    store: Option<PathBuf>,
+    /// Store, as a file or as postgres://…; otherwise that of the settings
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
 }
 
 impl Place {
-    async fn open(&self) -> Result<(PathBuf, SqliteStore), CliError> {
-        let path = match &self.store {
-            Some(path) => path.clone(),
-            None => self.settings.load()?.store.sqlite_path().expect("the rules of the settings take sqlite:PATH only"),
-        };
-        let store = open(&path).await?;
-        Ok((path, store))
+    fn url(&self) -> Result<StoreUrl, CliError> {
+        match &self.store {
+            Some(text) => Ok(StoreUrl::of_argument(text)),
+            None => Ok(self.settings.load()?.store),
+        }
+    }
+
+    async fn open(&self) -> Result<(String, Arc<dyn Store>), CliError> {
+        let url = self.url()?;
+        let store = open(&url).await?;
+        Ok((url.place(), store))
     }
 }
 
 /// A store that is there: opening never makes one.
-pub async fn open(path: &Path) -> Result<SqliteStore, CliError> {
+pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, CliError> {
+    store::open_to_act(url, &Environment::system()).await.map_err(|error| CliError::Unavailable(error.to_string()))
+}
+
+async fn back_up(backup: &Backup) -> Done {
+    let url = backup.place.url()?;
+    let Some(path) = url.sqlite_path() else {
+        return Err(CliError::Usage(
+            "a database is backed up with PostgreSQL's own tools (docs/operations.md): pg_dump, or an archive of its log"
+                .to_owned(),
+        ));
+    };
     if !path.is_file() {
         return Err(CliError::Unavailable(format!("there is no store at {}", path.display())));
     }
-    SqliteStore::open(path, &Environment::system()).await.map_err(|error| CliError::unavailable(path.display(), error))
+    let store = SqliteStore::open(&path, &Environment::system())
+        .await
+        .map_err(|error| CliError::unavailable(path.display(), error))?;
+    if backup.to.exists() {
+        return Err(CliError::No(format!("{} is there already, and stays", backup.to.display())));
+    }
+    store.backup(&backup.to).await?;
+    println!("{} was copied to {}", path.display(), backup.to.display());
+    Ok(())
 }
 
 impl StoreCommand {
@@ -156,18 +184,11 @@ impl StoreCommand {
         runtime()?.block_on(async {
             match self {
                 Self::Verify(verify) => {
-                    let (path, store) = verify.place.open().await?;
+                    let (place, store) = verify.place.open().await?;
                     store.verify().await?;
-                    println!("{} is whole", path.display());
+                    println!("{place} is whole");
                 }
-                Self::Backup(backup) => {
-                    let (path, store) = backup.place.open().await?;
-                    if backup.to.exists() {
-                        return Err(CliError::No(format!("{} is there already, and stays", backup.to.display())));
-                    }
-                    store.backup(&backup.to).await?;
-                    println!("{} was copied to {}", path.display(), backup.to.display());
-                }
+                Self::Backup(backup) => back_up(&backup).await?,
                 Self::Purge(purge) => purge.run().await?,
             }
             Ok(())

@@ -17,15 +17,19 @@ mod retention;
 mod rules;
 mod sources;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::store::postgres::Address;
 pub use broker::{Broker, BrokerInput, TopologyMode};
 pub use connections::{Access, Connection, RefreshToken, SignedJwt};
 pub use delivery::{Delivery, Pacing};
 pub use problem::{ConfigError, ConfigProblem};
 pub use retention::Retention;
+
 pub use sources::{
     ControlIdReuse, HttpListener, Listener, MllpListener, Mode, ReplyMode, Source, Tls, UndecodableText,
 };
@@ -49,6 +53,9 @@ pub struct Config {
     pub broker: Option<Broker>,
     pub delivery: Delivery,
     pub retention: Retention,
+    /// How long the gateway says that it is not ready before it closes its listeners.
+    #[serde(deserialize_with = "duration::optional")]
+    pub stop_notice: Option<Duration>,
     /// What is written to stderr, and how.
     pub log: Log,
 }
@@ -67,8 +74,19 @@ impl Default for Config {
             broker: None,
             delivery: Delivery::default(),
             retention: Retention::default(),
+            stop_notice: None,
             log: Log::default(),
         }
+    }
+}
+
+impl Config {
+    /// Absent: long enough for a balancer's next look, and nothing where nobody balances.
+    pub fn stop_notice(&self) -> Duration {
+        self.stop_notice.unwrap_or(match self.environment {
+            EnvironmentName::Simulator => Duration::ZERO,
+            EnvironmentName::Int | EnvironmentName::Production => Duration::from_secs(5),
+        })
     }
 }
 
@@ -80,8 +98,8 @@ pub enum EnvironmentName {
     Production,
 }
 
-/// `sqlite:PATH`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// `sqlite:PATH` or `postgres://…`
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct StoreUrl(pub String);
 
@@ -89,6 +107,40 @@ impl StoreUrl {
     /// The file of a SQLite store; `None` for anything else.
     pub fn sqlite_path(&self) -> Option<PathBuf> {
         self.0.strip_prefix("sqlite:").filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// A database that several gateways may share.
+    pub fn is_postgres(&self) -> bool {
+        self.0.starts_with("postgres://") || self.0.starts_with("postgresql://")
+    }
+
+    /// As a person names one: a file, or a URL.
+    pub fn of_argument(text: &str) -> Self {
+        let url = Self(text.to_owned());
+        if url.is_postgres() || url.sqlite_path().is_some() { url } else { Self(format!("sqlite:{text}")) }
+    }
+
+    /// For people: never with a password.
+    pub fn place(&self) -> String {
+        match self.sqlite_path() {
+            Some(path) => path.display().to_string(),
+            None => Address::parse(&self.0).map_or_else(|_| "postgres://…".to_owned(), |address| address.place()),
+        }
+    }
+
+    /// With its password, for who connects.
+    pub fn as_text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Never with a password.
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.sqlite_path() {
+            Some(path) => write!(f, "sqlite:{}", path.display()),
+            None => f.write_str("postgres://…"),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::session::{Ended, Session, SessionError};
 use crate::amqp::{Backoff, BrokerLink, OPEN_TIMEOUT, close, connect, lost};
 use crate::config::Broker;
 use crate::environment::Environment;
+use crate::instances::Duty;
 use crate::store::{OutboxStore, Signals};
 
 /// When the gateway stops, what is still in the outbox gets this long; the rest goes out after the next start.
@@ -21,6 +22,7 @@ pub struct Publisher {
     pub(super) broker: Broker,
     pub(super) outbox: Arc<dyn OutboxStore>,
     pub(super) signals: Signals,
+    duty: Duty,
     pub(super) schemas: Arc<EventSchemas>,
     pub(super) metrics: PublisherMetrics,
     pub(super) environment: Environment,
@@ -31,11 +33,12 @@ impl Publisher {
         broker: Broker,
         outbox: Arc<dyn OutboxStore>,
         signals: Signals,
+        duty: Duty,
         schemas: Arc<EventSchemas>,
         metrics: PublisherMetrics,
         environment: Environment,
     ) -> Self {
-        Self { broker, outbox, signals, schemas, metrics, environment }
+        Self { broker, outbox, signals, duty, schemas, metrics, environment }
     }
 
     /// Publishes until the gateway stops, and then, for a short time, what is left.
@@ -51,11 +54,14 @@ impl Publisher {
         // before anything is read from the outbox again.
         let mut confirmed: Vec<u64> = Vec::new();
         while !self.environment.shutdown().is_cancelled() {
+            // One instance publishes. One that reaches no broker lets go, so that another may try.
+            let Some(held) = self.duty.hold().await else { return };
             match connect(&self.broker.urls, "ers-gateway events").await {
                 Ok(connection) => {
                     let ended = tokio::select! {
                         ended = self.session(&connection, &link, &mut confirmed, &mut backoff) => ended,
                         () = lost(&connection, &self.environment) => Err(SessionError::Closed),
+                        () = held.lost() => Err(SessionError::Displaced),
                         () = self.stops_now() => Ok(Ended::Stopped),
                     };
                     link.down();
@@ -67,6 +73,7 @@ impl Publisher {
                 }
                 Err(error) => tracing::warn!(%error, "events stay in the outbox"),
             }
+            drop(held);
             if !backoff.wait(&self.environment).await {
                 return;
             }

@@ -37,6 +37,8 @@ pub enum SessionError {
     Closed,
     #[error("the broker answered nothing for too long")]
     Stalled,
+    #[error("another instance may be publishing now")]
+    Displaced,
     #[error("the outbox cannot be read or written: {0}")]
     Store(#[from] StoreError),
 }

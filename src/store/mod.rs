@@ -8,6 +8,7 @@
 //! One small trait a room. `Store` is all of them; every implementation passes the same `suite`.
 
 mod audit_chain;
+mod open;
 mod partition_key;
 pub mod postgres;
 pub mod quota;
@@ -28,6 +29,7 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
+pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use records::*;
 
 use crate::command::{CommandId, MessageId};
@@ -214,6 +216,7 @@ pub trait SharedQuota: Send + Sync {
     async fn throttled(&self, application: &str, per_second: f64) -> Result<()>;
 }
 
+#[async_trait]
 pub trait Store:
     IntakeStore
     + DeliveryStore
@@ -232,6 +235,8 @@ pub trait Store:
     fn shared_quota(&self) -> Option<Arc<dyn SharedQuota>>;
     /// Metrics of the store itself.
     fn collectors(&self) -> Vec<Box<dyn Collector>>;
+    /// Proves the store whole: references, order of threads, audit chain, counts. Takes as long as it is large.
+    async fn verify(&self) -> Result<()>;
 }
 
 /// Bells rung after a commit, so that nobody polls a quiet store. Missing one costs only a poll interval.

@@ -6,7 +6,7 @@ use ers_gateway::command::State;
 use ers_gateway::config::{Config, Mode, ReplyMode, Source};
 use ers_gateway::environment::Environment;
 use ers_gateway::simulator::{Action, Fault, Simulator, SimulatorConfig};
-use ers_gateway::store::{CommandView, MessageFilter, SearchStore as _};
+use ers_gateway::store::{CommandView, MessageFilter};
 use serde_json::{Value, json};
 
 use crate::support::referrals::{Patients, attach, create, northmoor, sample};

@@ -15,7 +15,7 @@ use crate::environment::Environment;
 use crate::gateway::{Gateway, ListenerKind, RunningGateway};
 use crate::mapping::MappingSet;
 use crate::simulator::{Action, Fault, Simulator, SimulatorConfig, SimulatorHandle};
-use crate::store::{MessageFilter, OutboxStore as _, SearchStore as _};
+use crate::store::MessageFilter;
 
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 

@@ -70,6 +70,7 @@ impl DeliveryStore for HaltingStore {
     }
 }
 
+#[async_trait]
 impl Store for HaltingStore {
     fn signals(&self) -> &Signals {
         self.store.signals()
@@ -79,6 +80,9 @@ impl Store for HaltingStore {
     }
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
         self.store.collectors()
+    }
+    async fn verify(&self) -> Result<()> {
+        self.store.verify().await
     }
 }
 
@@ -147,4 +151,8 @@ passes_on!(InstanceStore {
     fn instances() -> Vec<InstanceView>;
     fn take_duty(duty: &str, instance: &str, hold: Duration) -> bool;
     fn leave_duty(duty: &str, instance: &str) -> ();
+});
+
+passes_on!(RetentionStore {
+    fn purge(purge: Purge) -> Purged;
 });

@@ -12,6 +12,7 @@ mod commands;
 mod events;
 mod health;
 mod hl7v2;
+mod instances;
 mod messages;
 mod openapi;
 mod prefer;
@@ -33,7 +34,7 @@ use crate::environment::Environment;
 use crate::events::Feed;
 use crate::inbound::tls::{self, TlsError};
 use crate::intake::Receive;
-use crate::store::{OperatorStore, SearchStore, Signals};
+use crate::store::{InstanceStore, OperatorStore, SearchStore, Signals};
 
 pub use health::{Check, Readiness};
 
@@ -52,6 +53,7 @@ pub struct HttpDeps {
     pub intake: Arc<dyn Receive>,
     pub search: Arc<dyn SearchStore>,
     pub operator: Arc<dyn OperatorStore>,
+    pub instances: Arc<dyn InstanceStore>,
     pub feed: Feed,
     pub signals: Signals,
     pub commands: Arc<CommandSchemas>,

@@ -5,12 +5,12 @@ use actix_web::http::header::ALLOW;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 
 use super::problem::ProblemDocument;
-use super::{commands, events, health, hl7v2, messages, openapi};
+use super::{commands, events, health, hl7v2, instances, messages, openapi};
 
 /// Method, path as OpenAPI writes it, and who answers.
 type Entry = (&'static str, &'static str, fn() -> Route);
 
-pub const ROUTES: [Entry; 14] = [
+pub const ROUTES: [Entry; 15] = [
     ("post", "/v1/hl7v2", || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/commands/{name}", || web::post().to(commands::post)),
@@ -21,6 +21,7 @@ pub const ROUTES: [Entry; 14] = [
     ("get", "/v1/messages", || web::get().to(messages::list)),
     ("get", "/v1/messages/{id}", || web::get().to(messages::get)),
     ("get", "/v1/events", || web::get().to(events::get)),
+    ("get", "/v1/instances", || web::get().to(instances::list)),
     ("get", "/metrics", || web::get().to(health::metrics)),
     ("get", "/health/live", || web::get().to(health::live)),
     ("get", "/health/ready", || web::get().to(health::ready)),

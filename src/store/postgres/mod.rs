@@ -16,7 +16,7 @@
 //! | `claims`, `acts` | leases, what others left running; people |
 //! | `outbox`, `content`, `kept`, `search`, `listing` | events; letters; secrets and sets; looking |
 //! | `instances`, `keeper`, `bells` | who shares the store; the line that hears the others |
-//! | `migrations`, `upkeep`, `sources` | the schema in two phases; proof; sources by number |
+//! | `migrations`, `retention`, `upkeep`, `sources` | the schema in two phases; what goes by age; proof; sources |
 
 mod acts;
 mod bells;
@@ -37,6 +37,7 @@ mod migrations;
 mod outbox;
 mod progress;
 mod read;
+mod retention;
 mod rooms;
 mod search;
 mod sources;

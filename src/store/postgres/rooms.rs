@@ -13,14 +13,15 @@ use prometheus::core::Collector;
 use super::acts::Deed;
 use super::{
     Inner, PostgresStore, acts, again, claims, content, instances, intake, kept, listing, migrations, outbox, progress,
-    search, sources,
+    retention, search, sources,
 };
 use crate::command::{CommandId, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter, MessageView,
-    OperatorStore, OutboxDepth, OutboxStore, Progress, QuotaAsk, Recovered, Result, SealedSecret, SearchStore,
-    SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoreError, StoredEvent, ThreadView, TransitionView,
+    OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, QuotaAsk, Recovered, Result, RetentionStore,
+    SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoreError, StoredEvent,
+    ThreadView, TransitionView,
 };
 
 /// How often claims look for leases that ended.
@@ -233,6 +234,16 @@ impl OperatorStore for PostgresStore {
 }
 
 #[async_trait]
+impl RetentionStore for PostgresStore {
+    async fn purge(&self, purge: Purge) -> Result<Purged> {
+        self.ask(|inner| async move {
+            again(&inner, |client| Box::pin(async move { retention::purge(client, &purge).await })).await
+        })
+        .await
+    }
+}
+
+#[async_trait]
 impl SessionStore for PostgresStore {
     async fn load_secret(&self, connection: &str, kind: &str) -> Result<Option<SealedSecret>> {
         let (of, kind) = (connection.to_owned(), kind.to_owned());
@@ -303,6 +314,7 @@ impl SharedQuota for PostgresStore {
     }
 }
 
+#[async_trait]
 impl Store for PostgresStore {
     fn signals(&self) -> &Signals {
         &self.inner.signals
@@ -314,5 +326,9 @@ impl Store for PostgresStore {
 
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![Box::new(self.inner.commits.clone())]
+    }
+
+    async fn verify(&self) -> Result<()> {
+        Self::verify(self).await
     }
 }

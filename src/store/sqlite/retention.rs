@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::books::{Books, Placed};
 use super::columns;
 use super::listing::DISORDER;
-use super::standing::{Place, Standing};
+use crate::store::standing::{Place, Standing};
 use crate::store::{Purge, PurgePlace, Purged, Result};
 
 /// Messages, and events, removed by one call.

@@ -225,6 +225,7 @@ fn only_instance(beat: &Beat, seen_at: Timestamp) -> InstanceView {
     }
 }
 
+#[async_trait]
 impl Store for SqliteStore {
     fn signals(&self) -> &Signals {
         &self.signals
@@ -236,5 +237,9 @@ impl Store for SqliteStore {
 
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
         self.writer.iter().map(|writer| Box::new(writer.commits().clone()) as Box<dyn Collector>).collect()
+    }
+
+    async fn verify(&self) -> Result<()> {
+        Self::verify(self).await
     }
 }

@@ -1,6 +1,6 @@
 //! What was purged is still recognised when it comes again.
 
-use ers_gateway::store::{MessageFilter, Purge, PurgePlace, RetentionStore as _, SearchStore as _};
+use ers_gateway::store::{MessageFilter, Purge, PurgePlace};
 use serde_json::{Value, json};
 
 use crate::support::referrals::{create, northmoor};

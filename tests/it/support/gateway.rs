@@ -47,6 +47,7 @@ impl HttpGateway {
             intake: intake.clone(),
             search: records.clone(),
             operator: records.clone(),
+            instances: records.clone(),
             feed: Feed::new(records.clone(), records.signals.clone()),
             signals: records.signals.clone(),
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),

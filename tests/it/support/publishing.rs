@@ -7,6 +7,7 @@ use ers_gateway::amqp::BrokerLinks;
 use ers_gateway::config::Broker;
 use ers_gateway::environment::Environment;
 use ers_gateway::events::{EventSchemas, Publisher, PublisherMetrics};
+use ers_gateway::instances::Duty;
 use ers_gateway::store::{OutboxStore, Signals};
 
 use super::records::Records;
@@ -30,7 +31,8 @@ impl Publishing {
         let schemas = Arc::new(EventSchemas::built_in());
         let links = BrokerLinks::register(&registry).expect("registered once");
         let metrics = PublisherMetrics::register(&registry, links, schemas.clone()).expect("registered once");
-        Publisher::new(broker, outbox, signals, schemas, metrics, environment.clone()).start();
+        let duty = Duty::new(Records::new(), "outbox", "gateway-1", &environment);
+        Publisher::new(broker, outbox, signals, duty, schemas, metrics, environment.clone()).start();
         Self { environment, registry }
     }
 

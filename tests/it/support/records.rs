@@ -1,12 +1,14 @@
 //! Rows in memory, behind the store's traits of reading rooms.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ers_gateway::command::{Class, CommandId, EventId, MessageId, State, ThreadId, Verdict};
 use ers_gateway::store::{
-    Act, AttemptView, AuditEntry, CommandView, Depth, MessageFilter, MessageView, OperatorStore, OutboxDepth,
-    OutboxStore, Result, SearchStore, Settled, Signals, StoreError, StoredEvent, TransitionView, Transport,
+    Act, AttemptView, AuditEntry, Beat, CommandView, Depth, InstanceStore, InstanceView, MessageFilter, MessageView,
+    OperatorStore, OutboxDepth, OutboxStore, Result, SearchStore, Settled, Signals, StoreError, StoredEvent,
+    TransitionView, Transport,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -72,6 +74,7 @@ pub struct Records {
     commands: Mutex<Vec<CommandView>>,
     acts: Mutex<Vec<(&'static str, CommandId, Act)>>,
     events: Mutex<Vec<(StoredEvent, bool)>>,
+    pub instances: Mutex<Vec<InstanceView>>,
 }
 
 impl Records {
@@ -118,6 +121,26 @@ impl Records {
             _ => return Err(StoreError::Outdated("another state".into())),
         };
         self.acts.lock().push((name, id, act));
+        Ok(())
+    }
+}
+
+/// Alone with its rows.
+#[async_trait]
+impl InstanceStore for Records {
+    async fn beat(&self, _beat: Beat) -> Result<()> {
+        Ok(())
+    }
+
+    async fn instances(&self) -> Result<Vec<InstanceView>> {
+        Ok(self.instances.lock().clone())
+    }
+
+    async fn take_duty(&self, _duty: &str, _instance: &str, _hold: Duration) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn leave_duty(&self, _duty: &str, _instance: &str) -> Result<()> {
         Ok(())
     }
 }

@@ -79,6 +79,14 @@ impl Serve {
         Self { settings, mllp, http, folder, child: None }
     }
 
+    /// As one of several gateways on a database. All of them need the same keys.
+    pub fn on_database(mut self, instance: &str, url: &str, keys: &std::path::Path) -> Self {
+        self.settings["instance"] = instance.into();
+        self.settings["store"] = url.into();
+        self.settings["key_file"] = keys.to_str().expect("a path in Unicode").into();
+        self
+    }
+
     /// The settings of a source by its name.
     pub fn source(&mut self, name: &str) -> &mut Value {
         named(&mut self.settings["sources"], name)

@@ -8,7 +8,7 @@ use ers_gateway::config::{Config, Listener, StoreUrl};
 use ers_gateway::environment::Environment;
 use ers_gateway::gateway::{Gateway, ListenerKind, RunningGateway};
 use ers_gateway::simulator::{Simulator, SimulatorConfig, SimulatorHandle};
-use ers_gateway::store::{MessageFilter, SearchStore as _};
+use ers_gateway::store::MessageFilter;
 
 pub struct World {
     pub simulator: SimulatorHandle,

@@ -1,0 +1,168 @@
+//! The mapping set in use, the folder that it comes from, and agreement with the others about it.
+//!
+//! The newest set that any instance read from its files is the one that all use (`design.md` section 7). A set is
+//! known to the store before any plan is made with it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::environment::Environment;
+use crate::mapping::{Diagnostic, FilesError, MappingFiles, MappingSet, MappingSets};
+use crate::store::{SetAnnouncement, Store, StoreError};
+use crate::telemetry::MappingMetrics;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SetError {
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error("the mapping set is broken:\n{}", lines(.0))]
+    Broken(Vec<Diagnostic>),
+    #[error("the store cannot keep the mapping set: {0}")]
+    Store(#[from] StoreError),
+    #[error("the newest set {0} is not in the store")]
+    Missing(String),
+}
+
+fn lines(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Mappings {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    folder: Option<PathBuf>,
+    instance: String,
+    sets: Arc<MappingSets>,
+    metrics: MappingMetrics,
+    store: Arc<dyn Store>,
+    environment: Environment,
+    /// A newest set that this version cannot use: told once.
+    unusable: Mutex<Option<String>>,
+}
+
+impl Mappings {
+    /// Reads the files of `folder` (the built-in ones if there is none) and announces them.
+    pub async fn begin(
+        folder: Option<PathBuf>,
+        instance: &str,
+        metrics: MappingMetrics,
+        store: Arc<dyn Store>,
+        environment: &Environment,
+    ) -> Result<Self, SetError> {
+        let set = read(folder.as_ref())?;
+        let mappings = Self {
+            shared: Arc::new(Shared {
+                folder,
+                instance: instance.to_owned(),
+                sets: Arc::new(MappingSets::new(set.clone())),
+                metrics,
+                store,
+                environment: environment.clone(),
+                unusable: Mutex::default(),
+            }),
+        };
+        let newest = mappings.announce(&set, false).await?;
+        mappings.take_up(set);
+        if newest != mappings.digest() {
+            tracing::warn!(
+                mapping.set = %newest, own = %mappings.digest(),
+                "another instance read newer mapping files: using those"
+            );
+            mappings.follow().await;
+        }
+        Ok(mappings)
+    }
+
+    pub fn sets(&self) -> Arc<MappingSets> {
+        self.shared.sets.clone()
+    }
+
+    /// Digest of the set in use.
+    pub fn digest(&self) -> String {
+        self.shared.sets.current().digest().to_owned()
+    }
+
+    /// Reads the files again and makes them the newest for all instances. A broken set leaves the running one in
+    /// place.
+    pub async fn reload(&self) -> Result<String, SetError> {
+        let taken_up = match read(self.shared.folder.as_ref()) {
+            Ok(set) => {
+                let digest = set.digest().to_owned();
+                self.announce(&set, true).await.map(|_newest| {
+                    self.take_up(set);
+                    digest
+                })
+            }
+            Err(error) => Err(error),
+        };
+        match &taken_up {
+            Ok(digest) => tracing::info!(mapping.set = %digest, "the mapping files were read again"),
+            Err(error) => {
+                self.shared.metrics.refused();
+                tracing::error!(%error, mapping.set = %self.digest(), "the mapping files were not taken up; the set in use stays");
+            }
+        }
+        taken_up
+    }
+
+    /// Takes up what another instance announced since.
+    pub(super) async fn follow(&self) {
+        let newest = match self.shared.store.newest_set().await {
+            Ok(Some(newest)) if newest != self.digest() => newest,
+            _ => return,
+        };
+        if self.shared.unusable.lock().as_ref() == Some(&newest) {
+            return;
+        }
+        match self.load(&newest).await {
+            Ok(set) => {
+                self.take_up(set);
+                tracing::info!(mapping.set = %newest, "took up the mapping set that another instance announced");
+            }
+            Err(SetError::Store(error)) => tracing::debug!(%error, "the newest mapping set cannot be read now"),
+            Err(error) => {
+                self.shared.metrics.refused();
+                tracing::error!(%error, mapping.set = %newest, "the newest mapping set cannot be used by this version; its own stays in use");
+                *self.shared.unusable.lock() = Some(newest);
+            }
+        }
+    }
+
+    async fn load(&self, digest: &str) -> Result<Arc<MappingSet>, SetError> {
+        let archive = self.shared.store.load_set(digest).await?;
+        let archive = archive.ok_or_else(|| SetError::Missing(digest.to_owned()))?;
+        MappingSet::load(MappingFiles::from_archive(&archive)?).map(Arc::new).map_err(SetError::Broken)
+    }
+
+    async fn announce(&self, set: &MappingSet, asked_for: bool) -> Result<String, SetError> {
+        let announcement = SetAnnouncement {
+            digest: set.digest().to_owned(),
+            archive: set.files().to_archive(),
+            instance: self.shared.instance.clone(),
+            asked_for,
+            at: self.shared.environment.now(),
+        };
+        Ok(self.shared.store.announce_set(announcement).await?)
+    }
+
+    fn take_up(&self, set: Arc<MappingSet>) {
+        self.shared.metrics.loaded(set.digest());
+        self.shared.sets.replace(set);
+        *self.shared.unusable.lock() = None;
+    }
+}
+
+/// Every file is read and checked: nothing half-read is ever used.
+fn read(folder: Option<&PathBuf>) -> Result<Arc<MappingSet>, SetError> {
+    let files = match folder {
+        Some(folder) => MappingFiles::from_folder(folder)?,
+        None => MappingFiles::built_in(),
+    };
+    MappingSet::load(files).map(Arc::new).map_err(SetError::Broken)
+}

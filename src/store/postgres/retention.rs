@@ -1,0 +1,202 @@
+//! Retention: what is finished and old leaves the database.
+//!
+//! Enters: one call of a round. Leaves: fewer rows. Guarantees: rows are looked at in the order of their numbers and
+//! each once a round; nothing that is not finished is touched; no thread is locked, for what is finished never
+//! changes again. Which command made a referral stands in its thread's row and stays.
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::Row;
+
+use super::acts::COMMON_DESK;
+use super::columns;
+use super::failure::Failed;
+use super::flight::Flight;
+use super::write::{ADD_TO_TALLY, UNCONFIRMED};
+use crate::store::{Purge, PurgePlace, Purged, Result};
+
+/// Messages, and events, removed by one call.
+const REMOVED_MAX: usize = 1_000;
+/// Messages, and events, looked at by one call.
+const LOOKED_AT_MAX: i64 = 4_000;
+/// Bytes of messages removed by one call.
+const BYTES_MAX: i64 = 32 << 20;
+/// Times of receipt are in the order of numbers but for this.
+const DISORDER: i64 = 60_000_000;
+
+const MESSAGES: &str = "SELECT m.number, m.received_at, m.size, EXISTS (
+       SELECT 1 FROM command c
+       WHERE c.number > m.number AND c.number <= m.number + m.commands AND c.standing < 7
+     ) FROM message m WHERE m.number > $1 ORDER BY m.number LIMIT $2";
+
+const EVENTS: &str =
+    "SELECT position, at, confirmed_at IS NOT NULL FROM outbox WHERE position > $1 ORDER BY position LIMIT $2";
+
+/// A refused message is new when it comes again: nothing came of it.
+const FORGET_REFUSED: &str = "DELETE FROM dedup d USING message m
+     WHERE m.number = ANY ($1) AND m.verdict = 'rejected'
+       AND d.source = m.source AND d.control_id = m.control_id AND d.message = m.id";
+
+/// `$1`: numbers of messages; their commands have those that follow.
+const REMOVE_COMMANDS: &str = "DELETE FROM command c USING unnest($1::bigint[]) AS m (number)
+     WHERE c.number > m.number AND c.number < m.number + 4096 RETURNING c.standing, c.class, c.source";
+const REMOVE_ATTEMPTS: &str = "DELETE FROM attempt a USING unnest($1::bigint[]) AS m (number)
+     WHERE a.command > m.number AND a.command < m.number + 4096";
+const REMOVE_TRANSITIONS: &str = "DELETE FROM transition t USING unnest($1::bigint[]) AS m (number)
+     WHERE t.command > m.number AND t.command < m.number + 4096";
+const REMOVE_CHUNKS: &str = "DELETE FROM message_chunk WHERE message = ANY ($1)";
+const REMOVE_DOCUMENTS: &str = "DELETE FROM document WHERE message = ANY ($1)";
+const REMOVE_ACKNOWLEDGED: &str = "DELETE FROM acknowledged WHERE message = ANY ($1)";
+const REMOVE_MESSAGES: &str = "DELETE FROM message WHERE number = ANY ($1)";
+const REMOVE_EVENTS: &str = "DELETE FROM outbox WHERE position = ANY ($1) RETURNING confirmed_at IS NULL";
+
+/// Where a walk over rows ended, and what of them goes.
+struct Walk {
+    place: i64,
+    ended: bool,
+    goes: Vec<i64>,
+}
+
+/// How far a walk may go.
+struct Limits {
+    before: i64,
+    removed_max: usize,
+    bytes_max: i64,
+}
+
+impl Walk {
+    fn nowhere(place: u64) -> Self {
+        Self { place: columns::signed(place), ended: true, goes: Vec::new() }
+    }
+
+    /// Over rows of `(number, time, …)`; `of`: whether a row may go, and its bytes.
+    fn over(from: u64, rows: &[Row], limits: &Limits, of: impl Fn(&Row) -> Result<(bool, i64)>) -> Result<Self> {
+        let mut walk = Self::nowhere(from);
+        let mut bytes = 0;
+        for row in rows {
+            let at: i64 = row.try_get(1)?;
+            if at >= limits.before.saturating_add(DISORDER) {
+                return Ok(walk);
+            }
+            if walk.goes.len() == limits.removed_max || bytes >= limits.bytes_max {
+                walk.ended = false;
+                return Ok(walk);
+            }
+            walk.place = row.try_get(0)?;
+            let (may_go, size) = of(row)?;
+            if may_go && at < limits.before {
+                walk.goes.push(walk.place);
+                bytes += size;
+            }
+        }
+        walk.ended = columns::signed(rows.len() as u64) < LOOKED_AT_MAX;
+        Ok(walk)
+    }
+}
+
+/// One call of a round, in a transaction of its own that does not wait for the disk: what a crash of the database
+/// brings back is removed again.
+pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result::Result<Purged, Failed> {
+    let (messages, events) = look(client, purge).await?;
+    let mut purged = Purged { messages: 0, commands: 0, events: 0, next: None };
+    if !(messages.ended && events.ended) {
+        purged.next = Some(PurgePlace { message: messages.place.unsigned_abs(), event: events.place.unsigned_abs() });
+    }
+    if messages.goes.is_empty() && events.goes.is_empty() {
+        return Ok(purged);
+    }
+    let statements = [
+        FORGET_REFUSED,
+        REMOVE_ATTEMPTS,
+        REMOVE_TRANSITIONS,
+        REMOVE_CHUNKS,
+        REMOVE_DOCUMENTS,
+        REMOVE_ACKNOWLEDGED,
+        REMOVE_MESSAGES,
+    ];
+    let mut prepared = Vec::with_capacity(statements.len());
+    for sql in statements {
+        prepared.push(client.prepare_cached(sql).await?);
+    }
+    let remove_commands = client.prepare_cached(REMOVE_COMMANDS).await?;
+    let remove_events = client.prepare_cached(REMOVE_EVENTS).await?;
+    let add_to_tally = client.prepare_cached(ADD_TO_TALLY).await?;
+    let mut flight = Flight::of(client);
+    flight.run("BEGIN; SET LOCAL synchronous_commit = off");
+    flight.send(&remove_commands, [&messages.goes]);
+    flight.send(&remove_events, [&events.goes]);
+    for statement in &prepared {
+        flight.send(statement, [&messages.goes]);
+    }
+    let answers = flight.land().await?;
+    let (commands, outbox) = (&answers[1], &answers[2]);
+    purged.messages = messages.goes.len() as u64;
+    purged.commands = commands.len() as u64;
+    purged.events = outbox.len() as u64;
+    let counts = Counts::of(commands, outbox)?;
+    let mut flight = Flight::of(client);
+    flight.send_if(
+        !counts.counts.is_empty(),
+        &add_to_tally,
+        [&COMMON_DESK, &counts.standings, &counts.classes, &counts.sources, &counts.counts],
+    );
+    flight.run("COMMIT");
+    flight.land().await?;
+    Ok(purged)
+}
+
+async fn look(client: &ClientWrapper, purge: &Purge) -> std::result::Result<(Walk, Walk), Failed> {
+    let removed_max = purge.max.clamp(1, REMOVED_MAX);
+    let (mut messages, mut events) = (Walk::nowhere(purge.from.message), Walk::nowhere(purge.from.event));
+    if let Some(before) = purge.messages_before.map(columns::micros) {
+        let look = client.prepare_cached(MESSAGES).await?;
+        let rows = client.query(&look, &[&messages.place, &LOOKED_AT_MAX]).await?;
+        let limits = Limits { before, removed_max, bytes_max: BYTES_MAX };
+        messages = Walk::over(purge.from.message, &rows, &limits, |row| {
+            let is_unfinished: bool = row.try_get(3)?;
+            Ok((!is_unfinished, row.try_get(2)?))
+        })?;
+    }
+    if let Some(before) = purge.events_before.map(columns::micros) {
+        let look = client.prepare_cached(EVENTS).await?;
+        let rows = client.query(&look, &[&events.place, &LOOKED_AT_MAX]).await?;
+        let limits = Limits { before, removed_max, bytes_max: i64::MAX };
+        events = Walk::over(purge.from.event, &rows, &limits, |row| {
+            let is_confirmed: bool = row.try_get(2)?;
+            Ok((is_confirmed || !purge.keep_unconfirmed, 0))
+        })?;
+    }
+    Ok((messages, events))
+}
+
+/// What the counts lose.
+#[derive(Default)]
+struct Counts {
+    standings: Vec<i16>,
+    classes: Vec<i16>,
+    sources: Vec<i32>,
+    counts: Vec<i64>,
+}
+
+impl Counts {
+    fn of(commands: &[Row], events: &[Row]) -> Result<Self> {
+        let mut lost: BTreeMap<(i16, i16, i32), i64> = BTreeMap::new();
+        for row in commands {
+            *lost.entry((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)).or_default() += 1;
+        }
+        for row in events {
+            if row.try_get(0)? {
+                *lost.entry((UNCONFIRMED, 0, 0)).or_default() += 1;
+            }
+        }
+        let mut counts = Self::default();
+        for ((standing, class, source), count) in lost {
+            counts.standings.push(standing);
+            counts.classes.push(class);
+            counts.sources.push(source);
+            counts.counts.push(-count);
+        }
+        Ok(counts)
+    }
+}
