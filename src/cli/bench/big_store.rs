@@ -65,9 +65,12 @@ async fn measure_on(ground: &Ground, name: &str, messages: u64, measured: Durati
     let store = ground.open().await?;
     let mut figures = look(store.as_ref(), name, messages).await?;
     let month = messages / 10;
-    let alone = intake_while(&store, tokio::time::sleep(measured)).await?.0;
+    // Before and after, for the machine may have other things to do as well.
+    let before = intake_while(&store, tokio::time::sleep(measured)).await?.0;
     let (beside, purged) = intake_while(&store, purge(&store, received_at(month), true)).await?;
     let purged = purged?;
+    let after = intake_while(&store, tokio::time::sleep(measured)).await?.0;
+    let alone = (before + after) / 2.0;
     let fast = purge(&store, received_at(2 * month), false).await?;
     figures.extend([
         Figure::new(format!("{name}: purging {month} messages while intake goes on"), purged.took.as_secs_f64(), "s")
@@ -75,8 +78,9 @@ async fn measure_on(ground: &Ground, name: &str, messages: u64, measured: Durati
             .limited_by("rests three times as long as it works"),
         Figure::new("  share of intake kept meanwhile", 100.0 * beside / alone, "%")
             .at_least(70.0)
-            .limited_by(format!("{beside:.0}/s of {alone:.0}/s, admitted in this process")),
-        Figure::new("  longest call, which all others wait for", purged.calls.at(1.0), "ms"),
+            .limited_by(format!("{beside:.0}/s; {before:.0}/s before and {after:.0}/s after, in this process")),
+        Figure::new("  calls, which all others wait for, p50", purged.calls.at(0.5), "ms"),
+        Figure::new("  p99", purged.calls.at(0.99), "ms"),
         Figure::new(format!("{name}: purging as many without rest"), fast.per_second(), "/s").at_least(1_000.0),
     ]);
     Ok(figures)

@@ -2,6 +2,7 @@
 //!
 //! A claim is one durable commit, with its fsync. Nothing else is asked of the store meanwhile.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use super::house::Folder;
 use crate::command::State;
 use crate::store::{Claim, ClaimedCommand, Progress, Store};
 
-/// Claims of one command at each depth, and claims of [`MANY`].
+/// Claims of one command from each store, and claims of [`MANY`].
 const CLAIMS: u32 = 300;
 const CLAIMS_OF_MANY: u32 = 20;
 const MANY: usize = 16;
@@ -22,29 +23,40 @@ const LEASE: Duration = Duration::from_secs(3_600);
 
 pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     let folder = Folder::new_in(&scale.folder)?;
-    measure_on(&Ground::sqlite(&folder.0.join("queue.db")), "SQLite", &scale.queue_depths).await
+    let grounds = scale.queue_depths.map(|depth| (depth, Ground::sqlite(&folder.0.join(format!("{depth}.db")))));
+    measure_on("SQLite", &grounds).await
 }
 
-/// The same for any store.
-async fn measure_on(ground: &Ground, name: &str, depths: &[u64]) -> Result<Vec<Figure>, CliError> {
-    let (mut figures, mut medians, mut filled) = (Vec::new(), Vec::new(), 0);
-    for depth in depths.iter().copied() {
-        ground.fill(filled..depth, Filled::Waiting).await?;
-        filled = depth;
+/// The same for any store: one for each number of commands that wait.
+async fn measure_on(name: &str, grounds: &[(u64, Ground)]) -> Result<Vec<Figure>, CliError> {
+    let mut queues = Vec::new();
+    for (depth, ground) in grounds {
+        ground.fill(0..*depth, Filled::Waiting).await?;
         let store = ground.open().await?;
         // What a start left to be read is read now.
-        claim_and_end(store.as_ref(), 1, 5).await?;
-        let one = claim_and_end(store.as_ref(), 1, CLAIMS).await?;
-        let many = claim_and_end(store.as_ref(), MANY, CLAIMS_OF_MANY).await?;
-        medians.push(one.at(0.5));
+        claim_and_end(store.as_ref(), 1, &mut Times::default()).await?;
+        queues.push(Queue { depth: *depth, store, one: Times::default(), many: Times::default() });
+    }
+    // In turn, so that whatever else the machine does slows all of them alike.
+    for turn in 0..CLAIMS {
+        for queue in &mut queues {
+            claim_and_end(queue.store.as_ref(), 1, &mut queue.one).await?;
+            if turn % (CLAIMS / CLAIMS_OF_MANY) == 0 {
+                claim_and_end(queue.store.as_ref(), MANY, &mut queue.many).await?;
+            }
+        }
+    }
+    let mut figures = Vec::new();
+    for Queue { depth, one, many, .. } in &queues {
         figures.extend([
             Figure::new(format!("{name}: claim of one, {depth} wait, p50"), one.at(0.5), "ms").less_than(2.0),
             Figure::new("  p99", one.at(0.99), "ms"),
             Figure::new(format!("  claim of {MANY}, p50"), many.at(0.5), "ms"),
         ]);
     }
+    let medians = queues.iter().map(|queue| queue.one.at(0.5));
     let (fastest, slowest) =
-        medians.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), median| (low.min(*median), high.max(*median)));
+        medians.fold((f64::INFINITY, 0.0_f64), |(low, high), median| (low.min(median), high.max(median)));
     figures.push(
         Figure::new(format!("{name}: slowest claim over fastest, by what waits"), slowest / fastest, "times")
             .less_than(2.0),
@@ -52,23 +64,28 @@ async fn measure_on(ground: &Ground, name: &str, depths: &[u64]) -> Result<Vec<F
     Ok(figures)
 }
 
-/// Times of the claims. Each claimed command ends, so that the next claim finds no more running than this one.
-async fn claim_and_end(store: &dyn Store, max: usize, claims: u32) -> Result<Times, CliError> {
-    let mut times = Times::default();
-    for _ in 0..claims {
-        let now = Timestamp::now();
-        let claim = Claim { max, now, owner: "bench".into(), lease_until: now + LEASE, paused: Vec::new() };
-        let began = Instant::now();
-        let claimed = store.claim(claim).await?;
-        times.add(began.elapsed());
-        if claimed.len() != max {
-            return Err(CliError::No(format!("a claim of {max} found {}", claimed.len())));
-        }
-        for command in claimed {
-            store.record(ended(&command, now)).await?;
-        }
+/// A store in which so many wait, and what claims of it took.
+struct Queue {
+    depth: u64,
+    store: Arc<dyn Store>,
+    one: Times,
+    many: Times,
+}
+
+/// What is claimed ends, so that the next claim finds no more running than this one.
+async fn claim_and_end(store: &dyn Store, max: usize, times: &mut Times) -> Result<(), CliError> {
+    let now = Timestamp::now();
+    let claim = Claim { max, now, owner: "bench".into(), lease_until: now + LEASE, paused: Vec::new() };
+    let began = Instant::now();
+    let claimed = store.claim(claim).await?;
+    times.add(began.elapsed());
+    if claimed.len() != max {
+        return Err(CliError::No(format!("a claim of {max} found {}", claimed.len())));
     }
-    Ok(times)
+    for command in claimed {
+        store.record(ended(&command, now)).await?;
+    }
+    Ok(())
 }
 
 fn ended(command: &ClaimedCommand, at: Timestamp) -> Progress {
