@@ -71,7 +71,7 @@ pub(super) async fn confirm(client: &ClientWrapper, positions: &[u64], at: Times
 }
 
 pub(super) async fn last_position(client: &ClientWrapper) -> Result<u64> {
-    let statement = client.prepare_cached("SELECT coalesce(max(position), 0) FROM outbox").await?;
+    let statement = client.prepare_cached("SELECT greatest((SELECT max(position) FROM outbox), (SELECT value FROM meta WHERE name = 'purged_position'), 0)").await?;
     columns::count(&client.query_one(&statement, &[]).await?, 0)
 }
 

@@ -6,21 +6,29 @@ use super::columns;
 use super::workspace::{Command, Creator, Thread, Workspace};
 use crate::store::{Alias, AliasKind, Result, damaged};
 
+macro_rules! thread_columns {
+    () => {
+        "number, id, sequence, created_by, created_by_id, created_by_digest, purged_creator, purged_creator_id,
+         purged_creates, known, merged_into"
+    };
+}
+pub(super) use thread_columns;
+
 /// `$1`: numbers of threads. In the order of their numbers, so that two transactions that want the same ones wait
 /// for each other and never in a circle.
 pub(super) const LOCK_THREADS: &str =
-    "SELECT number, id, sequence, created_by, created_by_id, created_by_digest, known, merged_into
-     FROM thread WHERE number = ANY($1) ORDER BY number FOR UPDATE";
+    concat!("SELECT ", thread_columns!(), " FROM thread WHERE number = ANY($1) ORDER BY number FOR UPDATE");
 
 /// As `LOCK_THREADS`, but those that another transaction has are left out.
 pub(super) const LOCK_FREE_THREADS: &str =
-    "SELECT number, id, sequence, created_by, created_by_id, created_by_digest, known, merged_into
-     FROM thread WHERE number = ANY($1) ORDER BY number FOR UPDATE SKIP LOCKED";
+    concat!("SELECT ", thread_columns!(), " FROM thread WHERE number = ANY($1) ORDER BY number FOR UPDATE SKIP LOCKED");
 
 /// `$1`: identifiers of commands, whose threads are locked.
-pub(super) const LOCK_THREADS_OF: &str =
-    "SELECT number, id, sequence, created_by, created_by_id, created_by_digest, known, merged_into
-     FROM thread WHERE number IN (SELECT thread FROM command WHERE id = ANY($1)) ORDER BY number FOR UPDATE";
+pub(super) const LOCK_THREADS_OF: &str = concat!(
+    "SELECT ",
+    thread_columns!(),
+    " FROM thread WHERE number IN (SELECT thread FROM command WHERE id = ANY($1)) ORDER BY number FOR UPDATE"
+);
 
 macro_rules! command_columns {
     () => {
@@ -51,21 +59,26 @@ pub(super) const ALIASES: &str =
 pub(super) const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 pub(super) fn thread(row: &Row) -> Result<Thread> {
-    let creator = match (row.try_get(3)?, row.try_get(4)?, columns::optional_digest(row, 5)?) {
-        (Some(command), Some(id), Some(digest)) => Some(Creator { command, id, digest }),
-        (None, None, None) => None,
-        _ => return Err(damaged("half of a thread's creator")),
-    };
     Ok(Thread {
         number: row.try_get(0)?,
         id: row.try_get(1)?,
         sequence: row.try_get(2)?,
-        creator,
-        known: row.try_get(6)?,
-        merged_into: row.try_get(7)?,
+        creator: creator(row, 3)?,
+        purged: creator(row, 6)?,
+        known: row.try_get(9)?,
+        merged_into: row.try_get(10)?,
         is_new: false,
         changed: false,
     })
+}
+
+/// From three columns that are all there or all `NULL`.
+fn creator(row: &Row, first: usize) -> Result<Option<Creator>> {
+    match (row.try_get(first)?, row.try_get(first + 1)?, columns::optional_digest(row, first + 2)?) {
+        (Some(command), Some(id), Some(digest)) => Ok(Some(Creator { command, id, digest })),
+        (None, None, None) => Ok(None),
+        _ => Err(damaged("half of a thread's creator")),
+    }
 }
 
 pub(super) fn command(row: &Row) -> Result<Command> {

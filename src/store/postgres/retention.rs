@@ -1,8 +1,8 @@
 //! Retention: what is finished and old leaves the database.
 //!
 //! Enters: one call of a round. Leaves: fewer rows. Guarantees: rows are looked at in the order of their numbers and
-//! each once a round; nothing that is not finished is touched; no thread is locked, for what is finished never
-//! changes again. Which command made a referral stands in its thread's row and stays.
+//! each once a round; nothing that is not finished is touched; which command made a referral, and with which digest,
+//! stands in its thread's row before it goes.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +37,23 @@ const EVENTS: &str =
 const FORGET_REFUSED: &str = "DELETE FROM dedup d USING message m
      WHERE m.number = ANY ($1) AND m.verdict = 'rejected'
        AND d.source = m.source AND d.control_id = m.control_id AND d.message = m.id";
+
+/// Notes in their threads which of these commands made a referral, and with which digest.
+const KEEP_CREATORS: &str = "UPDATE thread t SET purged_creator = c.number, purged_creator_id = c.id,
+       purged_creates = c.creates
+     FROM (
+       SELECT DISTINCT ON (c.thread) c.thread, c.number, c.id, c.creates
+       FROM unnest($1::bigint[]) AS m (number)
+       JOIN command c ON c.number > m.number AND c.number < m.number + 4096
+       WHERE c.creates IS NOT NULL AND c.standing = 7 ORDER BY c.thread, c.number
+     ) c
+     WHERE t.number = c.thread AND (t.purged_creator IS NULL OR t.purged_creator > c.number)";
+
+/// The newest position must be known when its event is gone.
+const KEEP_POSITION: &str =
+    "INSERT INTO meta (name, value) SELECT 'purged_position', max(p) FROM unnest($1::bigint[]) p
+     HAVING max(p) IS NOT NULL
+     ON CONFLICT (name) DO UPDATE SET value = greatest(meta.value, excluded.value)";
 
 /// `$1`: numbers of messages; their commands have those that follow.
 const REMOVE_COMMANDS: &str = "DELETE FROM command c USING unnest($1::bigint[]) AS m (number)
@@ -119,18 +136,22 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
     for sql in statements {
         prepared.push(client.prepare_cached(sql).await?);
     }
+    let keep_creators = client.prepare_cached(KEEP_CREATORS).await?;
+    let keep_position = client.prepare_cached(KEEP_POSITION).await?;
     let remove_commands = client.prepare_cached(REMOVE_COMMANDS).await?;
     let remove_events = client.prepare_cached(REMOVE_EVENTS).await?;
     let add_to_tally = client.prepare_cached(ADD_TO_TALLY).await?;
     let mut flight = Flight::of(client);
     flight.run("BEGIN; SET LOCAL synchronous_commit = off");
+    flight.send(&keep_creators, [&messages.goes]);
+    flight.send(&keep_position, [&events.goes]);
     flight.send(&remove_commands, [&messages.goes]);
     flight.send(&remove_events, [&events.goes]);
     for statement in &prepared {
         flight.send(statement, [&messages.goes]);
     }
     let answers = flight.land().await?;
-    let (commands, outbox) = (&answers[1], &answers[2]);
+    let (commands, outbox) = (&answers[3], &answers[4]);
     purged.messages = messages.goes.len() as u64;
     purged.commands = commands.len() as u64;
     purged.events = outbox.len() as u64;

@@ -107,12 +107,8 @@ fn command_view(row: &Row) -> Result<CommandView> {
 /// The thread that an alias leads to, merges followed.
 pub(super) async fn find_thread(client: &ClientWrapper, alias: &Alias) -> Result<Option<ThreadView>> {
     let find = client.prepare_cached("SELECT thread FROM alias WHERE digest = $1 AND kind = $2").await?;
-    let read = client
-        .prepare_cached(
-            "SELECT number, id, sequence, created_by, created_by_id, created_by_digest, known, merged_into
-             FROM thread WHERE number = $1",
-        )
-        .await?;
+    let read =
+        client.prepare_cached(concat!("SELECT ", read::thread_columns!(), " FROM thread WHERE number = $1")).await?;
     let found = client.query_opt(&find, &[&&alias.digest[..], &columns::alias_kind(alias.kind)]).await?;
     let Some(found) = found else { return Ok(None) };
     let mut number: i64 = found.try_get(0)?;

@@ -33,6 +33,8 @@ pub(super) struct Thread {
     pub(super) id: Uuid,
     pub(super) sequence: i64,
     pub(super) creator: Option<Creator>,
+    /// One that was purged.
+    pub(super) purged: Option<Creator>,
     pub(super) known: Option<String>,
     pub(super) merged_into: Option<i64>,
     pub(super) is_new: bool,

@@ -21,16 +21,20 @@ const OUTBOX_LOCK: i32 = 0x6572_7302;
 pub(super) const UNCONFIRMED: i16 = -1;
 
 const INSERT_THREADS: &str =
-    "INSERT INTO thread (number, id, sequence, created_by, created_by_id, created_by_digest, known, merged_into)
-     SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::bytea[], $7::text[],
-                          $8::bigint[])";
+    "INSERT INTO thread (number, id, sequence, created_by, created_by_id, created_by_digest, purged_creator,
+       purged_creator_id, purged_creates, known, merged_into)
+     SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::bytea[], $7::bigint[],
+                          $8::uuid[], $9::bytea[], $10::text[], $11::bigint[])";
 
 const UPDATE_THREADS: &str =
     "UPDATE thread t SET sequence = u.sequence, created_by = u.created_by, created_by_id = u.created_by_id,
-            created_by_digest = u.created_by_digest, known = u.known, merged_into = u.merged_into
-     FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::bytea[], $7::text[],
-                 $8::bigint[])
-          AS u (number, id, sequence, created_by, created_by_id, created_by_digest, known, merged_into)
+            created_by_digest = u.created_by_digest, purged_creator = u.purged_creator,
+            purged_creator_id = u.purged_creator_id, purged_creates = u.purged_creates, known = u.known,
+            merged_into = u.merged_into
+     FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::bytea[], $7::bigint[],
+                 $8::uuid[], $9::bytea[], $10::text[], $11::bigint[])
+          AS u (number, id, sequence, created_by, created_by_id, created_by_digest, purged_creator, purged_creator_id,
+                purged_creates, known, merged_into)
      WHERE t.number = u.number";
 
 /// Fails if one of them is there: another instance was quicker.
@@ -71,8 +75,13 @@ const MOVE_FINISHED: &str = "UPDATE command c SET thread = u.survivor
 const FIND_CREATORS: &str = "UPDATE thread t SET created_by = c.number, created_by_id = c.id,
        created_by_digest = c.creates
      FROM unnest($1::bigint[]) AS u (number) CROSS JOIN LATERAL (
-       SELECT number, id, creates FROM command
-       WHERE thread = u.number AND creates IS NOT NULL AND standing NOT IN (8, 9) ORDER BY number LIMIT 1
+       SELECT number, id, creates FROM (
+         SELECT number, id, creates FROM command
+         WHERE thread = u.number AND creates IS NOT NULL AND standing NOT IN (8, 9)
+         UNION ALL
+         SELECT purged_creator, purged_creator_id, purged_creates FROM thread
+         WHERE number = u.number AND purged_creator IS NOT NULL
+       ) either ORDER BY number LIMIT 1
      ) c
      WHERE t.number = u.number";
 
@@ -211,6 +220,9 @@ struct Threads<'a> {
     creators: Vec<Option<i64>>,
     creator_ids: Vec<Option<Uuid>>,
     creator_digests: Vec<Option<Vec<u8>>>,
+    purged: Vec<Option<i64>>,
+    purged_ids: Vec<Option<Uuid>>,
+    purged_digests: Vec<Option<Vec<u8>>>,
     known: Vec<Option<&'a str>>,
     merged_into: Vec<Option<i64>>,
 }
@@ -225,13 +237,16 @@ impl<'a> Threads<'a> {
             columns.creators.push(thread.creator.map(|creator| creator.command));
             columns.creator_ids.push(thread.creator.map(|creator| creator.id));
             columns.creator_digests.push(thread.creator.map(|creator| creator.digest.to_vec()));
+            columns.purged.push(thread.purged.map(|creator| creator.command));
+            columns.purged_ids.push(thread.purged.map(|creator| creator.id));
+            columns.purged_digests.push(thread.purged.map(|creator| creator.digest.to_vec()));
             columns.known.push(thread.known.as_deref());
             columns.merged_into.push(thread.merged_into);
         }
         columns
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 8] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 11] {
         [
             &self.numbers,
             &self.ids,
@@ -239,6 +254,9 @@ impl<'a> Threads<'a> {
             &self.creators,
             &self.creator_ids,
             &self.creator_digests,
+            &self.purged,
+            &self.purged_ids,
+            &self.purged_digests,
             &self.known,
             &self.merged_into,
         ]

@@ -78,6 +78,10 @@ CREATE TABLE thread (
   created_by        bigint,
   created_by_id     uuid,
   created_by_digest bytea,
+  -- As above, of one that was purged: it counts again when a person discards the one that came before it.
+  purged_creator    bigint,
+  purged_creator_id uuid,
+  purged_creates    bytea,
   known             text,
   -- Set when another thread took over its commands.
   merged_into       bigint
@@ -193,6 +197,12 @@ CREATE TABLE desk (
   number     integer PRIMARY KEY,
   last_group bigint NOT NULL
 ) WITH (fillfactor = 20);
+
+-- Numbers that outlive the rows they come from.
+CREATE TABLE meta (
+  name  text PRIMARY KEY,
+  value bigint NOT NULL
+);
 
 CREATE TABLE secret (
   connection text NOT NULL,

@@ -68,6 +68,7 @@ impl Workspace {
             id,
             sequence: 0,
             creator: None,
+            purged: None,
             known: None,
             merged_into: None,
             is_new: true,
@@ -111,11 +112,11 @@ impl Workspace {
             command.changed = true;
         }
         self.unfinished.entry(survivor).or_default().extend(moved);
-        let (sequence, creator, news) = {
+        let (sequence, creator, purged, news) = {
             let absorbed = self.thread_mut(absorbed)?;
             absorbed.merged_into = Some(survivor);
             absorbed.changed = true;
-            (absorbed.sequence, absorbed.creator.take(), absorbed.known()?)
+            (absorbed.sequence, absorbed.creator.take(), absorbed.purged.take(), absorbed.known()?)
         };
         self.thread_mut(absorbed)?.known = None;
         let survivor_row = self.thread_mut(survivor)?;
@@ -124,6 +125,7 @@ impl Workspace {
         survivor_row.known = if known.is_empty() { None } else { Some(Value::Object(known).to_string()) };
         survivor_row.sequence = survivor_row.sequence.max(sequence);
         survivor_row.creator = earlier(survivor_row.creator, creator);
+        survivor_row.purged = earlier(survivor_row.purged, purged);
         survivor_row.changed = true;
         // Finished ones move with it too, for `creates` is looked for by thread.
         self.absorbed.push((absorbed, survivor));
