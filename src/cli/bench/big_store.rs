@@ -79,7 +79,7 @@ async fn measure_on(ground: &Ground, name: &str, messages: u64, measured: Durati
         Figure::new("  share of intake kept meanwhile", 100.0 * beside / alone, "%")
             .at_least(70.0)
             .limited_by(format!("{beside:.0}/s; {before:.0}/s before and {after:.0}/s after, in this process")),
-        Figure::new("  calls, which all others wait for, p50", purged.calls.at(0.5), "ms"),
+        Figure::new("  calls, with their wait for the writer, p50", purged.calls.at(0.5), "ms"),
         Figure::new("  p99", purged.calls.at(0.99), "ms"),
         Figure::new(format!("{name}: purging as many without rest"), fast.per_second(), "/s").at_least(1_000.0),
     ]);

@@ -69,7 +69,12 @@ impl Ground {
             from = to;
             tokio::task::yield_now().await;
         }
-        Ok(())
+        match self {
+            // Otherwise gigabytes would be on their way to the disk while something is measured.
+            Self::Sqlite(file) => std::fs::File::open(file)
+                .and_then(|file| file.sync_all())
+                .map_err(|error| CliError::unavailable(file.display(), error)),
+        }
     }
 }
 
