@@ -174,6 +174,7 @@ impl Claims {
         flight.send(&unfinished, [wanted]);
         let [threads, commands] = flight.land_all().await?;
         workspace.take_locked(&threads, &commands)?;
+        workspace.know_sources()?;
         let lease = Lease {
             owner: &claim.owner,
             at: claim.now,
@@ -258,6 +259,7 @@ impl Claims {
         flight.send(&unfinished, [&threads]);
         let [_, locked, commands] = flight.land_all().await?;
         workspace.take_locked(&locked, &commands)?;
+        workspace.know_sources()?;
         let is_left = |row: &super::workspace::Command| {
             row.standing == Standing::Running
                 && (row.owner.is_some() && row.owner.as_deref() == owner

@@ -14,6 +14,8 @@ use crate::store::{Beat, InstanceStanding, InstanceView, QuotaAsk, Result, Store
 
 /// Who gave no sign of life for so long is not counted on. Three beats, and a pause of the database.
 pub(super) const ALIVE_FOR: Duration = Duration::from_secs(20);
+/// An older version that was seen within so long may be started again: what it needs stays.
+const MAY_COME_BACK_FOR: Duration = Duration::from_secs(600);
 /// Desks of one instance.
 pub(super) const DESKS: i32 = 8;
 /// Who was not seen for so long is forgotten, and its place given to another.
@@ -108,12 +110,13 @@ pub(super) async fn instances(client: &ClientWrapper) -> Result<Vec<InstanceView
         .collect()
 }
 
-/// The newest migration that the oldest living instance knows.
+/// The newest migration that the oldest instance knows which may still come back: one that was seen lately, stopped
+/// or not.
 pub(super) async fn oldest_schema(client: &ClientWrapper) -> Result<Option<i32>> {
     let row = client
         .query_one(
-            concat!("SELECT min(schema) FROM instance WHERE standing <> 'stopped' AND seen_at > ", clock!(), " - $1"),
-            &[&micros(ALIVE_FOR)],
+            concat!("SELECT min(schema) FROM instance WHERE seen_at > ", clock!(), " - $1"),
+            &[&micros(MAY_COME_BACK_FOR)],
         )
         .await?;
     Ok(row.try_get(0)?)

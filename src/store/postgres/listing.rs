@@ -21,9 +21,9 @@ const COMMANDS_AND_MESSAGE: i64 = 4096;
 
 /// Where to look for candidates: each yields message numbers downwards.
 enum Candidates {
-    /// All of a source, of a verdict, or simply all.
+    /// All of a source, of a verdict, of both, or simply all.
     Messages,
-    /// All, of which those with a completed command match: the many, so that the newest are soon found.
+    /// Those of commands that are completed: the many, with an index of their own.
     Completed,
     /// Those of commands that stand elsewhere.
     Commands(Vec<i16>),
@@ -45,7 +45,7 @@ pub(super) async fn messages(client: &ClientWrapper, filter: &MessageFilter) -> 
         let numbers = candidates.next(client, filter, below, max.max(PAGE_MIN)).await?;
         let Some(last) = numbers.last().copied() else { break };
         let wanted: Vec<i64> = numbers.into_iter().filter(|number| *number >= above).collect();
-        for view in load(client, &wanted, matches!(candidates, Candidates::Completed)).await? {
+        for view in load(client, &wanted).await? {
             if found.len() < max && matches(&view, filter) {
                 found.push(view);
             }
@@ -67,8 +67,7 @@ impl Candidates {
         let standings: Vec<Standing> =
             Standing::ALL.into_iter().filter(|standing| standing.state_name() == name).collect();
         Ok(match standings[..] {
-            [Standing::Completed] if is_anything_completed(client).await? => Self::Completed,
-            [Standing::Completed] => Self::Numbers(Vec::new()),
+            [Standing::Completed] => Self::Completed,
             _ => Self::Commands(standings.into_iter().map(columns::code).collect()),
         })
     }
@@ -79,29 +78,50 @@ impl Candidates {
         match self {
             Self::Numbers(numbers) => Ok(numbers.iter().copied().filter(|number| *number < below).collect()),
             Self::Commands(standings) => by_standing(client, standings, filter.source.as_deref(), below, limit).await,
-            Self::Messages | Self::Completed => by_message(client, filter, below, limit).await,
+            Self::Completed => completed(client, filter.source.as_deref(), below, limit).await,
+            Self::Messages => by_message(client, filter, below, limit).await,
         }
     }
 }
 
 async fn by_message(client: &ClientWrapper, filter: &MessageFilter, below: i64, limit: i64) -> Result<Vec<i64>> {
-    // What was not accepted is rare, so its index leads faster than a source's.
-    let (sql, key): (_, Option<&str>) = match (filter.verdict, &filter.source) {
-        (Some(verdict), _) if verdict != Verdict::Accepted => (
-            "SELECT number FROM message
-             WHERE verdict = $1 AND verdict <> 'accepted' AND number < $2 ORDER BY number DESC LIMIT $3",
-            Some(verdict.name()),
-        ),
-        (_, Some(source)) => (
-            "SELECT number FROM message
-             WHERE source = (SELECT number FROM source WHERE name = $1) AND number < $2
-             ORDER BY number DESC LIMIT $3",
-            Some(source),
-        ),
-        _ => ("SELECT number FROM message WHERE $1::text IS NULL AND number < $2 ORDER BY number DESC LIMIT $3", None),
+    if filter.source.is_none() && filter.verdict.is_none() {
+        let statement =
+            client.prepare_cached("SELECT number FROM message WHERE number < $1 ORDER BY number DESC LIMIT $2").await?;
+        let rows = client.query(&statement, &[&below, &limit]).await?;
+        return rows.iter().map(|row| Ok(row.try_get(0)?)).collect();
+    }
+    // Place by place: the newest of each, however rare it is.
+    let statement = client
+        .prepare_cached(
+            "SELECT m.number FROM source s CROSS JOIN unnest($2::text[]) AS v (verdict) CROSS JOIN LATERAL (
+               SELECT number FROM message
+               WHERE source = s.number AND verdict = v.verdict AND number < $3 ORDER BY number DESC LIMIT $4
+             ) m WHERE $1::text IS NULL OR s.name = $1 ORDER BY m.number DESC LIMIT $4",
+        )
+        .await?;
+    let verdicts: Vec<&str> = match filter.verdict {
+        Some(verdict) => vec![verdict.name()],
+        None => Verdict::ALL.into_iter().map(Verdict::name).collect(),
     };
-    let statement = client.prepare_cached(sql).await?;
-    let rows = client.query(&statement, &[&key, &below, &limit]).await?;
+    let rows = client.query(&statement, &[&filter.source, &verdicts, &below, &limit]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// Messages of the newest completed commands.
+async fn completed(client: &ClientWrapper, source: Option<&str>, below: i64, limit: i64) -> Result<Vec<i64>> {
+    let statement = client
+        .prepare_cached(
+            "SELECT DISTINCT number / $4 * $4 FROM (
+               SELECT c.number FROM source s CROSS JOIN generate_series(0, 5) AS k (class) CROSS JOIN LATERAL (
+                 SELECT number FROM command
+                 WHERE standing = 7 AND class = k.class AND source = s.number AND number < $2
+                 ORDER BY number DESC LIMIT $3
+               ) c WHERE $1::text IS NULL OR s.name = $1 ORDER BY c.number DESC LIMIT $3
+             ) newest ORDER BY 1 DESC",
+        )
+        .await?;
+    let rows = client.query(&statement, &[&source, &below, &limit, &COMMANDS_AND_MESSAGE]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
@@ -134,11 +154,6 @@ async fn by_standing(
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-async fn is_anything_completed(client: &ClientWrapper) -> Result<bool> {
-    let statement = client.prepare_cached("SELECT coalesce(sum(count), 0) > 0 FROM tally WHERE standing = 7").await?;
-    Ok(client.query_one(&statement, &[]).await?.try_get(0)?)
-}
-
 /// A probe for each source: control ids are kept by source.
 async fn by_control_id(client: &ClientWrapper, control_id: &str) -> Result<Vec<i64>> {
     let statement = client
@@ -152,19 +167,16 @@ async fn by_control_id(client: &ClientWrapper, control_id: &str) -> Result<Vec<i
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// Views of messages, newest first. `completed`: only of those with a completed command.
-async fn load(client: &ClientWrapper, numbers: &Vec<i64>, completed: bool) -> Result<Vec<MessageView>> {
+/// Views of messages, newest first.
+async fn load(client: &ClientWrapper, numbers: &Vec<i64>) -> Result<Vec<MessageView>> {
     let statement = client
         .prepare_cached(concat!(
             "SELECT ",
             message_columns!(),
-            " FROM message m WHERE m.number = ANY ($1) AND (NOT $2 OR EXISTS (
-                SELECT 1 FROM command c
-                WHERE c.number > m.number AND c.number <= m.number + m.commands AND c.standing = 7
-              )) ORDER BY m.number DESC"
+            " FROM message m WHERE m.number = ANY ($1) ORDER BY m.number DESC"
         ))
         .await?;
-    client.query(&statement, &[numbers, &completed]).await?.iter().map(message_view).collect()
+    client.query(&statement, &[numbers]).await?.iter().map(message_view).collect()
 }
 
 fn matches(view: &MessageView, filter: &MessageFilter) -> bool {

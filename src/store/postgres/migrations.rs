@@ -5,31 +5,50 @@
 //! in one transaction with its row in `migration`, under a lock that one gateway has at a time. A store that was
 //! contracted past what a version knows is refused by it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tokio_postgres::Client;
 
+use crate::environment::Environment;
 use crate::store::{Result, StoreError};
 
 struct Migration {
     number: i32,
     name: &'static str,
-    expand: &'static str,
+    expand: Expansion,
     /// Empty where nothing is to be taken away.
     contract: &'static str,
 }
 
-const MIGRATIONS: [Migration; 1] = [Migration {
-    number: 1,
-    name: "first_tables",
-    expand: include_str!("migrations/0001_first_tables.expand.sql"),
-    contract: "",
-}];
+enum Expansion {
+    /// In one transaction with its row in `migration`.
+    Whole(&'static str),
+    /// Statement by statement, for indexes that are built while others write (`CONCURRENTLY`). Each may be repeated.
+    Beside(&'static str),
+}
+
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        number: 1,
+        name: "first_tables",
+        expand: Expansion::Whole(include_str!("migrations/0001_first_tables.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 2,
+        name: "places",
+        expand: Expansion::Beside(include_str!("migrations/0002_places.expand.sql")),
+        contract: include_str!("migrations/0002_places.contract.sql"),
+    },
+];
 
 /// The newest migration that this version knows.
 pub(super) const NEWEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
 
 /// A number that nobody else uses as an advisory lock; the other half of the key is the schema.
 const LOCK: i32 = 0x6572_7301;
+const LOCK_RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -55,10 +74,19 @@ struct Applied {
 }
 
 /// Brings the store up to date, as far as versions that are alive allow.
-pub(super) async fn expand(client: &Client, now: Timestamp) -> Result<()> {
-    // Somebody else's migration may take long.
-    client.batch_execute("SET lock_timeout = 0; SET statement_timeout = 0;").await?;
-    client.query_one(&format!("SELECT pg_advisory_lock({LOCK}, hashtext(current_schema()))"), &[]).await?;
+pub(super) async fn expand(client: &Client, environment: &Environment) -> Result<()> {
+    let now = environment.now();
+    // Asked again and again: a session that waits for the lock in a statement would hold up an index that the one
+    // who has the lock builds beside the others.
+    let lock = format!("SELECT pg_try_advisory_lock({LOCK}, hashtext(current_schema()))");
+    while !client.query_one(&lock, &[]).await?.try_get::<_, bool>(0)? {
+        tokio::select! {
+            () = environment.sleep(LOCK_RETRY) => {}
+            () = environment.shutdown().cancelled() => {
+                return Err(StoreError::Unavailable("another gateway migrates the store".into()));
+            }
+        }
+    }
     let done = expand_locked(client, now).await;
     // The lock ends with the connection in any case.
     client.query_one(&format!("SELECT pg_advisory_unlock({LOCK}, hashtext(current_schema()))"), &[]).await?;
@@ -77,7 +105,34 @@ async fn expand_locked(client: &Client, now: Timestamp) -> Result<()> {
     let applied = applied(client).await?;
     require_usable(&applied)?;
     for migration in MIGRATIONS.iter().filter(|migration| migration.number > applied.expanded) {
-        apply(client, migration, Phase::Expand, now).await?;
+        match migration.expand {
+            Expansion::Whole(sql) => apply(client, migration, Phase::Expand, sql, now).await?,
+            Expansion::Beside(sql) => {
+                build_beside(client, sql).await?;
+                apply(client, migration, Phase::Expand, "", now).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Builds what is to be built while other gateways write. What an attempt that was stopped left half built is
+/// dropped first.
+async fn build_beside(client: &Client, sql: &str) -> Result<()> {
+    client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0;").await?;
+    let half_built = client
+        .query(
+            "SELECT c.oid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+             WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace",
+            &[],
+        )
+        .await?;
+    for row in half_built {
+        client.batch_execute(&format!("DROP INDEX {}", row.try_get::<_, String>(0)?)).await?;
+    }
+    let without_comments: String = sql.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
+    for statement in without_comments.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+        client.batch_execute(statement).await?;
     }
     Ok(())
 }
@@ -100,7 +155,7 @@ pub(super) async fn contract(client: &Client, oldest: i32, now: Timestamp) -> Re
 async fn contract_locked(client: &Client, oldest: i32, now: Timestamp) -> Result<()> {
     let applied = applied(client).await?;
     for migration in MIGRATIONS.iter().filter(|one| one.number > applied.contracted && one.number <= oldest) {
-        apply(client, migration, Phase::Contract, now).await?;
+        apply(client, migration, Phase::Contract, migration.contract, now).await?;
         tracing::info!(migration = migration.name, "the store was contracted: no older version is alive");
     }
     Ok(())
@@ -144,11 +199,7 @@ pub(super) async fn require_readable(client: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn apply(client: &Client, migration: &Migration, phase: Phase, now: Timestamp) -> Result<()> {
-    let sql = match phase {
-        Phase::Expand => migration.expand,
-        Phase::Contract => migration.contract,
-    };
+async fn apply(client: &Client, migration: &Migration, phase: Phase, sql: &str, now: Timestamp) -> Result<()> {
     let done = async {
         // A migration may take longer than any other statement, and waits for whoever reads a table.
         client.batch_execute("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;").await?;

@@ -134,7 +134,7 @@ impl PostgresStore {
     pub async fn open(address: &Address, instance: &str, environment: &Environment) -> Result<Self> {
         let runtime = Handle::current();
         let line = wait_for(address, environment, &runtime).await?;
-        migrations::expand(&line.client, environment.now()).await?;
+        migrations::expand(&line.client, environment).await?;
         keeper::take_name(&line, instance, environment).await?;
         let place = take_place(&line, instance, environment).await?;
         let first_desk = place * instances::DESKS;

@@ -3,8 +3,9 @@
 use tokio_postgres::Row;
 
 use super::columns;
+use super::failure::Failed;
 use super::workspace::{Command, Creator, Thread, Workspace};
-use crate::store::{Alias, AliasKind, Result, damaged};
+use crate::store::{Alias, AliasKind, Result, StoreError, damaged};
 
 macro_rules! thread_columns {
     () => {
@@ -150,6 +151,14 @@ impl Workspace {
             }
         }
         Ok(())
+    }
+
+    /// Fails, to be done again, if one of the commands is of a source that another instance met first.
+    pub(super) fn know_sources(&self) -> std::result::Result<(), Failed> {
+        match self.commands.values().all(|row| self.source_names.contains_key(&row.source)) {
+            true => Ok(()),
+            false => Err(Failed::Again(StoreError::Unavailable("a source is new".into()))),
+        }
     }
 
     /// Threads that are spoken of and not locked yet.

@@ -16,7 +16,7 @@ use super::workspace::{Command, Named, Workspace};
 use crate::store::standing::Place;
 
 /// The outbox's lock; the other half of the key is the schema.
-const OUTBOX_LOCK: i32 = 0x6572_7302;
+pub(super) const OUTBOX_LOCK: i32 = 0x6572_7302;
 /// Standing of unconfirmed events in the tally.
 pub(super) const UNCONFIRMED: i16 = -1;
 

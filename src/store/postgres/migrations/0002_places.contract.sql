@@ -1,0 +1,3 @@
+-- What `message_place` took over.
+DROP INDEX message_source;
+DROP INDEX message_verdict;
