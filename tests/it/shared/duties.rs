@@ -45,6 +45,9 @@ async fn one_instance_publishes_and_another_takes_over() {
     listen(&client, EXCHANGE, EVENTS).await;
     let mut cluster = Cluster::new(Postgres::shared(), 3).await;
     cluster.set_broker(node, EXCHANGE, None);
+    for gateway in &mut cluster.gateways {
+        gateway.settings["delivery"]["lease"] = "6s".into();
+    }
     cluster.start().await;
     let patients = Patients::new();
     let first = holder(&cluster, 0, None).await;

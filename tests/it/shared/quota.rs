@@ -15,7 +15,7 @@ const PER_SECOND: f64 = 20.0;
 const GAP_MIN: Duration = Duration::from_millis(30);
 /// Between the first byte here and the note in e-RS's ledger, on a machine that does other things as well.
 const MEASURED_WITHIN: Duration = Duration::from_millis(5);
-const REFERRALS: usize = 400;
+const REFERRALS: usize = 900;
 
 fn pace(cluster: &mut Cluster) {
     for gateway in &mut cluster.gateways {
