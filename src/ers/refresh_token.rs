@@ -17,6 +17,8 @@ use super::token_endpoint::{Grant, TokenEndpoint, TokenError};
 
 /// Longer than a token request can take: a mark of another process that is younger may still be answered.
 const REFRESH_TIME_MAX: Duration = Duration::from_secs(60);
+/// Another process that lives is done with its refresh long before that.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A signed-in user's session as it is stored. Serialised only to be sealed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -158,7 +160,7 @@ impl RefreshTokenGrant {
             {
                 Err(TokenError::Unavailable {
                     why: "another instance is refreshing this session".into(),
-                    retry_after: Some(REFRESH_TIME_MAX),
+                    retry_after: Some(LOOK_AGAIN),
                 })
             }
             Some(session) => Ok((session, version)),

@@ -59,9 +59,10 @@ impl Beats {
         let (beats, world) = (self.clone(), environment.clone());
         environment.spawn(async move {
             loop {
+                // First, so that the sign of life tells of the set that is in use from now on.
+                beats.shared.parts.mappings.follow().await;
                 beats.beat().await;
                 beats.look().await;
-                beats.shared.parts.mappings.follow().await;
                 tokio::select! {
                     () = world.sleep(EVERY) => {}
                     () = world.shutdown().cancelled() => return,

@@ -59,7 +59,7 @@ fn sign_in(gateway: &mut Serve, life: u32) {
 }
 
 /// Some answers are lost after e-RS has done what was asked; some calls are refused for now.
-fn trouble(ers: &SimulatorHandle, random: &mut StdRng) {
+pub fn trouble(ers: &SimulatorHandle, random: &mut StdRng) {
     ers.clear_faults();
     ers.inject(Fault::on("A011", Action::lost_answer()).skip(random.random_range(0..30)).times(1));
     ers.inject(Fault::on("A012", Action::lost_answer()).skip(random.random_range(0..60)).times(1));
@@ -108,7 +108,7 @@ async fn killed_at_any_instant_nothing_acknowledged_is_missing_and_nothing_is_do
     assert_eq!(client.depth(&format!("{INPUT}.rejected")).await, 0, "nothing was to be refused");
 
     let heard = Heard::all(&node, EVENTS).await;
-    let found = ledgers::compare(&told, &ers, &gateway.store(), &heard).await;
+    let found = ledgers::compare(&told, &ers, &gateway.store_url(), &heard).await;
     eprintln!("{found}, {} events repeated", heard.repeats);
     assert!(found.referrals >= u64::from(kills) * 10, "there was hardly any load: {found}");
     ers.stop().await;

@@ -10,4 +10,5 @@ mod http;
 mod limits;
 mod modes;
 mod samples;
+mod shared;
 mod support;

@@ -46,10 +46,20 @@ struct Shared {
     patients: Patients,
     told: Mutex<Vec<Told>>,
     stopping: AtomicBool,
-    url: String,
+    /// Of the gateways' HTTP listeners.
+    urls: Vec<String>,
+    several: bool,
 }
 
 impl Shared {
+    fn http(&self) -> HttpSender {
+        if self.several { HttpSender::to_any() } else { HttpSender::new() }
+    }
+
+    fn at(&self, path: &str) -> Vec<String> {
+        self.urls.iter().map(|url| format!("{url}{path}")).collect()
+    }
+
     fn tell(&self, told: Told) {
         self.told.lock().push(told);
     }
@@ -59,8 +69,8 @@ impl Shared {
         for number in 1..=count {
             let file_name = format!("letter-{number}.txt");
             let key = format!("{}-{number}", told.key);
-            let url = format!("{}/v1/commands/AttachLetters?source={}", self.url, told.source);
-            let (status, body) = http.deliver(&url, &key, &attach(local_id, &file_name, LETTER)).await;
+            let urls = self.at(&format!("/v1/commands/AttachLetters?source={}", told.source));
+            let (status, body) = http.deliver_to_any(&urls, &key, &attach(local_id, &file_name, LETTER)).await;
             assert!(status == 202 || status == 200, "{status} {body}");
             told.letters.push(ToldLetter { key, file_name });
         }
@@ -75,16 +85,25 @@ pub struct Load {
 impl Load {
     /// Sends to the gateway's first listeners, and to the queue `input` of the broker.
     pub fn start(gateway: &Serve, node: &RabbitMq, input: &'static str, seed: u64) -> Self {
+        Self::start_on(&[gateway], node, input, seed)
+    }
+
+    /// Senders go to the next gateway when one does not answer, as behind a load balancer.
+    pub fn start_on(gateways: &[&Serve], node: &RabbitMq, input: &'static str, seed: u64) -> Self {
+        let several = gateways.len() > 1;
         let shared = Arc::new(Shared {
             patients: Patients::new(),
             told: Mutex::default(),
             stopping: AtomicBool::new(false),
-            url: gateway.url(""),
+            urls: gateways.iter().map(|gateway| gateway.url("")).collect(),
+            several,
         });
         let mut load = Self { shared, senders: JoinSet::new() };
         let mut random = StdRng::seed_from_u64(seed);
         for number in 0..MLLP_CONNECTIONS {
-            let sender = MllpSender::new(gateway.mllp);
+            let mut addresses: Vec<_> = gateways.iter().map(|gateway| gateway.mllp).collect();
+            addresses.rotate_left(number % gateways.len());
+            let sender = if several { MllpSender::to_any(addresses) } else { MllpSender::new(addresses[0]) };
             load.run(random.random(), |shared, random| by_mllp(shared, random, sender, number));
         }
         for number in 0..HTTP_SENDERS {
@@ -119,7 +138,7 @@ async fn breathe(random: &mut StdRng) {
 /// REF^I12, some with clinical text, some followed by letters over HTTP. Now and then one that was answered is
 /// sent again, and gets the same answer.
 async fn by_mllp(shared: Arc<Shared>, mut random: StdRng, mut sender: MllpSender, connection: usize) {
-    let mut http = HttpSender::new();
+    let mut http = shared.http();
     for number in 0.. {
         if shared.stopping.load(Ordering::Relaxed) {
             return;
@@ -145,15 +164,15 @@ async fn by_mllp(shared: Arc<Shared>, mut random: StdRng, mut sender: MllpSender
 
 /// Commands with an idempotency key; some with letters behind them.
 async fn by_http(shared: Arc<Shared>, mut random: StdRng, sender: usize) {
-    let mut http = HttpSender::new();
-    let url = format!("{}/v1/commands/CreateReferral?source=eastvale", shared.url);
+    let mut http = shared.http();
+    let urls = shared.at("/v1/commands/CreateReferral?source=eastvale");
     for number in 0.. {
         if shared.stopping.load(Ordering::Relaxed) {
             return;
         }
         let (key, local_id) = (format!("H{sender}-{number}"), format!("EV-{sender}-{number}"));
         let nhs_number = shared.patients.next();
-        let (status, body) = http.deliver(&url, &key, &create(&local_id, &nhs_number)).await;
+        let (status, body) = http.deliver_to_any(&urls, &key, &create(&local_id, &nhs_number)).await;
         assert!(status == 202 || status == 200, "{status} {body}");
         let mut told = Told { source: "eastvale", key, nhs_number, letters: Vec::new() };
         let letters = if random.random_bool(0.5) { random.random_range(1..4) } else { 0 };

@@ -1,12 +1,15 @@
 //! What the scenarios stand on.
 
 pub mod canary;
+pub mod cluster;
 pub mod consumer;
 pub mod gateway;
 pub mod intake;
 pub mod ledgers;
 pub mod load;
 pub mod outbox;
+pub mod postgres;
+pub mod proxy;
 pub mod publishing;
 pub mod rabbitmq;
 pub mod records;

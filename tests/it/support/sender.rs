@@ -11,11 +11,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// A balancer waits no longer for one of several.
+const NEXT_AFTER: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// One MLLP connection, opened again whenever it is lost.
+/// One MLLP connection, opened again whenever it is lost: to the next gateway, if there are several.
 pub struct MllpSender {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
+    patience: Duration,
     connection: Option<(TcpStream, BytesMut)>,
     /// How often a message had to be sent again.
     pub resent: u64,
@@ -23,21 +26,36 @@ pub struct MllpSender {
 
 impl MllpSender {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, connection: None, resent: 0 }
+        Self { addresses: vec![address], patience: ANSWER_MAX, connection: None, resent: 0 }
+    }
+
+    /// As behind a load balancer.
+    pub fn to_any(addresses: Vec<SocketAddr>) -> Self {
+        Self { addresses, patience: NEXT_AFTER, connection: None, resent: 0 }
     }
 
     /// The answer's bytes, without the frame.
     pub async fn deliver(&mut self, message: &[u8]) -> Vec<u8> {
         loop {
-            match tokio::time::timeout(ANSWER_MAX, self.exchange(message)).await {
+            match tokio::time::timeout(self.patience, self.exchange(message)).await {
                 // The store cannot write now: 207, the one answer after which the same message may come again.
-                Ok(Ok(answer)) if field(&answer, b"MSA", 1) != b"AA" && contains(&answer, b"207") => {}
+                Ok(Ok(answer)) if field(&answer, b"MSA", 1) != b"AA" && contains(&answer, b"207") => {
+                    if self.addresses.len() > 1 {
+                        self.turn_to_next();
+                    }
+                }
                 Ok(Ok(answer)) => return answer,
-                Ok(Err(_)) | Err(_) => self.connection = None,
+                Ok(Err(_)) | Err(_) => self.turn_to_next(),
             }
             self.resent += 1;
             tokio::time::sleep(AGAIN_AFTER).await;
         }
+    }
+
+    /// The next message goes to the next gateway, over a new connection.
+    pub fn turn_to_next(&mut self) {
+        self.connection = None;
+        self.addresses.rotate_left(1);
     }
 
     /// Whatever the answer is.
@@ -49,7 +67,7 @@ impl MllpSender {
     async fn exchange(&mut self, message: &[u8]) -> std::io::Result<Vec<u8>> {
         let (stream, _) = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert((TcpStream::connect(self.address).await?, BytesMut::new())),
+            none => none.insert((TcpStream::connect(self.addresses[0]).await?, BytesMut::new())),
         };
         stream.write_all(&framed(message)).await?;
         self.frame().await
@@ -94,15 +112,30 @@ pub struct HttpSender {
 
 impl HttpSender {
     pub fn new() -> Self {
-        let client = reqwest::Client::builder().timeout(ANSWER_MAX).build().expect("a client");
+        Self::with_patience(ANSWER_MAX)
+    }
+
+    /// As behind a load balancer.
+    pub fn to_any() -> Self {
+        Self::with_patience(NEXT_AFTER)
+    }
+
+    fn with_patience(patience: Duration) -> Self {
+        let client = reqwest::Client::builder().timeout(patience).build().expect("a client");
         Self { client, resent: 0 }
     }
 
     /// The answer's status and body.
     pub async fn deliver(&mut self, url: &str, key: &str, body: &Value) -> (u16, Value) {
+        self.deliver_to_any(&[url.to_owned()], key, body).await
+    }
+
+    /// From the first of several gateways that answers.
+    pub async fn deliver_to_any(&mut self, urls: &[String], key: &str, body: &Value) -> (u16, Value) {
         let body = body.to_string();
         loop {
-            let request = self.client.post(url).header("content-type", "application/json");
+            let turn = usize::try_from(self.resent).unwrap_or(0) % urls.len();
+            let request = self.client.post(&urls[turn]).header("content-type", "application/json");
             match request.header("idempotency-key", key).body(body.clone()).send().await {
                 Ok(answer) if answer.status() == 503 => {}
                 Ok(answer) => {

@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use ers_gateway::config::StoreUrl;
 use ers_gateway::simulator::SimulatorHandle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -96,7 +97,11 @@ impl Serve {
         named(&mut self.settings["connections"], name)
     }
 
-    pub fn store(&self) -> PathBuf {
+    pub fn store_url(&self) -> StoreUrl {
+        StoreUrl(self.settings["store"].as_str().expect("it is set").to_owned())
+    }
+
+    fn store(&self) -> PathBuf {
         self.folder.path().join("gateway.db")
     }
 
@@ -148,9 +153,18 @@ impl Serve {
         }
     }
 
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// SIGTERM, then waits for its end.
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
         let asked = Instant::now();
         loop {

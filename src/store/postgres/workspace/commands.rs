@@ -127,7 +127,8 @@ impl Workspace {
         row.changed_at = lease.at;
         row.due = None;
         row.changes += 1;
-        row.fence += 1;
+        // Never one that was given before. A claim that a crash of the database lost is not there to count on from.
+        row.fence = lease.from.max(row.fence + 1);
         row.owner = Some(lease.owner.to_owned());
         row.lease = Some(lease.micros);
         row.lease_until = Some(lease.from + lease.micros);
