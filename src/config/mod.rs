@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use broker::{Broker, BrokerInput, TopologyMode};
+pub use broker::{Broker, BrokerInput, Partitions, QueueType, TopologyMode};
 pub use connections::{Access, Connection, RefreshToken, SignedJwt};
 pub use delivery::{Delivery, Pacing};
 pub use problem::{ConfigError, ConfigProblem};
