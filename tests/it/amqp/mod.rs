@@ -1,8 +1,11 @@
 //! RabbitMQ, the real one: events out, messages in, and the broker going away and coming back.
 
+mod consumers;
 mod faults;
 mod input;
+mod partitions;
 mod publishing;
+mod queues;
 
 use std::time::Duration;
 
