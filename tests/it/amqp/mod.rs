@@ -1,5 +1,6 @@
 //! RabbitMQ, the real one: events out, messages in, and the broker going away and coming back.
 
+mod cluster;
 mod consumers;
 mod faults;
 mod input;
