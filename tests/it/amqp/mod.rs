@@ -2,6 +2,7 @@
 
 mod cluster;
 mod consumers;
+mod definitions;
 mod faults;
 mod input;
 mod partitions;
