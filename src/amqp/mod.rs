@@ -1,17 +1,21 @@
 //! Connections to RabbitMQ, and how they come back.
 //!
-//! Enters: the broker's URLs. Leaves: one connection at a time. Guarantees: the gateway supervises each
-//! connection itself (new connection, topology, consumers); lapin's own recovery is young and stays off.
-//! Passwords in URLs never reach a log.
+//! Enters: the URLs of the broker's nodes. Leaves: one connection at a time, the exchanges and queues behind it.
+//! Guarantees: the gateway supervises each connection itself (new connection, topology, consumers); lapin's own
+//! recovery is young and stays off. Passwords in URLs never reach a log.
 
 mod backoff;
 mod connect;
 mod link;
+mod partitions;
+mod queue;
 mod topology;
 
 pub use backoff::Backoff;
-pub use connect::{ConnectError, OPEN_TIMEOUT, close, connect, lost};
+pub use connect::{ConnectError, Connected, Nodes, OPEN_TIMEOUT, close, confirming_channel, lost};
 pub use link::{BrokerLink, BrokerLinks};
+pub use partitions::{THREAD_HEADER, ensure_partitions};
+pub use queue::Queue;
 pub use topology::{TopologyError, ensure_dead_letter_queue, ensure_exchange, ensure_queue};
 
 use lapin::types::ShortString;

@@ -24,7 +24,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::store::postgres::Address;
-pub use broker::{Broker, BrokerInput, TopologyMode};
+
+pub use broker::{Broker, BrokerInput, Partitions, QueueType, TopologyMode};
 pub use connections::{Access, Connection, RefreshToken, SignedJwt};
 pub use delivery::{Delivery, Pacing};
 pub use problem::{ConfigError, ConfigProblem};

@@ -208,6 +208,9 @@ fn one_connection(environment: EnvironmentName, index: usize, connection: &Conne
     }
 }
 
+/// Each is a quorum queue with a log of its own on every node.
+const PARTITIONS_MAX: usize = 128;
+
 fn broker(config: &Config, broken: &mut Vec<Broken>) {
     let Some(broker) = &config.broker else { return };
     if broker.urls.is_empty() {
@@ -222,6 +225,27 @@ fn broker(config: &Config, broken: &mut Vec<Broken>) {
     for (index, input) in broker.inputs.iter().enumerate() {
         source_exists(config, format!("broker.inputs[{index}].source"), &input.source, broken);
         at_least_one(broken, format!("broker.inputs[{index}].prefetch"), usize::from(input.prefetch));
+        at_least_one(broken, format!("broker.inputs[{index}].consumers"), input.consumers);
+        if input.consumers > 1 && input.single_active_consumer {
+            broken.push(Broken {
+                hint: Some(
+                    "several queues keep each thread's order (docs/broker.md); single_active_consumer: false gives it up"
+                        .into(),
+                ),
+                ..broken_rule(
+                    format!("broker.inputs[{index}].consumers"),
+                    "only one of them would get messages, because of single_active_consumer",
+                )
+            });
+        }
+    }
+    if let Some(partitions) = &broker.partitions {
+        if !(1..=PARTITIONS_MAX).contains(&partitions.queues) {
+            broken.push(broken_rule("broker.partitions.queues", format!("must be 1 to {PARTITIONS_MAX}")));
+        }
+        if partitions.exchange == broker.exchange {
+            broken.push(broken_rule("broker.partitions.exchange", "must be another one than broker.exchange"));
+        }
     }
 }
 
@@ -328,6 +352,33 @@ mod tests {
         };
         assert_eq!(broken_after(open(false)), ["listeners[0].listen"]);
         assert_eq!(broken_after(open(true)), [""; 0]);
+    }
+
+    #[test]
+    fn consumers_and_partitions_can_do_what_they_are_for() {
+        for (broker, key) in [
+            (r#"{"inputs": [{"queue": "q", "source": "northmoor"}], "partitions": {}}"#, None),
+            (
+                r#"{"inputs": [{"queue": "q", "source": "northmoor", "consumers": 4, "single_active_consumer": false}]}"#,
+                None,
+            ),
+            (
+                r#"{"inputs": [{"queue": "q", "source": "northmoor", "consumers": 4}]}"#,
+                Some("broker.inputs[0].consumers"),
+            ),
+            (
+                r#"{"inputs": [{"queue": "q", "source": "northmoor", "consumers": 0}]}"#,
+                Some("broker.inputs[0].consumers"),
+            ),
+            (r#"{"partitions": {"queues": 0}}"#, Some("broker.partitions.queues")),
+            (r#"{"partitions": {"queues": 129}}"#, Some("broker.partitions.queues")),
+            (r#"{"partitions": {"exchange": "ers.events"}}"#, Some("broker.partitions.exchange")),
+        ] {
+            let mut settings: serde_json::Value = serde_json::from_str(broker).expect("JSON");
+            settings["urls"] = serde_json::json!(["amqp://broker"]);
+            let keys = broken_after(|config| config.broker = serde_json::from_value(settings).expect("a broker"));
+            assert_eq!(keys, key.into_iter().collect::<Vec<_>>(), "{broker}");
+        }
     }
 
     #[test]

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::Connection;
-
 use super::metrics::PublisherMetrics;
 use super::schemas::EventSchemas;
 use super::session::{Ended, Session, SessionError};
-use crate::amqp::{Backoff, BrokerLink, OPEN_TIMEOUT, close, connect, lost};
+use crate::amqp::{Backoff, BrokerLink, Connected, Nodes, OPEN_TIMEOUT, close, lost};
 use crate::config::Broker;
 use crate::environment::Environment;
 use crate::instances::Duty;
@@ -48,7 +46,8 @@ impl Publisher {
     }
 
     async fn run(self) {
-        let link = self.metrics.link();
+        let mut link = self.metrics.link();
+        let mut nodes = Nodes::new(&self.broker.urls, &self.environment);
         let mut backoff = Backoff::default();
         // Confirmed by the broker, not yet noted by the store: survives a session, so that it is noted
         // before anything is read from the outbox again.
@@ -56,19 +55,22 @@ impl Publisher {
         while !self.environment.shutdown().is_cancelled() {
             // One instance publishes. One that reaches no broker lets go, so that another may try.
             let Some(held) = self.duty.hold().await else { return };
-            match connect(&self.broker.urls, "ers-gateway events").await {
-                Ok(connection) => {
+            match nodes.connect("ers-gateway events").await {
+                Ok(connected) => {
                     let ended = tokio::select! {
-                        ended = self.session(&connection, &link, &mut confirmed, &mut backoff) => ended,
-                        () = lost(&connection, &self.environment) => Err(SessionError::Closed),
+                        ended = self.session(&connected, &mut link, &mut confirmed, &mut backoff) => ended,
+                        () = lost(&connected.connection, &self.environment) => Err(SessionError::Closed),
                         () = held.lost() => Err(SessionError::Displaced),
                         () = self.stops_now() => Ok(Ended::Stopped),
                     };
                     link.down();
-                    close(&connection).await;
+                    close(&connected.connection).await;
                     match ended {
                         Ok(Ended::Stopped) => return,
-                        Err(error) => tracing::warn!(%error, "publishing stopped; events stay in the outbox"),
+                        Err(error) => tracing::warn!(
+                            node = connected.node, %error,
+                            "publishing stopped; events stay in the outbox"
+                        ),
                     }
                 }
                 Err(error) => tracing::warn!(%error, "events stay in the outbox"),
@@ -79,6 +81,7 @@ impl Publisher {
             }
         }
     }
+
     /// The gateway stops, and what was left to publish had its time.
     async fn stops_now(&self) {
         self.environment.shutdown().cancelled().await;
@@ -87,15 +90,15 @@ impl Publisher {
 
     async fn session(
         &self,
-        connection: &Connection,
-        link: &BrokerLink,
+        connected: &Connected,
+        link: &mut BrokerLink,
         confirmed: &mut Vec<u64>,
         backoff: &mut Backoff,
     ) -> Result<Ended, SessionError> {
-        let opening = Session::open(self, connection, confirmed);
+        let opening = Session::open(self, &connected.connection, confirmed);
         let session = tokio::time::timeout(OPEN_TIMEOUT, opening).await.map_err(|_| SessionError::Stalled)??;
         link.up();
-        tracing::info!(exchange = %self.broker.exchange, "publishing events");
+        tracing::info!(node = connected.node, exchange = %self.broker.exchange, "publishing events");
         session.run(backoff).await
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::Instant;
@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use super::cloud_event::{MEDIA_TYPE, cloud_event};
 use super::publisher::Publisher;
 use super::window::Window;
-use crate::amqp::{Backoff, PERSISTENT, TopologyError, ensure_exchange, short};
+use crate::amqp::{
+    Backoff, PERSISTENT, THREAD_HEADER, TopologyError, confirming_channel, ensure_exchange, ensure_partitions, short,
+};
 use crate::store::{StoreError, StoredEvent};
 
 /// A missed bell costs at most this; also how often the channel is looked at.
@@ -47,6 +49,7 @@ type Confirming = FuturesUnordered<BoxFuture<'static, (u64, String, lapin::Resul
 
 pub struct Session<'a> {
     publisher: &'a Publisher,
+    connection: &'a Connection,
     channel: Channel,
     window: Window,
     confirming: Confirming,
@@ -58,18 +61,22 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Opens a channel in confirm mode and makes, or checks, the exchange.
+    /// Opens a channel in confirm mode and makes, or checks, the exchange and what stands behind it.
     pub async fn open(
         publisher: &'a Publisher,
         connection: &'a Connection,
         confirmed: &'a mut Vec<u64>,
     ) -> Result<Self, SessionError> {
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        ensure_exchange(connection, &publisher.broker.exchange, publisher.broker.topology).await?;
+        let channel = confirming_channel(connection).await?;
+        let broker = &publisher.broker;
+        ensure_exchange(connection, &broker.exchange, broker.topology).await?;
+        if let Some(partitions) = &broker.partitions {
+            ensure_partitions(connection, broker, partitions).await?;
+        }
         Ok(Self {
             window: Window::new(publisher.broker.in_flight_max),
             publisher,
+            connection,
             channel,
             confirming: FuturesUnordered::new(),
             confirmed,
@@ -134,7 +141,15 @@ impl<'a> Session<'a> {
         if self.paused_until.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
-        self.paused_until = None;
+        if self.paused_until.is_some() {
+            // The old channel first gets its answers: it ends when it is replaced.
+            if self.window.in_flight() > 0 {
+                return Ok(());
+            }
+            let opening = tokio::time::timeout(CONFIRM_TIMEOUT, confirming_channel(self.connection));
+            self.channel = opening.await.map_err(|_| SessionError::Stalled)??;
+            self.paused_until = None;
+        }
         if self.window.in_flight() == 0 {
             self.last_confirmation = Instant::now();
         }
@@ -192,9 +207,12 @@ impl<'a> Session<'a> {
             Confirmation::Nack(_) => {
                 metrics.nacked.inc();
                 self.window.refused(position);
-                let pause = backoff.next(&self.publisher.environment);
-                tracing::warn!(event.name = %name, pause_ms = pause.as_millis(), "the broker refused an event");
-                self.paused_until = Some(Instant::now() + pause);
+                // A queue that loses its leader refuses all that is in flight: one reason for one pause.
+                if self.paused_until.is_none() {
+                    let pause = backoff.next(&self.publisher.environment);
+                    tracing::warn!(event.name = %name, pause_ms = pause.as_millis(), "the broker refused an event");
+                    self.paused_until = Some(Instant::now() + pause);
+                }
             }
             // The channel is in confirm mode, so this is a connection that is not what it should be.
             Confirmation::NotRequested => return Err(SessionError::Closed),
@@ -227,7 +245,7 @@ impl<'a> Session<'a> {
 /// Message id and headers by which consumers recognise repeats and keep a thread's order.
 fn properties(event: &StoredEvent) -> BasicProperties {
     let mut headers = FieldTable::default();
-    headers.insert(short("x-thread"), AMQPValue::LongString(LongString::from(event.thread.as_str())));
+    headers.insert(short(THREAD_HEADER), AMQPValue::LongString(LongString::from(event.thread.as_str())));
     let sequence = i64::try_from(event.sequence).unwrap_or(i64::MAX);
     headers.insert(short("x-sequence"), AMQPValue::LongLongInt(sequence));
     let seconds = u64::try_from(event.at.as_second()).unwrap_or(0);

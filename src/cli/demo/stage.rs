@@ -10,7 +10,7 @@ use super::super::send::acknowledgement::Verdict;
 use super::scenes::Way;
 use super::teller::Teller;
 use crate::command::{CommandId, MessageId, State};
-use crate::config::{Broker, Config, Listener, StoreUrl, TopologyMode};
+use crate::config::{Broker, Config, Listener, QueueType, StoreUrl, TopologyMode};
 use crate::environment::Environment;
 use crate::gateway::{Gateway, ListenerKind, RunningGateway};
 use crate::mapping::MappingSet;
@@ -210,7 +210,9 @@ fn settings(simulator: &SimulatorHandle, store: &Path, amqp: Option<&str>) -> Co
         urls: vec![url.to_owned()],
         exchange: "ers.events".to_owned(),
         topology: TopologyMode::Declare,
+        queue_type: QueueType::default(),
         in_flight_max: 256,
+        partitions: None,
         inputs: Vec::new(),
     });
     config

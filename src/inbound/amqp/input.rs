@@ -1,13 +1,11 @@
-//! One supervised consumer for each input queue.
+//! Supervised consumers: one for each input queue, or as many as it is to have.
 
 use std::sync::Arc;
 
-use lapin::Connection;
-
 use super::metrics::InputMetrics;
 use super::session::{Ended, Session, SessionError};
-use crate::amqp::{Backoff, BrokerLink, BrokerLinks, OPEN_TIMEOUT, close, connect, lost};
-use crate::config::{Broker, BrokerInput, TopologyMode};
+use crate::amqp::{Backoff, BrokerLink, BrokerLinks, Connected, Nodes, OPEN_TIMEOUT, close, lost};
+use crate::config::{Broker, BrokerInput, QueueType, TopologyMode};
 use crate::environment::Environment;
 use crate::intake::Receive;
 
@@ -22,48 +20,51 @@ pub struct AmqpDeps {
 /// Takes messages from every input queue of the broker until the gateway stops.
 pub fn start(broker: &Broker, deps: &AmqpDeps, environment: &Environment) {
     for settings in &broker.inputs {
-        let input = Input {
-            link: deps.links.link(&settings.queue),
-            urls: broker.urls.clone(),
-            topology: broker.topology,
-            settings: settings.clone(),
-            intake: deps.intake.clone(),
-            metrics: deps.metrics.clone(),
-            environment: environment.clone(),
-        };
-        environment.spawn(input.run());
+        for _ in 0..settings.consumers {
+            let input = Input {
+                topology: broker.topology,
+                queue_type: broker.queue_type,
+                settings: settings.clone(),
+                intake: deps.intake.clone(),
+                metrics: deps.metrics.clone(),
+                environment: environment.clone(),
+            };
+            let (nodes, link) = (Nodes::new(&broker.urls, environment), deps.links.link(&settings.queue));
+            environment.spawn(input.run(nodes, link));
+        }
     }
 }
 
 /// One queue and what its sessions need.
 pub struct Input {
-    urls: Vec<String>,
     pub(super) topology: TopologyMode,
+    pub(super) queue_type: QueueType,
     pub(super) settings: BrokerInput,
     pub(super) intake: Arc<dyn Receive>,
     pub(super) metrics: InputMetrics,
     pub(super) environment: Environment,
-    link: BrokerLink,
 }
 
 impl Input {
-    async fn run(self) {
+    async fn run(self, mut nodes: Nodes, mut link: BrokerLink) {
         let queue = &self.settings.queue;
         let name = format!("ers-gateway input {queue}");
         let mut backoff = Backoff::default();
         while !self.environment.shutdown().is_cancelled() {
-            match connect(&self.urls, &name).await {
-                Ok(connection) => {
+            match nodes.connect(&name).await {
+                Ok(connected) => {
                     let ended = tokio::select! {
-                        ended = self.session(&connection, &mut backoff) => ended,
-                        () = lost(&connection, &self.environment) => Err(SessionError::Closed),
+                        ended = self.session(&connected, &mut link, &mut backoff) => ended,
+                        () = lost(&connected.connection, &self.environment) => Err(SessionError::Closed),
                     };
-                    self.link.down();
-                    // What was delivered and not acknowledged goes back to the queue, in its old order.
-                    close(&connection).await;
+                    link.down();
+                    close(&connected.connection).await;
                     match ended {
                         Ok(Ended::Stopped) => return,
-                        Err(error) => tracing::warn!(%queue, %error, "no messages are taken from the queue"),
+                        Err(error) => tracing::warn!(
+                            %queue, node = connected.node, %error,
+                            "no messages are taken from the queue"
+                        ),
                     }
                 }
                 Err(error) => tracing::warn!(%queue, %error, "no messages are taken from the queue"),
@@ -73,11 +74,21 @@ impl Input {
             }
         }
     }
-    async fn session(&self, connection: &Connection, backoff: &mut Backoff) -> Result<Ended, SessionError> {
-        let opening = tokio::time::timeout(OPEN_TIMEOUT, Session::open(self, connection));
-        let session = opening.await.map_err(|_| SessionError::Stalled)??;
-        self.link.up();
-        tracing::info!(queue = %self.settings.queue, "taking messages");
-        session.run(backoff).await
+
+    async fn session(
+        &self,
+        connected: &Connected,
+        link: &mut BrokerLink,
+        backoff: &mut Backoff,
+    ) -> Result<Ended, SessionError> {
+        let opening = tokio::time::timeout(OPEN_TIMEOUT, Session::open(self, &connected.connection));
+        let mut session = opening.await.map_err(|_| SessionError::Stalled)??;
+        link.up();
+        tracing::info!(queue = %self.settings.queue, node = connected.node, "taking messages");
+        let ended = session.run(backoff).await;
+        // While the consumer is still there: its end is a cancellation, after which the broker serves the next
+        // consumer before it takes back what this one holds. With the connection both happen at once, in order.
+        close(&connected.connection).await;
+        ended
     }
 }

@@ -5,16 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Confirmation, Connection, Consumer};
 
 use super::content::content;
 use super::dead_letter;
 use super::input::Input;
-use crate::amqp::{Backoff, TopologyError, ensure_dead_letter_queue, ensure_queue, short};
+use crate::amqp::{Backoff, Queue, TopologyError, confirming_channel, ensure_dead_letter_queue, ensure_queue, short};
 use crate::intake::{Answer, Inbound, Outcome};
 use crate::store::Transport;
 
@@ -43,6 +41,7 @@ pub enum SessionError {
 
 pub struct Session<'a> {
     input: &'a Input,
+    connection: &'a Connection,
     consumer: Consumer,
     /// In confirm mode, apart from the consumer's channel.
     dead_letters: Channel,
@@ -51,19 +50,24 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     pub async fn open(input: &'a Input, connection: &'a Connection) -> Result<Self, SessionError> {
         let settings = &input.settings;
-        ensure_queue(connection, &settings.queue, input.topology).await?;
-        ensure_dead_letter_queue(connection, &settings.dead_letter_exchange, &settings.queue, input.topology).await?;
-        let dead_letters = connection.create_channel().await?;
-        dead_letters.confirm_select(ConfirmSelectOptions::default()).await?;
+        let queue = Queue {
+            single_active_consumer: settings.single_active_consumer,
+            dead_letter_exchange: Some(&settings.dead_letter_exchange),
+            ..Queue::new(&settings.queue, input.queue_type)
+        };
+        // The dead letters' place first: from the moment that the queue is there, something may expire in it.
+        ensure_dead_letter_queue(connection, &settings.dead_letter_exchange, &queue, input.topology).await?;
+        ensure_queue(connection, &queue, input.topology).await?;
+        let dead_letters = confirming_channel(connection).await?;
         let channel = connection.create_channel().await?;
         channel.basic_qos(settings.prefetch.max(1), BasicQosOptions::default()).await?;
         let consumer = channel
             .basic_consume(short(&settings.queue), short(""), BasicConsumeOptions::default(), FieldTable::default())
             .await?;
-        Ok(Self { input, consumer, dead_letters })
+        Ok(Self { input, connection, consumer, dead_letters })
     }
 
-    pub async fn run(mut self, backoff: &mut Backoff) -> Result<Ended, SessionError> {
+    pub async fn run(&mut self, backoff: &mut Backoff) -> Result<Ended, SessionError> {
         let environment = self.input.environment.clone();
         loop {
             let delivery = tokio::select! {
@@ -85,7 +89,7 @@ impl<'a> Session<'a> {
     /// While the store cannot take anything, the delivery is held and tried again after a pause, with
     /// everything behind it: giving it back would let others overtake it, and count against the limit of
     /// redeliveries, past which some queues drop a message.
-    async fn take(&self, delivery: &Delivery, backoff: &mut Backoff) -> Result<Option<Ended>, SessionError> {
+    async fn take(&mut self, delivery: &Delivery, backoff: &mut Backoff) -> Result<Option<Ended>, SessionError> {
         let bytes = Bytes::copy_from_slice(&delivery.data);
         let answer = loop {
             let answer = self.receive(delivery, bytes.clone()).await;
@@ -136,14 +140,15 @@ impl<'a> Session<'a> {
     /// Returns once the broker has the refused delivery on the dead-letter exchange. `Some` if the gateway
     /// was asked to stop before that.
     async fn dead_letter(
-        &self,
+        &mut self,
         delivery: &Delivery,
         answer: &Answer,
         backoff: &mut Backoff,
     ) -> Result<Option<Ended>, SessionError> {
-        let queue = self.input.settings.queue.as_str();
-        let exchange = self.input.settings.dead_letter_exchange.as_str();
-        let metrics = &self.input.metrics;
+        let input = self.input;
+        let queue = input.settings.queue.as_str();
+        let exchange = input.settings.dead_letter_exchange.as_str();
+        let metrics = &input.metrics;
         loop {
             match self.publish_dead_letter(delivery, answer).await? {
                 Confirmation::Ack(None) => {
@@ -173,6 +178,8 @@ impl<'a> Session<'a> {
                 return Ok(Some(Ended::Stopped));
             }
             self.check_channel()?;
+            let opening = tokio::time::timeout(CONFIRM_TIMEOUT, confirming_channel(self.connection));
+            self.dead_letters = opening.await.map_err(|_| SessionError::Stalled)??;
         }
     }
 

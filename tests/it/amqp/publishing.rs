@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use ers_gateway::amqp::Nodes;
 use ers_gateway::config::{Broker, TopologyMode};
+use ers_gateway::environment::Environment;
 use lapin::types::AMQPValue;
 use serde_json::Value;
 
@@ -115,8 +117,14 @@ async fn the_next_url_is_tried_when_one_does_not_answer() {
     let node = RabbitMq::shared();
     let mut two = broker(&node.url(), &unique("events"));
     two.urls.insert(0, "amqp://guest:secret@127.0.0.1:1/%2f".into());
-    let (publishing, _) = Publishing::start(two);
+    let (publishing, _) = Publishing::start(two.clone());
     publishing.is_up().await;
+    // Wherever it begins, it comes past the dead one within two turns.
+    let mut nodes = Nodes::new(&two.urls, &Environment::system());
+    for _ in 0..2 {
+        let connected = nodes.connect("a test").await.expect("one is up");
+        assert_eq!(connected.node, format!("127.0.0.1:{}", node.port));
+    }
 }
 
 #[tokio::test]

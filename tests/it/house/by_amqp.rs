@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ers_gateway::config::{Broker, BrokerInput, TopologyMode};
+use ers_gateway::config::{Broker, BrokerInput, QueueType, TopologyMode};
 use ers_gateway::events::EventSchemas;
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
@@ -37,12 +37,16 @@ async fn wired(source: &str) -> Wired {
         urls: vec![node.url()],
         exchange,
         topology: TopologyMode::Declare,
+        queue_type: QueueType::Quorum,
         in_flight_max: 64,
+        partitions: None,
         inputs: vec![BrokerInput {
             queue: queue.clone(),
             source: source.into(),
             prefetch: 16,
             dead_letter_exchange: format!("dlx-{name}"),
+            single_active_consumer: true,
+            consumers: 1,
         }],
     };
     let world = World::with(|config| config.broker = Some(broker)).await;

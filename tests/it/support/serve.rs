@@ -271,7 +271,7 @@ fn named<'a>(list: &'a mut Value, name: &str) -> &'a mut Value {
 }
 
 /// A port that nobody has, in this process and outside of it.
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let spread = u16::try_from(std::process::id() % 10_000).unwrap_or(0);
     for _ in PORTS {
