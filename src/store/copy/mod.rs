@@ -12,14 +12,17 @@ mod postgres;
 mod sqlite;
 mod tables;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use self::cell::{Cell, Row, TableDigest};
 use self::postgres::PostgresEnd;
 use self::sqlite::SqliteEnd;
 use self::tables::{TABLES, Table};
+use super::StoreError;
 use super::postgres::{Address, AddressError};
-use super::{Result, StoreError};
 use crate::config::StoreUrl;
 use crate::environment::Environment;
 

@@ -40,8 +40,7 @@ impl PostgresEnd {
         let rows_max = table.rows_max.min(limits.rows);
         while batch.rows.len() < rows_max && batch.bytes < limits.bytes {
             let Some(row) = rows.next().await.transpose()? else { break };
-            let cells: Row =
-                (0..row.len()).map(|column| Ok(row.try_get::<_, Cell>(column)?)).collect::<Result<_>>()?;
+            let cells: Row = (0..row.len()).map(|column| Ok(row.try_get::<_, Cell>(column)?)).collect::<Result<_>>()?;
             batch.add(table.key.len(), cells);
         }
         Ok(batch)

@@ -2,18 +2,18 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 
 use super::cell::{Cell, Row};
-use super::tables::{STEP, TABLES, Table};
+use super::tables::{STEP, Table};
 use super::{Batch, Highest, Limits, Place};
 use crate::environment::Environment;
 use crate::store::sqlite::{Stopped, prove};
 use crate::store::{Result, damaged};
-use std::sync::Arc;
 
 #[derive(Clone)]
 pub(super) struct SqliteEnd {
@@ -194,9 +194,11 @@ impl SqliteEnd {
 }
 
 fn note(connection: &Connection, place: &Place) -> Result<()> {
-    let noted = connection
-        .prepare_cached("UPDATE copying SET tables = ?1, key = ?2, rows = ?3")?
-        .execute((place.tables, &place.key, place.rows))?;
+    let noted = connection.prepare_cached("UPDATE copying SET tables = ?1, key = ?2, rows = ?3")?.execute((
+        place.tables,
+        &place.key,
+        place.rows,
+    ))?;
     if noted == 1 { Ok(()) } else { Err(damaged("the row of an unfinished copy is missing")) }
 }
 
@@ -224,6 +226,7 @@ impl ToSql for Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::copy::tables::TABLES;
 
     #[test]
     fn every_statement_fits_the_tables_of_a_new_file() {

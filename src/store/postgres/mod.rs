@@ -44,7 +44,7 @@ mod rooms;
 mod search;
 mod sources;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod upkeep;
 mod workspace;
 mod write;
