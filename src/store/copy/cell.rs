@@ -146,7 +146,7 @@ mod tests {
             vec![Cell::Int(1), Cell::text("a"), Cell::text("b")],
             vec![Cell::Int(1), Cell::Null],
         ] {
-            assert_ne!(digest(&[one.clone()]), digest(&[different.clone()]), "{different:?}");
+            assert_ne!(digest(std::slice::from_ref(&one)), digest(std::slice::from_ref(&different)), "{different:?}");
         }
     }
 }
