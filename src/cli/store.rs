@@ -1,4 +1,5 @@
-//! `store`: proof that a store is whole, a copy of it, and the removal of what is finished and old.
+//! `store`: proof that a store is whole, its backup, its copy into another, and the removal of what is finished and
+//! old.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,20 +13,23 @@ use jiff::tz::TimeZone;
 use super::exit::{CliError, Done};
 use super::runtime;
 use super::settings::Settings;
+use super::table::table;
 use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::retention::Round;
+use crate::store::copy::{self, CopyError, Limits, Step};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Purge, PurgePlace, Store};
 
 /// Messages, and events, in one transaction: nobody waits behind it.
 const CALL_MAX: usize = 1_000;
 
-/// Prove a store whole, copy it, or remove what is finished and old
+/// Prove a store whole, back it up, move it to another place, or remove what is finished and old
 #[derive(Subcommand)]
 pub enum StoreCommand {
     Verify(Verify),
     Backup(Backup),
+    Copy(Copy),
     Purge(PurgeArgs),
 }
 
@@ -60,6 +64,68 @@ pub struct Backup {
     /// The new file
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
+}
+
+/// Copy a store into another, from SQLite to PostgreSQL or back
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway store copy --from sqlite:/var/lib/ers-gateway/store.db --to postgres://gateway@db.trust.nhs.uk/ers
+  ers-gateway store copy --from postgres://gateway@db.trust.nhs.uk/ers --to sqlite:store.db --json
+
+No gateway may have either store. What is copied to must be empty, or not there yet. When it was stopped, however,
+the same command goes on where it was; until it is done, no gateway opens the copy. At the end every row is read
+again from both and compared. What is copied stays where it is: never start a gateway on it afterwards.
+
+Exit codes: 0 done and the same, 1 the copy differs, 2 not empty, 3 not there, or in use.")]
+pub struct Copy {
+    /// The store that is copied: sqlite:FILE or postgres://…
+    #[arg(long, value_name = "STORE")]
+    from: String,
+    /// The empty one that it is copied to
+    #[arg(long, value_name = "STORE")]
+    to: String,
+    /// The tables as JSON, one an array's element
+    #[arg(long)]
+    json: bool,
+}
+
+impl Copy {
+    async fn run(self) -> Done {
+        let (from, to) = (StoreUrl::of_argument(&self.from), StoreUrl::of_argument(&self.to));
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos} of {human_len} rows  {per_sec}  {eta}")
+            .expect("the template is a literal");
+        let progress = ProgressBar::new(0).with_style(style);
+        let told = |step| {
+            let (doing, rows, all) = match step {
+                Step::Copying { rows, all } => ("copying", rows, all),
+                Step::Verifying { rows, all } => ("verifying", rows, all),
+            };
+            progress.set_message(doing);
+            progress.set_length(all);
+            progress.set_position(rows);
+        };
+        let copied = copy::copy(&from, &to, Limits::default(), &Environment::system(), told).await;
+        progress.finish_and_clear();
+        let copied = copied.map_err(|error| match error {
+            CopyError::Differs { .. } => CliError::No(error.to_string()),
+            CopyError::Address(_) | CopyError::Same(_) | CopyError::NotEmpty { .. } | CopyError::OfAnother { .. } => {
+                CliError::Usage(error.to_string())
+            }
+            CopyError::Store { .. } | CopyError::Nothing(_) => CliError::Unavailable(error.to_string()),
+        })?;
+        if self.json {
+            println!("{}", serde_json::to_string(&copied).expect("names and numbers have a JSON form"));
+            return Ok(());
+        }
+        let rows: Vec<Vec<String>> = copied
+            .iter()
+            .map(|one| vec![one.table.to_owned(), one.rows.to_string(), one.digest.chars().take(16).collect()])
+            .collect();
+        print!("{}", table(&["table", "rows", "digest"], &rows));
+        println!("{} was copied to {}, and is the same", from.place(), to.place());
+        Ok(())
+    }
 }
 
 /// Remove messages that are finished and old, and events that old
@@ -189,6 +255,7 @@ impl StoreCommand {
                     println!("{place} is whole");
                 }
                 Self::Backup(backup) => back_up(&backup).await?,
+                Self::Copy(copy) => copy.run().await?,
                 Self::Purge(purge) => purge.run().await?,
             }
             Ok(())

@@ -8,6 +8,7 @@
 //! One small trait a room. `Store` is all of them; every implementation passes the same `suite`.
 
 mod audit_chain;
+pub mod copy;
 mod open;
 mod partition_key;
 pub mod postgres;
@@ -57,6 +58,8 @@ fn damaged(what: &str) -> StoreError {
 
 /// Code of a command that repeats an earlier one of its thread and says something else.
 const RESENT_WITH_A_CHANGE: &str = "RESENT_WITH_A_CHANGE";
+/// Why a copy that was stopped in the middle is refused.
+const UNFINISHED_COPY: &str = "this is an unfinished copy of another store: finish it with `store copy`, or remove it";
 /// Who acts when no person does.
 const GATEWAY: &str = "gateway";
 

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::bells::Ringer;
 use super::connect::Address;
 use super::sources::{self, Sources};
-use super::{instances, migrations};
+use super::{alone, instances, migrations};
 use crate::environment::Environment;
 use crate::store::{Result, StoreError};
 
@@ -119,6 +119,7 @@ impl Keeper {
 
     async fn open_again(&self) -> Result<Line> {
         let line = open_line(&self.address, &self.environment, &self.runtime).await?;
+        alone::share(&line.client).await?;
         let has_name = try_name(&line, &self.instance).await?;
         if !has_name && !self.displaced.swap(true, Ordering::AcqRel) {
             tracing::error!(

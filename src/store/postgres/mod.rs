@@ -17,8 +17,10 @@
 //! | `outbox`, `content`, `kept`, `search`, `listing` | events; letters; secrets and sets; looking |
 //! | `instances`, `keeper`, `bells` | who shares the store; the line that hears the others |
 //! | `migrations`, `retention`, `upkeep`, `sources` | the schema in two phases; what goes by age; proof; sources |
+//! | `alone` | a database that no gateway has, for a copy |
 
 mod acts;
+pub(super) mod alone;
 mod bells;
 mod claims;
 mod clock;
@@ -42,7 +44,7 @@ mod rooms;
 mod search;
 mod sources;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod upkeep;
 mod workspace;
 mod write;
@@ -134,6 +136,7 @@ impl PostgresStore {
     pub async fn open(address: &Address, instance: &str, environment: &Environment) -> Result<Self> {
         let runtime = Handle::current();
         let line = wait_for(address, environment, &runtime).await?;
+        alone::share(&line.client).await?;
         migrations::expand(&line.client, environment).await?;
         keeper::take_name(&line, instance, environment).await?;
         let place = take_place(&line, instance, environment).await?;
@@ -178,6 +181,7 @@ impl PostgresStore {
         let runtime = Handle::current();
         let line = keeper::open_line(address, environment, &runtime).await?;
         migrations::require_readable(&line.client).await?;
+        alone::refuse_unfinished(&line.client).await?;
         let parts = Parts::new(address, environment, runtime.clone(), &line).await?;
         sources::read_all(&parts.pool, &parts.sources).await?;
         let displaced = Arc::new(AtomicBool::new(true));

@@ -14,7 +14,7 @@
 //! | `operator`, `audit`, `kept` | people's acts, secrets, mapping sets |
 //! | `search`, `listing`, `readers` | looking |
 //! | `retention` | what is finished and old leaves |
-//! | `files`, `migrations`, `upkeep` | the file itself |
+//! | `files`, `migrations`, `upkeep`, `stopped` | the file itself |
 
 mod audit;
 mod books;
@@ -37,6 +37,7 @@ mod recovery;
 mod retention;
 mod rooms;
 mod search;
+mod stopped;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -57,6 +58,7 @@ use tokio::runtime::Handle;
 use self::books::Books;
 use self::checkpoints::Checkpoints;
 use self::readers::Readers;
+pub(super) use self::stopped::{Stopped, prove};
 use self::writer::Writer;
 use super::{Beat, Result, Signals, StoreError};
 use crate::environment::Environment;
@@ -106,6 +108,7 @@ impl SqliteStore {
         let (runtime, path) = (Handle::current(), path.as_ref().to_path_buf());
         let readers = Readers::new(path.clone(), environment.clone(), runtime.clone());
         readers.read(migrations::require_newest).await?;
+        readers.read(stopped::refuse_unfinished).await?;
         let signals = Signals::default();
         Ok(Self::with(path, None, readers, signals, environment, runtime))
     }
@@ -179,6 +182,7 @@ fn open_writer(path: &Path, environment: Environment, runtime: Handle, signals: 
          PRAGMA cache_size = -{WRITER_CACHE_KIB};
          PRAGMA journal_size_limit = {LOG_BYTES_MAX};"
     ))?;
+    stopped::refuse_unfinished(&connection)?;
     migrations::migrate(&mut connection, environment.now())?;
     let copying = Connection::open(path)?;
     copying.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;

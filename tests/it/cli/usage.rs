@@ -35,6 +35,8 @@ fn what_is_not_there_has_an_exit_code_of_its_own() {
         (vec!["store", "verify", "--store", "/nonexistent/store.db"], 3),
         (vec!["store", "purge", "--before", "2026-01-01", "--store", "/nonexistent/store.db"], 3),
         (vec!["store", "purge", "--before", "2999-01-01", "--store", "/nonexistent/store.db"], 2),
+        (vec!["store", "copy", "--from", "sqlite:/nonexistent/store.db", "--to", "sqlite:/nonexistent/copy.db"], 3),
+        (vec!["store", "copy", "--from", "sqlite:/nonexistent/store.db", "--to", "sqlite:/nonexistent/store.db"], 2),
         (vec!["nonsense"], 2),
         (vec!["messages", "list", "--state", "nonsense"], 2),
     ] {
