@@ -70,7 +70,7 @@ impl Quantity {
     fn text(self) -> String {
         let (value, mark) = (self.value, self.ground.mark());
         let number = match value {
-            v if v == 0.0 => "0".into(),
+            0.0 => "0".into(),
             v if v.abs() < 0.1 => format!("{v:.3}"),
             v if v.abs() < 10.0 && v.fract() != 0.0 => format!("{v:.2}"),
             v if v.abs() < 100.0 && v.fract() != 0.0 => format!("{v:.1}"),

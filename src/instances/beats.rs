@@ -85,7 +85,7 @@ impl Beats {
             mapping_set: parts.mappings.digest(),
             started_at: self.shared.started_at,
             standing: *self.shared.standing.lock(),
-            holds: parts.hands.in_use() as u64,
+            holds: parts.hands.in_use(),
         };
         if let Err(error) = parts.store.beat(beat).await {
             tracing::debug!(%error, "no sign of life could be given");

@@ -188,6 +188,7 @@ impl RabbitMq {
                 format!("{frugal} -kernel inet_dist_use_interface {{127,0,0,1}}"),
             )
             .env("RABBITMQ_CONF_ENV_FILE", at("no-such-file"))
+            .env("ERL_CRASH_DUMP", at("erl_crash.dump"))
             .env("RABBITMQ_CONFIG_FILE", at("rabbitmq"))
             .env("RABBITMQ_MNESIA_BASE", at("mnesia"))
             .env("RABBITMQ_LOG_BASE", at("log"))
@@ -225,6 +226,7 @@ impl RabbitMq {
             .env("ERL_EPMD_PORT", self.mapper.port.to_string())
             .env("RABBITMQ_CONF_ENV_FILE", self.folder.path().join("no-such-file"))
             .env("RABBITMQ_LOG_BASE", self.folder.path().join("log"))
+            .env("ERL_CRASH_DUMP", self.folder.path().join("erl_crash.dump"))
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.folder.path().join("plugins"))
             .stdin(Stdio::null())
             .output()
