@@ -50,6 +50,11 @@ impl Home for Schema {
     async fn prove(&self) {
         self.store().await.verify().await.expect("whole");
     }
+
+    /// Each step waits for a server, so `./test` takes fewer and `./test --full` all.
+    fn random_steps(&self) -> u32 {
+        if std::env::var("ERS_GATEWAY_TEST_FULL").is_ok_and(|full| full == "1") { 10_000 } else { 3_000 }
+    }
 }
 
 every_store!(Schema::new());

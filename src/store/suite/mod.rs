@@ -27,6 +27,10 @@ pub(crate) trait Home: Send + Sync {
     async fn open(&self) -> Arc<dyn Store>;
     /// Proves that what lies there is whole, as far as the store can tell by itself. Nobody has it open.
     async fn prove(&self);
+    /// How many random steps are tried on it.
+    fn random_steps(&self) -> u32 {
+        10_000
+    }
 }
 
 macro_rules! scenarios {
@@ -111,5 +115,5 @@ scenarios! {
         one_call_is_bounded_and_a_round_passes_everything_once,
         numbers_are_not_used_again_after_a_purge;
     random:
-        ten_thousand_random_steps_keep_the_promises;
+        many_random_steps_keep_the_promises;
 }

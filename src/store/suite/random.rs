@@ -11,7 +11,6 @@ use super::given::{act, at, attempt, claim, command, failed, finished, local, me
 use crate::command::{Class, CommandId, State, WaitReason};
 use crate::store::{Admitted, Alias, ClaimedCommand, Progress, Store};
 
-const STEPS: u32 = 10_000;
 const THREADS: u32 = 40;
 
 /// What the model knows: which commands exist, which alias groups are one thread, who runs.
@@ -59,11 +58,12 @@ fn names(thread: u32) -> [Alias; 2] {
     [local(&format!("r{thread}")), ubrn(&format!("u{thread}"))]
 }
 
-pub(crate) async fn ten_thousand_random_steps_keep_the_promises(home: &dyn Home) {
+pub(crate) async fn many_random_steps_keep_the_promises(home: &dyn Home) {
+    let steps = home.random_steps();
     let mut random = StdRng::seed_from_u64(20_260_316);
     let mut store = home.open().await;
     let mut model = Model::default();
-    for step in 0..STEPS {
+    for step in 0..steps {
         let now = i64::from(step);
         match random.random_range(0..100) {
             0..35 => admit(&*store, &mut model, &mut random, step).await,
@@ -90,9 +90,9 @@ pub(crate) async fn ten_thousand_random_steps_keep_the_promises(home: &dyn Home)
             _ => {}
         }
     }
-    drain(&*store, &mut model).await;
+    drain(&*store, &mut model, steps).await;
     assert!(model.unfinished.is_empty(), "every command ended");
-    assert!(model.claims > u64::from(STEPS) / 10, "the steps did something");
+    assert!(model.claims > u64::from(steps) / 10, "the steps did something");
     let counted: u64 = store.depths().await.expect("counted").iter().map(|depth| depth.count).sum();
     assert_eq!(counted, model.commands.len() as u64, "no command is lost");
     for id in model.commands.keys() {
@@ -171,8 +171,8 @@ async fn see_to_a_failed_one(store: &dyn Store, model: &mut Model, random: &mut 
 }
 
 /// Lets everything come to its end.
-async fn drain(store: &dyn Store, model: &mut Model) {
-    let later = i64::from(STEPS) * 2;
+async fn drain(store: &dyn Store, model: &mut Model, steps: u32) {
+    let later = i64::from(steps) * 2;
     while !model.unfinished.is_empty() {
         while let Some(id) = model.failed.pop_first() {
             store.discard(id, act()).await.expect("discarded");

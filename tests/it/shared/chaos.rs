@@ -27,7 +27,6 @@ const LONGER_THAN_THE_LEASE: Duration = Duration::from_millis(7_500);
 /// Between two harms.
 const PEACE_MILLIS: std::ops::Range<u64> = 200..2_000;
 const SETTLED_WITHIN: Duration = Duration::from_secs(180);
-const FULL_ROUNDS: usize = 60;
 
 #[derive(Clone, Copy, Debug)]
 enum Harm {
@@ -109,10 +108,9 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// Every harm once, unless more are asked for.
+/// Every harm once, unless more are asked for (`./test --full` asks for 50).
 fn rounds() -> usize {
-    let full = std::env::var_os("ERS_GATEWAY_TEST_FULL").map_or(HARMS.len(), |_| FULL_ROUNDS);
-    number("ERS_GATEWAY_TEST_KILLS").and_then(|kills| usize::try_from(kills).ok()).unwrap_or(full)
+    number("ERS_GATEWAY_TEST_KILLS").and_then(|kills| usize::try_from(kills).ok()).unwrap_or(HARMS.len())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

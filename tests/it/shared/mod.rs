@@ -7,3 +7,4 @@ mod order;
 mod quota;
 mod sets;
 mod stops;
+mod upgrade;

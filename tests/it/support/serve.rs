@@ -27,6 +27,8 @@ pub struct Serve {
     pub mllp: SocketAddr,
     pub http: SocketAddr,
     pub folder: TempDir,
+    /// Of which version it is from the next start on.
+    pub program: PathBuf,
     child: Option<Child>,
 }
 
@@ -77,7 +79,7 @@ impl Serve {
             "connections": connections,
             "delivery": {"pacing": {"enabled": false}, "backoff_base": "100ms", "backoff_ceiling": "2s"},
         });
-        Self { settings, mllp, http, folder, child: None }
+        Self { settings, mllp, http, folder, program: env!("CARGO_BIN_EXE_ers-gateway").into(), child: None }
     }
 
     /// As one of several gateways on a database. All of them need the same keys.
@@ -115,7 +117,8 @@ impl Serve {
         // A file that may not grow is an error for whoever writes it, as a full disk is, and no signal.
         let child = Command::new("sh")
             .args(["-c", r#"trap '' XFSZ; exec "$@""#, "serve"])
-            .args([env!("CARGO_BIN_EXE_ers-gateway"), "serve", "--config"])
+            .arg(&self.program)
+            .args(["serve", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_or(Stdio::null(), |log: File| log.into()))
