@@ -10,11 +10,13 @@
 //! server still work on it. Meanwhile newcomers are told that the store is not available.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object, Pool};
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::runtime::Handle;
@@ -103,7 +105,8 @@ struct Pending<B: Batch> {
 struct Desk {
     number: i32,
     last_group: i64,
-    connection: Option<Object>,
+    /// Taken out of the pool for good: whatever ends it, nobody else gets it in the middle of a transaction.
+    connection: Option<ClientWrapper>,
 }
 
 /// What a lane is made of.
@@ -159,7 +162,11 @@ impl<B: Batch> Lane<B> {
     async fn write_until_done(self: Arc<Self>) {
         let mut desk = self.desk.lock().await;
         while let Some(group) = self.next_group() {
-            self.write_group(&mut desk, group).await;
+            // A panic is a bug of one intention; the callers of its group see the store as unavailable.
+            if AssertUnwindSafe(self.write_group(&mut desk, group)).catch_unwind().await.is_err() {
+                tracing::error!("writing a group panicked; its callers were told that the store is unavailable");
+                self.asking.store(false, Ordering::Release);
+            }
         }
     }
 
@@ -217,7 +224,7 @@ impl<B: Batch> Lane<B> {
     ) -> std::result::Result<Vec<Result<B::Outcome>>, StillOpen> {
         let connection = match desk.connection.take() {
             Some(connection) => connection,
-            None => self.pool.get().await.map_err(|error| StillOpen::Not(error.into()))?,
+            None => Object::take(self.pool.get().await.map_err(|error| StillOpen::Not(error.into()))?),
         };
         let decided = in_time(self.batch.decide(&connection, items)).await;
         let Decided { outcomes, changes, bells } = match decided {
@@ -234,7 +241,7 @@ impl<B: Batch> Lane<B> {
         match in_time(self.batch.commit(&connection, items, &changes, signature)).await {
             Ok(()) => desk.connection = Some(connection),
             Err(Failed::Lost(why)) => {
-                drop(Object::take(connection));
+                drop(connection);
                 if !self.was_committed(desk, group, &why).await {
                     return Err(StillOpen::Not(StoreError::Unavailable(why)));
                 }
@@ -305,10 +312,10 @@ async fn in_time<T>(work: impl Future<Output = std::result::Result<T, Failed>>) 
 }
 
 /// Ends a transaction that did not come to its commit.
-async fn abandon(desk: &mut Desk, connection: Object, failed: Failed) -> StillOpen {
+async fn abandon(desk: &mut Desk, connection: ClientWrapper, failed: Failed) -> StillOpen {
     let still_open = match failed {
         Failed::Lost(why) => {
-            drop(Object::take(connection));
+            drop(connection);
             return StillOpen::Not(StoreError::Unavailable(why));
         }
         Failed::Again(error) => StillOpen::Again(error),
@@ -318,11 +325,11 @@ async fn abandon(desk: &mut Desk, connection: Object, failed: Failed) -> StillOp
     still_open
 }
 
-async fn keep_if_clean(desk: &mut Desk, connection: Object) {
+async fn keep_if_clean(desk: &mut Desk, connection: ClientWrapper) {
     let rolled_back = in_time(async { Ok(connection.batch_execute("ROLLBACK").await?) });
     match rolled_back.await {
         Ok(()) => desk.connection = Some(connection),
-        Err(_) => drop(Object::take(connection)),
+        Err(_) => drop(connection),
     }
 }
 
