@@ -29,6 +29,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const OVERDUE_PAUSE: Duration = Duration::from_millis(50);
 /// While some commands are in hand, the next claim waits this long for company: one commit for several.
 const GATHER: Duration = Duration::from_millis(1);
+/// Between a claim that found nothing and the next: what rings is paused, or other instances are quicker.
+const NOTHING_PAUSE: Duration = Duration::from_millis(10);
 const STORE_WAIT: Duration = Duration::from_secs(1);
 
 /// Settings of the sending systems by name. Modes may change while the gateway runs.
@@ -147,6 +149,7 @@ impl Delivery {
             let freed = self.shared.hand_freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
+            let asked = self.shared.environment.instant();
             let claimed = match self.claim().await {
                 Ok(Claimed::Full) => continue,
                 Ok(claimed) => claimed,
@@ -162,11 +165,13 @@ impl Delivery {
                 biased;
                 () = shutdown.cancelled() => return,
                 () = &mut freed, if claimed == Claimed::NoHands => {}
-                () = &mut rung, if claimed == Claimed::Fewer => {}
+                () = &mut rung, if matches!(claimed, Claimed::Fewer | Claimed::Nothing) => {}
                 Ok(()) = sources.changed() => {}
                 () = self.until_due() => {}
             }
-            if self.shared.hands.available_permits() < self.shared.settings.parallel_max {
+            if claimed == Claimed::Nothing {
+                self.shared.environment.sleep(NOTHING_PAUSE.saturating_sub(asked.elapsed())).await;
+            } else if self.shared.hands.available_permits() < self.shared.settings.parallel_max {
                 self.shared.environment.sleep(GATHER).await;
             }
         }
@@ -205,7 +210,11 @@ impl Delivery {
         let owner = self.shared.instance.clone();
         let lease_until = now + self.shared.settings.lease;
         let batch = self.shared.store.claim(Claim { max, now, owner, lease_until, paused }).await?;
-        let full = batch.len() >= max;
+        let claimed = match batch.len() {
+            0 => Claimed::Nothing,
+            some if some < max => Claimed::Fewer,
+            _ => Claimed::Full,
+        };
         for command in batch {
             let hand = self.shared.hands.clone().try_acquire_owned();
             let shared = self.shared.clone();
@@ -225,7 +234,7 @@ impl Delivery {
             };
             self.shared.environment.spawn(task.instrument(span));
         }
-        Ok(if full { Claimed::Full } else { Claimed::Fewer })
+        Ok(claimed)
     }
 
     /// Sleeps while nothing can become due by itself.
@@ -246,6 +255,7 @@ enum Claimed {
     /// There may be more.
     Full,
     Fewer,
+    Nothing,
     NoHands,
 }
 

@@ -67,12 +67,15 @@ impl Intake {
                 "Table value not acceptable: test NHS numbers (999…) are refused in production",
             ));
         }
+        let creates = CREATES.contains(&name.as_str());
         let known = match &thread.local_id {
+            // What makes a referral and names no other asks nothing of what is known.
+            Some(_) if creates && thread.ubrn.is_none() => None,
             Some(local_id) => self.store.find_thread(&self.local_alias(received.source, local_id)).await?,
             None => None,
         };
         match (&known, &thread.ubrn) {
-            (None, None) if !CREATES.contains(&name.as_str()) => problems.push(Problem::new(
+            (None, None) if !creates => problems.push(Problem::new(
                 location_of(received, "RF1", 6, "/localId"),
                 UNKNOWN_KEY_IDENTIFIER,
                 "Unknown key identifier: no referral is known by this local id, and no UBRN was given",

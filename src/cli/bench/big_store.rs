@@ -4,7 +4,6 @@
 //! a gateway over it.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +18,6 @@ use super::Scale;
 use super::figure::Figure;
 use super::ground::{Filled, Ground, RAW, Row, SOURCES, received_at};
 use super::house::{House, Wishes};
-use super::process::Process;
 use super::queue::Times;
 use crate::command::{Class, CommandId, MessageId, State, Verdict};
 use crate::retention::{CALL_MAX, Round, rest_after};
@@ -34,35 +32,35 @@ const PAGE: usize = 50;
 const SENDERS: usize = 32;
 
 pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
-    let mut house = House::open(&scale.folder, Wishes::default())?;
+    let mut house = House::open(scale, Wishes::default()).await?;
     tokio::time::sleep(SETTLES).await;
-    let empty = Process(house.gateway()).resident_mb();
-    house.kill_gateway();
+    let empty = house.gateway().resident_mb();
+    house.kill_gateways();
 
-    let (ground, messages) = (Ground::sqlite(&house.store()), scale.finished_messages);
+    let (ground, messages) = (house.ground.clone(), scale.finished_messages);
     ground.fill(0..messages, Filled::Finished).await?;
-    let size = megabytes(&house.store());
-    house.start_gateway()?;
-    let start = house.ready_after.as_secs_f64();
+    let size = ground.megabytes().await?;
+    house.start_gateways()?;
+    let start = house.ready_after().as_secs_f64();
     tokio::time::sleep(SETTLES).await;
-    let full = Process(house.gateway()).resident_mb();
-    house.kill_gateway();
+    let full = house.gateway().resident_mb();
+    house.kill_gateways();
 
     let mut figures = vec![
         Figure::new(format!("start to ready, {messages} messages finished"), start, "s")
             .less_than(3.0)
-            .limited_by(format!("a file of {size:.0} MB; only small tables are read")),
+            .limited_by(format!("a store of {size:.0} MB; only small tables are read")),
         Figure::new("resident memory then, beyond that with an empty store", full - empty, "MB")
             .less_than(10.0)
             .limited_by(format!("{empty:.1} MB with an empty store, {full:.1} MB with this one")),
     ];
-    figures.extend(measure_on(&ground, "SQLite", messages, scale.measured).await?);
+    figures.extend(ask(&ground, messages, scale.measured).await?);
     Ok(figures)
 }
 
-/// The same for any store that is filled and that nobody has open.
-async fn measure_on(ground: &Ground, name: &str, messages: u64, measured: Duration) -> Result<Vec<Figure>, CliError> {
-    let store = ground.open().await?;
+/// Of a store that is filled and that nobody has open.
+async fn ask(ground: &Ground, messages: u64, measured: Duration) -> Result<Vec<Figure>, CliError> {
+    let (store, name) = (ground.open().await?, ground.name());
     let mut figures = look(store.as_ref(), name, messages).await?;
     let month = messages / 10;
     // Before and after, for the machine may have other things to do as well.
@@ -84,10 +82,6 @@ async fn measure_on(ground: &Ground, name: &str, messages: u64, measured: Durati
         Figure::new(format!("{name}: purging as many without rest"), fast.per_second(), "/s").at_least(1_000.0),
     ]);
     Ok(figures)
-}
-
-fn megabytes(file: &Path) -> f64 {
-    std::fs::metadata(file).map_or(0.0, |metadata| metadata.len() as f64 / 1e6)
 }
 
 async fn look(store: &dyn Store, name: &str, messages: u64) -> Result<Vec<Figure>, CliError> {

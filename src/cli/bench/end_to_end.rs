@@ -19,7 +19,8 @@ const ON_THE_WAY_MAX: u64 = 2_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) async fn measure(scale: &Scale, amqp: Option<&str>) -> Result<Vec<Figure>, CliError> {
-    let house = House::open(&scale.folder, Wishes { pacing_off: true, amqp, ..Wishes::default() })?;
+    let house = House::open(scale, Wishes { pacing_off: true, amqp, ..Wishes::default() }).await?;
+    let to = house.mllp();
     let (load, frame) = (Load::new(), Frame::referral());
     let done = || match amqp {
         Some(_) => house.metric("gateway_events_published_total", "ReferralCreated"),
@@ -38,20 +39,27 @@ pub(super) async fn measure(scale: &Scale, amqp: Option<&str>) -> Result<Vec<Fig
             load.allowed.set(now as u64 + ON_THE_WAY_MAX);
             match &opened {
                 None if began.elapsed() >= scale.warm_up => {
-                    opened = Some((Instant::now(), now, Shares::from_now(house.gateway(), house.simulator())));
+                    let shares = Shares::from_now(&house, scale).await?;
+                    opened = Some((Instant::now(), now, shares, house.ground.written().await?));
                 }
-                Some((since, before, shares)) if since.elapsed() >= measured => {
-                    return ((now - before) / since.elapsed().as_secs_f64(), shares.told());
+                Some((since, before, shares, written)) if since.elapsed() >= measured => {
+                    let rate = (now - before) / since.elapsed().as_secs_f64();
+                    let written = house.ground.written().await?.zip(*written).map(|(now, before)| now - before);
+                    return Ok::<_, CliError>((rate, shares.used().await?, written.map(|bytes| bytes / (now - before))));
                 }
                 _ => {}
             }
         }
     };
-    let (answers, (rate, shares)) = tokio::join!(load.run(house.mllp, CONNECTIONS, &frame, until), watch);
-    let answers = answers?;
+    let (answers, watched) = tokio::join!(load.run(&to, CONNECTIONS, &frame, until), watch);
+    let (answers, (rate, used, written)) = (answers?, watched?);
     let confirmed = if amqp.is_some() { "confirmed by RabbitMQ" } else { "in the feed; no broker given" };
-    Ok(vec![
-        Figure::new(format!("end to end, events {confirmed}"), rate, "/s").at_least(1_500.0).limited_by(shares),
+    let mut figures = vec![
+        Figure::new(format!("end to end, events {confirmed}"), rate, "/s")
+            .at_least(1_500.0)
+            .limited_by(used.told(rate)),
         Figure::new("  p99 of the acknowledgement meanwhile", answers.milliseconds_at(0.99), "ms"),
-    ])
+    ];
+    figures.extend(written.map(|bytes| Figure::new("  write-ahead log of the database, each", bytes / 1e3, "kB")));
+    Ok(figures)
 }

@@ -8,16 +8,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::super::exit::CliError;
-use super::sqlite_rows;
+use super::postgres::{self, Schema, Server};
+use super::sqlite;
 use crate::command::{Class, CommandId, MessageId};
+use crate::config::StoreUrl;
 use crate::environment::Environment;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Alias, AliasKind, Store};
+use crate::store::{self, Alias, AliasKind, Store, StorePlace};
 
+/// By which a store is opened here.
+const INSTANCE: &str = "bench";
 pub(super) const SOURCES: [&str; 4] = ["northmoor", "eastvale", "southbeck", "westmere"];
 /// Bytes of a message as received.
 pub(super) const RAW: usize = 1_600;
@@ -40,19 +44,53 @@ pub(super) enum Filled {
 #[derive(Clone)]
 pub(super) enum Ground {
     Sqlite(PathBuf),
+    Postgres(Arc<Schema>),
 }
 
 impl Ground {
-    pub fn sqlite(file: &Path) -> Self {
-        Self::Sqlite(file.to_owned())
+    /// A new store: a file in a folder, or a schema of a server if there is one.
+    pub async fn new_in(folder: &Path, server: Option<&Server>) -> Result<Self, CliError> {
+        match server {
+            None => Ok(Self::Sqlite(folder.join(format!("{}.db", Uuid::new_v4())))),
+            Some(server) => Ok(Self::Postgres(server.new_schema().await?)),
+        }
+    }
+
+    /// Of the engine, for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "SQLite",
+            Self::Postgres(_) => "PostgreSQL",
+        }
+    }
+
+    /// As in the settings.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(file) => format!("sqlite:{}", file.display()),
+            Self::Postgres(schema) => schema.url.clone(),
+        }
     }
 
     pub async fn open(&self) -> Result<Arc<dyn Store>, CliError> {
+        let url = StoreUrl(self.url());
+        let place = StorePlace { url: &url, instance: INSTANCE };
+        store::open(place, &Environment::system()).await.map_err(|error| CliError::unavailable("a store", error))
+    }
+
+    /// Bytes of write-ahead log that its server has written, if it has one.
+    pub async fn written(&self) -> Result<Option<f64>, CliError> {
         match self {
-            Self::Sqlite(file) => match SqliteStore::open(file, &Environment::system()).await {
-                Ok(store) => Ok(Arc::new(store)),
-                Err(error) => Err(CliError::unavailable(file.display(), error)),
-            },
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(schema) => schema.log_written().await.map(Some),
+        }
+    }
+
+    /// Bytes that it takes, in 10^6.
+    pub async fn megabytes(&self) -> Result<f64, CliError> {
+        match self {
+            Self::Sqlite(file) => Ok(std::fs::metadata(file).map_or(0.0, |metadata| metadata.len() as f64 / 1e6)),
+            Self::Postgres(schema) => Ok(schema.size().await? / 1e6),
         }
     }
 
@@ -63,8 +101,9 @@ impl Ground {
         while from < numbers.end {
             let to = (from + PORTION).min(numbers.end);
             match self {
-                Self::Sqlite(file) => sqlite_rows::write(file, from..to, filled)
+                Self::Sqlite(file) => sqlite::rows::write(file, from..to, filled)
                     .map_err(|error| CliError::unavailable(file.display(), error))?,
+                Self::Postgres(schema) => postgres::rows::write(schema, from..to, filled).await?,
             }
             from = to;
             tokio::task::yield_now().await;
@@ -74,6 +113,7 @@ impl Ground {
             Self::Sqlite(file) => std::fs::File::open(file)
                 .and_then(|file| file.sync_all())
                 .map_err(|error| CliError::unavailable(file.display(), error)),
+            Self::Postgres(schema) => schema.settle().await,
         }
     }
 }
@@ -119,6 +159,28 @@ impl Row {
         format!("EV{:010}", self.number)
     }
 
+    pub fn acknowledgement(&self) -> String {
+        format!("MSH|^~\\&|ERSGW|RXX00|EASTVALE|RYY00|||ACK|1|P|2.4\rMSA|AA|{}\r", self.control_id())
+    }
+
+    /// Of the command.
+    pub fn body() -> Value {
+        json!({ "localId": "EV", "text": "x".repeat(1_100) })
+    }
+
+    pub const WAITING_STATE: &str =
+        r#"{"state":"waiting","step":"create","until":"2096-10-02T07:06:40Z","why":"locked"}"#;
+
+    /// Request or answer of the call.
+    pub fn exchange() -> Value {
+        json!({ "method": "POST", "body": "x".repeat(1_000) })
+    }
+
+    pub fn event_data(&self) -> Value {
+        json!({ "command": self.command(), "commandName": "CreateReferral", "message": self.message(),
+                "localId": "EV", "ubrn": "000000000000" })
+    }
+
     pub fn alias(&self) -> Alias {
         Alias { kind: AliasKind::LocalId, digest: Sha256::digest(self.number.to_be_bytes()).into() }
     }
@@ -140,19 +202,22 @@ fn identifier(number: u64, kind: u8) -> Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::postgres::tests::server::Postgres;
 
     #[tokio::test]
     async fn what_is_filled_in_is_a_store_like_any_other() {
-        for filled in [Filled::Finished, Filled::Waiting] {
-            let folder = tempfile::TempDir::new().expect("a temporary folder");
-            let file = folder.path().join("store.db");
-            let ground = Ground::sqlite(&file);
+        let folder = tempfile::TempDir::new().expect("a temporary folder");
+        let running = Postgres::shared();
+        let server = Server::parse(&running.plain_url()).expect("on this machine");
+        for (filled, server) in
+            [Filled::Finished, Filled::Waiting].iter().flat_map(|filled| [(*filled, None), (*filled, Some(&server))])
+        {
+            let ground = Ground::new_in(folder.path(), server).await.expect("a new store");
             for numbers in [0..30, 30..100] {
                 ground.fill(numbers, filled).await.expect("filled");
             }
-            let store = SqliteStore::open(&file, &Environment::system()).await.expect("opened");
+            let store = ground.open().await.expect("opened");
             store.verify().await.expect("whole");
-            let store: Arc<dyn Store> = Arc::new(store);
             for number in [0, 42, 99] {
                 let row = Row::of(number);
                 let message = store.message(row.message()).await.expect("read").expect("there");

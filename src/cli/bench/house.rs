@@ -9,6 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::super::exit::CliError;
+use super::Scale;
+use super::ground::Ground;
+use super::process::Process;
+use crate::environment::Environment;
+use crate::keys::Keys;
 
 const START_MAX: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -22,71 +27,111 @@ pub(super) struct Wishes<'w> {
     pub amqp: Option<&'w str>,
 }
 
-pub(super) struct House {
-    folder: Folder,
-    gateway: Option<Running>,
+pub(super) struct House<'w> {
+    gateways: Vec<Gateway>,
     simulator: Running,
-    pub mllp: SocketAddr,
-    http: SocketAddr,
-    /// From the start of the process to its first 200 at `/health/ready`.
-    pub ready_after: Duration,
+    ers: SocketAddr,
+    wishes: Wishes<'w>,
+    pub ground: Ground,
+    // After those who use them.
+    folder: Folder,
 }
 
-impl House {
-    pub fn open(folder: &Path, wishes: Wishes<'_>) -> Result<Self, CliError> {
-        let folder = Folder::new_in(folder)?;
-        let [mllp, http, ers] = free_addresses()?;
+/// One instance, running or not.
+struct Gateway {
+    running: Option<Running>,
+    settings: PathBuf,
+    mllp: SocketAddr,
+    http: SocketAddr,
+    ready_after: Duration,
+}
+
+impl<'w> House<'w> {
+    pub async fn open(scale: &Scale, wishes: Wishes<'w>) -> Result<Self, CliError> {
+        let folder = Folder::new_in(&scale.folder)?;
+        let ground = Ground::new_in(&folder.0, scale.server.as_ref()).await?;
+        let key = folder.0.join("gateway.key");
+        Keys::load_or_create(&key, &Environment::system()).map_err(|error| CliError::unavailable("a key", error))?;
+        let [ers] = free_addresses()?;
         let simulate = ["simulate", "--listen", &ers.to_string(), "--scan-delay", "0"];
-        let simulator = Running::start(&simulate, &folder.0.join("simulator.log"))?;
+        let simulator = Running::start(&simulate, &folder.0.join("simulator.log"), &ground)?;
         wait_until("the simulator", || TcpStream::connect(ers).is_ok())?;
-        let settings = settings(&folder.0.join("store.db"), mllp, http, ers, wishes);
-        std::fs::write(folder.0.join("gateway.yaml"), settings).map_err(|error| file(&folder.0, &error))?;
-        let mut house = Self { folder, gateway: None, simulator, mllp, http, ready_after: Duration::ZERO };
-        house.start_gateway()?;
+        let mut house = Self { gateways: Vec::new(), simulator, ers, wishes, ground, folder };
+        house.add_gateway()?;
         Ok(house)
     }
 
-    pub fn start_gateway(&mut self) -> Result<(), CliError> {
-        let settings = self.folder.0.join("gateway.yaml");
-        let started = Instant::now();
-        let serve = ["serve", "--config", &settings.display().to_string()];
-        self.gateway = Some(Running::start(&serve, &self.folder.0.join("gateway.log"))?);
-        let http = self.http;
-        wait_until("the gateway", || {
-            get(http, "/health/ready").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
-        })?;
-        self.ready_after = started.elapsed();
+    /// One more instance over the same store.
+    pub fn add_gateway(&mut self) -> Result<(), CliError> {
+        let name = format!("bench-{}", self.gateways.len() + 1);
+        let settings = self.folder.0.join(format!("{name}.yaml"));
+        let [mllp, http] = free_addresses()?;
+        let text = settings_of(&name, mllp, http, self.ers, self.wishes);
+        std::fs::write(&settings, text).map_err(|error| file(&settings, &error))?;
+        self.gateways.push(Gateway { running: None, settings, mllp, http, ready_after: Duration::ZERO });
+        self.start_gateways()
+    }
+
+    /// Those that do not run.
+    pub fn start_gateways(&mut self) -> Result<(), CliError> {
+        for gateway in self.gateways.iter_mut().filter(|gateway| gateway.running.is_none()) {
+            let started = Instant::now();
+            let serve = ["serve", "--config", &gateway.settings.display().to_string()];
+            let log = gateway.settings.with_extension("log");
+            gateway.running = Some(Running::start(&serve, &log, &self.ground)?);
+            wait_until("the gateway", || {
+                get(gateway.http, "/health/ready").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+            })?;
+            gateway.ready_after = started.elapsed();
+        }
         Ok(())
     }
 
-    /// The gateway ends at once, as in a crash; what it acknowledged is on disk.
-    pub fn kill_gateway(&mut self) {
-        self.gateway = None;
+    /// They end at once, as in a crash; what they acknowledged is on disk.
+    pub fn kill_gateways(&mut self) {
+        for gateway in &mut self.gateways {
+            gateway.running = None;
+        }
     }
 
-    pub fn gateway(&self) -> u32 {
-        self.gateway.as_ref().map_or(0, |gateway| gateway.0.id())
+    /// Where each instance takes messages.
+    pub fn mllp(&self) -> Vec<SocketAddr> {
+        self.gateways.iter().map(|gateway| gateway.mllp).collect()
     }
 
-    pub fn simulator(&self) -> u32 {
-        self.simulator.0.id()
+    /// From the start of the first instance's process to its first 200 at `/health/ready`.
+    pub fn ready_after(&self) -> Duration {
+        self.gateways.first().map_or(Duration::ZERO, |gateway| gateway.ready_after)
     }
 
-    pub fn store(&self) -> PathBuf {
-        self.folder.0.join("store.db")
+    /// Processes of the instances.
+    pub fn gateways(&self) -> Vec<Process> {
+        self.gateways.iter().filter_map(|gateway| gateway.running.as_ref()).map(Running::process).collect()
+    }
+
+    /// The first instance's process.
+    pub fn gateway(&self) -> Process {
+        self.gateways().into_iter().next().unwrap_or(Process(0))
+    }
+
+    pub fn simulator(&self) -> Process {
+        self.simulator.process()
     }
 
     pub fn folder(&self) -> &Path {
         &self.folder.0
     }
 
-    /// The sum of all series of a metric whose labels contain `label`.
+    /// The sum over all instances of all series of a metric whose labels contain `label`.
     pub fn metric(&self, name: &str, label: &str) -> f64 {
-        let page = get(self.http, "/metrics").unwrap_or_default();
-        let series = page.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
-        });
-        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let of_one = |gateway: &Gateway| {
+            let page = get(gateway.http, "/metrics").unwrap_or_default();
+            let series = page.lines().filter(|line| {
+                line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
+            });
+            series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+        };
+        self.gateways.iter().map(of_one).sum()
     }
 }
 
@@ -94,14 +139,20 @@ impl House {
 struct Running(Child);
 
 impl Running {
-    /// This program again, with an environment of nothing: no variable of somebody's settings reaches it.
-    fn start(arguments: &[&str], log: &Path) -> Result<Self, CliError> {
+    /// This program again, with an environment of nothing but the store's URL, which may hold a password: no
+    /// variable of somebody's settings reaches it.
+    fn start(arguments: &[&str], log: &Path, ground: &Ground) -> Result<Self, CliError> {
         let program = std::env::current_exe().map_err(|error| CliError::unavailable("this program", error))?;
         let log = File::options().create(true).append(true).open(log).map_err(|error| file(log, &error))?;
         let also = log.try_clone().map_err(|error| CliError::unavailable("a log file", error))?;
-        let child =
-            Command::new(&program).args(arguments).env_clear().stdin(Stdio::null()).stdout(also).stderr(log).spawn();
+        let mut command = Command::new(&program);
+        command.args(arguments).env_clear().env("ERS_GATEWAY_STORE", ground.url());
+        let child = command.stdin(Stdio::null()).stdout(also).stderr(log).spawn();
         child.map(Self).map_err(|error| CliError::unavailable(program.display(), error))
+    }
+
+    fn process(&self) -> Process {
+        Process(self.0.id())
     }
 }
 
@@ -166,13 +217,18 @@ fn get(address: SocketAddr, path: &str) -> Option<String> {
     Some(answer)
 }
 
-/// The demonstration's hospitals and connections, as a settings file.
-fn settings(store: &Path, mllp: SocketAddr, http: SocketAddr, ers: SocketAddr, wishes: Wishes<'_>) -> String {
+/// The demonstration's hospitals and connections, as a settings file. The environment says where the store is.
+fn settings_of(
+    instance: &str,
+    mllp: SocketAddr,
+    http: SocketAddr,
+    ers: SocketAddr,
+    wishes: Wishes<'_>,
+) -> String {
     let mode = if wishes.paused { "paused" } else { "live" };
     let mut yaml = format!(
-        "environment: simulator\ninstance: bench\nstore: \"sqlite:{store}\"\nlisteners:\n  \
-         - {{ kind: mllp, listen: \"{mllp}\" }}\n  - {{ kind: http, listen: \"{http}\" }}\n",
-        store = store.display()
+        "environment: simulator\ninstance: {instance}\nkey_file: gateway.key\nlisteners:\n  \
+         - {{ kind: mllp, listen: \"{mllp}\" }}\n  - {{ kind: http, listen: \"{http}\" }}\n"
     );
     yaml.push_str("sources:\n");
     for (name, application, facility) in [("eastvale", "EASTVALE", "RYY00"), ("southbeck", "SBEPR", "RXX00")] {
@@ -209,7 +265,7 @@ mod tests {
     fn the_settings_are_valid_and_for_the_simulator() {
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let wishes = Wishes { paused: true, pacing_off: true, amqp: Some("amqp://guest:guest@127.0.0.1:5672/%2f") };
-        let settings = settings(Path::new("/tmp/store.db"), address(4_711), address(4_712), address(4_713), wishes);
+        let settings = settings_of("bench-1", address(4_711), address(4_712), address(4_713), wishes);
         let config = Config::parse(&settings, Path::new("bench.yaml"), &|_| None).expect("valid settings");
         assert_eq!(config.environment, EnvironmentName::Simulator);
         assert!(!config.delivery.pacing.enabled);

@@ -61,9 +61,10 @@ impl Load {
         self.next.get()
     }
 
+    /// Spread evenly over the addresses.
     pub async fn run(
         &self,
-        to: SocketAddr,
+        to: &[SocketAddr],
         connections: usize,
         frame: &Frame,
         until: Until,
@@ -71,9 +72,10 @@ impl Load {
         let began = Instant::now();
         let local = LocalSet::new();
         let tasks: Vec<_> = (0..connections)
-            .map(|_| {
+            .zip(to.iter().cycle())
+            .map(|(_, to)| {
                 let (next, allowed) = (self.next.clone(), self.allowed.clone());
-                local.spawn_local(converse(to, frame.clone(), next, allowed, began, until))
+                local.spawn_local(converse(*to, frame.clone(), next, allowed, began, until))
             })
             .collect();
         local.await;

@@ -7,7 +7,6 @@
 //! The gateway is `serve` in a process of its own, with the settings that it has in production but for what a
 //! scenario says. The generator is one thread with frames made beforehand.
 
-pub mod bare_loop;
 mod big_store;
 mod end_to_end;
 mod figure;
@@ -18,10 +17,13 @@ mod intake;
 mod letters;
 mod load;
 mod mapping;
+mod postgres;
 mod process;
 mod queue;
-mod sqlite_rows;
+mod sqlite;
 mod waiting;
+
+pub use sqlite::bare_loop;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +33,7 @@ use clap::{Args, ValueEnum};
 use super::exit::{CliError, Done};
 use super::stop::Asked;
 use figure::Figure;
+use postgres::Server;
 
 /// Measure the gateway on this machine, against a simulator that it starts itself
 ///
@@ -45,6 +48,7 @@ Examples:
   ers-gateway bench --folder /var/lib/ers-gateway    on the disk that the store will be on
   ers-gateway bench --only queue --only big-store    with a million rows each: up to 10 GB, some minutes
   ers-gateway bench --only end-to-end --amqp amqp://guest:guest@127.0.0.1:5672/%2f
+  ers-gateway bench --postgres postgres://gateway@127.0.0.1:5432/postgres
 
 What is measured, and figures of one machine: docs/performance.md")]
 pub struct Bench {
@@ -60,6 +64,9 @@ pub struct Bench {
     /// Let this RabbitMQ on this machine confirm the events of end-to-end
     #[arg(long, value_name = "URL")]
     amqp: Option<String>,
+    /// Have the stores in this PostgreSQL on this machine, each in a schema of its own that is dropped afterwards
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
     /// Where the temporary folder of the stores is made: the disk matters
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
@@ -69,7 +76,8 @@ pub struct Bench {
 enum Scenario {
     /// Parse, normalise and validate, on one core, without a store
     Mapping,
-    /// Durable intake over MLLP: 32 connections, one connection, and a bare loop that writes the same rows
+    /// Durable intake over MLLP from one and many connections, and a bare loop that writes the same rows; with
+    /// --postgres into one and two gateways
     Intake,
     /// MLLP to A011 to event, pacing off
     EndToEnd,
@@ -86,6 +94,8 @@ enum Scenario {
 /// How much of everything.
 struct Scale {
     folder: PathBuf,
+    /// Where stores are schemas.
+    server: Option<Server>,
     /// Of each measurement; end to end takes twice as long.
     measured: Duration,
     warm_up: Duration,
@@ -95,10 +105,11 @@ struct Scale {
 }
 
 impl Scale {
-    fn full(folder: PathBuf) -> Self {
+    fn full(folder: PathBuf, server: Option<Server>) -> Self {
         let (measured, warm_up) = (Duration::from_secs(12), Duration::from_secs(2));
         Self {
             folder,
+            server,
             measured,
             warm_up,
             waiting_commands: 200_000,
@@ -107,10 +118,11 @@ impl Scale {
         }
     }
 
-    fn quick(folder: PathBuf) -> Self {
+    fn quick(folder: PathBuf, server: Option<Server>) -> Self {
         let (measured, warm_up) = (Duration::from_millis(700), Duration::from_millis(200));
         Self {
             folder,
+            server,
             measured,
             warm_up,
             waiting_commands: 2_000,
@@ -132,8 +144,9 @@ impl Bench {
         if let Some(url) = &self.amqp {
             require_this_machine(url)?;
         }
+        let server = self.postgres.as_deref().map(Server::parse).transpose()?;
         let folder = self.folder.clone().unwrap_or_else(std::env::temp_dir);
-        let scale = if self.quick { Scale::quick(folder) } else { Scale::full(folder) };
+        let scale = if self.quick { Scale::quick(folder, server) } else { Scale::full(folder, server) };
         let figures = super::runtime()?.block_on(async {
             let mut asked = Asked::listen()?;
             tokio::select! {

@@ -23,19 +23,15 @@ const LEASE: Duration = Duration::from_secs(3_600);
 
 pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     let folder = Folder::new_in(&scale.folder)?;
-    let grounds = scale.queue_depths.map(|depth| (depth, Ground::sqlite(&folder.0.join(format!("{depth}.db")))));
-    measure_on("SQLite", &grounds).await
-}
-
-/// The same for any store: one for each number of commands that wait.
-async fn measure_on(name: &str, grounds: &[(u64, Ground)]) -> Result<Vec<Figure>, CliError> {
-    let mut queues = Vec::new();
-    for (depth, ground) in grounds {
-        ground.fill(0..*depth, Filled::Waiting).await?;
+    let (mut queues, mut name) = (Vec::new(), "");
+    for depth in scale.queue_depths {
+        let ground = Ground::new_in(&folder.0, scale.server.as_ref()).await?;
+        ground.fill(0..depth, Filled::Waiting).await?;
+        name = ground.name();
         let store = ground.open().await?;
         // What a start left to be read is read now.
         claim_and_end(store.as_ref(), 1, &mut Times::default()).await?;
-        queues.push(Queue { depth: *depth, store, one: Times::default(), many: Times::default() });
+        queues.push(Queue { depth, store, one: Times::default(), many: Times::default(), _ground: ground });
     }
     // In turn, so that whatever else the machine does slows all of them alike.
     for turn in 0..CLAIMS {
@@ -70,6 +66,8 @@ struct Queue {
     store: Arc<dyn Store>,
     one: Times,
     many: Times,
+    // After the store that is on it.
+    _ground: Ground,
 }
 
 /// What is claimed ends, so that the next claim finds no more running than this one.

@@ -8,7 +8,6 @@ use super::figure::Figure;
 use super::frames::Frame;
 use super::house::{House, Wishes};
 use super::load::{Load, Until};
-use super::process::Process;
 
 const CONNECTIONS: usize = 32;
 /// Until what the start needed only for a moment is given back.
@@ -16,20 +15,20 @@ const SETTLES: Duration = Duration::from_secs(2);
 
 pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     // Live and paced as in production: e-RS takes 9.6 a second, the rest waits.
-    let mut house = House::open(&scale.folder, Wishes::default())?;
-    let start_empty = house.ready_after.as_secs_f64();
+    let mut house = House::open(scale, Wishes::default()).await?;
+    let start_empty = house.ready_after().as_secs_f64();
     tokio::time::sleep(SETTLES).await;
-    let idle = Process(house.gateway()).resident_mb();
+    let idle = house.gateway().resident_mb();
 
     let load = Load::new();
-    load.run(house.mllp, CONNECTIONS, &Frame::referral(), Until::Sent(scale.waiting_commands)).await?;
+    load.run(&house.mllp(), CONNECTIONS, &Frame::referral(), Until::Sent(scale.waiting_commands)).await?;
     tokio::time::sleep(SETTLES).await;
-    let after_filling = Process(house.gateway()).resident_mb();
-    house.kill_gateway();
-    house.start_gateway()?;
-    let start_waiting = house.ready_after.as_secs_f64();
+    let after_filling = house.gateway().resident_mb();
+    house.kill_gateways();
+    house.start_gateways()?;
+    let start_waiting = house.ready_after().as_secs_f64();
     tokio::time::sleep(SETTLES).await;
-    let after_start = Process(house.gateway()).resident_mb();
+    let after_start = house.gateway().resident_mb();
 
     let waiting = load.sent();
     Ok(vec![

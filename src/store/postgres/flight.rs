@@ -32,6 +32,11 @@ impl<'a> Flight<'a> {
 
     /// A prepared statement; its answer is that of its place in the flight.
     pub(super) fn send<const N: usize>(&mut self, statement: &'a Statement, parameters: [Parameter<'a>; N]) {
+        self.send_list(statement, parameters.into());
+    }
+
+    /// As `send`, with parameters that come from several places.
+    pub(super) fn send_list(&mut self, statement: &'a Statement, parameters: Vec<Parameter<'a>>) {
         let client = self.client;
         self.statements.push(async move { client.query(statement, &parameters).await }.boxed());
     }

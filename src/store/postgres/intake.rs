@@ -36,7 +36,8 @@ const KNOWN_KEYS: &str = "SELECT d.source, d.control_id, d.sha256, d.message, m.
      JOIN dedup d ON d.source = u.source AND d.control_id = u.control_id
      LEFT JOIN message m ON m.id = d.message";
 
-const THREAD_NUMBERS: &str = "SELECT nextval('thread_number') FROM generate_series(1, $1::integer)";
+/// For as many threads as may begin, and at least as many messages.
+const NUMBERS: &str = "SELECT nextval('thread_number'), nextval('message_number') FROM generate_series(1, $1::integer)";
 const MESSAGE_NUMBERS: &str = "SELECT nextval('message_number') FROM generate_series(1, $1::integer)";
 
 const INSERT_MESSAGES: &str = "INSERT INTO message (number, id, source, transport, control_id, kind, charset,
@@ -181,7 +182,7 @@ impl Intake {
     ) -> std::result::Result<(HashMap<(i32, String), Known>, Vec<i64>), Failed> {
         let take_keys = client.prepare_cached(TAKE_KEYS).await?;
         let find_aliases = client.prepare_cached(read::ALIASES).await?;
-        let thread_numbers = client.prepare_cached(THREAD_NUMBERS).await?;
+        let draw_numbers = client.prepare_cached(NUMBERS).await?;
         let message_numbers = client.prepare_cached(MESSAGE_NUMBERS).await?;
 
         let keys = Keys::of(items);
@@ -193,12 +194,15 @@ impl Intake {
         flight.run("BEGIN");
         flight.send_if(!keys.sources.is_empty(), &take_keys, keys.parameters());
         flight.send_if(!digests.is_empty(), &find_aliases, [&digests, &kinds]);
-        flight.send(&thread_numbers, [&threads]);
-        flight.send(&message_numbers, [&messages]);
-        let [_, taken, found, thread_numbers, mut numbers] = flight.land_all().await?;
+        flight.send(&draw_numbers, [&threads]);
+        let [_, taken, found, drawn] = flight.land_all().await?;
         // The last is taken first.
-        for row in thread_numbers.iter().rev() {
+        for row in drawn.iter().rev() {
             workspace.thread_numbers.push(row.try_get(0)?);
+        }
+        let mut numbers = Vec::with_capacity(drawn.len());
+        for row in &drawn {
+            numbers.push(row.try_get(1)?);
         }
         let mut wanted = Vec::new();
         for row in &found {
@@ -210,9 +214,10 @@ impl Intake {
             if taken.len() < keys.sources.len() { known_keys(client, &keys, &taken).await? } else { HashMap::new() };
         if !wanted.is_empty() {
             lock(client, workspace, wanted).await?;
-            numbers = client.query(&message_numbers, &[&messages]).await?;
+            // Drawn anew, under the locks.
+            let drawn = client.query(&message_numbers, &[&messages]).await?;
+            numbers = drawn.iter().map(|row| row.try_get(0)).collect::<std::result::Result<_, _>>()?;
         }
-        let numbers = numbers.iter().map(|row| row.try_get(0)).collect::<std::result::Result<_, _>>()?;
         Ok((known, numbers))
     }
 

@@ -41,6 +41,12 @@ const GROUP_TIME_MAX: Duration = Duration::from_secs(20);
 /// Between two questions what became of a group.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
+/// A lane's statements find rows by their keys, however many there are. So they are planned once, and always by an
+/// index: left to itself PostgreSQL plans small groups anew, which takes longer than to carry them out, and reads a
+/// table from end to end that was small when it planned.
+const PLAN_ONCE: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
+     SET enable_mergejoin = off";
+
 /// Intentions of one kind, and how a group of them is carried out.
 pub(super) trait Batch: Send + Sync + 'static {
     type Item: Send + Sync + 'static;
@@ -224,7 +230,7 @@ impl<B: Batch> Lane<B> {
     ) -> std::result::Result<Vec<Result<B::Outcome>>, StillOpen> {
         let connection = match desk.connection.take() {
             Some(connection) => connection,
-            None => Object::take(self.pool.get().await.map_err(|error| StillOpen::Not(error.into()))?),
+            None => self.connect().await.map_err(StillOpen::Not)?,
         };
         let decided = in_time(self.batch.decide(&connection, items)).await;
         let Decided { outcomes, changes, bells } = match decided {
@@ -252,6 +258,12 @@ impl<B: Batch> Lane<B> {
         self.commits.inc();
         self.ringer.ring(bells);
         Ok(outcomes)
+    }
+
+    async fn connect(&self) -> Result<ClientWrapper> {
+        let connection = Object::take(self.pool.get().await?);
+        connection.batch_execute(PLAN_ONCE).await?;
+        Ok(connection)
     }
 
     /// Asks until it is known, and tells newcomers meanwhile that the store is not available.

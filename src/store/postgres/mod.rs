@@ -44,7 +44,7 @@ mod rooms;
 mod search;
 mod sources;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 mod upkeep;
 mod workspace;
 mod write;

@@ -2,7 +2,7 @@
 
 #[path = "../../../tests/it/support/postgres.rs"]
 #[expect(dead_code, reason = "integration tests use more of it")]
-pub(in crate::store) mod server;
+pub(crate) mod server;
 
 use std::sync::Arc;
 

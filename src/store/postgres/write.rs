@@ -20,11 +20,25 @@ pub(super) const OUTBOX_LOCK: i32 = 0x6572_7302;
 /// Standing of unconfirmed events in the tally.
 pub(super) const UNCONFIRMED: i16 = -1;
 
-const INSERT_THREADS: &str =
-    "INSERT INTO thread (number, id, sequence, created_by, created_by_id, created_by_digest, purged_creator,
-       purged_creator_id, purged_creates, known, merged_into)
-     SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::bytea[], $7::bigint[],
-                          $8::uuid[], $9::bytea[], $10::text[], $11::bigint[])";
+/// Threads, aliases and commands that are new, in one statement: every one has a price of its own. Fails if one of the
+/// aliases is there: another instance was quicker.
+const ARRIVE: &str = "WITH threads AS (
+       INSERT INTO thread (number, id, sequence, created_by, created_by_id, created_by_digest, purged_creator,
+         purged_creator_id, purged_creates, known, merged_into)
+       SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::bytea[],
+         $7::bigint[], $8::uuid[], $9::bytea[], $10::text[], $11::bigint[])
+     ), named AS (
+       INSERT INTO alias (digest, kind, thread) SELECT * FROM unnest($12::bytea[], $13::smallint[], $14::bigint[])
+       ON CONFLICT DO NOTHING RETURNING 1
+     ), commands AS (
+       INSERT INTO command (number, id, message, source, thread, name, class, standing, state, received_at, changed_at,
+         not_after, due, deferrals, changes, fence, owner, lease_until, lease, creates, local_id, mapping_set, body,
+         plan)
+       SELECT * FROM unnest($15::bigint[], $16::uuid[], $17::uuid[], $18::integer[], $19::bigint[], $20::text[],
+         $21::smallint[], $22::smallint[], $23::text[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[],
+         $28::integer[], $29::integer[], $30::bigint[], $31::text[], $32::bigint[], $33::bigint[], $34::bytea[],
+         $35::text[], $36::text[], $37::text[], $38::text[])
+     ) SELECT 1 / (count(*) = cardinality($13))::int FROM named";
 
 const UPDATE_THREADS: &str =
     "UPDATE thread t SET sequence = u.sequence, created_by = u.created_by, created_by_id = u.created_by_id,
@@ -37,23 +51,9 @@ const UPDATE_THREADS: &str =
                 purged_creates, known, merged_into)
      WHERE t.number = u.number";
 
-/// Fails if one of them is there: another instance was quicker.
-const INSERT_ALIASES: &str = "WITH named AS (
-       INSERT INTO alias (digest, kind, thread) SELECT * FROM unnest($1::bytea[], $2::smallint[], $3::bigint[])
-       ON CONFLICT DO NOTHING RETURNING 1
-     ) SELECT 1 / (count(*) = cardinality($2))::int FROM named";
-
 const UPDATE_ALIASES: &str = "UPDATE alias a SET thread = u.thread
      FROM unnest($1::bytea[], $2::smallint[], $3::bigint[]) AS u (digest, kind, thread)
      WHERE a.digest = u.digest AND a.kind = u.kind";
-
-const INSERT_COMMANDS: &str = "INSERT INTO command (number, id, message, source, thread, name, class, standing, state,
-       received_at, changed_at, not_after, due, deferrals, changes, fence, owner, lease_until, lease, creates, local_id,
-       mapping_set, body, plan)
-     SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::integer[], $5::bigint[], $6::text[],
-       $7::smallint[], $8::smallint[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-       $14::integer[], $15::integer[], $16::bigint[], $17::text[], $18::bigint[], $19::bigint[], $20::bytea[],
-       $21::text[], $22::text[], $23::text[], $24::text[])";
 
 const UPDATE_COMMANDS: &str = "UPDATE command c SET thread = u.thread, class = u.class, standing = u.standing,
        state = u.state, changed_at = u.changed_at, due = u.due, deferrals = u.deferrals, changes = u.changes,
@@ -96,7 +96,11 @@ pub(super) const ADD_TO_TALLY: &str = "INSERT INTO tally (desk, standing, class,
      SELECT $1, * FROM unnest($2::smallint[], $3::smallint[], $4::integer[], $5::bigint[])
      ON CONFLICT (desk, standing, class, source) DO UPDATE SET count = tally.count + excluded.count";
 
-const NOTE_GROUP: &str = "UPDATE desk SET last_group = $2 WHERE number = $1";
+/// The counts, and the group's number (`$6`) where it has one.
+const SIGN: &str = "WITH noted AS (UPDATE desk SET last_group = $6::bigint WHERE number = $1 AND $6::bigint IS NOT NULL)
+     INSERT INTO tally (desk, standing, class, source, count)
+     SELECT $1, * FROM unnest($2::smallint[], $3::smallint[], $4::integer[], $5::bigint[])
+     ON CONFLICT (desk, standing, class, source) DO UPDATE SET count = tally.count + excluded.count";
 
 /// Which desk commits, and the number of its group, where somebody may have to ask afterwards.
 #[derive(Clone, Copy)]
@@ -107,38 +111,32 @@ pub(super) struct Signature {
 
 /// Prepared beforehand: within a flight there is no time to prepare.
 struct Statements {
-    insert_threads: Statement,
+    arrive: Statement,
     update_threads: Statement,
-    insert_aliases: Statement,
     update_aliases: Statement,
-    insert_commands: Statement,
     update_commands: Statement,
     move_finished: Statement,
     find_creators: Statement,
     insert_transitions: Statement,
     lock_outbox: Statement,
     insert_events: Statement,
-    add_to_tally: Statement,
-    note_group: Statement,
+    sign: Statement,
 }
 
 impl Statements {
     async fn prepared(client: &ClientWrapper) -> Result<Self, tokio_postgres::Error> {
         let lock_outbox = format!("SELECT pg_advisory_xact_lock({OUTBOX_LOCK}, hashtext(current_schema()))");
         Ok(Self {
-            insert_threads: client.prepare_cached(INSERT_THREADS).await?,
+            arrive: client.prepare_cached(ARRIVE).await?,
             update_threads: client.prepare_cached(UPDATE_THREADS).await?,
-            insert_aliases: client.prepare_cached(INSERT_ALIASES).await?,
             update_aliases: client.prepare_cached(UPDATE_ALIASES).await?,
-            insert_commands: client.prepare_cached(INSERT_COMMANDS).await?,
             update_commands: client.prepare_cached(UPDATE_COMMANDS).await?,
             move_finished: client.prepare_cached(MOVE_FINISHED).await?,
             find_creators: client.prepare_cached(FIND_CREATORS).await?,
             insert_transitions: client.prepare_cached(INSERT_TRANSITIONS).await?,
             lock_outbox: client.prepare_cached(&lock_outbox).await?,
             insert_events: client.prepare_cached(INSERT_EVENTS).await?,
-            add_to_tally: client.prepare_cached(ADD_TO_TALLY).await?,
-            note_group: client.prepare_cached(NOTE_GROUP).await?,
+            sign: client.prepare_cached(SIGN).await?,
         })
     }
 }
@@ -167,19 +165,19 @@ pub(super) async fn write_and_commit(
 
     // After what it borrows.
     let mut flight = flight;
-    flight.send_if(!new_threads.numbers.is_empty(), &statements.insert_threads, new_threads.parameters());
+    if !(new_threads.numbers.is_empty() && new_aliases.kinds.is_empty() && arrivals.numbers.is_empty()) {
+        let arriving = [&new_threads.parameters()[..], &new_aliases.parameters(), &arrivals.parameters()].concat();
+        flight.send_list(&statements.arrive, arriving);
+    }
     flight.send_if(!threads.numbers.is_empty(), &statements.update_threads, threads.parameters());
-    flight.send_if(!new_aliases.kinds.is_empty(), &statements.insert_aliases, new_aliases.parameters());
     flight.send_if(!aliases.kinds.is_empty(), &statements.update_aliases, aliases.parameters());
-    flight.send_if(!arrivals.numbers.is_empty(), &statements.insert_commands, arrivals.parameters());
     flight.send_if(!changes.numbers.is_empty(), &statements.update_commands, changes.parameters());
     flight.send_if(!absorbed.is_empty(), &statements.move_finished, [&absorbed, &survivors]);
     flight.send_if(!orphans.is_empty(), &statements.find_creators, [&orphans]);
     flight.send_if(!transitions.commands.is_empty(), &statements.insert_transitions, transitions.parameters());
-    let counts: [&(dyn ToSql + Sync); 5] =
-        [&signature.desk, &tally.standings, &tally.classes, &tally.sources, &tally.counts];
-    flight.send_if(!tally.counts.is_empty(), &statements.add_to_tally, counts);
-    flight.send_if(signature.group.is_some(), &statements.note_group, [&signature.desk, &signature.group]);
+    let signed: [&(dyn ToSql + Sync); 6] =
+        [&signature.desk, &tally.standings, &tally.classes, &tally.sources, &tally.counts, &signature.group];
+    flight.send_if(signature.group.is_some() || !tally.counts.is_empty(), &statements.sign, signed);
     // Last, for the lock is held from here to the end of the commit.
     flight.send_if(!events.ids.is_empty(), &statements.lock_outbox, []);
     flight.send_if(!events.ids.is_empty(), &statements.insert_events, events.parameters());

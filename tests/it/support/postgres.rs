@@ -122,6 +122,11 @@ impl Postgres {
         }
     }
 
+    /// Of the database, whatever the schema.
+    pub fn plain_url(&self) -> String {
+        format!("postgres://gateway@127.0.0.1:{}/postgres", self.port)
+    }
+
     /// A URL of a schema of its own, which is made.
     pub fn new_schema(&self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(1);

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Statement, params};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::ground::{Filled, RAW, Row, SOURCES};
+use super::super::ground::{Filled, RAW, Row, SOURCES};
 
 /// Standings of `command` (`0001_first_tables.sql`).
 const READY: i64 = 0;
@@ -17,7 +17,7 @@ const COMPLETED: i64 = 7;
 /// Long after everything.
 const FAR_AWAY: i64 = 4_000_000_000_000_000;
 
-pub(super) fn write(file: &Path, numbers: Range<u64>, filled: Filled) -> rusqlite::Result<()> {
+pub(in crate::cli::bench) fn write(file: &Path, numbers: Range<u64>, filled: Filled) -> rusqlite::Result<()> {
     let mut connection = Connection::open(file)?;
     // A measurement that is interrupted here is begun anew.
     connection.execute_batch(
@@ -98,8 +98,8 @@ impl<'c> Statements<'c> {
                  VALUES (?1, 'ReferralCreated', ?2, ?3, ?4, ?5, 1, ?2, ?6)",
             )?,
             raw: vec![b'x'; RAW],
-            body: json!({ "localId": "EV", "text": "x".repeat(1_100) }).to_string(),
-            exchange: json!({ "method": "POST", "body": "x".repeat(1_000) }).to_string(),
+            body: Row::body().to_string(),
+            exchange: Row::exchange().to_string(),
         })
     }
 
@@ -111,14 +111,9 @@ impl<'c> Statements<'c> {
         let is_finished = standing == COMPLETED;
         let (state, due) = match standing {
             COMPLETED => (r#"{"state":"completed"}"#.to_owned(), None),
-            WAITING => (
-                r#"{"state":"waiting","step":"create","until":"2096-10-02T07:06:40Z","why":"locked"}"#.to_owned(),
-                Some(FAR_AWAY),
-            ),
+            WAITING => (Row::WAITING_STATE.to_owned(), Some(FAR_AWAY)),
             _ => (r#"{"state":"queued"}"#.to_owned(), None),
         };
-        let acknowledgement =
-            format!("MSH|^~\\&|ERSGW|RXX00|EASTVALE|RYY00|||ACK|1|P|2.4\rMSA|AA|{}\r", row.control_id());
         self.thread.execute(params![
             number,
             command,
@@ -147,7 +142,7 @@ impl<'c> Statements<'c> {
             at,
             self.raw.len() as i64,
             digest,
-            acknowledgement.as_bytes(),
+            row.acknowledgement().as_bytes(),
             self.raw
         ])?;
         self.acknowledged.execute(params![number, at])?;
@@ -156,15 +151,13 @@ impl<'c> Statements<'c> {
             self.transition.execute(params![number, 1, at, "queued", "running", "claimed"])?;
             self.transition.execute(params![number, 2, at, "running", "completed", "done"])?;
             self.attempt.execute(params![row.attempt().into_bytes(), number, at, self.exchange])?;
-            let data = json!({ "command": row.command(), "commandName": "CreateReferral", "message": row.message(),
-                "localId": "EV", "ubrn": "000000000000" });
             self.event.execute(params![
                 row.event().into_bytes(),
                 at,
                 SOURCES[row.source],
                 row.command().to_string(),
                 command,
-                data.to_string()
+                row.event_data().to_string()
             ])?;
         }
         Ok(())
