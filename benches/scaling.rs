@@ -20,7 +20,6 @@ enum Ground {
     /// Measured, a fact from elsewhere, or a constant of the code.
     Known,
     Assumed,
-    ToBeMeasured,
 }
 
 impl Ground {
@@ -28,7 +27,6 @@ impl Ground {
         Some(match source.split_once(": ")?.0 {
             "measured" | "fact" | "code" => Self::Known,
             "assumed" => Self::Assumed,
-            "to be measured" => Self::ToBeMeasured,
             _ => return None,
         })
     }
@@ -37,7 +35,6 @@ impl Ground {
         match self {
             Self::Known => "",
             Self::Assumed => " ᵃ",
-            Self::ToBeMeasured => " ᵐ",
         }
     }
 }
@@ -145,7 +142,7 @@ impl Figures {
             let [name, value, unit, source] = parts[..] else { return Err(here("not name,value,unit,source")) };
             let value = value.parse().map_err(|_| here("the value is not a number"))?;
             let ground = Ground::of(source)
-                .ok_or_else(|| here("the source begins with none of measured: fact: code: assumed: to be measured:"))?;
+                .ok_or_else(|| here("the source begins with none of measured: fact: code: assumed:"))?;
             let quantity = Quantity { value, ground };
             let figure = Figure { quantity, unit: unit.to_owned(), source: source.to_owned() };
             if figures.insert(name.to_owned(), figure).is_some() {
@@ -377,6 +374,8 @@ fn machines(figures: &Figures, places: &[Place], one: &Referral) -> String {
     let memory = (get("memory_waiting_mb") + get("hands") * get("memory_letter_mb")) * get("pg_memory");
     let mut table = of_places(places, "In one store");
     table.places(places, "processors that all gateways use together, busiest", |place| (place.peak * processor).text());
+    let database = get("end_to_end_processors") / get("end_to_end") * one.calls * get("pg_database");
+    table.places(places, "processors that the database uses, busiest", |place| (place.peak * database).text());
     table.places(places, "calls under way at once, busiest", |place| hands(place).text());
     table.places(places, "gateways, one of them spare", |place| gateways(place).text());
     table.places(places, "– connections to PostgreSQL", |place| (gateways(place) * get("connections")).text());

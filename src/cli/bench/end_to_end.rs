@@ -45,7 +45,11 @@ pub(super) async fn measure(scale: &Scale, amqp: Option<&str>) -> Result<Vec<Fig
                 Some((since, before, shares, written)) if since.elapsed() >= measured => {
                     let rate = (now - before) / since.elapsed().as_secs_f64();
                     let written = house.ground.written().await?.zip(*written).map(|(now, before)| now - before);
-                    return Ok::<_, CliError>((rate, shares.used().await?, written.map(|bytes| bytes / (now - before))));
+                    return Ok::<_, CliError>((
+                        rate,
+                        shares.used().await?,
+                        written.map(|bytes| bytes / (now - before)),
+                    ));
                 }
                 _ => {}
             }

@@ -218,13 +218,7 @@ fn get(address: SocketAddr, path: &str) -> Option<String> {
 }
 
 /// The demonstration's hospitals and connections, as a settings file. The environment says where the store is.
-fn settings_of(
-    instance: &str,
-    mllp: SocketAddr,
-    http: SocketAddr,
-    ers: SocketAddr,
-    wishes: Wishes<'_>,
-) -> String {
+fn settings_of(instance: &str, mllp: SocketAddr, http: SocketAddr, ers: SocketAddr, wishes: Wishes<'_>) -> String {
     let mode = if wishes.paused { "paused" } else { "live" };
     let mut yaml = format!(
         "environment: simulator\ninstance: {instance}\nkey_file: gateway.key\nlisteners:\n  \

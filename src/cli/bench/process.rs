@@ -118,9 +118,7 @@ impl<'s> Shares<'s> {
             process.processor_time().saturating_sub(*before).as_secs_f64() / took
         };
         let database = match self.database {
-            Some((server, before)) => {
-                Some(server.processor_time().await?.saturating_sub(before).as_secs_f64() / took)
-            }
+            Some((server, before)) => Some(server.processor_time().await?.saturating_sub(before).as_secs_f64() / took),
             None => None,
         };
         Ok(Used {
@@ -138,7 +136,8 @@ impl Used {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let each = |share: f64| 1e3 * share / per_second;
         let database = self.database.map_or(String::new(), |share| format!(", database {share:.2}"));
-        let each_database = self.database.map_or(String::new(), |share| format!(" and {:.3} ms of its database's", each(share)));
+        let each_database =
+            self.database.map_or(String::new(), |share| format!(" and {:.3} ms of its database's", each(share)));
         format!(
             "processors of {processors}: gateway {:.2}{database}, simulator {:.2}, generator {:.2}; {:.3} ms of the \
              gateway's{each_database} each",

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::clock::Offset;
 use super::columns;
 use super::failure::Failed;
-use super::flight::Flight;
+use super::flight::{BEGIN_BY_KEYS, Flight};
 use super::read;
 use super::sources::Sources;
 use super::workspace::{Lease, Workspace};
@@ -28,10 +28,6 @@ use crate::store::{Claim, ClaimedCommand, GATEWAY, Recovered, Result, StoreError
 const LOOK_BEYOND: usize = 2;
 /// How often a claim looks again after others took all that it had chosen.
 const LOOKS_MAX: u32 = 3;
-
-/// Planned once, whatever waits: every part of a claim goes by an index.
-const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL plan_cache_mode = force_generic_plan; \
-     SET LOCAL enable_seqscan = off";
 
 /// The first of each place. What is skipped from one place to the next costs one probe of the index, however much
 /// waits there. `$1`: how many of each; `$2`: now; `$3`: numbers of paused sources.
@@ -129,7 +125,7 @@ impl Claims {
         let limit = columns::signed((max * LOOK_BEYOND) as u64);
         let now = claim.now.as_microsecond();
         let mut flight = Flight::of(client);
-        flight.run(BEGIN);
+        flight.run(BEGIN_BY_KEYS);
         flight.send(&candidates, [&limit, &now, paused]);
         flight.send(&clock, []);
         let [_, rows, clock] = flight.land_all().await?;

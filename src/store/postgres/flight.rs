@@ -11,6 +11,12 @@ use futures_util::future::{BoxFuture, poll_fn};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row, Statement};
 
+/// Begins a transaction that need not be on the disk when it is committed, and whose statements find their rows by keys,
+/// however many there are: planned once, and always by an index, whatever the statistics say of a table that grows.
+pub(super) const BEGIN_BY_KEYS: &str = "BEGIN; SET LOCAL synchronous_commit = off; \
+     SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
+     SET LOCAL enable_mergejoin = off";
+
 type Answer<'a> = BoxFuture<'a, Result<Vec<Row>, Error>>;
 type Parameter<'a> = &'a (dyn ToSql + Sync);
 

@@ -12,39 +12,42 @@ use tokio_postgres::Row;
 use super::acts::COMMON_DESK;
 use super::columns;
 use super::failure::Failed;
-use super::flight::Flight;
+use super::flight::{BEGIN_BY_KEYS, Flight};
 use super::write::{ADD_TO_TALLY, UNCONFIRMED};
 use crate::store::{Purge, PurgePlace, Purged, Result};
 
 /// Messages, and events, removed by one call.
 const REMOVED_MAX: usize = 1_000;
-/// Messages, and events, looked at by one call.
-const LOOKED_AT_MAX: i64 = 4_000;
+/// Messages, and events, looked at by one call, as a multiple of those that it may remove.
+const LOOK_BEYOND: usize = 4;
 /// Bytes of messages removed by one call.
 const BYTES_MAX: i64 = 32 << 20;
 /// Times of receipt are in the order of numbers but for this.
 const DISORDER: i64 = 60_000_000;
 
-const MESSAGES: &str = "SELECT m.number, m.received_at, m.size, EXISTS (
-       SELECT 1 FROM command c
-       WHERE c.number > m.number AND c.number <= m.number + m.commands AND c.standing < 7
+/// `OFFSET 0`: the commands are found by their numbers first. Otherwise everything unfinished may be passed for each
+/// message, for the planner thinks that there is little of it.
+const MESSAGES: &str = "SELECT m.number, m.received_at, m.size, m.commands, EXISTS (
+       SELECT 1 FROM (
+         SELECT standing FROM command c WHERE c.number > m.number AND c.number <= m.number + m.commands OFFSET 0
+       ) its WHERE its.standing < 7
      ) FROM message m WHERE m.number > $1 ORDER BY m.number LIMIT $2";
 
 const EVENTS: &str =
     "SELECT position, at, confirmed_at IS NOT NULL FROM outbox WHERE position > $1 ORDER BY position LIMIT $2";
 
 /// A refused message is new when it comes again: nothing came of it.
-const FORGET_REFUSED: &str = "DELETE FROM dedup d USING message m
-     WHERE m.number = ANY ($1) AND m.verdict = 'rejected'
+const FORGET_REFUSED: &str =
+    "DELETE FROM dedup d USING unnest($1::bigint[]) AS u (number) JOIN message m USING (number)
+     WHERE m.verdict = 'rejected'
        AND d.source = m.source AND d.control_id = m.control_id AND d.message = m.id";
 
-/// Notes in their threads which of these commands made a referral, and with which digest.
+/// `$1`: numbers of commands. Notes in their threads which of these commands made a referral, and with which digest.
 const KEEP_CREATORS: &str = "UPDATE thread t SET purged_creator = c.number, purged_creator_id = c.id,
        purged_creates = c.creates
      FROM (
        SELECT DISTINCT ON (c.thread) c.thread, c.number, c.id, c.creates
-       FROM unnest($1::bigint[]) AS m (number)
-       JOIN command c ON c.number > m.number AND c.number < m.number + 4096
+       FROM unnest($1::bigint[]) AS u (number) JOIN command c USING (number)
        WHERE c.creates IS NOT NULL AND c.standing = 7 ORDER BY c.thread, c.number
      ) c
      WHERE t.number = c.thread AND (t.purged_creator IS NULL OR t.purged_creator > c.number)";
@@ -55,13 +58,9 @@ const KEEP_POSITION: &str =
      HAVING max(p) IS NOT NULL
      ON CONFLICT (name) DO UPDATE SET value = greatest(meta.value, excluded.value)";
 
-/// `$1`: numbers of messages; their commands have those that follow.
-const REMOVE_COMMANDS: &str = "DELETE FROM command c USING unnest($1::bigint[]) AS m (number)
-     WHERE c.number > m.number AND c.number < m.number + 4096 RETURNING c.standing, c.class, c.source";
-const REMOVE_ATTEMPTS: &str = "DELETE FROM attempt a USING unnest($1::bigint[]) AS m (number)
-     WHERE a.command > m.number AND a.command < m.number + 4096";
-const REMOVE_TRANSITIONS: &str = "DELETE FROM transition t USING unnest($1::bigint[]) AS m (number)
-     WHERE t.command > m.number AND t.command < m.number + 4096";
+const REMOVE_COMMANDS: &str = "DELETE FROM command WHERE number = ANY ($1) RETURNING standing, class, source";
+const REMOVE_ATTEMPTS: &str = "DELETE FROM attempt WHERE command = ANY ($1)";
+const REMOVE_TRANSITIONS: &str = "DELETE FROM transition WHERE command = ANY ($1)";
 const REMOVE_CHUNKS: &str = "DELETE FROM message_chunk WHERE message = ANY ($1)";
 const REMOVE_DOCUMENTS: &str = "DELETE FROM document WHERE message = ANY ($1)";
 const REMOVE_ACKNOWLEDGED: &str = "DELETE FROM acknowledged WHERE message = ANY ($1)";
@@ -73,22 +72,32 @@ struct Walk {
     place: i64,
     ended: bool,
     goes: Vec<i64>,
+    /// Commands of messages that go: they have the numbers that follow.
+    commands: Vec<i64>,
+}
+
+/// What a row says of itself.
+struct Candidate {
+    may_go: bool,
+    bytes: i64,
+    commands: i64,
 }
 
 /// How far a walk may go.
 struct Limits {
     before: i64,
     removed_max: usize,
+    looked_at_max: i64,
     bytes_max: i64,
 }
 
 impl Walk {
     fn nowhere(place: u64) -> Self {
-        Self { place: columns::signed(place), ended: true, goes: Vec::new() }
+        Self { place: columns::signed(place), ended: true, goes: Vec::new(), commands: Vec::new() }
     }
 
-    /// Over rows of `(number, time, …)`; `of`: whether a row may go, and its bytes.
-    fn over(from: u64, rows: &[Row], limits: &Limits, of: impl Fn(&Row) -> Result<(bool, i64)>) -> Result<Self> {
+    /// Over rows of `(number, time, …)`.
+    fn over(from: u64, rows: &[Row], limits: &Limits, of: impl Fn(&Row) -> Result<Candidate>) -> Result<Self> {
         let mut walk = Self::nowhere(from);
         let mut bytes = 0;
         for row in rows {
@@ -101,13 +110,14 @@ impl Walk {
                 return Ok(walk);
             }
             walk.place = row.try_get(0)?;
-            let (may_go, size) = of(row)?;
-            if may_go && at < limits.before {
+            let candidate = of(row)?;
+            if candidate.may_go && at < limits.before {
                 walk.goes.push(walk.place);
-                bytes += size;
+                walk.commands.extend(walk.place + 1..=walk.place + candidate.commands);
+                bytes += candidate.bytes;
             }
         }
-        walk.ended = columns::signed(rows.len() as u64) < LOOKED_AT_MAX;
+        walk.ended = columns::signed(rows.len() as u64) < limits.looked_at_max;
         Ok(walk)
     }
 }
@@ -123,18 +133,13 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
     if messages.goes.is_empty() && events.goes.is_empty() {
         return Ok(purged);
     }
-    let statements = [
-        FORGET_REFUSED,
-        REMOVE_ATTEMPTS,
-        REMOVE_TRANSITIONS,
-        REMOVE_CHUNKS,
-        REMOVE_DOCUMENTS,
-        REMOVE_ACKNOWLEDGED,
-        REMOVE_MESSAGES,
-    ];
-    let mut prepared = Vec::with_capacity(statements.len());
-    for sql in statements {
-        prepared.push(client.prepare_cached(sql).await?);
+    let of_commands = [REMOVE_ATTEMPTS, REMOVE_TRANSITIONS];
+    let of_messages = [FORGET_REFUSED, REMOVE_CHUNKS, REMOVE_DOCUMENTS, REMOVE_ACKNOWLEDGED, REMOVE_MESSAGES];
+    let mut prepared = Vec::with_capacity(of_commands.len() + of_messages.len());
+    for (statements, numbers) in [(&of_commands[..], &messages.commands), (&of_messages, &messages.goes)] {
+        for sql in statements {
+            prepared.push((client.prepare_cached(sql).await?, numbers));
+        }
     }
     let keep_creators = client.prepare_cached(KEEP_CREATORS).await?;
     let keep_position = client.prepare_cached(KEEP_POSITION).await?;
@@ -142,13 +147,13 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
     let remove_events = client.prepare_cached(REMOVE_EVENTS).await?;
     let add_to_tally = client.prepare_cached(ADD_TO_TALLY).await?;
     let mut flight = Flight::of(client);
-    flight.run("BEGIN; SET LOCAL synchronous_commit = off");
-    flight.send(&keep_creators, [&messages.goes]);
+    flight.run(BEGIN_BY_KEYS);
+    flight.send(&keep_creators, [&messages.commands]);
     flight.send(&keep_position, [&events.goes]);
-    flight.send(&remove_commands, [&messages.goes]);
+    flight.send(&remove_commands, [&messages.commands]);
     flight.send(&remove_events, [&events.goes]);
-    for statement in &prepared {
-        flight.send(statement, [&messages.goes]);
+    for (statement, numbers) in &prepared {
+        flight.send(statement, [*numbers]);
     }
     let answers = flight.land().await?;
     let (commands, outbox) = (&answers[3], &answers[4]);
@@ -169,23 +174,25 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
 
 async fn look(client: &ClientWrapper, purge: &Purge) -> std::result::Result<(Walk, Walk), Failed> {
     let removed_max = purge.max.clamp(1, REMOVED_MAX);
+    let looked_at_max = columns::signed((removed_max * LOOK_BEYOND) as u64);
     let (mut messages, mut events) = (Walk::nowhere(purge.from.message), Walk::nowhere(purge.from.event));
     if let Some(before) = purge.messages_before.map(columns::micros) {
         let look = client.prepare_cached(MESSAGES).await?;
-        let rows = client.query(&look, &[&messages.place, &LOOKED_AT_MAX]).await?;
-        let limits = Limits { before, removed_max, bytes_max: BYTES_MAX };
+        let rows = client.query(&look, &[&messages.place, &looked_at_max]).await?;
+        let limits = Limits { before, removed_max, looked_at_max, bytes_max: BYTES_MAX };
         messages = Walk::over(purge.from.message, &rows, &limits, |row| {
-            let is_unfinished: bool = row.try_get(3)?;
-            Ok((!is_unfinished, row.try_get(2)?))
+            let (bytes, commands, is_unfinished): (i64, i32, bool) =
+                (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            Ok(Candidate { may_go: !is_unfinished, bytes, commands: commands.into() })
         })?;
     }
     if let Some(before) = purge.events_before.map(columns::micros) {
         let look = client.prepare_cached(EVENTS).await?;
-        let rows = client.query(&look, &[&events.place, &LOOKED_AT_MAX]).await?;
-        let limits = Limits { before, removed_max, bytes_max: i64::MAX };
+        let rows = client.query(&look, &[&events.place, &looked_at_max]).await?;
+        let limits = Limits { before, removed_max, looked_at_max, bytes_max: i64::MAX };
         events = Walk::over(purge.from.event, &rows, &limits, |row| {
             let is_confirmed: bool = row.try_get(2)?;
-            Ok((is_confirmed || !purge.keep_unconfirmed, 0))
+            Ok(Candidate { may_go: is_confirmed || !purge.keep_unconfirmed, bytes: 0, commands: 0 })
         })?;
     }
     Ok((messages, events))

@@ -97,7 +97,8 @@ pub(super) const ADD_TO_TALLY: &str = "INSERT INTO tally (desk, standing, class,
      ON CONFLICT (desk, standing, class, source) DO UPDATE SET count = tally.count + excluded.count";
 
 /// The counts, and the group's number (`$6`) where it has one.
-const SIGN: &str = "WITH noted AS (UPDATE desk SET last_group = $6::bigint WHERE number = $1 AND $6::bigint IS NOT NULL)
+const SIGN: &str =
+    "WITH noted AS (UPDATE desk SET last_group = $6::bigint WHERE number = $1 AND $6::bigint IS NOT NULL)
      INSERT INTO tally (desk, standing, class, source, count)
      SELECT $1, * FROM unnest($2::smallint[], $3::smallint[], $4::integer[], $5::bigint[])
      ON CONFLICT (desk, standing, class, source) DO UPDATE SET count = tally.count + excluded.count";

@@ -1,6 +1,7 @@
 //! Several gateways on one database: what one of them does, another goes on with.
 
 mod chaos;
+mod copies;
 mod duties;
 mod names;
 mod order;

@@ -47,8 +47,20 @@ impl Postgres {
         Self::start_with(care, &[])
     }
 
+    /// One that speaks TLS with this certificate and key (PEM).
+    pub fn start_encrypted(certificate: &str, key: &str) -> Self {
+        let files = [("server.pem", certificate), ("server.key", key)];
+        // From its data folder.
+        let settings = ["ssl=on", "ssl_cert_file=../server.pem", "ssl_key_file=../server.key"];
+        Self::start_beside(&files, Care::Quick, &settings)
+    }
+
     /// With settings of `postgresql.conf`, as `name=value`.
     pub fn start_with(care: Care, more: &[&str]) -> Self {
+        Self::start_beside(&[], care, more)
+    }
+
+    fn start_beside(files: &[(&str, &str)], care: Care, more: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("ers-postgres-").tempdir().expect("a temporary folder");
         let mut settings: Vec<String> = [
             "listen_addresses=127.0.0.1",
@@ -63,6 +75,13 @@ impl Postgres {
         .to_vec();
         if care == Care::Quick {
             settings.extend(["fsync=off", "full_page_writes=off"].map(str::to_owned));
+        }
+        for (name, text) in files {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).expect("a file");
+            // The server refuses a key that others may read.
+            let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&file, owner_only).expect("permissions");
         }
         settings.extend(more.iter().map(|setting| (*setting).to_owned()));
         let server = Self { port: free_port(), child: Mutex::new(None), settings, folder };
@@ -146,13 +165,18 @@ impl Postgres {
 
     /// What a statement answers, unaligned, a line a row.
     pub fn psql(&self, sql: &str) -> String {
+        self.ask(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// As `psql`, where it may fail.
+    pub fn ask(&self, sql: &str) -> Result<String, String> {
         let port = self.port.to_string();
         let mut psql = Command::new(binary("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &port]);
         psql.args(["-U", "gateway", "-d", "postgres", "-c", sql]);
         let answered = psql.stdin(Stdio::null()).output().expect("psql runs");
-        assert!(answered.status.success(), "{sql}: {}", String::from_utf8_lossy(&answered.stderr));
-        String::from_utf8_lossy(&answered.stdout).trim().to_owned()
+        let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if answered.status.success() { Ok(told(&answered.stdout)) } else { Err(told(&answered.stderr)) }
     }
 
     pub fn log(&self) -> String {

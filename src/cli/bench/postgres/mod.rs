@@ -113,7 +113,10 @@ impl Drop for Schema {
             runtime.block_on(async {
                 let client = connect(&config).await?;
                 // Gateways of a measurement that was broken off may still be in the middle of something.
-                client.batch_execute(&format!("SET lock_timeout = '20s'; DROP SCHEMA {name} CASCADE")).await.map_err(failed)
+                client
+                    .batch_execute(&format!("SET lock_timeout = '20s'; DROP SCHEMA {name} CASCADE"))
+                    .await
+                    .map_err(failed)
             })
         });
         if !matches!(dropping.join(), Ok(Ok(()))) {

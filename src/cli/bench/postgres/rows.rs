@@ -25,11 +25,7 @@ const COMPLETED: i16 = 7;
 /// Long after everything.
 const FAR_AWAY: i64 = 4_000_000_000_000_000;
 
-pub(in crate::cli::bench) async fn write(
-    schema: &Schema,
-    numbers: Range<u64>,
-    filled: Filled,
-) -> Result<(), CliError> {
+pub(in crate::cli::bench) async fn write(schema: &Schema, numbers: Range<u64>, filled: Filled) -> Result<(), CliError> {
     let mut client = schema.connect().await?;
     let transaction = client.transaction().await.map_err(failed)?;
     let sources = sources(&transaction).await?;
@@ -180,8 +176,7 @@ impl Portion<'_> {
         let known = is_finished.then(|| json!({ "ubrn": "000000000000" }).to_string());
         for keys in self.keys() {
             let id = keys.row.command().0;
-            let row: [&(dyn ToSql + Sync); 7] =
-                [&keys.number, &id, &1_i64, &keys.command, &id, &keys.digest, &known];
+            let row: [&(dyn ToSql + Sync); 7] = [&keys.number, &id, &1_i64, &keys.command, &id, &keys.digest, &known];
             writer.as_mut().write(&row).await.map_err(failed)?;
         }
         writer.finish().await.map_err(failed)?;
@@ -261,7 +256,9 @@ impl Portion<'_> {
         let types = [Type::INT8, Type::INT4, Type::INT8, Type::TEXT, Type::TEXT, Type::TEXT, Type::TEXT];
         let mut writer = pin!(self.copy_in("transition", columns, &types).await?);
         for keys in self.keys() {
-            for (number, from, to, why) in [(1_i32, "queued", "running", "claimed"), (2, "running", "completed", "done")] {
+            for (number, from, to, why) in
+                [(1_i32, "queued", "running", "claimed"), (2, "running", "completed", "done")]
+            {
                 let row: [&(dyn ToSql + Sync); 7] = [&keys.command, &number, &keys.at, &from, &to, &why, &"bench"];
                 writer.as_mut().write(&row).await.map_err(failed)?;
             }
