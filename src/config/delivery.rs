@@ -27,6 +27,9 @@ pub struct Delivery {
     pub age_max_urgent: Duration,
     #[serde(with = "duration")]
     pub age_max_routine: Duration,
+    /// A read is answered within this time, or not at all.
+    #[serde(with = "duration")]
+    pub read_deadline: Duration,
 }
 
 impl Default for Delivery {
@@ -40,6 +43,7 @@ impl Default for Delivery {
             age_max_two_week_wait: Duration::from_secs(4 * 3_600),
             age_max_urgent: Duration::from_secs(24 * 3_600),
             age_max_routine: Duration::from_secs(72 * 3_600),
+            read_deadline: Duration::from_secs(60),
         }
     }
 }

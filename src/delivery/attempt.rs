@@ -68,7 +68,10 @@ impl Run {
         }
         if self.is_overdue() {
             self.plan.overdue_told = true;
-            let text = "older than its class allows: decide whether it is still to be sent; replay sends it";
+            let text = match self.is_read() {
+                true => "it could not be asked in time: ask again",
+                false => "older than its class allows: decide whether it is still to be sent; replay sends it",
+            };
             return self.fail("EXPIRED", text).await;
         }
         let mut token_refused = false;

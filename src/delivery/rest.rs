@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::backoff;
 use super::ledger::Abandoned;
 use super::run::{Flow, Run};
-use crate::command::{Failure, Happened, WaitReason};
+use crate::command::{Class, Failure, Happened, WaitReason};
 
 /// A locked record is waited for so many times in a row: about an hour at the default ceiling.
 const LOCKED_TRIES_MAX: u32 = 20;
@@ -15,6 +15,11 @@ const LOCKED_TRIES_MAX: u32 = 20;
 const TEXT_CHARS_MAX: usize = 1_000;
 
 impl Run {
+    /// Somebody waits for its answer; it changes nothing.
+    pub(super) fn is_read(&self) -> bool {
+        self.command.class == Class::Interactive
+    }
+
     pub(super) async fn complete(&mut self, result: Value) -> Result<Flow, Abandoned> {
         self.plan.result = result;
         self.end(Happened::StepDone { next: None }, "all calls are done".into()).await
@@ -50,12 +55,19 @@ impl Run {
         let attempt = deferrals.saturating_add(2);
         let wait = backoff::delay(attempt, settings.backoff_base, settings.backoff_ceiling, asked, fraction);
         let until = self.shared.environment.now() + wait;
+        if self.is_read() && self.command.not_after.is_some_and(|deadline| until > deadline) {
+            return self.fail("EXPIRED", &format!("no answer in time: {text}. Ask again later")).await;
+        }
         tracing::info!(wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), text, "a command waits");
         self.end(Happened::Deferred { until, why }, text.to_owned()).await
     }
 
     /// Waits for a user, or for a connection that may do this.
     pub(super) async fn unauthorised(&mut self, connection: &str, text: &str) -> Result<Flow, Abandoned> {
+        if self.is_read() {
+            // Whoever asked will not be waiting when somebody has signed in.
+            return self.fail("NOT_AUTHORISED", text).await;
+        }
         let since = self.shared.environment.now();
         tracing::warn!(connection, text, "a command needs authorisation");
         let step = self.step();

@@ -8,7 +8,7 @@ use super::sources::KnownSource;
 use super::{Inbound, Intake};
 use crate::command::{Class, CommandId, EventId, MessageId, State, Verdict};
 use crate::config::{EnvironmentName, Mode};
-use crate::mapping::{Location, Problem, ThreadNames};
+use crate::mapping::{CommandPlan, Location, Problem, ThreadNames};
 use crate::store::{Admission, Admitted, Alias, AliasKind, NewCommand, NewDocument, NewEvent, NewMessage, StoreError};
 
 /// Commands that make a referral: their content is digested, so that a resend under another control id
@@ -56,7 +56,9 @@ pub(super) struct Prepared {
 impl Intake {
     /// Checks that need the store or the settings, and not the message alone.
     pub(super) async fn review(&self, received: &Received<'_>, decision: Decision) -> Result<Decision, StoreError> {
-        let Decision::Command { name, thread, body, documents, mapping_set } = decision else { return Ok(decision) };
+        let Decision::Command { name, thread, mut body, documents, mapping_set } = decision else {
+            return Ok(decision);
+        };
         let mut problems = Vec::new();
         let test_number =
             body.pointer("/patient/nhsNumber").and_then(Value::as_str).is_some_and(|n| n.starts_with("999"));
@@ -74,7 +76,20 @@ impl Intake {
             Some(local_id) => self.store.find_thread(&self.local_alias(received.source, local_id)).await?,
             None => None,
         };
+        let is_read = self.is_read(&name);
+        if is_read && thread.ubrn.is_none() && thread.local_id.is_some() {
+            // It does not wait behind what makes the referral, so the UBRN must be known by now.
+            match known.as_ref().and_then(|known| known.known.get("ubrn")) {
+                Some(ubrn) => body["ubrn"] = ubrn.clone(),
+                None => problems.push(Problem::new(
+                    location_of(received, "RF1", 6, "/localId"),
+                    UNKNOWN_KEY_IDENTIFIER,
+                    "Unknown key identifier: no UBRN is known for this local id yet, and none was given",
+                )),
+            }
+        }
         match (&known, &thread.ubrn) {
+            _ if is_read => {}
             (None, None) if !creates => problems.push(Problem::new(
                 location_of(received, "RF1", 6, "/localId"),
                 UNKNOWN_KEY_IDENTIFIER,
@@ -158,7 +173,14 @@ impl Intake {
             }
             Decision::Command { name, thread, body, documents, mapping_set } => {
                 let id = CommandId(self.environment.new_id());
-                let class = body.get("priority").and_then(Value::as_str).map_or(Class::Routine, Class::of_priority);
+                let is_read = self.is_read(&name);
+                // A read is in nobody's way and behind nobody: a thread of its own.
+                let (class, thread) = if is_read {
+                    (Class::Interactive, ThreadNames::default())
+                } else {
+                    let priority = body.get("priority").and_then(Value::as_str);
+                    (priority.map_or(Class::Routine, Class::of_priority), thread)
+                };
                 admission.commands.push(NewCommand {
                     id,
                     class,
@@ -187,11 +209,16 @@ impl Intake {
         }
     }
 
+    fn is_read(&self, command: &str) -> bool {
+        self.mappings.current().plan(command).is_some_and(CommandPlan::is_read)
+    }
+
     /// A command that got older than this before it could be sent waits for a person (`design.md` 9).
     fn not_after(&self, class: Class, received: jiff::Timestamp) -> Option<jiff::Timestamp> {
         let age = match class {
             Class::TwoWeekWait => self.ages.age_max_two_week_wait,
             Class::Urgent => self.ages.age_max_urgent,
+            Class::Interactive => self.ages.read_deadline,
             _ => self.ages.age_max_routine,
         };
         received.checked_add(age).ok()

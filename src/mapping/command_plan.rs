@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::diagnostic::Diagnostics;
-use super::operations::Operation;
+use super::operations::{Effect, Operation};
 use super::plan::{CallBody, Letter, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::set::{Absorbed, PlanContext, PlanProblem};
 use super::template::{Condition, Path, Root, Scope, Template, TemplateCompiler, Written, reply_value};
@@ -22,6 +22,8 @@ pub struct CommandPlan {
 struct PlanStep {
     name: String,
     call: String,
+    /// It changes nothing in e-RS.
+    reads: bool,
     written: Written,
     needs: Vec<Path>,
     when: Vec<Condition>,
@@ -152,6 +154,7 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
             _ => Map::new(),
         },
         written: Written { file, at: node.at },
+        reads: operation.is_some_and(|operation| operation.effect == Effect::Read),
         name,
         call,
         path,
@@ -226,6 +229,11 @@ impl CommandPlan {
     /// A-numbers in order, for documentation and checks.
     pub fn calls(&self) -> impl Iterator<Item = (&str, &str)> {
         self.steps.iter().map(|step| (step.name.as_str(), step.call.as_str()))
+    }
+
+    /// Nothing that it calls changes anything in e-RS: somebody asks, and waits for the answer.
+    pub fn is_read(&self) -> bool {
+        self.steps.iter().all(|step| step.reads)
     }
 
     pub fn event_names(&self) -> impl Iterator<Item = &str> {

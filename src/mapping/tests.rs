@@ -200,6 +200,80 @@ fn official_a010_samples_are_made_exactly() {
     }
 }
 
+#[test]
+fn official_a008_samples_are_made_exactly() {
+    let set = set();
+    for (command, file) in [
+        (json!({"list": "REFERRALS_FOR_REVIEW"}), "request-minimal-referrals-for-review"),
+        (json!({"list": "APPOINTMENT_SLOT_ISSUES"}), "request-minimal-appointment-slot-issues"),
+        (json!({"list": "REJECTED_TRIAGE_RESPONSE"}), "request-minimal-rejected-triage-response"),
+        (json!({"list": "ASSESSMENT_RETURNED_CANCELLED_DNA"}), "request-minimal-assessment-returned-cancelled-dna"),
+        (json!({"list": "AWAITING_BOOKING"}), "request-minimal-awaiting-booking"),
+        (json!({"list": "LETTERS_OUTSTANDING"}), "request-minimal-letters-outstanding"),
+        (json!({"list": "REFERRALS_FOR_REVIEW", "service": "21012"}), "request-filtering-by-service"),
+        (
+            json!({"list": "REFERRALS_FOR_REVIEW", "clinicianAssigned": "ASSIGNED", "clinician": "021600556514"}),
+            "request-filtering-by-clinician",
+        ),
+    ] {
+        let calls = preview(&set, "RetrieveWorklist", &command, "REFERRING_CLINICIAN");
+        assert_eq!(json_body(&calls, "A008"), &official(&format!("a008-retrieve-worklist/{file}.json")), "{file}");
+    }
+}
+
+#[test]
+fn filters_are_for_the_lists_of_a_provider() {
+    let set = set();
+    for (command, is_valid) in [
+        (json!({"list": "AWAITING_BOOKING", "service": "21012"}), false),
+        (json!({"list": "REFERRALS_FOR_REVIEW", "specialty": "CARDIOLOGY"}), false),
+        (
+            json!({"list": "REFERRALS_FOR_REVIEW", "specialty": "CARDIOLOGY", "specialtyAssigned": "NOT_ASSIGNED"}),
+            false,
+        ),
+        (json!({"list": "REFERRALS_FOR_REVIEW", "specialty": "CARDIOLOGY", "specialtyAssigned": "ASSIGNED"}), true),
+    ] {
+        let violations = set.schemas().violations("RetrieveWorklist", &command);
+        assert_eq!(violations.is_empty(), is_valid, "{command}: {violations:?}");
+    }
+}
+
+#[test]
+fn reads_are_known_by_what_they_call() {
+    let set = set();
+    let reads: Vec<&str> = set.plans().filter(|plan| plan.is_read()).map(|plan| plan.command.as_str()).collect();
+    for name in [
+        "RetrieveAvailableActions",
+        "RetrieveBusinessFunctions",
+        "RetrieveReferenceData",
+        "RetrieveReferral",
+        "RetrieveServices",
+        "RetrieveWorklist",
+        "SearchServices",
+    ] {
+        assert!(reads.contains(&name), "{name}: {reads:?}");
+    }
+    for name in ["CreateReferral", "AttachLetters"] {
+        assert!(!reads.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn the_directory_is_asked_for_one_for_several_or_for_a_version() {
+    let set = set();
+    for (command, call, method, path) in [
+        (json!({"service": "11002"}), "A033", "GET", "/R4/HealthcareService/11002"),
+        (json!({"services": ["1", "2"]}), "A035", "GET", "/R4/HealthcareService?_id=1%2C2"),
+        (json!({"versionOf": "11002"}), "A037", "HEAD", "/R4/HealthcareService/11002"),
+    ] {
+        let calls = preview(&set, "RetrieveServices", &command, "REFERRING_CLINICIAN");
+        let made: Vec<_> = calls.iter().map(|c| (c.call.as_str(), c.method.as_str(), c.path.as_str())).collect();
+        assert_eq!(made, [(call, method, path)]);
+    }
+    let both = json!({"service": "11002", "versionOf": "11002"});
+    assert!(!set.schemas().violations("RetrieveServices", &both).is_empty(), "one question at a time");
+}
+
 fn letter_handle(description: &str, indexed: &str) -> Value {
     json!({
         "fileName": "results.pdf", "contentType": "application/pdf", "description": description, "indexed": indexed,

@@ -112,6 +112,10 @@ pub struct Referral {
     pub state: State,
     pub appointment: Option<Appointment>,
     pub letters: Vec<Letter>,
+    /// The referrer needs to add one.
+    pub letter_intended: bool,
+    /// SDS user id.
+    pub referrer: String,
     pub clinical_information_first: Option<Timestamp>,
     pub clinical_information_last: Option<Timestamp>,
     pub created: Timestamp,
@@ -198,6 +202,8 @@ impl Referrals {
                 clinical_information_first: (!letters.is_empty()).then_some(at),
                 clinical_information_last: None,
                 letters,
+                letter_intended: true,
+                referrer: demonstration::USER.into(),
                 created: at,
                 organisation: None,
                 booking_failure: None,

@@ -59,6 +59,9 @@ struct Request<'a> {
     patient: &'a str,
     shortlist: Shortlist<'a>,
     pathway_start: Option<&'a str>,
+    letter_intended: bool,
+    /// Where an administrator refers.
+    clinician: Option<&'a str>,
 }
 
 pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
@@ -76,6 +79,8 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         state: State::NotBooked,
         appointment: None,
         letters: Vec::new(),
+        letter_intended: request.letter_intended,
+        referrer: request.clinician.unwrap_or_else(|| act.caller.holder.user()).to_owned(),
         clinical_information_first: None,
         clinical_information_last: None,
         created: act.now,
@@ -103,18 +108,25 @@ fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     }
     let parameters = Parameters::read(&body, &RULES, &mut issues);
     let patient = patient(act, &parameters, &mut issues);
-    referring_clinician(act, &parameters, &body, &mut issues);
-    if let Some(value) = parameters.one("intentionToAddReferralLetter") {
+    let clinician = referring_clinician(act, &parameters, &body, &mut issues);
+    let intention = parameters.one("intentionToAddReferralLetter").and_then(|value| {
         let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralLetterIntention-1";
-        value.one_of(system, &["NEED_TO_ADD_LATER", "NOT_INTENDING_TO_ADD"], &mut issues);
-    }
+        value.one_of(system, &["NEED_TO_ADD_LATER", "NOT_INTENDING_TO_ADD"], &mut issues)
+    });
     if let Some(value) = parameters.one("firstReminderLetterFollowUpDays") {
         value.unsigned(&mut issues);
     }
     let pathway_start =
         parameters.one("eReferralPathwayStart").and_then(|value| pathway_start(act, value, &mut issues));
     let shortlist = parameters.one("shortlist").and_then(|value| shortlist::read(value, act.world, &mut issues));
-    let request = patient.zip(shortlist).map(|(patient, shortlist)| Request { patient, shortlist, pathway_start });
+    let letter_intended = intention == Some("NEED_TO_ADD_LATER");
+    let request = patient.zip(shortlist).map(|(patient, shortlist)| Request {
+        patient,
+        shortlist,
+        pathway_start,
+        letter_intended,
+        clinician,
+    });
     issues.or(request)
 }
 
@@ -134,21 +146,26 @@ pub fn patient<'a>(act: &Act<'_>, parameters: &Parameters<'a>, issues: &mut Issu
 }
 
 /// An administrator names the clinician, a clinician names nobody. A010 asks the same.
-pub fn referring_clinician(act: &Act<'_>, parameters: &Parameters<'_>, body: &Element<'_>, issues: &mut Issues) {
+pub fn referring_clinician<'a>(
+    act: &Act<'_>,
+    parameters: &Parameters<'a>,
+    body: &Element<'_>,
+    issues: &mut Issues,
+) -> Option<&'a str> {
     let admin = act.caller.function == "REFERRING_CLINICIAN_ADMIN";
     match parameters.one("referringClinician") {
         Some(value) if !admin => {
             let text = "(referringClinician) is not permitted for a referring clinician";
             issues.add("FIELD_NOT_PERMITTED", &value.path, text);
+            None
         }
-        Some(value) => {
-            criteria::clinician(value, act.world, issues);
-        }
+        Some(value) => criteria::clinician(value, act.world, issues),
         None if admin && body.value.is_object() => {
             let text = "(referringClinician) is required for a referring clinician admin";
             issues.add("VALUE_IS_REQUIRED", "parameter", text);
+            None
         }
-        None => {}
+        None => None,
     }
 }
 

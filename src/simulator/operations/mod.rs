@@ -2,6 +2,7 @@
 
 mod a004_reference_data;
 mod a005_retrieve_referral;
+mod a008_worklist;
 mod a010_search_services;
 mod a011_create_referral;
 mod a012_maintain_letter;
@@ -9,6 +10,7 @@ mod a016_book_or_defer;
 mod a020_upload_file;
 mod a029_available_actions;
 mod a030_business_functions;
+mod a033_services;
 mod a042_retrieve_attachment;
 
 pub use a020_upload_file::CONTENT_TYPES as FILE_CONTENT_TYPES;
@@ -26,6 +28,8 @@ use super::refusal::Refusal;
 use super::world::World;
 
 const REFERRERS: [&str; 2] = ["REFERRING_CLINICIAN", "REFERRING_CLINICIAN_ADMIN"];
+/// Those who may see worklists.
+const REFERRING: [&str; 3] = ["REFERRING_CLINICIAN", "REFERRING_CLINICIAN_ADMIN", "REFERRING_ADMIN"];
 const CLINICAL: [&str; 4] = [
     "REFERRING_CLINICIAN",
     "REFERRING_CLINICIAN_ADMIN",
@@ -66,8 +70,12 @@ const READ: Operation = Operation {
     body: BodyKind::None,
 };
 
+/// Of services, for those who refer.
+const DIRECTORY: Operation = Operation { functions: Some(&REFERRERS), provider_application: false, ..READ };
+
 static A004: Operation = Operation { number: "A004", ..READ };
 static A005: Operation = Operation { number: "A005", referrer_application: false, ..READ };
+static A008: Operation = users_only("A008", &REFERRING, BodyKind::Fhir);
 static A010: Operation = users_only("A010", &REFERRERS, BodyKind::Fhir);
 static A011: Operation = users_only("A011", &REFERRERS, BodyKind::Fhir);
 static A012: Operation = users_only("A012", &REFERRERS, BodyKind::Fhir);
@@ -75,6 +83,9 @@ static A016: Operation = users_only("A016", &REFERRERS, BodyKind::Fhir);
 static A020: Operation = users_only("A020", &CLINICAL, BodyKind::File);
 static A029: Operation = Operation { number: "A029", referrer_application: false, ..READ };
 static A030: Operation = Operation { functions: None, ..users_only("A030", &[], BodyKind::None) };
+static A033: Operation = Operation { number: "A033", ..DIRECTORY };
+static A035: Operation = Operation { number: "A035", ..DIRECTORY };
+static A037: Operation = Operation { number: "A037", ..DIRECTORY };
 static A042: Operation = Operation { number: "A042", referrer_application: false, ..READ };
 
 /// An operation and the ids in its path, percent-decoded.
@@ -82,6 +93,7 @@ static A042: Operation = Operation { number: "A042", referrer_application: false
 pub enum Target {
     RetrieveReferenceData { key: String },
     RetrieveReferral { ubrn: String, version: Option<String> },
+    FetchWorklist,
     SearchServices,
     CreateReferral,
     MaintainLetter { ubrn: String },
@@ -89,6 +101,9 @@ pub enum Target {
     UploadFile,
     AvailableActions,
     BusinessFunctions,
+    RetrieveService { id: String },
+    RetrieveServices,
+    ServiceVersion { id: String },
     RetrieveAttachment { id: String },
 }
 
@@ -105,6 +120,7 @@ impl Target {
             ("GET", ["STU3", "ReferralRequest", ubrn, "_history", version]) => {
                 Self::RetrieveReferral { ubrn: (*ubrn).into(), version: Some((*version).into()) }
             }
+            ("POST", ["STU3", "ReferralRequest", "$ers.fetchworklist"]) => Self::FetchWorklist,
             ("POST", ["STU3", "HealthcareService", "$ers.searchHealthcareServicesForPatient"]) => Self::SearchServices,
             ("POST", ["STU3", "ReferralRequest", "$ers.createReferral"]) => Self::CreateReferral,
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.maintainReferralLetter"]) => {
@@ -114,6 +130,9 @@ impl Target {
             ("POST", ["STU3", "Binary"]) => Self::UploadFile,
             ("GET", ["STU3", "Task"]) => Self::AvailableActions,
             ("GET", ["R4", "PractitionerRole"]) => Self::BusinessFunctions,
+            ("GET", ["R4", "HealthcareService", id]) => Self::RetrieveService { id: (*id).into() },
+            ("GET", ["R4", "HealthcareService"]) => Self::RetrieveServices,
+            ("HEAD", ["R4", "HealthcareService", id]) => Self::ServiceVersion { id: (*id).into() },
             ("GET", ["R4", "Binary", id]) => Self::RetrieveAttachment { id: (*id).into() },
             _ => return None,
         })
@@ -123,6 +142,7 @@ impl Target {
         match self {
             Self::RetrieveReferenceData { .. } => &A004,
             Self::RetrieveReferral { .. } => &A005,
+            Self::FetchWorklist => &A008,
             Self::SearchServices => &A010,
             Self::CreateReferral => &A011,
             Self::MaintainLetter { .. } => &A012,
@@ -130,6 +150,9 @@ impl Target {
             Self::UploadFile => &A020,
             Self::AvailableActions => &A029,
             Self::BusinessFunctions => &A030,
+            Self::RetrieveService { .. } => &A033,
+            Self::RetrieveServices => &A035,
+            Self::ServiceVersion { .. } => &A037,
             Self::RetrieveAttachment { .. } => &A042,
         }
     }
@@ -151,6 +174,7 @@ impl Target {
         match self {
             Self::RetrieveReferenceData { key } => a004_reference_data::answer(act, key),
             Self::RetrieveReferral { ubrn, version } => a005_retrieve_referral::answer(act, ubrn, version.as_deref()),
+            Self::FetchWorklist => a008_worklist::answer(act),
             Self::SearchServices => a010_search_services::answer(act),
             Self::CreateReferral => a011_create_referral::answer(act),
             Self::MaintainLetter { ubrn } => a012_maintain_letter::answer(act, ubrn),
@@ -158,6 +182,9 @@ impl Target {
             Self::UploadFile => a020_upload_file::answer(act),
             Self::AvailableActions => a029_available_actions::answer(act),
             Self::BusinessFunctions => a030_business_functions::answer(act),
+            Self::RetrieveService { id } => a033_services::one(act, id, true),
+            Self::RetrieveServices => a033_services::several(act),
+            Self::ServiceVersion { id } => a033_services::one(act, id, false),
             Self::RetrieveAttachment { id } => a042_retrieve_attachment::answer(act, id),
         }
     }

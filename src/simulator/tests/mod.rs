@@ -22,6 +22,7 @@ use crate::environment::Environment;
 pub const FHIR: &str = "application/fhir+json";
 pub const CREATE: &str = "/STU3/ReferralRequest/$ers.createReferral";
 pub const SEARCH: &str = "/STU3/HealthcareService/$ers.searchHealthcareServicesForPatient";
+pub const WORKLIST: &str = "/STU3/ReferralRequest/$ers.fetchworklist";
 pub const APPOINTMENT: &str = "/STU3/Appointment";
 pub const BINARY: &str = "/STU3/Binary";
 

@@ -110,6 +110,67 @@ async fn lists_and_bundles_look_like_the_samples() {
 }
 
 #[tokio::test]
+async fn worklists_look_like_the_samples() {
+    let bench = Bench::start().await;
+    let list = |name: &str| example(&format!("a008-retrieve-worklist/request-minimal-{name}.json"));
+    for name in ["awaiting-booking", "letters-outstanding"] {
+        let ubrn = bench.created().await;
+        let reply = bench.post(WORKLIST, &list(name)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert!(reply.text.contains(&format!("ReferralRequest/{ubrn}")), "{name}: {}", reply.text);
+        // Display texts are as e-RS likes them.
+        same_keys(&reply.json(), &format!("a008-retrieve-worklist/response-{name}.json"), &["/display"]);
+    }
+    let nothing = bench.post(WORKLIST, &list("rejected-triage-response")).await.json();
+    assert_eq!(nothing["emptyReason"]["coding"][0]["code"], "nilknown");
+}
+
+#[tokio::test]
+async fn a_worklist_is_that_of_the_callers_organisation_and_takes_no_filters() {
+    let bench = Bench::start().await;
+    let ubrn = bench.created().await;
+    let mut request = example("a008-retrieve-worklist/request-minimal-awaiting-booking.json");
+    let service = json!({"system": "http://fhir.nhs.net/Id/ers-service", "value": "11002"});
+    request["parameter"]
+        .as_array_mut()
+        .expect("parameters")
+        .push(json!({"name": "service", "valueIdentifier": service}));
+    assert_eq!(bench.post(WORKLIST, &request).await.codes(), ["UNEXPECTED_FIELD"]);
+    let review = example("a008-retrieve-worklist/request-minimal-referrals-for-review.json");
+    assert_eq!(bench.post(WORKLIST, &review).await.codes(), ["INVALID_CODE"], "that is a provider's");
+    let minimal = example("a008-retrieve-worklist/request-minimal-awaiting-booking.json");
+    assert!(bench.post(WORKLIST, &minimal).await.text.contains(&ubrn));
+}
+
+#[tokio::test]
+async fn services_are_read_one_by_one_together_and_by_their_version() {
+    let bench = Bench::start().await;
+    let one = bench.get("/R4/HealthcareService/11002").await;
+    assert_eq!((one.status, one.header("ETag")), (200, r#"W/"1""#), "{}", one.text);
+    // The minimal sample has neither state nor characteristics.
+    let minimal = "a033-retrieve-healthcare-service/response-sample-service-with-minimum-attributes.json";
+    same_keys(&one.json(), minimal, &["/active", "/characteristic"]);
+    let several = bench.get("/R4/HealthcareService?_id=11002,11010").await.json();
+    assert_eq!(several["total"], 2, "{several}");
+    let searched = "a035-search-healthcare-services/response-search-service-with-minmumal-attributes.json";
+    same_keys(&several, searched, &["/characteristic"]);
+    let request = bench.request(Method::HEAD, "/R4/HealthcareService/11002");
+    let version = seen(request.send().await.expect("an answer")).await;
+    assert_eq!((version.status, version.header("ETag"), version.text.as_str()), (200, r#"W/"1""#, ""));
+    for (path, status, code) in [
+        ("/R4/HealthcareService/none", 404, "REC_NOT_FOUND"),
+        ("/R4/HealthcareService", 400, "REC_BAD_REQUEST"),
+        ("/R4/HealthcareService?_id=", 400, "REC_BAD_REQUEST"),
+        ("/R4/HealthcareService?_id=1&_id=2", 400, "REC_BAD_REQUEST"),
+    ] {
+        let refused = bench.get(path).await;
+        assert_eq!((refused.status, refused.codes()), (status, vec![code.to_owned()]), "{path}");
+    }
+    let ids = vec!["11002"; 21].join(",");
+    assert_eq!(bench.get(&format!("/R4/HealthcareService?_id={ids}")).await.status, 400, "21 are too many");
+}
+
+#[tokio::test]
 async fn refusals_look_like_the_samples() {
     let bench = Bench::start().await;
     let mut body = referral_request();

@@ -1,0 +1,172 @@
+//! A008 Retrieve referral worklist: the four lists of a referrer, made from the referrals of their organisation.
+//!
+//! The lists of a provider are not here yet, so their business functions are refused.
+
+use serde_json::{Value, json};
+
+use super::Act;
+use crate::simulator::exchange::Answer;
+use crate::simulator::referral::{Referral, State};
+use crate::simulator::referral_resource::instant;
+use crate::simulator::refusal::Refusal;
+use crate::simulator::validation::Issues;
+use crate::simulator::validation::element::Element;
+use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
+
+const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-Parameters-1";
+const SELECTOR: &str = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralListSelector-1";
+
+const RULES: [Rule; 7] = [
+    mandatory("listType", "valueCodeableConcept"),
+    optional("service", "valueIdentifier"),
+    optional("specialtyAssignedIndicator", "valueCodeableConcept"),
+    optional("specialty", "valueCodeableConcept"),
+    optional("location", "valueIdentifier"),
+    optional("clinicianAssignedIndicator", "valueCodeableConcept"),
+    optional("clinician", "valueIdentifier"),
+];
+
+const DOCUMENTED: [&str; 7] = [
+    "REFERENCE_NOT_FOUND",
+    "MISSING_VALUE",
+    "NO_RELATIONSHIP",
+    "INVALID_VALUE",
+    "INVALID_CODE",
+    "UNEXPECTED_FIELD",
+    "INVALID_FHIR_STRUCTURE",
+];
+
+/// A list, and what the extension of its items is called.
+struct List {
+    code: &'static str,
+    item: &'static str,
+    holds: fn(&Referral) -> bool,
+    /// Its items end with when the letter is due, the others with last update and state.
+    of_letters: bool,
+}
+
+const LISTS: [List; 4] = [
+    List {
+        code: "REJECTED_TRIAGE_RESPONSE",
+        item: "RejectedTriageResponse",
+        // Providers do not review here yet.
+        holds: |_| false,
+        of_letters: false,
+    },
+    List {
+        code: "ASSESSMENT_RETURNED_CANCELLED_DNA",
+        item: "AssessmentReturnedCancelledDNA",
+        holds: |referral| {
+            referral.state == State::NotBooked
+                && referral.appointment.as_ref().is_some_and(|appointment| appointment.status == "cancelled")
+        },
+        of_letters: false,
+    },
+    List {
+        code: "AWAITING_BOOKING",
+        item: "AwaitingBooking",
+        holds: |referral| referral.state == State::NotBooked,
+        of_letters: false,
+    },
+    List {
+        code: "LETTERS_OUTSTANDING",
+        item: "LettersOutstanding",
+        holds: |referral| {
+            referral.letter_intended && referral.letters.is_empty() && referral.state != State::CancelledReferral
+        },
+        of_letters: true,
+    },
+];
+
+pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
+    let list = read(act)?;
+    let referrals = act.world.referrals.all();
+    let own = referrals.iter().filter(|referral| {
+        let elsewhere = referral.organisation.as_ref().is_some_and(|own| *own != act.caller.organisation);
+        !elsewhere && (list.holds)(referral)
+    });
+    let entries: Vec<Value> = own.map(|referral| entry(list, referral)).collect();
+    let mut worklist = json!({
+        "meta": {"profile": ["https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-List-1"]},
+        "resourceType": "List",
+        "status": "current",
+        "mode": "snapshot",
+    });
+    // FHIR has no empty arrays.
+    if entries.is_empty() {
+        let system = "http://hl7.org/fhir/ValueSet/list-empty-reason";
+        worklist["emptyReason"] = json!({"coding": [{"system": system, "code": "nilknown", "display": "no results"}]});
+    } else {
+        worklist["entry"] = entries.into();
+    }
+    Ok(Answer::fhir(200, &worklist))
+}
+
+fn read(act: &Act<'_>) -> Result<&'static List, Refusal> {
+    let mut issues = Issues::new(&DOCUMENTED);
+    let body = Element::body(act.body);
+    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
+        body.resource("Parameters", &[PROFILE], &mut issues);
+    }
+    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let list = parameters.one("listType").and_then(|value| {
+        value.object(&["coding"], &mut issues)?;
+        let coding = value.required("coding", &mut issues)?.only_item(&mut issues)?;
+        let code = coding.one_of(SELECTOR, &LISTS.map(|list| list.code), &mut issues)?;
+        LISTS.iter().find(|list| list.code == code)
+    });
+    for rule in RULES.iter().filter(|rule| !rule.mandatory) {
+        if let Some(filter) = parameters.one(rule.name) {
+            issues.add("UNEXPECTED_FIELD", &filter.path, "the lists of a referrer take no filters");
+        }
+    }
+    issues.or(list)
+}
+
+fn entry(list: &List, referral: &Referral) -> Value {
+    const STRUCTURE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition";
+    let identifier = |url: &str, system: &str, value: &str| json!({"url": url, "valueReference": {"identifier": {"system": system, "value": value}}});
+    let coded = |url: &str, system: &str, code: &str, display: Option<&str>| {
+        let mut coding = json!({"system": format!("https://fhir.nhs.uk/STU3/CodeSystem/eRS-{system}-1"), "code": code});
+        if let Some(display) = display {
+            coding["display"] = display.into();
+        }
+        json!({"url": url, "valueCodeableConcept": {"coding": [coding]}})
+    };
+    let mut item = vec![
+        identifier("patient", "http://fhir.nhs.net/Id/nhs-number", &referral.patient),
+        coded("priority", "Priority", referral.priority, None),
+        json!({"url": "referralCreated", "valueDateTime": instant(referral.created)}),
+        json!({"url": "clinicalContext", "valueString": clinical_context(referral)}),
+        identifier("referrer", "http://fhir.nhs.net/Id/sds-user-id", &referral.referrer),
+    ];
+    if list.of_letters {
+        let due = instant(referral.created);
+        item.push(json!({"url": "letterDue", "valueDate": due.get(..10).unwrap_or(&due)}));
+    } else {
+        let updated = referral.clinical_information_last.unwrap_or(referral.created);
+        item.push(json!({"url": "referralLastUpdated", "valueDateTime": instant(updated)}));
+        item.push(coded("status", "ReferralState", referral.state.code(), Some(referral.state.display())));
+    }
+    json!({
+        "extension": [{
+            "extension": item,
+            "url": format!("{STRUCTURE}/Extension-eRS-{}-WorkListItem-1", list.item),
+        }],
+        "item": {"reference": format!("ReferralRequest/{}", referral.ubrn)},
+    })
+}
+
+/// Specialty and clinic type of the search criteria, as the worklists show them.
+fn clinical_context(referral: &Referral) -> String {
+    let criteria: Value = serde_json::from_str(&referral.criteria).unwrap_or_default();
+    let code = |name: &str| {
+        let parameters = criteria.as_array().into_iter().flatten();
+        let mut named = parameters.filter(|parameter| parameter["name"] == name);
+        named.find_map(|parameter| parameter["valueCoding"]["code"].as_str().map(str::to_owned))
+    };
+    match (code("specialty"), code("clinicType")) {
+        (Some(specialty), Some(clinic_type)) => format!("{specialty}/{clinic_type}"),
+        (specialty, clinic_type) => specialty.or(clinic_type).unwrap_or_else(|| "UNSPECIFIED".into()),
+    }
+}
