@@ -14,7 +14,7 @@ use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 
 use crate::amqp::BrokerLinks;
-use crate::config::{Config, Listener};
+use crate::config::{Config, EnvironmentName, Listener};
 use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts};
 use crate::environment::Environment;
 use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
@@ -144,6 +144,7 @@ impl Gateway {
             transport,
             keys: keys.clone(),
             connections: config.connections.clone(),
+            pds: config.pds.clone(),
             sources,
             settings: config.delivery.clone(),
             instance: config.instance.clone(),
@@ -166,7 +167,11 @@ impl Gateway {
             metrics: IntakeMetrics::register(&metrics)?,
             ages: config.delivery.clone(),
             place: config.environment,
+            are_patients_checked: config.pds.is_some(),
         }));
+        if config.pds.is_none() && config.environment != EnvironmentName::Simulator {
+            tracing::warn!("nobody checks patients before they are referred: there is no connection to PDS");
+        }
 
         let links = BrokerLinks::register(&metrics)?;
         let readiness = Arc::new(Readiness::default());

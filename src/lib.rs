@@ -34,6 +34,7 @@ pub mod instances;
 pub mod intake;
 pub mod keys;
 pub mod mapping;
+pub mod pds;
 pub mod retention;
 pub mod simulator;
 pub mod store;

@@ -155,6 +155,9 @@ impl Config {
         }
         self.key_file.as_mut().map(anchor);
         self.mappings.as_mut().map(anchor);
+        if let Some(pds) = &mut self.pds {
+            anchor(&mut pds.private_key);
+        }
         for connection in &mut self.connections {
             if let Access::ApplicationRestricted(signed) = &mut connection.access {
                 anchor(&mut signed.private_key);

@@ -10,6 +10,7 @@ mod demonstration;
 pub mod duration;
 mod load;
 mod located;
+mod pds;
 mod problem;
 mod reader;
 mod references;
@@ -28,6 +29,7 @@ use crate::store::postgres::Address;
 pub use broker::{Broker, BrokerInput, Partitions, QueueType, TopologyMode};
 pub use connections::{Access, Connection, RefreshToken, SignedJwt};
 pub use delivery::{Delivery, Pacing};
+pub use pds::Pds;
 pub use problem::{ConfigError, ConfigProblem};
 pub use retention::Retention;
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     pub connections: Vec<Connection>,
     pub broker: Option<Broker>,
+    /// Without it nobody checks patients before they are referred.
+    pub pds: Option<Pds>,
     pub delivery: Delivery,
     pub retention: Retention,
     /// How long the gateway says that it is not ready before it closes its listeners.
@@ -73,6 +77,7 @@ impl Default for Config {
             sources: Vec::new(),
             connections: Vec::new(),
             broker: None,
+            pds: None,
             delivery: Delivery::default(),
             retention: Retention::default(),
             stop_notice: None,

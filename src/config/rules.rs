@@ -2,6 +2,7 @@
 //! harm patients outside the simulator.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::problem::did_you_mean;
 use super::{Access, Config, Connection, EnvironmentName, Listener, Source};
@@ -45,6 +46,7 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     broker(config, &mut broken);
     delivery(config, &mut broken);
     retention(config, &mut broken);
+    pds(config, &mut broken);
     if config.store.sqlite_path().is_none() && !config.store.is_postgres() {
         broken.push(broken_rule("store", "must be sqlite:PATH or postgres://user:password@host/database"));
     }
@@ -55,6 +57,29 @@ pub fn broken(config: &Config) -> Vec<Broken> {
         broken.push(broken_rule("log.filter", "must be as in RUST_LOG, such as info or info,ers_gateway=debug"));
     }
     broken
+}
+
+/// The longest that a finding of PDS may be kept: death and merges move.
+const FINDING_MAX: Duration = Duration::from_secs(3_600);
+
+fn pds(config: &Config, broken: &mut Vec<Broken>) {
+    let Some(pds) = &config.pds else { return };
+    for (key, url) in [("pds.base_url", &pds.base_url), ("pds.token_url", &pds.token_url)] {
+        let scheme = if config.environment == EnvironmentName::Simulator { "http" } else { "https://" };
+        if !url.starts_with(scheme) {
+            broken.push(broken_rule(key, "must be an https:// address (http:// only with environment: simulator)"));
+        }
+    }
+    if pds.keep_finding > FINDING_MAX {
+        broken.push(broken_rule("pds.keep_finding", "must be at most 1h: deaths and merges are told within it"));
+    }
+    if !(pds.per_second > 0.0 && pds.per_second <= 100.0) {
+        broken.push(broken_rule("pds.per_second", "must be above 0 and at most 100"));
+    }
+    if config.connections.iter().any(|connection| connection.client_id == pds.client_id) {
+        let text = "must be a registration of its own, not that of a connection to e-RS";
+        broken.push(broken_rule("pds.client_id", text));
+    }
 }
 
 /// Names stand in metrics, file names and addresses, so they are short and plain.

@@ -11,14 +11,16 @@ use super::breaker::Breakers;
 use super::lease::{Lease, Moment};
 use super::metrics::DeliveryMetrics;
 use super::pace::Pacer;
+use super::patient::PatientDesk;
 use super::run;
 use super::session_vault::SealedSession;
 use super::sets::PinnedSets;
-use crate::config::{self, Connection, Mode, Source};
+use crate::config::{self, Connection, Mode, Pacing, Pds, Source};
 use crate::environment::Environment;
 use crate::ers::{Client, PrivateKeyError, Transport};
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
+use crate::pds::PatientCheck;
 use crate::store::{Claim, ClaimedCommand, Progress, Store, StoreError};
 
 /// Commands leased in one commit.
@@ -44,6 +46,8 @@ pub struct DeliveryParts {
     pub transport: Arc<dyn Transport>,
     pub keys: Keys,
     pub connections: Vec<Connection>,
+    /// Where patients are checked.
+    pub pds: Option<Pds>,
     pub sources: watch::Receiver<Arc<Sources>>,
     pub settings: config::Delivery,
     /// Name of this instance in leases.
@@ -65,6 +69,7 @@ pub(super) struct Shared {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) keys: Keys,
     pub(super) members: HashMap<String, Arc<Member>>,
+    pub(super) patients: Option<PatientDesk>,
     pub(super) sources: watch::Receiver<Arc<Sources>>,
     pub(super) settings: config::Delivery,
     pub(super) metrics: DeliveryMetrics,
@@ -91,6 +96,20 @@ impl Hands {
     }
 }
 
+/// PDS with a pace of its own: its quota is another than that of e-RS.
+fn patient_desk(pds: &Pds, parts: &DeliveryParts) -> Result<PatientDesk, PrivateKeyError> {
+    let pacing = Pacing {
+        enabled: parts.settings.pacing.enabled,
+        per_second: pds.per_second,
+        gap_min: Duration::from_secs_f64(1.0 / pds.per_second).mul_f64(0.8),
+    };
+    let shared = parts.store.shared_quota().map(|quota| (pds.client_id.as_str(), quota));
+    Ok(PatientDesk {
+        check: PatientCheck::new(pds, parts.transport.clone(), &parts.environment)?,
+        pacer: Pacer::new(&pacing, shared, &parts.metrics, &parts.environment),
+    })
+}
+
 impl Delivery {
     /// Reads the private keys of the connections; sends nothing.
     pub fn new(parts: DeliveryParts) -> Result<Self, PrivateKeyError> {
@@ -110,7 +129,9 @@ impl Delivery {
             });
             members.insert(connection.name.clone(), Arc::new(Member { client, pacer: pacer.clone() }));
         }
+        let patients = parts.pds.as_ref().map(|pds| patient_desk(pds, &parts)).transpose()?;
         let shared = Shared {
+            patients,
             sets: PinnedSets::new(parts.mappings, parts.store.clone()),
             breakers: Breakers::new(parts.metrics.breaker_open.clone(), &parts.environment),
             hands: Arc::new(Semaphore::new(parts.settings.parallel_max.max(1))),

@@ -20,6 +20,7 @@ mod ledger;
 mod letter;
 mod metrics;
 mod pace;
+mod patient;
 mod plan_record;
 mod rest;
 mod run;

@@ -1,7 +1,9 @@
 //! How far a command's plan came: the JSON that the store keeps for it between steps and runs.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::mapping::{CallBody, PlanState, PreparedCall};
 
@@ -16,12 +18,32 @@ pub struct PlanRecord {
     pub begun: bool,
     /// A person was told that the command is too old. Released after that, it is sent.
     pub overdue_told: bool,
+    /// What PDS said of the patient, or the question that is not answered yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patient: Option<PatientRecord>,
+    /// The finding that a person was told. Released after that, it stops the command no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patient_told: Option<String>,
     /// It came in shadow mode: never sent, whatever the mode is when its turn comes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
     /// In shadow mode: the calls that would have been made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preview: Vec<Value>,
+}
+
+/// Of the patient check: enough for an auditor, nothing of the record but a number that replaces the sender's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PatientRecord {
+    pub request: Uuid,
+    pub checked_at: Option<Timestamp>,
+    pub code: String,
+    pub notes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
 }
 
 impl PlanRecord {

@@ -60,6 +60,7 @@ impl Run {
             Ok(plan) => self.plan = plan,
             Err(_) => return self.fail("MAPPING", "the stored plan cannot be read by this version").await,
         }
+        self.use_the_patients_number();
         let ground = match self.resolve().await {
             Ok(ground) => ground,
             Err(unresolved) => return self.end_unresolved(unresolved).await,
@@ -121,6 +122,12 @@ impl Run {
             self.plan.state = state;
             match next {
                 Ok(NextCall::Done { result }) => return self.complete(result).await,
+                Ok(NextCall::Call(call)) if self.needs_patient_check(ground.set.mappings.operation(&call.call)) => {
+                    // The call is made anew: PDS may have given another number.
+                    if let Flow::Ended = self.check_patient().await? {
+                        return Ok(Flow::Ended);
+                    }
+                }
                 Ok(NextCall::Call(call)) => match self.call(ground, *call).await? {
                     Flow::On => {}
                     Flow::Ended => return Ok(Flow::Ended),

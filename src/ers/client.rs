@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::refresh_token::{RefreshTokenGrant, SessionVault};
@@ -141,7 +140,7 @@ impl Client {
         token: &AccessToken,
     ) -> Request {
         let mut headers = headers.to_vec();
-        headers.push(("Authorization".into(), format!("Bearer {}", token.secret.expose_secret())));
+        headers.push(("Authorization".into(), token.bearer()));
         Request {
             method: call.method.clone(),
             url: format!("{}{}", self.base_url, call.path),

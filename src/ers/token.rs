@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::refresh_token::RefreshTokenGrant;
-use super::signed_jwt::SignedJwtGrant;
+use super::signed_jwt::{PrivateKeyError, SignedJwtGrant};
 use super::token_endpoint::{Grant, TokenEndpoint, TokenError};
+use super::transport::Transport;
+use crate::environment::Environment;
 
 /// A token is replaced this long before it expires, so that none expires on the way.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -37,7 +39,28 @@ pub struct TokenSource {
     fetching: tokio::sync::Mutex<Option<(TokenError, Instant)>>,
 }
 
+impl AccessToken {
+    /// For an `Authorization` header.
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.secret.expose_secret())
+    }
+}
+
 impl TokenSource {
+    /// Of an application-restricted registration, whatever API it is for.
+    pub fn of_application(
+        token_url: &str,
+        client_id: &str,
+        kid: &str,
+        private_key: &std::path::Path,
+        transport: Arc<dyn Transport>,
+        environment: &Environment,
+    ) -> Result<Self, PrivateKeyError> {
+        let grant = SignedJwtGrant::new(client_id, kid, private_key)?;
+        let endpoint = TokenEndpoint { url: token_url.to_owned(), transport, environment: environment.clone() };
+        Ok(Self::new(endpoint, GrantType::SignedJwt(grant)))
+    }
+
     pub(super) fn new(endpoint: TokenEndpoint, grant: GrantType) -> Self {
         Self { endpoint, grant, current: RwLock::new(None), fetching: tokio::sync::Mutex::new(None) }
     }

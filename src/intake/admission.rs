@@ -18,6 +18,7 @@ pub(super) const CREATES: &[&str] = &["CreateReferral"];
 const UNKNOWN_KEY_IDENTIFIER: u16 = 204;
 const TABLE_VALUE_NOT_FOUND: u16 = 103;
 const APPLICATION_ERROR: u16 = 207;
+const REQUIRED_FIELD_MISSING: u16 = 101;
 
 /// A message, decoded as far as it went.
 pub(super) struct Received<'i> {
@@ -70,6 +71,9 @@ impl Intake {
             ));
         }
         let creates = CREATES.contains(&name.as_str());
+        if creates && !self.are_patients_checked && self.place != EnvironmentName::Simulator {
+            problems.extend(self.missing_of_patient(received, &body));
+        }
         let known = match &thread.local_id {
             // What makes a referral and names no other asks nothing of what is known.
             Some(_) if creates && thread.ubrn.is_none() => None,
@@ -207,6 +211,23 @@ impl Intake {
             Mode::Live | Mode::Paused => Value::Null,
             Mode::Shadow => json!({ "shadow": true }),
         }
+    }
+
+    /// Where nobody asks PDS, a person must at least be able to tell who is meant (`design.md` 9).
+    fn missing_of_patient(&self, received: &Received<'_>, body: &Value) -> Vec<Problem> {
+        let required = [("family", 5, "family name"), ("birthDate", 7, "date of birth")];
+        let missing =
+            required.into_iter().filter(|(member, ..)| body["patient"][member].as_str().is_none_or(str::is_empty));
+        missing
+            .map(|(member, field, name)| {
+                let text = format!("Required field missing: {name} of the patient; nobody else checks who it is");
+                Problem::new(
+                    location_of(received, "PID", field, &format!("/patient/{member}")),
+                    REQUIRED_FIELD_MISSING,
+                    text,
+                )
+            })
+            .collect()
     }
 
     fn is_read(&self, command: &str) -> bool {

@@ -83,6 +83,8 @@ pub struct IntakeParts {
     /// Maximum ages by class.
     pub ages: Delivery,
     pub place: EnvironmentName,
+    /// PDS is asked before a referral is made.
+    pub are_patients_checked: bool,
 }
 
 pub struct Intake {
@@ -94,14 +96,16 @@ pub struct Intake {
     metrics: IntakeMetrics,
     ages: Delivery,
     place: EnvironmentName,
+    are_patients_checked: bool,
     receipts: Arc<Receipts>,
 }
 
 impl Intake {
     pub fn new(parts: IntakeParts) -> Self {
-        let IntakeParts { environment, store, mappings, sources, keys, metrics, ages, place } = parts;
+        let IntakeParts { environment, store, mappings, sources, keys, metrics, ages, place, are_patients_checked } =
+            parts;
         let receipts = Arc::new(Receipts::new(store.clone(), environment.clone()));
-        Self { environment, store, mappings, sources, keys, metrics, ages, place, receipts }
+        Self { environment, store, mappings, sources, keys, metrics, ages, place, are_patients_checked, receipts }
     }
 
     /// Takes one message in. Never panics on its content; waits for e-RS only where the source says

@@ -32,6 +32,9 @@ pub struct Operation {
     /// From the first byte sent to the last byte of the answer.
     #[serde(default = "minute", with = "duration")]
     pub timeout: Duration,
+    /// Makes something for a patient, who is checked before.
+    #[serde(default)]
+    pub patient_check: bool,
     /// Operations that fail together share a circuit breaker.
     pub group: String,
 }

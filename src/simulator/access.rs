@@ -72,7 +72,7 @@ pub fn admit(call: &Call, operation: &Operation, holder: Arc<Holder>) -> Result<
 }
 
 fn application(call: &Call, operation: &Operation, context: super::applications::Context) -> Result<(), Refusal> {
-    use super::applications::Context::{Provider, Referrer};
+    use super::applications::Context::{Demographics, Provider, Referrer};
     for name in [ORGANISATION, FUNCTION, ON_BEHALF_OF] {
         if call.header(name).is_some() {
             return Err(no_access(403, "forbidden", format!("{name} is not for application-restricted access")));
@@ -81,6 +81,7 @@ fn application(call: &Call, operation: &Operation, context: super::applications:
     let open = match context {
         Provider => operation.provider_application,
         Referrer => operation.referrer_application,
+        Demographics => false,
     };
     if open { Ok(()) } else { Err(forbidden("not open to this application")) }
 }

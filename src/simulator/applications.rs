@@ -24,6 +24,8 @@ pub enum Access {
 pub enum Context {
     Provider,
     Referrer,
+    /// Of the Personal Demographics Service; e-RS knows it not.
+    Demographics,
 }
 
 impl Context {
@@ -31,6 +33,7 @@ impl Context {
         match self {
             Self::Provider => "PROVIDER_AUTHORISED_APPLICATION",
             Self::Referrer => "REFERRER_AUTHORISED_APPLICATION",
+            Self::Demographics => "",
         }
     }
 }

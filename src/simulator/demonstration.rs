@@ -26,6 +26,8 @@ pub const PROVIDER_USER: &str = "555000000002";
 /// Application-restricted, at R69.
 pub const PROVIDER_CLIENT_ID: &str = "demonstration-provider-application";
 pub const REFERRER_CLIENT_ID: &str = "demonstration-referrer-application";
+/// Application-restricted, for the Personal Demographics Service alone.
+pub const PDS_CLIENT_ID: &str = "demonstration-pds-application";
 
 /// Where the demonstration's users work: the trust of the published samples, and the senders of the HL7 samples.
 pub const ORGANISATIONS: [&str; 6] = ["R69", "RXX00", "RYY00", "7XX00", "RWW00", "R68"];
@@ -59,6 +61,7 @@ pub fn applications() -> Vec<Application> {
         },
         restricted(PROVIDER_CLIENT_ID, Context::Provider),
         restricted(REFERRER_CLIENT_ID, Context::Referrer),
+        restricted(PDS_CLIENT_ID, Context::Demographics),
     ]
 }
 
@@ -169,6 +172,22 @@ pub fn patients() -> Vec<Person> {
     let refused = [("9999000010", Standing::Restricted), ("9999000029", Standing::NoPractice)];
     people(&known, &refused)
 }
+
+/// Patients of the HL7 samples as PDS knows them: number, family and given name, date of birth, gender.
+pub const DEMOGRAPHICS: [(&str, &str, &str, &str, &str); 12] = [
+    ("9994120034", "TESTERTON", "ADELINE", "1957-03-14", "female"),
+    ("9994121405", "FAUXLEY", "BERTRAM", "1981-11-02", "male"),
+    ("9994122770", "SAMPLEWORTH", "CICELY", "1993-06-27", "female"),
+    ("9994124145", "MOCKRIDGE", "DESMOND", "1949-01-19", "male"),
+    ("9994125516", "DUMMERSBY", "EIRLYS", "2004-09-08", "female"),
+    ("9994126881", "PRETENDLE", "FFÎON", "1972-05-30", "male"),
+    ("9994130994", "PLACEHOLD", "IMOGEN", "1988-12-31", "female"),
+    ("9994132369", "FICTON", "JASPER", "2017-04-05", "male"),
+    ("9994135104", "O'SAMPLE", "KEELIN", "1979-09-03", "female"),
+    ("9994137840", "MADEUPPE", "LIONEL", "1955-06-16", "male"),
+    ("9994139215", "EXEMPLAR", "MIRIAM", "1961-01-01", "female"),
+    ("9994140582", "CONTRIVE", "NATHAN", "1999-10-10", "male"),
+];
 
 /// The clinicians of the samples, and some who lack what a request needs of them.
 pub fn clinicians() -> Vec<Person> {

@@ -5,13 +5,15 @@
 //! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
 //! locks; it loses answers, hangs and fails only when told to.
 //!
-//! Served: the token endpoint, A004, A005, A010, A011, A012, A016, A020, A029, A030 and A042.
+//! Served: the token endpoint; A004, A005, A008 (of referrers), A010, A011, A012, A016, A020, A029, A030, A033, A035,
+//! A037 and A042; of the Personal Demographics Service a patient by number.
 //! Everything in it is invented, and it listens on this machine only unless told otherwise.
 
 mod access;
 pub mod applications;
 mod clock;
 mod control;
+mod demographics;
 pub mod demonstration;
 mod exchange;
 pub mod faults;
@@ -151,6 +153,23 @@ impl SimulatorHandle {
     /// How often the fault has struck.
     pub fn fired(&self, id: FaultId) -> u64 {
         self.world.faults.list().iter().find(|armed| armed.id == id).map_or(0, |armed| armed.fired)
+    }
+
+    /// Where the Personal Demographics Service is.
+    pub fn pds_url(&self) -> String {
+        self.base_url().replace(API_PATH, demographics::PDS_PATH)
+    }
+
+    /// The record of a patient there; changed by `change`, and found by another number if `by` names one.
+    pub fn change_patient(&self, number: &str, by: &str, change: impl FnOnce(&mut serde_json::Value)) {
+        let mut record = self.world.demographics.get(number).unwrap_or_default();
+        change(&mut record);
+        self.world.demographics.put(by, Some(record));
+    }
+
+    /// Withdraws the record of a patient there.
+    pub fn withdraw_patient(&self, number: &str) {
+        self.world.demographics.put(number, None);
     }
 
     pub fn clock(&self) -> &SimulatorClock {

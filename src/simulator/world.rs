@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::access;
 use super::clock::SimulatorClock;
+use super::demographics::{Demographics, PDS_PATH};
 use super::demonstration;
 use super::exchange::{Answer, Call, Delivery, Reply};
 use super::faults::{Action, Faults, Subject};
@@ -55,6 +56,7 @@ pub struct World {
     pub reference_data: ReferenceData,
     pub patients: Register,
     pub clinicians: Register,
+    pub demographics: Demographics,
     pub faults: Faults,
     pub ledger: Ledger,
     pub quota: QuotaKeeper,
@@ -75,6 +77,7 @@ impl World {
             reference_data: ReferenceData::new(&addresses.base_url, settings.any_reference_code),
             patients: Register::new(&settings.patients, settings.any_patient),
             clinicians: Register::new(&settings.clinicians, settings.any_clinician),
+            demographics: Demographics::new(),
             faults: Faults::default(),
             ledger: Ledger::new(retention),
             quota: QuotaKeeper::new(settings.quota),
@@ -96,6 +99,7 @@ impl World {
         self.files.reset();
         self.referrals.reset();
         self.services.reset();
+        self.demographics.reset();
         self.locked.write().clear();
         self.quota.set(self.settings.quota);
         let now = self.now();
@@ -173,6 +177,13 @@ impl World {
         }
         if call.path == "/referrals/_ping" {
             return Reply::sent(Answer::json(200, &serde_json::json!({"version": env!("CARGO_PKG_VERSION")})));
+        }
+        if let Some(path) = call.path.strip_prefix(PDS_PATH) {
+            entry.operation = "PDS";
+            let holder = access::identify(self, call).ok();
+            let number = path.rsplit('/').next();
+            let fault = self.faults.strike(&Subject { operation: "PDS", nhs_number: number, ubrn: None });
+            return self.carry_out(fault, Fhir::R4, || self.demographics.answer(call, path, holder.as_deref())).await;
         }
         let path = call.path.strip_prefix(API_PATH).filter(|path| path.starts_with('/'));
         let Some(path) = path else { return Reply::sent(Answer::empty_text(404)) };

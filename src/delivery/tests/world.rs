@@ -35,18 +35,24 @@ pub struct World {
     folder: Arc<TempDir>,
     settings: config::Delivery,
     connection: Connection,
+    pds: Option<config::Pds>,
 }
 
 /// What a test may want otherwise.
 pub struct Wanted {
     pub settings: config::Delivery,
     pub connection: Connection,
+    pub pds: Option<config::Pds>,
 }
 
 impl Default for Wanted {
     fn default() -> Self {
         let pacing = Pacing { enabled: false, ..Pacing::default() };
-        Self { settings: config::Delivery { pacing, ..config::Delivery::default() }, connection: user_restricted() }
+        Self {
+            settings: config::Delivery { pacing, ..config::Delivery::default() },
+            connection: user_restricted(),
+            pds: None,
+        }
     }
 }
 
@@ -97,8 +103,8 @@ impl World {
         let set = Arc::new(MappingSet::built_in().expect("the shipped mappings are whole"));
         let (sources, _) = watch::channel(sources(Mode::Live));
         let registry = Registry::new();
-        let Wanted { settings, connection } = wanted;
-        Self { environment, store, ers, sources, registry, set, keys, folder, settings, connection }
+        let Wanted { settings, connection, pds } = wanted;
+        Self { environment, store, ers, sources, registry, set, keys, folder, settings, connection, pds }
     }
 
     pub fn start(&self) -> Hands {
@@ -114,6 +120,7 @@ impl World {
             transport: self.ers.clone(),
             keys: self.keys.clone(),
             connections: vec![self.connection.clone()],
+            pds: self.pds.clone(),
             sources: self.sources.subscribe(),
             settings: self.settings.clone(),
             instance: "test".into(),
@@ -134,7 +141,7 @@ impl World {
     pub async fn reconfigured_and_restarted(&self, connection: Connection) -> Self {
         let path = self.folder.path().join(format!("{}.db", self.environment.random_id()));
         self.store.backup(&path).await.expect("a copy");
-        let wanted = Wanted { settings: self.settings.clone(), connection };
+        let wanted = Wanted { settings: self.settings.clone(), connection, pds: self.pds.clone() };
         let world = Self::open(path, self.folder.clone(), self.ers.clone(), wanted).await;
         world.start();
         world

@@ -2,5 +2,6 @@
 
 mod by_amqp;
 mod by_http;
+mod patients;
 mod reads;
 mod retention;

@@ -1,0 +1,129 @@
+//! The patient check before a call that makes something for a patient.
+//!
+//! Enters: what the command says of its patient. Leaves: the run goes on, waits, or fails with what a person or the
+//! sender has to do. Guarantees: nothing is made for a patient whom PDS does not confirm, unless a person who was
+//! told released it; a refusal cannot be released.
+
+use serde_json::{Value, json};
+
+use super::ledger::Abandoned;
+use super::pace::{Pacer, Stopped};
+use super::plan_record::PatientRecord;
+use super::run::{Flow, Run};
+use crate::command::WaitReason;
+use crate::mapping::Operation;
+use crate::pds::{Answered, Claimed, Finding, PatientCheck, Verdict};
+
+/// PDS, and the pace of our registration there.
+pub(super) struct PatientDesk {
+    pub(super) check: PatientCheck,
+    pub(super) pacer: Pacer,
+}
+
+impl Run {
+    /// Whether the patient is to be asked about before this call.
+    pub(super) fn needs_patient_check(&self, operation: Option<&Operation>) -> bool {
+        let Some(desk) = &self.shared.patients else { return false };
+        let now = self.shared.environment.now();
+        let is_fresh = self.plan.patient.as_ref().and_then(|patient| patient.checked_at).is_some_and(|at| {
+            now.duration_since(at) < jiff::SignedDuration::try_from(desk.check.keeps()).unwrap_or_default()
+        });
+        operation.is_some_and(|operation| operation.patient_check) && !is_fresh
+    }
+
+    /// A number that PDS gave for the sender's holds for the whole run.
+    pub(super) fn use_the_patients_number(&mut self) {
+        let number = self.plan.patient.as_ref().and_then(|patient| patient.number.clone());
+        if let (Some(number), Some(own)) = (number, self.command.body.pointer_mut("/patient/nhsNumber")) {
+            *own = number.into();
+        }
+    }
+
+    pub(super) async fn check_patient(&mut self) -> Result<Flow, Abandoned> {
+        let shared = self.shared.clone();
+        let Some(desk) = &shared.patients else { return Ok(Flow::On) };
+        let body = self.command.body.clone();
+        let claimed = claimed(&body);
+        if let Some(finding) = desk.check.kept(&claimed) {
+            return self.act_on_finding(finding).await;
+        }
+        // The answer may take long: what happened before is on disk.
+        let request = self.plan.patient.get_or_insert_default();
+        if request.request.is_nil() {
+            request.request = shared.environment.random_id();
+        }
+        let request = request.request;
+        self.ledger.plan(self.plan.to_value());
+        self.ledger.commit().await?;
+        match self.leave_for_pds(&desk.pacer).await {
+            Ok(()) => {}
+            Err(Stopped) => return self.give_back("the gateway stops").await,
+        }
+        match desk.check.ask(&claimed, request, &self.command.message.to_string()).await {
+            Answered::Found(finding) => self.act_on_finding(finding).await,
+            Answered::Later { why, retry_after } => {
+                let text = format!("PDS cannot be asked about the patient now: {why}");
+                self.wait(WaitReason::Unavailable, retry_after, &text).await
+            }
+            Answered::SetUp(why) => {
+                tracing::error!(why, "PDS refuses the gateway: check client id, key and registration");
+                let text = format!("PDS refuses the gateway ({why}): mend its settings, then replay");
+                self.fail("PDS_REFUSED", &text).await
+            }
+        }
+    }
+
+    async fn leave_for_pds(&self, pacer: &Pacer) -> Result<(), Stopped> {
+        let leave = tokio::select! {
+            leave = pacer.wait(self.command.class) => leave?,
+            () = self.shared.environment.shutdown().cancelled() => return Err(Stopped),
+        };
+        pacer.depart(leave).await
+    }
+
+    async fn act_on_finding(&mut self, finding: Finding) -> Result<Flow, Abandoned> {
+        let was_told = self.plan.patient_told.as_deref() == Some(finding.code);
+        match finding.verdict {
+            Verdict::Proceed => {}
+            Verdict::Hold if was_told => {}
+            Verdict::Hold | Verdict::Refuse => {
+                self.plan.patient = None;
+                self.plan.patient_told = Some(finding.code.to_owned());
+                let text = match finding.verdict {
+                    Verdict::Refuse => format!("{}. Have the sender correct it and send it again", finding.text),
+                    _ => format!("{}. Replay sends it", finding.text),
+                };
+                return self.fail(finding.code, &text).await;
+            }
+        }
+        if let Some(number) = &finding.number {
+            self.publish("PatientNumberSuperseded", json!({ "nhsNumber": number }));
+        }
+        let mut notes: Vec<String> = finding.notes.iter().map(|note| (*note).to_owned()).collect();
+        if was_told && finding.verdict == Verdict::Hold {
+            notes.push("released by a person who was told".to_owned());
+        }
+        self.plan.patient = Some(PatientRecord {
+            request: self.plan.patient.take().unwrap_or_default().request,
+            checked_at: Some(self.shared.environment.now()),
+            code: finding.code.to_owned(),
+            notes,
+            version: finding.version,
+            number: finding.number,
+        });
+        self.use_the_patients_number();
+        Ok(Flow::On)
+    }
+}
+
+fn claimed(body: &Value) -> Claimed<'_> {
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+    Claimed {
+        number: text("/patient/nhsNumber").unwrap_or_default(),
+        family: text("/patient/family"),
+        given: text("/patient/given"),
+        birth_date: text("/patient/birthDate"),
+        gender: text("/patient/gender"),
+        practice: text("/gpPractice").or(text("/referrer/practice")),
+    }
+}
