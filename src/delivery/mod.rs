@@ -22,6 +22,7 @@ mod metrics;
 mod pace;
 mod patient;
 mod plan_record;
+mod remembered;
 mod rest;
 mod run;
 mod session_vault;

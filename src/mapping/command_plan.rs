@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -11,6 +12,7 @@ use super::plan::{CallBody, Letter, NextCall, PlanEvent, PlanState, PreparedCall
 use super::set::{Absorbed, PlanContext, PlanProblem};
 use super::template::{Condition, Path, Root, Scope, Template, TemplateCompiler, Written, reply_value};
 use super::yaml::{Keys, Node, Yaml};
+use crate::config::duration;
 
 pub struct CommandPlan {
     pub command: String,
@@ -24,6 +26,7 @@ struct PlanStep {
     call: String,
     /// It changes nothing in e-RS.
     reads: bool,
+    cached: Option<Duration>,
     written: Written,
     needs: Vec<Path>,
     when: Vec<Condition>,
@@ -58,8 +61,8 @@ struct EventTemplate {
 pub type Operations = BTreeMap<String, Operation>;
 
 const STEP_KEYS: &[&str] = &[
-    "step", "call", "needs", "when", "each", "path", "query", "headers", "body", "letter", "save", "collect", "know",
-    "require", "events", "preview", "about",
+    "step", "call", "cached", "needs", "when", "each", "path", "query", "headers", "body", "letter", "save", "collect",
+    "know", "require", "events", "preview", "about",
 ];
 
 /// Compiles one file; every mistake is reported.
@@ -134,6 +137,7 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
             }
         }
     }
+    let cached = cached(compiler, &keys, operation);
     let require = keys.get("require").map(|node| requirements(compiler, node)).unwrap_or_default();
     let events = keys.get("events").map(|node| events(compiler, node)).unwrap_or_default();
     let know = keys.texts("know", compiler.diagnostics);
@@ -154,6 +158,7 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
             _ => Map::new(),
         },
         written: Written { file, at: node.at },
+        cached,
         reads: operation.is_some_and(|operation| operation.effect == Effect::Read),
         name,
         call,
@@ -165,6 +170,22 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
         require,
         events,
     })
+}
+
+/// For how long an answer will do: of a read without a body, whose path says everything.
+fn cached(compiler: &mut TemplateCompiler<'_>, keys: &Keys<'_>, operation: Option<&Operation>) -> Option<Duration> {
+    let at = keys.get("cached")?.at;
+    let text = keys.text("cached", compiler.diagnostics)?;
+    let file = compiler.file.clone();
+    let is_plain_read = operation.is_none_or(|operation| operation.effect == Effect::Read && operation.method == "GET");
+    if !is_plain_read {
+        compiler.diagnostics.report(&file, at, "only an operation that reads by GET can be `cached`");
+    }
+    let lifetime = duration::parse(&text);
+    if lifetime.is_none() {
+        compiler.diagnostics.report(&file, at, "`cached` is a duration such as 24h");
+    }
+    lifetime
 }
 
 fn requirements(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Vec<Requirement> {
@@ -399,6 +420,7 @@ impl PlanStep {
             path,
             headers: render_texts(&self.headers, scope)?,
             body: self.call_body(scope)?,
+            cached: self.cached,
         })
     }
 
