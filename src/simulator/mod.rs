@@ -5,7 +5,7 @@
 //! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
 //! locks; it loses answers, hangs and fails only when told to.
 //!
-//! Served: the token endpoint, A004, A005, A010, A011, A012, A016, A020, A029, A030 and A042.
+//! Served: the token endpoint, A004, A005, A010, A011, A012, A015, A016, A020, A029, A030, A034, A038 and A042.
 //! Everything in it is invented, and it listens on this machine only unless told otherwise.
 
 mod access;

@@ -5,10 +5,13 @@ mod a005_retrieve_referral;
 mod a010_search_services;
 mod a011_create_referral;
 mod a012_maintain_letter;
+mod a015_retrieve_slots;
 mod a016_book_or_defer;
 mod a020_upload_file;
 mod a029_available_actions;
 mod a030_business_functions;
+mod a034_update_appointment;
+mod a038_retrieve_appointment;
 mod a042_retrieve_attachment;
 
 pub use a020_upload_file::CONTENT_TYPES as FILE_CONTENT_TYPES;
@@ -71,10 +74,13 @@ static A005: Operation = Operation { number: "A005", referrer_application: false
 static A010: Operation = users_only("A010", &REFERRERS, BodyKind::Fhir);
 static A011: Operation = users_only("A011", &REFERRERS, BodyKind::Fhir);
 static A012: Operation = users_only("A012", &REFERRERS, BodyKind::Fhir);
+static A015: Operation = users_only("A015", &REFERRERS, BodyKind::None);
 static A016: Operation = users_only("A016", &REFERRERS, BodyKind::Fhir);
 static A020: Operation = users_only("A020", &CLINICAL, BodyKind::File);
 static A029: Operation = Operation { number: "A029", referrer_application: false, ..READ };
 static A030: Operation = Operation { functions: None, ..users_only("A030", &[], BodyKind::None) };
+static A034: Operation = users_only("A034", &REFERRERS, BodyKind::Fhir);
+static A038: Operation = users_only("A038", &CLINICAL, BodyKind::None);
 static A042: Operation = Operation { number: "A042", referrer_application: false, ..READ };
 
 /// An operation and the ids in its path, percent-decoded.
@@ -85,10 +91,13 @@ pub enum Target {
     SearchServices,
     CreateReferral,
     MaintainLetter { ubrn: String },
+    RetrieveSlots,
     BookOrDefer,
     UploadFile,
     AvailableActions,
     BusinessFunctions,
+    UpdateAppointment { id: String },
+    RetrieveAppointment { id: String, version: Option<String> },
     RetrieveAttachment { id: String },
 }
 
@@ -110,10 +119,16 @@ impl Target {
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.maintainReferralLetter"]) => {
                 Self::MaintainLetter { ubrn: (*ubrn).into() }
             }
+            ("GET", ["STU3", "Slot"]) => Self::RetrieveSlots,
             ("POST", ["STU3", "Appointment"]) => Self::BookOrDefer,
             ("POST", ["STU3", "Binary"]) => Self::UploadFile,
             ("GET", ["STU3", "Task"]) => Self::AvailableActions,
             ("GET", ["R4", "PractitionerRole"]) => Self::BusinessFunctions,
+            ("PUT", ["STU3", "Appointment", id]) => Self::UpdateAppointment { id: (*id).into() },
+            ("GET", ["STU3", "Appointment", id]) => Self::RetrieveAppointment { id: (*id).into(), version: None },
+            ("GET", ["STU3", "Appointment", id, "_history", version]) => {
+                Self::RetrieveAppointment { id: (*id).into(), version: Some((*version).into()) }
+            }
             ("GET", ["R4", "Binary", id]) => Self::RetrieveAttachment { id: (*id).into() },
             _ => return None,
         })
@@ -126,10 +141,13 @@ impl Target {
             Self::SearchServices => &A010,
             Self::CreateReferral => &A011,
             Self::MaintainLetter { .. } => &A012,
+            Self::RetrieveSlots => &A015,
             Self::BookOrDefer => &A016,
             Self::UploadFile => &A020,
             Self::AvailableActions => &A029,
             Self::BusinessFunctions => &A030,
+            Self::UpdateAppointment { .. } => &A034,
+            Self::RetrieveAppointment { .. } => &A038,
             Self::RetrieveAttachment { .. } => &A042,
         }
     }
@@ -138,7 +156,7 @@ impl Target {
     pub fn ubrn(&self, call: &Call, body: &Value) -> Option<Ubrn> {
         match self {
             Self::RetrieveReferral { ubrn, .. } | Self::MaintainLetter { ubrn } => Ubrn::parse(ubrn),
-            Self::BookOrDefer => {
+            Self::BookOrDefer | Self::UpdateAppointment { .. } => {
                 let reference = body["incomingReferral"][0]["reference"].as_str()?;
                 reference_parts(reference).map(|(ubrn, _)| ubrn)
             }
@@ -154,10 +172,13 @@ impl Target {
             Self::SearchServices => a010_search_services::answer(act),
             Self::CreateReferral => a011_create_referral::answer(act),
             Self::MaintainLetter { ubrn } => a012_maintain_letter::answer(act, ubrn),
+            Self::RetrieveSlots => a015_retrieve_slots::answer(act),
             Self::BookOrDefer => a016_book_or_defer::answer(act),
             Self::UploadFile => a020_upload_file::answer(act),
             Self::AvailableActions => a029_available_actions::answer(act),
             Self::BusinessFunctions => a030_business_functions::answer(act),
+            Self::UpdateAppointment { id } => a034_update_appointment::answer(act, id),
+            Self::RetrieveAppointment { id, version } => a038_retrieve_appointment::answer(act, id, version.as_deref()),
             Self::RetrieveAttachment { id } => a042_retrieve_attachment::answer(act, id),
         }
     }
@@ -207,6 +228,20 @@ fn check_relationship(act: &Act<'_>, referral: &Referral) -> Result<(), Refusal>
     Ok(())
 }
 
+/// The record of some patients cannot be used.
+fn check_patient(act: &Act<'_>, referral: &Referral) -> Result<(), Refusal> {
+    match act.world.patients.refusal(&referral.patient) {
+        Some("PATIENT_ERROR") => Err(Refusal::unprocessable("PATIENT_ERROR", "the patient's record cannot be used")),
+        _ => Ok(()),
+    }
+}
+
+/// The id of an appointment in a path; 400 for what is none.
+fn appointment_id(text: &str) -> Result<u64, Refusal> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().ok_or(Refusal::Status(400))
+}
+
 /// 423 while the record is locked, 409 when `version` is not the current one.
 fn check_writable(act: &Act<'_>, referral: &Referral, version: u32) -> Result<(), Refusal> {
     if act.world.is_locked(referral.ubrn) {
@@ -234,6 +269,9 @@ mod tests {
             ("GET", "/STU3/ReferralRequest/000000070000/_history/5", Some("A005")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.maintainReferralLetter", Some("A012")),
             ("GET", "/R4/Binary/att-1", Some("A042")),
+            ("GET", "/STU3/Slot", Some("A015")),
+            ("PUT", "/STU3/Appointment/70000", Some("A034")),
+            ("GET", "/STU3/Appointment/70000/_history/5", Some("A038")),
             ("GET", "/STU3/Appointment", None),
             ("GET", "/", None),
         ] {
