@@ -28,6 +28,7 @@ impl Run {
     pub(super) async fn fail_at(&mut self, code: &str, text: &str, call: Option<&str>) -> Result<Flow, Abandoned> {
         let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
         tracing::warn!(code, text, "a command failed");
+        self.publish_failure_of_plan();
         let step = call.map(|_| self.step());
         self.publish("CommandFailed", json!({ "code": code, "text": text, "step": step, "call": call }));
         let why = Failure { code: code.to_owned(), text: text.clone() };

@@ -27,6 +27,7 @@ mod problem;
 mod reply;
 mod selector;
 mod set;
+mod step_conditions;
 mod template;
 mod testing;
 mod yaml;

@@ -193,6 +193,11 @@ impl MappingSet {
         self.known_plan(context)?.absorb(context, state, call, reply)
     }
 
+    /// What is to be told, besides `CommandFailed`, of a command that fails as it stands.
+    pub fn failure_events(&self, context: &PlanContext<'_>, state: &PlanState) -> Result<Vec<PlanEvent>, PlanProblem> {
+        self.known_plan(context)?.failure_events(context, state)
+    }
+
     /// Every call of the plan as it would be if e-RS agreed to all; what only e-RS can give is a stand-in.
     pub fn preview(&self, context: &PlanContext<'_>) -> Result<Vec<PreparedCall>, PlanProblem> {
         let plan = self.known_plan(context)?;

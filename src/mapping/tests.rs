@@ -1,5 +1,7 @@
 //! The shipped set against the sample messages and the official e-RS request samples.
 
+mod appointments;
+
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -387,6 +389,30 @@ fn mistakes_in_mapping_files_are_all_reported_with_line_and_hint() {
         (
             "ers/X.yaml",
             "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    body: { x: \"{saved.ubrn}\" }\n",
+            5,
+            "no step saves `ubrn`",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    lacks: [[known.version, comand.x]]\n",
+            5,
+            "did you mean `command`?",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    again: { while: true, max: 1000 }\n",
+            5,
+            "`max`, from 2 to 100 calls",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    each: command.letters\n    again: { while: true, max: 2 }\n",
+            6,
+            "do not go together",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps: []\nfailed:\n  - event: Lost\n    needs: saved.ubrn\n    data: {}\n",
             5,
             "no step saves `ubrn`",
         ),
