@@ -11,7 +11,7 @@ use super::plan_record::{PlanRecord, shown};
 use super::sets::{PinError, PinnedSet};
 use crate::command::{EventId, State, WaitReason};
 use crate::config::{Mode, Source};
-use crate::mapping::{NextCall, PlanContext, PlanEvent};
+use crate::mapping::{Halt, NextCall, PlanContext, PlanEvent};
 use crate::store::{ClaimedCommand, NewEvent, StoreError};
 
 /// Where a run stands after a call.
@@ -177,15 +177,15 @@ impl Run {
         self.put_in_outbox(&event.name, data);
     }
 
-    /// What the plan has to tell of a command that fails where it stands.
-    pub(super) fn publish_failure_of_plan(&mut self) {
+    /// What the plan has to tell of a command that halts where it stands.
+    pub(super) fn publish_halt(&mut self, halt: Halt) {
         let Some(ground) = self.ground.clone() else { return };
         let now = self.now();
-        let events =
-            self.with_context(&ground, &now, |context| ground.set.mappings.failure_events(context, &self.plan.state));
+        let events = self
+            .with_context(&ground, &now, |context| ground.set.mappings.halt_events(context, &self.plan.state, halt));
         match events {
             Ok(events) => events.into_iter().for_each(|event| self.publish_planned(event)),
-            Err(problem) => tracing::error!(text = problem.text, "an event of a failed command could not be made"),
+            Err(problem) => tracing::error!(text = problem.text, "an event of a halted command could not be made"),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::diagnostic::Diagnostics;
+use super::halt::{Halt, halts};
 use super::operations::Operation;
 use super::plan::{CallBody, Letter, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::set::{Absorbed, PlanContext, PlanProblem};
@@ -18,8 +19,8 @@ pub struct CommandPlan {
     pub file: Arc<str>,
     steps: Vec<PlanStep>,
     result: Option<Template>,
-    /// Published when the command fails, whatever the step.
-    failed: Vec<EventTemplate>,
+    /// Published when the command halts short of its end, whatever the step.
+    halted: Vec<EventTemplate>,
 }
 
 struct PlanStep {
@@ -54,6 +55,8 @@ struct Requirement {
 
 struct EventTemplate {
     name: String,
+    /// For an event of a halt.
+    on: Vec<Halt>,
     needs: Vec<Path>,
     when: Vec<Condition>,
     data: Template,
@@ -74,7 +77,7 @@ pub fn compile(
     operations: &Operations,
     diagnostics: &mut Diagnostics,
 ) -> Option<(CommandPlan, Vec<Path>)> {
-    let keys = Keys::of(file, node, &["command", "steps", "result", "failed", "about"], diagnostics)?;
+    let keys = Keys::of(file, node, &["command", "steps", "result", "halted", "about"], diagnostics)?;
     let command = keys.text("command", diagnostics);
     if command.is_none() {
         diagnostics.report(file, node.at, "`command` is missing: which command do these calls carry out?");
@@ -96,10 +99,14 @@ pub fn compile(
         _ => compiler.diagnostics.report(&file, node.at, "`steps` must be a list of calls"),
     }
     let result = keys.get("result").map(|node| compiler.template(node));
-    let failed = keys.get("failed").map(|node| events(&mut compiler, node)).unwrap_or_default();
+    let halted = keys.get("halted").map(|node| events(&mut compiler, node)).unwrap_or_default();
+    if let Some(event) = halted.iter().find(|event| event.on.is_empty()) {
+        let text = format!("when is {} published? Say `on: failed`, `in_doubt` or `unauthorised`", event.name);
+        compiler.diagnostics.report(&file, keys.get("halted").map_or(node.at, |node| node.at), text);
+    }
     check_saved(&compiler.paths, &steps, compiler.diagnostics);
     let paths = compiler.paths;
-    Some((CommandPlan { command: command?, file, steps, result, failed }, paths))
+    Some((CommandPlan { command: command?, file, steps, result, halted }, paths))
 }
 
 fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &Operations) -> Option<PlanStep> {
@@ -141,6 +148,10 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
     }
     let require = keys.get("require").map(|node| requirements(compiler, node)).unwrap_or_default();
     let events = keys.get("events").map(|node| events(compiler, node)).unwrap_or_default();
+    if let Some(event) = events.iter().find(|event| !event.on.is_empty()) {
+        let text = format!("{} is published with its step: `on` belongs to the events under `halted`", event.name);
+        compiler.diagnostics.report(&file, node.at, text);
+    }
     let know = keys.texts("know", compiler.diagnostics);
     for (name, at) in &know {
         if !save.iter().any(|(saved, _)| saved == name) {
@@ -202,14 +213,15 @@ fn events(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Vec<EventTemplate
     };
     let mut compiled = Vec::new();
     for item in items {
-        let Some(keys) = Keys::of(&file, item, &["event", "needs", "when", "data"], compiler.diagnostics) else {
+        let Some(keys) = Keys::of(&file, item, &["event", "on", "needs", "when", "data"], compiler.diagnostics) else {
             continue;
         };
         let name = keys.text("event", compiler.diagnostics);
+        let on = halts(compiler, &keys);
         let needs = keys.get("needs").map(|node| compiler.paths_of(node)).unwrap_or_default();
         let when = keys.get("when").map(|node| compiler.conditions(node)).unwrap_or_default();
         match (name, keys.get("data").map(|node| compiler.template(node))) {
-            (Some(name), Some(data)) => compiled.push(EventTemplate { name, needs, when, data }),
+            (Some(name), Some(data)) => compiled.push(EventTemplate { name, on, needs, when, data }),
             _ => compiler.diagnostics.report(&file, item.at, "an event needs `event` (its name) and `data`"),
         }
     }
@@ -244,7 +256,7 @@ impl CommandPlan {
     }
 
     pub fn event_names(&self) -> impl Iterator<Item = &str> {
-        self.steps.iter().flat_map(|step| &step.events).chain(&self.failed).map(|event| event.name.as_str())
+        self.steps.iter().flat_map(|step| &step.events).chain(&self.halted).map(|event| event.name.as_str())
     }
 
     pub fn next_call(
@@ -325,10 +337,15 @@ impl CommandPlan {
         Ok(absorbed)
     }
 
-    /// What is to be told when the command fails as it stands.
-    pub fn failure_events(&self, context: &PlanContext<'_>, state: &PlanState) -> Result<Vec<PlanEvent>, PlanProblem> {
+    /// What is to be told when the command halts where it stands.
+    pub fn halt_events(
+        &self,
+        context: &PlanContext<'_>,
+        state: &PlanState,
+        halt: Halt,
+    ) -> Result<Vec<PlanEvent>, PlanProblem> {
         let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };
-        rendered_events(&self.failed, &scope)
+        rendered_events(self.halted.iter().filter(|event| event.on.contains(&halt)), &scope)
     }
 
     /// As if e-RS had answered: saved values are stand-ins that name their call. For `map try` and shadow mode.
@@ -377,7 +394,10 @@ fn push(saved: &mut Map<String, Value>, name: &str, value: Value) {
     }
 }
 
-fn rendered_events(events: &[EventTemplate], scope: &Scope<'_>) -> Result<Vec<PlanEvent>, PlanProblem> {
+fn rendered_events<'e>(
+    events: impl IntoIterator<Item = &'e EventTemplate>,
+    scope: &Scope<'_>,
+) -> Result<Vec<PlanEvent>, PlanProblem> {
     let mut rendered = Vec::new();
     for event in events {
         if event.needs.iter().all(|path| scope.has(path)) && event.when.iter().all(|c| c.holds(scope)) {

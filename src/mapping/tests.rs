@@ -412,9 +412,21 @@ fn mistakes_in_mapping_files_are_all_reported_with_line_and_hint() {
         ),
         (
             "ers/X.yaml",
-            "command: CreateReferral\nsteps: []\nfailed:\n  - event: Lost\n    needs: saved.ubrn\n    data: {}\n",
-            5,
+            "command: CreateReferral\nsteps: []\nhalted:\n  - event: Lost\n    on: failed\n    needs: saved.ubrn\n    data: {}\n",
+            6,
             "no step saves `ubrn`",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps: []\nhalted:\n  - event: Lost\n    on: fialed\n    data: {}\n",
+            5,
+            "did you mean `failed`?",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps: []\nhalted:\n  - event: Lost\n    data: {}\n",
+            4,
+            "when is Lost published?",
         ),
         ("ers/X.yaml", "command: CreateReferal\nsteps: []\n", 1, "did you mean `CreateReferral`?"),
         ("codes/x/priority.csv", "a;b\n", 1, "the first line must be"),

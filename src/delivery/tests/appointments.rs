@@ -304,22 +304,36 @@ async fn an_appointment_is_kept_when_the_other_slot_is_not_offered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_booking_that_fails_after_the_cancellation_is_told_loudly() {
-    let mut scene = Scene::with(offering(3)).await;
-    let booked = scene.carry_out("R1", "BookAppointment", chosen(1), "completed").await;
-    let taken = Action::Answer {
-        status: 422,
-        code: Some("SLOT_NOT_AVAILABLE".into()),
+async fn a_booking_that_does_not_follow_the_cancellation_is_told_loudly() {
+    let answer = |status, code: Option<&str>| Action::Answer {
+        status,
+        code: code.map(String::from),
         diagnostics: None,
         retry_after: None,
         body: None,
     };
-    scene.simulator.inject(Fault::on("A016", taken).times(1));
-    let failed = scene.carry_out("R1", "RebookAppointment", rebooking(2), "failed").await;
-    assert_eq!((code(&failed).as_str(), scene.state()), ("SLOT_NOT_AVAILABLE", "APPT_CANCELLED_BY_PATIENT"));
-    let events = ["AppointmentBooked", "AppointmentCancelled", "PatientWithoutAppointment", "CommandFailed"];
-    assert_eq!(scene.events().await, events);
-    let told = &scene.world.events().await[2].data;
-    assert_eq!((&told["ubrn"], &told["localId"]), (&json!(UBRN), &json!("R1")));
-    assert_eq!((&told["cancelled"], &told["slot"]), (&booked.plan["result"]["appointment"], &json!(slot(2, None).id)));
+    for (fault, halt, own) in [
+        (answer(422, Some("SLOT_NOT_AVAILABLE")), "failed", "CommandFailed"),
+        (answer(504, None), "in_doubt", "CommandInDoubt"),
+        (answer(401, None), "unauthorised", "AuthorisationRequired"),
+    ] {
+        let mut scene = Scene::with(offering(3)).await;
+        let booked = scene.carry_out("R1", "BookAppointment", chosen(1), "completed").await;
+        scene.simulator.inject(Fault::on("A016", fault));
+        scene.carry_out("R1", "RebookAppointment", rebooking(2), halt).await;
+        assert_eq!(scene.state(), "APPT_CANCELLED_BY_PATIENT");
+        let events = ["AppointmentBooked", "AppointmentCancelled", "PatientWithoutAppointment", own];
+        assert_eq!(scene.events().await, events, "{halt}");
+        let told = &scene.world.events().await[2].data;
+        assert_eq!((&told["ubrn"], &told["localId"], &told["booking"]), (&json!(UBRN), &json!("R1"), &json!(halt)));
+        let cancelled = &booked.plan["result"]["appointment"];
+        assert_eq!((&told["cancelled"], &told["slot"]), (cancelled, &json!(slot(2, None).id)));
+    }
+    // Before the cancellation nobody is without an appointment.
+    let mut scene = Scene::with(offering(3)).await;
+    scene.carry_out("R1", "BookAppointment", chosen(1), "completed").await;
+    scene.simulator.inject(Fault::on("A034", answer(502, None)));
+    scene.carry_out("R1", "RebookAppointment", rebooking(2), "in_doubt").await;
+    assert_eq!(scene.state(), "BOOKED");
+    assert_eq!(scene.events().await, ["AppointmentBooked", "CommandInDoubt"]);
 }
