@@ -8,6 +8,7 @@ use super::backoff;
 use super::ledger::Abandoned;
 use super::run::{Flow, Run};
 use crate::command::{Class, Failure, Happened, WaitReason};
+use crate::mapping::Halt;
 
 /// A locked record is waited for so many times in a row: about an hour at the default ceiling.
 const LOCKED_TRIES_MAX: u32 = 20;
@@ -33,6 +34,7 @@ impl Run {
     pub(super) async fn fail_at(&mut self, code: &str, text: &str, call: Option<&str>) -> Result<Flow, Abandoned> {
         let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
         tracing::warn!(code, text, "a command failed");
+        self.publish_halt(Halt::Failed);
         let step = call.map(|_| self.step());
         self.publish("CommandFailed", json!({ "code": code, "text": text, "step": step, "call": call }));
         let why = Failure { code: code.to_owned(), text: text.clone() };
@@ -70,6 +72,7 @@ impl Run {
         }
         let since = self.shared.environment.now();
         tracing::warn!(connection, text, "a command needs authorisation");
+        self.publish_halt(Halt::Unauthorised);
         let step = self.step();
         let data = json!({ "connection": connection, "since": since.to_string(), "step": step });
         self.publish("AuthorisationRequired", data);
@@ -80,6 +83,7 @@ impl Run {
     pub(super) async fn in_doubt(&mut self, call: &str, text: &str) -> Result<Flow, Abandoned> {
         let since = self.shared.environment.now();
         tracing::warn!(call, text, "a command is in doubt");
+        self.publish_halt(Halt::InDoubt);
         let step = self.step();
         self.publish("CommandInDoubt", json!({ "call": call, "step": step, "since": since.to_string() }));
         self.end(Happened::Unanswered { since }, text.to_owned()).await

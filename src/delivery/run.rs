@@ -11,7 +11,7 @@ use super::plan_record::{PlanRecord, shown};
 use super::sets::{PinError, PinnedSet};
 use crate::command::{EventId, State, WaitReason};
 use crate::config::{Mode, Source};
-use crate::mapping::{Effect, NextCall, PlanContext, PlanEvent};
+use crate::mapping::{Effect, Halt, NextCall, PlanContext, PlanEvent};
 use crate::store::{ClaimedCommand, NewEvent, StoreError};
 
 /// Where a run stands after a call.
@@ -38,6 +38,8 @@ pub(super) struct Run {
     /// What is known of the thread's referral.
     pub(super) known: Map<String, Value>,
     pub(super) state: State,
+    /// Once it is resolved.
+    ground: Option<Arc<Ground>>,
     pub(super) ledger: Ledger,
     /// Some call of this run was answered: what is deferred now is deferred for the first time.
     pub(super) progressed: bool,
@@ -48,7 +50,8 @@ pub(super) async fn carry_out(shared: Arc<Shared>, command: ClaimedCommand, leas
     let ledger = Ledger::new(shared.clone(), &command, lease);
     let known = command.thread.known.as_object().cloned().unwrap_or_default();
     let state = State::Running { step: "plan".into() };
-    let mut run = Run { shared, plan: PlanRecord::default(), known, state, ledger, progressed: false, command };
+    let plan = PlanRecord::default();
+    let mut run = Run { shared, plan, known, state, ground: None, ledger, progressed: false, command };
     if let Err(Abandoned) = run.until_rest().await {
         tracing::warn!("the run was abandoned; its command is found again after its last commit");
     }
@@ -62,9 +65,10 @@ impl Run {
         }
         self.use_the_patients_number();
         let ground = match self.resolve().await {
-            Ok(ground) => ground,
+            Ok(ground) => Arc::new(ground),
             Err(unresolved) => return self.end_unresolved(unresolved).await,
         };
+        self.ground = Some(ground.clone());
         if let (Some(known), Some(said)) = (self.known.get("ubrn"), self.command.body.get("ubrn"))
             && known != said
         {
@@ -185,6 +189,18 @@ impl Run {
         data.insert("message".into(), self.command.message.to_string().into());
         data.insert("command".into(), self.command.id.to_string().into());
         self.put_in_outbox(&event.name, data);
+    }
+
+    /// What the plan has to tell of a command that halts where it stands.
+    pub(super) fn publish_halt(&mut self, halt: Halt) {
+        let Some(ground) = self.ground.clone() else { return };
+        let now = self.now();
+        let events = self
+            .with_context(&ground, &now, |context| ground.set.mappings.halt_events(context, &self.plan.state, halt));
+        match events {
+            Ok(events) => events.into_iter().for_each(|event| self.publish_planned(event)),
+            Err(problem) => tracing::error!(text = problem.text, "an event of a halted command could not be made"),
+        }
     }
 
     /// An event of delivery itself: which command, whose, about which referral; nothing of the patient.

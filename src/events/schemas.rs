@@ -107,7 +107,8 @@ mod tests {
             let text = std::fs::read_to_string(&path).expect("a text file");
             let mapping: Value = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             let steps = mapping["steps"].as_array().into_iter().flatten();
-            for event in steps.flat_map(|step| step["events"].as_array().into_iter().flatten()) {
+            let halted = mapping["halted"].as_array().into_iter().flatten();
+            for event in steps.flat_map(|step| step["events"].as_array().into_iter().flatten()).chain(halted) {
                 let place = format!("{}: {}", path.display(), event["event"]);
                 let name = event["event"].as_str().expect("a name");
                 let file = FILES.get_file(format!("{name}.json")).unwrap_or_else(|| panic!("{place}: no schema"));

@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::diagnostic::Diagnostics;
+use super::halt::{Halt, halts};
 use super::operations::{Effect, Operation};
 use super::plan::{CallBody, Letter, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::set::{Absorbed, PlanContext, PlanProblem};
+use super::step_conditions::{Again, Lack, again, lacks};
 use super::template::{Condition, Path, Root, Scope, Template, TemplateCompiler, Written, reply_value};
 use super::yaml::{Keys, Node, Yaml};
 use crate::config::duration;
@@ -19,6 +21,8 @@ pub struct CommandPlan {
     pub file: Arc<str>,
     steps: Vec<PlanStep>,
     result: Option<Template>,
+    /// Published when the command halts short of its end, whatever the step.
+    halted: Vec<EventTemplate>,
 }
 
 struct PlanStep {
@@ -29,8 +33,10 @@ struct PlanStep {
     cached: Option<Duration>,
     written: Written,
     needs: Vec<Path>,
+    lacks: Vec<Lack>,
     when: Vec<Condition>,
     each: Option<Path>,
+    again: Option<Again>,
     path: Vec<(String, Template)>,
     query: Vec<(String, Template)>,
     headers: Vec<(String, Template)>,
@@ -54,6 +60,9 @@ struct Requirement {
 
 struct EventTemplate {
     name: String,
+    /// For an event of a halt.
+    on: Vec<Halt>,
+    needs: Vec<Path>,
     when: Vec<Condition>,
     data: Template,
 }
@@ -61,8 +70,8 @@ struct EventTemplate {
 pub type Operations = BTreeMap<String, Operation>;
 
 const STEP_KEYS: &[&str] = &[
-    "step", "call", "cached", "needs", "when", "each", "path", "query", "headers", "body", "letter", "save", "collect",
-    "know", "require", "events", "preview", "about",
+    "step", "call", "cached", "needs", "lacks", "when", "each", "again", "path", "query", "headers", "body", "letter",
+    "save", "collect", "know", "require", "events", "preview", "about",
 ];
 
 /// Compiles one file; every mistake is reported.
@@ -73,7 +82,7 @@ pub fn compile(
     operations: &Operations,
     diagnostics: &mut Diagnostics,
 ) -> Option<(CommandPlan, Vec<Path>)> {
-    let keys = Keys::of(file, node, &["command", "steps", "result", "about"], diagnostics)?;
+    let keys = Keys::of(file, node, &["command", "steps", "result", "halted", "about"], diagnostics)?;
     let command = keys.text("command", diagnostics);
     if command.is_none() {
         diagnostics.report(file, node.at, "`command` is missing: which command do these calls carry out?");
@@ -95,9 +104,14 @@ pub fn compile(
         _ => compiler.diagnostics.report(&file, node.at, "`steps` must be a list of calls"),
     }
     let result = keys.get("result").map(|node| compiler.template(node));
+    let halted = keys.get("halted").map(|node| events(&mut compiler, node)).unwrap_or_default();
+    if let Some(event) = halted.iter().find(|event| event.on.is_empty()) {
+        let text = format!("when is {} published? Say `on: failed`, `in_doubt` or `unauthorised`", event.name);
+        compiler.diagnostics.report(&file, keys.get("halted").map_or(node.at, |node| node.at), text);
+    }
     check_saved(&compiler.paths, &steps, compiler.diagnostics);
     let paths = compiler.paths;
-    Some((CommandPlan { command: command?, file, steps, result }, paths))
+    Some((CommandPlan { command: command?, file, steps, result, halted }, paths))
 }
 
 fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &Operations) -> Option<PlanStep> {
@@ -140,13 +154,22 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
     let cached = cached(compiler, &keys, operation);
     let require = keys.get("require").map(|node| requirements(compiler, node)).unwrap_or_default();
     let events = keys.get("events").map(|node| events(compiler, node)).unwrap_or_default();
+    if let Some(event) = events.iter().find(|event| !event.on.is_empty()) {
+        let text = format!("{} is published with its step: `on` belongs to the events under `halted`", event.name);
+        compiler.diagnostics.report(&file, node.at, text);
+    }
     let know = keys.texts("know", compiler.diagnostics);
     for (name, at) in &know {
         if !save.iter().any(|(saved, _)| saved == name) {
             compiler.diagnostics.report(&file, *at, format!("`{name}` is not saved by this step"));
         }
     }
+    if let (Some(node), Some(_)) = (keys.get("again"), keys.get("each")) {
+        compiler.diagnostics.report(&file, node.at, "`again` and `each` do not go together in one step");
+    }
     Some(PlanStep {
+        lacks: keys.get("lacks").map(|node| lacks(compiler, node)).unwrap_or_default(),
+        again: keys.get("again").and_then(|node| again(compiler, node)),
         needs: keys.get("needs").map(|node| compiler.paths_of(node)).unwrap_or_default(),
         when: keys.get("when").map(|node| compiler.conditions(node)).unwrap_or_default(),
         each: keys.get("each").and_then(|node| compiler.paths_of(node).into_iter().next()),
@@ -214,11 +237,15 @@ fn events(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Vec<EventTemplate
     };
     let mut compiled = Vec::new();
     for item in items {
-        let Some(keys) = Keys::of(&file, item, &["event", "when", "data"], compiler.diagnostics) else { continue };
+        let Some(keys) = Keys::of(&file, item, &["event", "on", "needs", "when", "data"], compiler.diagnostics) else {
+            continue;
+        };
         let name = keys.text("event", compiler.diagnostics);
+        let on = halts(compiler, &keys);
+        let needs = keys.get("needs").map(|node| compiler.paths_of(node)).unwrap_or_default();
         let when = keys.get("when").map(|node| compiler.conditions(node)).unwrap_or_default();
         match (name, keys.get("data").map(|node| compiler.template(node))) {
-            (Some(name), Some(data)) => compiled.push(EventTemplate { name, when, data }),
+            (Some(name), Some(data)) => compiled.push(EventTemplate { name, on, needs, when, data }),
             _ => compiler.diagnostics.report(&file, item.at, "an event needs `event` (its name) and `data`"),
         }
     }
@@ -258,7 +285,7 @@ impl CommandPlan {
     }
 
     pub fn event_names(&self) -> impl Iterator<Item = &str> {
-        self.steps.iter().flat_map(|step| step.events.iter().map(|event| event.name.as_str()))
+        self.steps.iter().flat_map(|step| &step.events).chain(&self.halted).map(|event| event.name.as_str())
     }
 
     pub fn next_call(
@@ -269,10 +296,10 @@ impl CommandPlan {
     ) -> Result<NextCall, PlanProblem> {
         while let Some(step) = self.steps.get(state.step) {
             let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };
-            let wanted = step.needs.iter().all(|path| scope.has(path)) && step.when.iter().all(|c| c.holds(&scope));
+            let wanted = step.is_wanted(&scope);
             let items = step.each.as_ref().map(|path| scope.lookup(path));
             let length = match &items {
-                None => 1,
+                None => step.again.as_ref().map_or(1, Again::max),
                 Some(items) => items.as_ref().and_then(|items| items.as_array()).map_or(0, Vec::len),
             };
             if !wanted || state.item >= length {
@@ -324,18 +351,30 @@ impl CommandPlan {
             }
         }
         let mut absorbed = Absorbed::default();
-        for event in step.events.iter().filter(|event| event.when.iter().all(|c| c.holds(&scope))) {
-            let data = event.data.render(&scope)?.unwrap_or_default();
-            absorbed.events.push(PlanEvent { name: event.name.clone(), data });
-        }
+        absorbed.events = rendered_events(&step.events, &scope)?;
+        let again = match &step.again {
+            Some(again) => again.wanted(&scope, state)?,
+            None => false,
+        };
         for name in &step.know {
             if let Some(value) = saved.get(name) {
                 absorbed.known.insert(name.clone(), value.clone());
             }
         }
         state.saved = saved;
-        advance(step, state);
+        advance(step, again, state);
         Ok(absorbed)
+    }
+
+    /// What is to be told when the command halts where it stands.
+    pub fn halt_events(
+        &self,
+        context: &PlanContext<'_>,
+        state: &PlanState,
+        halt: Halt,
+    ) -> Result<Vec<PlanEvent>, PlanProblem> {
+        let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };
+        rendered_events(self.halted.iter().filter(|event| event.on.contains(&halt)), &scope)
     }
 
     /// As if e-RS had answered: saved values are stand-ins that name their call. For `map try` and shadow mode.
@@ -357,7 +396,7 @@ impl CommandPlan {
             let value = stand_in(name);
             push(&mut state.saved, name, value);
         }
-        advance(step, state);
+        advance(step, false, state);
         Ok(())
     }
 
@@ -384,8 +423,22 @@ fn push(saved: &mut Map<String, Value>, name: &str, value: Value) {
     }
 }
 
-fn advance(step: &PlanStep, state: &mut PlanState) {
-    if step.each.is_some() {
+fn rendered_events<'e>(
+    events: impl IntoIterator<Item = &'e EventTemplate>,
+    scope: &Scope<'_>,
+) -> Result<Vec<PlanEvent>, PlanProblem> {
+    let mut rendered = Vec::new();
+    for event in events {
+        if event.needs.iter().all(|path| scope.has(path)) && event.when.iter().all(|c| c.holds(scope)) {
+            let data = event.data.render(scope)?.unwrap_or_default();
+            rendered.push(PlanEvent { name: event.name.clone(), data });
+        }
+    }
+    Ok(rendered)
+}
+
+fn advance(step: &PlanStep, again: bool, state: &mut PlanState) {
+    if step.each.is_some() || again {
         state.item += 1;
     } else {
         state.step += 1;
@@ -394,8 +447,14 @@ fn advance(step: &PlanStep, state: &mut PlanState) {
 }
 
 impl PlanStep {
+    /// `lacks` holds while anything in it is still unknown.
+    fn is_wanted(&self, scope: &Scope<'_>) -> bool {
+        let unknown = self.lacks.is_empty() || self.lacks.iter().any(|lack| lack.is_open(scope));
+        unknown && self.needs.iter().all(|path| scope.has(path)) && self.when.iter().all(|c| c.holds(scope))
+    }
+
     fn label(&self, item: usize) -> String {
-        if self.each.is_some() { format!("{}[{item}]", self.name) } else { self.name.clone() }
+        if self.each.is_some() || self.again.is_some() { format!("{}[{item}]", self.name) } else { self.name.clone() }
     }
 
     fn prepare(&self, operations: &Operations, scope: &Scope<'_>, item: usize) -> Result<PreparedCall, PlanProblem> {

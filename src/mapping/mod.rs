@@ -17,6 +17,7 @@ mod explain;
 mod expression;
 mod files;
 mod filter;
+mod halt;
 mod inbound;
 mod letter;
 mod members;
@@ -27,6 +28,7 @@ mod problem;
 mod reply;
 mod selector;
 mod set;
+mod step_conditions;
 mod template;
 mod testing;
 mod yaml;
@@ -37,6 +39,7 @@ pub use dialect::Dialect;
 pub use documentation::specification;
 pub use explain::{Explained, explain};
 pub use files::{FilesError, MappingFiles};
+pub use halt::Halt;
 pub use letter::{
     Declared, LETTER_BYTES_MAX, LETTERS_MAX, LetterProblem, hex, inspect_base64, inspect_bytes, letter,
     make_names_differ, skippable,

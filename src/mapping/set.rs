@@ -16,6 +16,7 @@ use super::command_plan::{self, CommandPlan, Operations};
 use super::diagnostic::{Diagnostic, Diagnostics, Place, did_you_mean};
 use super::dialect::Dialect;
 use super::files::MappingFiles;
+use super::halt::Halt;
 use super::inbound::{self, CodeTables, Ignored, InboundFile, Outcome};
 use super::members;
 use super::normalise::{Normalised, Trace, normalise};
@@ -191,6 +192,16 @@ impl MappingSet {
         reply: &Reply,
     ) -> Result<Absorbed, PlanProblem> {
         self.known_plan(context)?.absorb(context, state, call, reply)
+    }
+
+    /// What the plan has to tell of a command that halts where it stands.
+    pub fn halt_events(
+        &self,
+        context: &PlanContext<'_>,
+        state: &PlanState,
+        halt: Halt,
+    ) -> Result<Vec<PlanEvent>, PlanProblem> {
+        self.known_plan(context)?.halt_events(context, state, halt)
     }
 
     /// Every call of the plan as it would be if e-RS agreed to all; what only e-RS can give is a stand-in.

@@ -1,5 +1,7 @@
 //! The shipped set against the sample messages and the official e-RS request samples.
 
+mod appointments;
+
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -463,6 +465,42 @@ fn mistakes_in_mapping_files_are_all_reported_with_line_and_hint() {
             "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    body: { x: \"{saved.ubrn}\" }\n",
             5,
             "no step saves `ubrn`",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    lacks: [[known.version, comand.x]]\n",
+            5,
+            "did you mean `command`?",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    again: { while: true, max: 1000 }\n",
+            5,
+            "`max`, from 2 to 100 calls",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    each: command.letters\n    again: { while: true, max: 2 }\n",
+            6,
+            "do not go together",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps: []\nhalted:\n  - event: Lost\n    on: failed\n    needs: saved.ubrn\n    data: {}\n",
+            6,
+            "no step saves `ubrn`",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps: []\nhalted:\n  - event: Lost\n    on: fialed\n    data: {}\n",
+            5,
+            "did you mean `failed`?",
+        ),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps: []\nhalted:\n  - event: Lost\n    data: {}\n",
+            4,
+            "when is Lost published?",
         ),
         ("ers/X.yaml", "command: CreateReferal\nsteps: []\n", 1, "did you mean `CreateReferral`?"),
         ("codes/x/priority.csv", "a;b\n", 1, "the first line must be"),

@@ -130,11 +130,15 @@ fn service(id: &str, name: &str, flows: &[Flow], specialty: Option<&str>) -> Ser
     }
 }
 
-/// The slots that the samples book; 11021 has none, on purpose.
+/// The slots that the samples book, and some that stay ahead for long; 11021 has none, on purpose.
 pub fn slots() -> Vec<Slot> {
     [
         ("11000021", "11000", "2022-07-11T12:00:00Z", "2022-07-11T13:00:00Z", None),
         ("11008006", "20021", "2026-04-11T12:15:00Z", "2026-04-11T12:45:00Z", Some("555012340001")),
+        ("11008007", "20021", "2026-04-18T12:15:00Z", "2026-04-18T12:45:00Z", None),
+        ("20013001", "20013", "2040-05-01T09:00:00Z", "2040-05-01T09:30:00Z", None),
+        ("20013002", "20013", "2040-05-01T09:30:00Z", "2040-05-01T10:00:00Z", None),
+        ("20013003", "20013", "2040-05-02T09:00:00Z", "2040-05-02T09:30:00Z", Some("555012340001")),
     ]
     .map(|(id, service, start, end, clinician)| Slot {
         id: id.into(),

@@ -52,6 +52,7 @@ pub fn display_of(code: &str) -> Option<String> {
     Some(match code {
         "NO_ACCESS" => return None,
         "SYSTEM_UNAVAILABLE" => "System Unavailable".into(),
+        "MISSING_VALUE" => "A mandatory input field is missing".into(),
         "PAS_RESPONDED_WITH_ERROR" => "Error received from PAS".into(),
         "PAS_NOT_RESPONDING" => "No response from PAS".into(),
         other => {

@@ -32,6 +32,7 @@ pub enum State {
     Booked,
     DeferredToProvider,
     AwaitingTriage,
+    AppointmentCancelledByPatient,
     CancelledReferral,
 }
 
@@ -43,6 +44,7 @@ impl State {
             Self::Booked => "BOOKED",
             Self::DeferredToProvider => "DEFERRED_TO_PROVIDER",
             Self::AwaitingTriage => "AWAITING_TRIAGE",
+            Self::AppointmentCancelledByPatient => "APPT_CANCELLED_BY_PATIENT",
             Self::CancelledReferral => "CANCELLED_REFERRAL",
         }
     }
@@ -53,8 +55,14 @@ impl State {
             Self::Booked => "Booked",
             Self::DeferredToProvider => "Deferred To Provider",
             Self::AwaitingTriage => "Awaiting Triage",
+            Self::AppointmentCancelledByPatient => "Appointment Cancelled By Patient",
             Self::CancelledReferral => "Cancelled Referral",
         }
+    }
+
+    /// A slot can be taken, or the referral handed to the provider.
+    pub fn waits_for_booking(self) -> bool {
+        matches!(self, Self::NotBooked | Self::AppointmentCancelledByPatient)
     }
 }
 
@@ -77,10 +85,12 @@ pub struct Letter {
 pub struct Appointment {
     pub id: u64,
     pub version: u32,
-    /// `booked` or `proposed`
+    /// `booked`, `proposed` or `cancelled`
     pub status: &'static str,
     /// In `eRS-ReviewReason-1`, for a deferral.
     pub reason: Option<&'static str>,
+    /// In `APPOINTMENT-CANCELLATION-REASON`, once it is cancelled.
+    pub cancellation: Option<String>,
     pub service: String,
     pub slot: Option<String>,
     pub start: Option<String>,
@@ -88,6 +98,14 @@ pub struct Appointment {
     pub clinician: Option<String>,
     pub comment: Option<String>,
     pub created: Timestamp,
+}
+
+impl Appointment {
+    /// Booked, and not begun yet.
+    pub fn lies_ahead(&self, now: Timestamp) -> bool {
+        let start = self.start.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+        self.status == "booked" && start.is_some_and(|start| start > now)
+    }
 }
 
 /// How the provider's system let down the last booking attempt; it is what permits some deferrals.
@@ -230,6 +248,18 @@ impl Referrals {
     /// Looks at or changes one referral while nobody else can. `None` when there is none.
     pub fn with<T>(&self, ubrn: Ubrn, act: impl FnOnce(&mut Referral) -> T) -> Option<T> {
         self.shard(ubrn).get_mut(&ubrn.0).map(act)
+    }
+
+    /// The same for the referral whose latest appointment has this id.
+    pub fn with_appointment<T>(&self, id: u64, act: impl FnOnce(&mut Referral) -> T) -> Option<T> {
+        for shard in &self.shards {
+            let mut referrals = shard.lock();
+            let has_it = |referral: &&mut Referral| referral.appointment.as_ref().is_some_and(|found| found.id == id);
+            if let Some(referral) = referrals.values_mut().find(has_it) {
+                return Some(act(referral));
+            }
+        }
+        None
     }
 
     /// Copies of all, in order of their UBRNs.

@@ -185,7 +185,7 @@ fn document_reference(letter: &Letter, world: &World, now: Timestamp) -> Value {
     resource
 }
 
-/// `eRS-Appointment-1`, as A016 answers it.
+/// `eRS-Appointment-1`, as A016, A034 and A038 answer it.
 pub fn appointment_resource(appointment: &Appointment, referral: &Referral, world: &World) -> Value {
     let name = world.services.find(&appointment.service).map(|service| service.name.clone()).unwrap_or_default();
     let service = json!({"system": "http://fhir.nhs.net/Id/ers-service", "value": appointment.service});
@@ -214,6 +214,10 @@ pub fn appointment_resource(appointment: &Appointment, referral: &Referral, worl
     });
     if let Some(reason) = appointment.reason {
         resource["reason"] = json!([{"coding": [review_reason(reason)]}]);
+    }
+    if let Some(code) = &appointment.cancellation {
+        let system = format!("{}/STU3/CodeSystem/APPOINTMENT-CANCELLATION-REASON", world.addresses.base_url);
+        resource["reason"] = json!([{"coding": [{"system": system, "code": code}]}]);
     }
     resource["description"] = "e-Referral Appointment".into();
     for (name, value) in [("start", &appointment.start), ("end", &appointment.end)] {

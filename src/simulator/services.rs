@@ -118,9 +118,25 @@ impl Directory {
         self.slots.iter().any(|slot| slot.service == service && self.is_free(slot, now))
     }
 
+    /// Free slots of a service, of one clinician if asked for, the earliest first.
+    pub fn free_slots(&self, service: &str, clinician: Option<&str>, now: Timestamp) -> Vec<&Slot> {
+        let wanted = |slot: &&Slot| {
+            let of_clinician = clinician.is_none_or(|wanted| slot.clinician.as_deref() == Some(wanted));
+            slot.service == service && of_clinician && self.is_free(slot, now)
+        };
+        let mut found: Vec<&Slot> = self.slots.iter().filter(wanted).collect();
+        found.sort_by_key(|slot| slot.start);
+        found
+    }
+
     /// False when somebody was faster.
     pub fn take(&self, slot: &Slot) -> bool {
         self.taken.lock().insert(slot.id.clone())
+    }
+
+    /// Free again once its appointment is cancelled.
+    pub fn give_back(&self, slot: &str) {
+        self.taken.lock().remove(slot);
     }
 }
 

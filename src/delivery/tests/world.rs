@@ -16,12 +16,14 @@ use crate::command::{Class, CommandId, MessageId, State, Verdict};
 use crate::config::{self, Access, Connection, Mode, Pacing, RefreshToken, Source};
 use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Hands, Sources};
 use crate::environment::Environment;
+use crate::ers::Transport;
 use crate::keys::Keys;
 use crate::mapping::{MappingSet, MappingSets};
+use crate::simulator::{Simulator, SimulatorConfig, SimulatorHandle, demonstration};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    Admission, Alias, AliasKind, AttemptView, CommandView, ContentStore as _, IntakeStore as _, NewCommand,
-    NewDocument, NewMessage, OutboxStore as _, SearchStore as _, Store, StoredEvent, Transport,
+    self, Admission, Alias, AliasKind, AttemptView, CommandView, ContentStore as _, IntakeStore as _, NewCommand,
+    NewDocument, NewMessage, OutboxStore as _, SearchStore as _, Store, StoredEvent,
 };
 
 pub struct World {
@@ -73,6 +75,18 @@ pub fn user_restricted() -> Connection {
     }
 }
 
+fn connection_to(simulator: &SimulatorHandle) -> Connection {
+    let mut connection = user_restricted();
+    connection.base_url = simulator.base_url().into();
+    connection.token_url = simulator.token_url().into();
+    connection.client_id = demonstration::USER_CLIENT_ID.into();
+    if let Access::UserRestricted(user) = &mut connection.access {
+        user.client_secret = demonstration::USER_CLIENT_SECRET.into();
+        user.refresh_token = Some(demonstration::REFRESH_TOKEN.into());
+    }
+    connection
+}
+
 fn source(name: &str, mode: Mode) -> Source {
     let text = json!({ "name": name, "connection": "ers" });
     Source { mode, ..serde_json::from_value(text).expect("a source with its defaults") }
@@ -113,11 +127,24 @@ impl World {
 
     /// With a store that stands before the real one.
     pub fn start_on(&self, store: Arc<dyn Store>) -> Hands {
+        self.start_with(store, self.ers.clone())
+    }
+
+    /// e-RS is the simulator, in process and on the same clock; delivery runs.
+    pub async fn with_simulator(config: SimulatorConfig) -> (Self, SimulatorHandle) {
+        let mut world = Self::new(Wanted::default()).await;
+        let simulator = Simulator::in_process(config, world.environment.clone());
+        world.connection = connection_to(&simulator);
+        world.start_with(world.store.clone(), Arc::new(simulator.transport()));
+        (world, simulator)
+    }
+
+    fn start_with(&self, store: Arc<dyn Store>, transport: Arc<dyn Transport>) -> Hands {
         let parts = DeliveryParts {
             environment: self.environment.clone(),
             store,
             mappings: Arc::new(MappingSets::new(self.set.clone())),
-            transport: self.ers.clone(),
+            transport,
             keys: self.keys.clone(),
             connections: vec![self.connection.clone()],
             pds: self.pds.clone(),
@@ -210,7 +237,7 @@ impl World {
         let message = NewMessage {
             id: MessageId(self.environment.new_id()),
             source: "northmoor".into(),
-            transport: Transport::Http,
+            transport: store::Transport::Http,
             control_id: None,
             received_at: now,
             sha256: Sha256::digest(raw).into(),

@@ -1,6 +1,6 @@
 //! A016 Book or defer appointment: a slot taken, the referral handed to the provider, or sent for triage.
 
-use super::{Act, check_relationship, check_writable, reference_parts};
+use super::{Act, check_patient, check_relationship, check_writable, reference_parts};
 use crate::simulator::exchange::Answer;
 use crate::simulator::people::is_sds_user_id;
 use crate::simulator::referral::{Appointment, BookingFailure, Referral, State, Ubrn};
@@ -11,7 +11,7 @@ use crate::simulator::validation::element::Element;
 use crate::simulator::validation::{Issues, instant};
 use crate::simulator::world::NHS_NUMBER;
 
-const PROFILES: [&str; 2] = [
+pub const PROFILES: [&str; 2] = [
     "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-Appointment-1",
     "https://fhir.hl7.org.uk/STU3/StructureDefinition/CareConnect-Appointment-1",
 ];
@@ -57,6 +57,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         .referrals
         .with(ubrn, |referral| {
             check_relationship(act, referral)?;
+            check_patient(act, referral)?;
             check_writable(act, referral, version)?;
             let service = check(act, referral, &request)?;
             let appointment = carry_out(act, &request, &service)?;
@@ -200,7 +201,7 @@ fn read_instant<'a>(at: &Element<'a>, issues: &mut Issues) -> Option<&'a str> {
     }
 }
 
-fn read_comment<'a>(comment: &Element<'a>, issues: &mut Issues) -> Option<&'a str> {
+pub fn read_comment<'a>(comment: &Element<'a>, issues: &mut Issues) -> Option<&'a str> {
     let text = comment.text(issues)?;
     if text.chars().count() > COMMENT_CHARACTERS_MAX {
         issues.add("INVALID_VALUE", &comment.path, format_args!("at most {COMMENT_CHARACTERS_MAX} characters"));
@@ -208,7 +209,7 @@ fn read_comment<'a>(comment: &Element<'a>, issues: &mut Issues) -> Option<&'a st
     Some(text)
 }
 
-fn read_referral(list: &Element<'_>, issues: &mut Issues) -> Option<(Ubrn, u32)> {
+pub fn read_referral(list: &Element<'_>, issues: &mut Issues) -> Option<(Ubrn, u32)> {
     let item = list.only_item(issues)?;
     item.object(&["reference"], issues)?;
     let reference = item.required("reference", issues)?;
@@ -220,13 +221,13 @@ fn read_referral(list: &Element<'_>, issues: &mut Issues) -> Option<(Ubrn, u32)>
 }
 
 #[derive(Default)]
-struct Participants<'a> {
-    service: Option<&'a str>,
-    patient: Option<&'a str>,
-    clinician: Option<&'a str>,
+pub struct Participants<'a> {
+    pub service: Option<&'a str>,
+    pub patient: Option<&'a str>,
+    pub clinician: Option<&'a str>,
 }
 
-fn read_participants<'a>(list: &Element<'a>, issues: &mut Issues) -> Participants<'a> {
+pub fn read_participants<'a>(list: &Element<'a>, issues: &mut Issues) -> Participants<'a> {
     let mut found = Participants::default();
     for item in list.array(issues).unwrap_or_default() {
         read_participant(&item, &mut found, issues);
@@ -278,7 +279,7 @@ fn read_participant<'a>(item: &Element<'a>, found: &mut Participants<'a>, issues
 /// The rules that need the referral and the service.
 fn check(act: &Act<'_>, referral: &Referral, request: &Request<'_>) -> Result<Service, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    if act.world.is_advice_request(referral.ubrn) || referral.state != State::NotBooked {
+    if act.world.is_advice_request(referral.ubrn) || !referral.state.waits_for_booking() {
         issues.add("INVALID_REQUEST_STATE", "incomingReferral[0]/reference", "the referral is not waiting for this");
     }
     if referral.patient != request.patient {
@@ -376,6 +377,7 @@ fn carry_out(act: &Act<'_>, request: &Request<'_>, service: &Service) -> Result<
         version: u32::from(!booked),
         status: if booked { "booked" } else { "proposed" },
         reason: request.reason,
+        cancellation: None,
         service: service.id.clone(),
         slot: slot.map(|slot| slot.id.clone()),
         start: text(request.start),

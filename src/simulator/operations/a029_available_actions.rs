@@ -49,20 +49,20 @@ fn actions(act: &Act<'_>, referral: &Referral) -> &'static [(&'static str, &'sta
     const CANCEL: (&str, &str) = ("CANCEL_REFERRAL", "Cancel Referral");
     match (act.caller.refers(), referral.state) {
         (_, State::CancelledReferral) => &[],
-        (true, State::NotBooked) => &[
+        (true, State::NotBooked | State::AppointmentCancelledByPatient) => &[
             ("CREATE_APPOINTMENT", "Create Appointment"),
             ("CHANGE_SHORTLIST", "Change Shortlist"),
             ("CHANGE_SHORTLIST_AND_SEND_FOR_TRIAGE", "Change Shortlist And Send For Triage"),
             CANCEL,
         ],
-        (true, State::Booked) => {
+        (true, State::Booked) if referral.appointment.as_ref().is_some_and(|found| found.lies_ahead(act.now)) => {
             &[("CANCEL_DIRECTLY_BOOKED_APPOINTMENT", "Cancel Directly Booked Appointment"), CANCEL]
         }
-        (true, State::AwaitingTriage | State::DeferredToProvider) | (false, State::Booked) => &[CANCEL],
+        (true, State::Booked | State::AwaitingTriage | State::DeferredToProvider) | (false, State::Booked) => &[CANCEL],
         (false, State::AwaitingTriage | State::DeferredToProvider) => {
             &[("RECORD_REVIEW_OUTCOME", "Record Review Outcome"), CANCEL]
         }
-        (false, State::NotBooked) => &[],
+        (false, State::NotBooked | State::AppointmentCancelledByPatient) => &[],
     }
 }
 

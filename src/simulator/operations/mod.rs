@@ -6,11 +6,14 @@ mod a008_worklist;
 mod a010_search_services;
 mod a011_create_referral;
 mod a012_maintain_letter;
+mod a015_retrieve_slots;
 mod a016_book_or_defer;
 mod a020_upload_file;
 mod a029_available_actions;
 mod a030_business_functions;
 mod a033_services;
+mod a034_update_appointment;
+mod a038_retrieve_appointment;
 mod a042_retrieve_attachment;
 
 pub use a020_upload_file::CONTENT_TYPES as FILE_CONTENT_TYPES;
@@ -79,6 +82,7 @@ static A008: Operation = users_only("A008", &REFERRING, BodyKind::Fhir);
 static A010: Operation = users_only("A010", &REFERRERS, BodyKind::Fhir);
 static A011: Operation = users_only("A011", &REFERRERS, BodyKind::Fhir);
 static A012: Operation = users_only("A012", &REFERRERS, BodyKind::Fhir);
+static A015: Operation = users_only("A015", &REFERRERS, BodyKind::None);
 static A016: Operation = users_only("A016", &REFERRERS, BodyKind::Fhir);
 static A020: Operation = users_only("A020", &CLINICAL, BodyKind::File);
 static A029: Operation = Operation { number: "A029", referrer_application: false, ..READ };
@@ -86,6 +90,8 @@ static A030: Operation = Operation { functions: None, ..users_only("A030", &[], 
 static A033: Operation = Operation { number: "A033", ..DIRECTORY };
 static A035: Operation = Operation { number: "A035", ..DIRECTORY };
 static A037: Operation = Operation { number: "A037", ..DIRECTORY };
+static A034: Operation = users_only("A034", &REFERRERS, BodyKind::Fhir);
+static A038: Operation = users_only("A038", &CLINICAL, BodyKind::None);
 static A042: Operation = Operation { number: "A042", referrer_application: false, ..READ };
 
 /// An operation and the ids in its path, percent-decoded.
@@ -97,6 +103,7 @@ pub enum Target {
     SearchServices,
     CreateReferral,
     MaintainLetter { ubrn: String },
+    RetrieveSlots,
     BookOrDefer,
     UploadFile,
     AvailableActions,
@@ -104,6 +111,8 @@ pub enum Target {
     RetrieveService { id: String },
     RetrieveServices,
     ServiceVersion { id: String },
+    UpdateAppointment { id: String },
+    RetrieveAppointment { id: String, version: Option<String> },
     RetrieveAttachment { id: String },
 }
 
@@ -126,6 +135,7 @@ impl Target {
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.maintainReferralLetter"]) => {
                 Self::MaintainLetter { ubrn: (*ubrn).into() }
             }
+            ("GET", ["STU3", "Slot"]) => Self::RetrieveSlots,
             ("POST", ["STU3", "Appointment"]) => Self::BookOrDefer,
             ("POST", ["STU3", "Binary"]) => Self::UploadFile,
             ("GET", ["STU3", "Task"]) => Self::AvailableActions,
@@ -133,6 +143,11 @@ impl Target {
             ("GET", ["R4", "HealthcareService", id]) => Self::RetrieveService { id: (*id).into() },
             ("GET", ["R4", "HealthcareService"]) => Self::RetrieveServices,
             ("HEAD", ["R4", "HealthcareService", id]) => Self::ServiceVersion { id: (*id).into() },
+            ("PUT", ["STU3", "Appointment", id]) => Self::UpdateAppointment { id: (*id).into() },
+            ("GET", ["STU3", "Appointment", id]) => Self::RetrieveAppointment { id: (*id).into(), version: None },
+            ("GET", ["STU3", "Appointment", id, "_history", version]) => {
+                Self::RetrieveAppointment { id: (*id).into(), version: Some((*version).into()) }
+            }
             ("GET", ["R4", "Binary", id]) => Self::RetrieveAttachment { id: (*id).into() },
             _ => return None,
         })
@@ -146,6 +161,7 @@ impl Target {
             Self::SearchServices => &A010,
             Self::CreateReferral => &A011,
             Self::MaintainLetter { .. } => &A012,
+            Self::RetrieveSlots => &A015,
             Self::BookOrDefer => &A016,
             Self::UploadFile => &A020,
             Self::AvailableActions => &A029,
@@ -153,6 +169,8 @@ impl Target {
             Self::RetrieveService { .. } => &A033,
             Self::RetrieveServices => &A035,
             Self::ServiceVersion { .. } => &A037,
+            Self::UpdateAppointment { .. } => &A034,
+            Self::RetrieveAppointment { .. } => &A038,
             Self::RetrieveAttachment { .. } => &A042,
         }
     }
@@ -161,7 +179,7 @@ impl Target {
     pub fn ubrn(&self, call: &Call, body: &Value) -> Option<Ubrn> {
         match self {
             Self::RetrieveReferral { ubrn, .. } | Self::MaintainLetter { ubrn } => Ubrn::parse(ubrn),
-            Self::BookOrDefer => {
+            Self::BookOrDefer | Self::UpdateAppointment { .. } => {
                 let reference = body["incomingReferral"][0]["reference"].as_str()?;
                 reference_parts(reference).map(|(ubrn, _)| ubrn)
             }
@@ -178,6 +196,7 @@ impl Target {
             Self::SearchServices => a010_search_services::answer(act),
             Self::CreateReferral => a011_create_referral::answer(act),
             Self::MaintainLetter { ubrn } => a012_maintain_letter::answer(act, ubrn),
+            Self::RetrieveSlots => a015_retrieve_slots::answer(act),
             Self::BookOrDefer => a016_book_or_defer::answer(act),
             Self::UploadFile => a020_upload_file::answer(act),
             Self::AvailableActions => a029_available_actions::answer(act),
@@ -185,6 +204,8 @@ impl Target {
             Self::RetrieveService { id } => a033_services::one(act, id, true),
             Self::RetrieveServices => a033_services::several(act),
             Self::ServiceVersion { id } => a033_services::one(act, id, false),
+            Self::UpdateAppointment { id } => a034_update_appointment::answer(act, id),
+            Self::RetrieveAppointment { id, version } => a038_retrieve_appointment::answer(act, id, version.as_deref()),
             Self::RetrieveAttachment { id } => a042_retrieve_attachment::answer(act, id),
         }
     }
@@ -234,6 +255,20 @@ fn check_relationship(act: &Act<'_>, referral: &Referral) -> Result<(), Refusal>
     Ok(())
 }
 
+/// The record of some patients cannot be used.
+fn check_patient(act: &Act<'_>, referral: &Referral) -> Result<(), Refusal> {
+    match act.world.patients.refusal(&referral.patient) {
+        Some("PATIENT_ERROR") => Err(Refusal::unprocessable("PATIENT_ERROR", "the patient's record cannot be used")),
+        _ => Ok(()),
+    }
+}
+
+/// The id of an appointment in a path; 400 for what is none.
+fn appointment_id(text: &str) -> Result<u64, Refusal> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().ok_or(Refusal::Status(400))
+}
+
 /// 423 while the record is locked, 409 when `version` is not the current one.
 fn check_writable(act: &Act<'_>, referral: &Referral, version: u32) -> Result<(), Refusal> {
     if act.world.is_locked(referral.ubrn) {
@@ -261,6 +296,9 @@ mod tests {
             ("GET", "/STU3/ReferralRequest/000000070000/_history/5", Some("A005")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.maintainReferralLetter", Some("A012")),
             ("GET", "/R4/Binary/att-1", Some("A042")),
+            ("GET", "/STU3/Slot", Some("A015")),
+            ("PUT", "/STU3/Appointment/70000", Some("A034")),
+            ("GET", "/STU3/Appointment/70000/_history/5", Some("A038")),
             ("GET", "/STU3/Appointment", None),
             ("GET", "/", None),
         ] {

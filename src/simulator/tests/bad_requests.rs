@@ -3,7 +3,7 @@
 use super::*;
 
 /// Changes the part of a body at a JSON pointer; `null` takes it away.
-fn changed(mut body: Value, pointer: &str, value: Value) -> Value {
+pub fn changed(mut body: Value, pointer: &str, value: Value) -> Value {
     let (parent, last) = pointer.rsplit_once('/').expect("a pointer with a slash");
     let parent = body.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer} is not in the body"));
     match (parent, value) {

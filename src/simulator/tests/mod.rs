@@ -1,6 +1,7 @@
 //! The simulator as its clients meet it: over real HTTP.
 
 mod access_rules;
+mod appointments;
 mod bad_requests;
 mod control_api;
 mod faults;

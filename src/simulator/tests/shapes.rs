@@ -19,7 +19,7 @@ fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-fn same_keys(answer: &Value, sample: &str, optional: &[&str]) {
+pub fn same_keys(answer: &Value, sample: &str, optional: &[&str]) {
     let (mut own, mut published) = (BTreeSet::new(), BTreeSet::new());
     keys(answer, "", &mut own);
     keys(&example(sample), "", &mut published);

@@ -1,0 +1,32 @@
+//! How a command comes to a halt short of its end, as plans name it under `halted`.
+
+use super::diagnostic::did_you_mean;
+use super::template::TemplateCompiler;
+use super::yaml::Keys;
+
+/// Until a person acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    Failed,
+    InDoubt,
+    Unauthorised,
+}
+
+const NAMES: [(&str, Halt); 3] =
+    [("failed", Halt::Failed), ("in_doubt", Halt::InDoubt), ("unauthorised", Halt::Unauthorised)];
+
+/// `on: failed`, or a list; without it none.
+pub fn halts(compiler: &mut TemplateCompiler<'_>, keys: &Keys<'_>) -> Vec<Halt> {
+    let file = compiler.file.clone();
+    let mut found = Vec::new();
+    for (text, at) in keys.texts("on", compiler.diagnostics) {
+        match NAMES.iter().find(|(name, _)| *name == text) {
+            Some((_, halt)) => found.push(*halt),
+            None => {
+                let hint = did_you_mean(&text, NAMES.iter().map(|(name, _)| *name));
+                compiler.diagnostics.report_with_hint(&file, at, format!("a command does not halt as `{text}`"), hint);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,480 @@
+//! Plans about slots and appointments against the official samples: bodies, paths, headers, and what is read of answers.
+
+use super::*;
+use crate::events::EventSchemas;
+
+/// A plan carried out with given answers.
+struct CarriedOut {
+    calls: Vec<PreparedCall>,
+    events: Vec<PlanEvent>,
+    known: Map<String, Value>,
+    result: Value,
+}
+
+impl CarriedOut {
+    fn call(&self, number: &str) -> &PreparedCall {
+        self.calls.iter().find(|call| call.call == number).unwrap_or_else(|| panic!("no {number}"))
+    }
+
+    fn event(&self, name: &str) -> &Value {
+        &self.events.iter().find(|event| event.name == name).unwrap_or_else(|| panic!("no {name}")).data
+    }
+}
+
+/// Until nothing is left to call, or an answer does not suit the plan. Every answer must be asked for.
+fn attempt(
+    command: &str,
+    body: &Value,
+    known: Value,
+    answers: &[(&str, Value)],
+) -> Result<CarriedOut, (Vec<String>, PlanProblem)> {
+    let set = set();
+    assert_eq!(set.schemas().violations(command, body), [], "the command is valid");
+    let connection = json!({"codeSystemBase": "_baseUrl_", "businessFunction": "REFERRING_CLINICIAN"});
+    let mut known = known.as_object().cloned().expect("a literal object");
+    let (mut state, mut calls, mut events) = (PlanState::default(), Vec::new(), Vec::new());
+    let mut answers = answers.iter();
+    loop {
+        let known_now = Value::Object(known.clone());
+        let context = PlanContext {
+            command,
+            body,
+            known: &known_now,
+            connection: &connection,
+            settings: &json!({}),
+            now: "2026-03-16T09:30:00Z",
+        };
+        let call = match set.next_call(&context, &mut state).expect("a call") {
+            NextCall::Call(call) => *call,
+            NextCall::Done { result } => {
+                assert_eq!(answers.next(), None, "asked for");
+                return Ok(CarriedOut { calls, events, known, result });
+            }
+        };
+        let made = || calls.iter().chain([&call]).map(|call: &PreparedCall| call.call.clone()).collect();
+        let (number, reply) = answers.next().unwrap_or_else(|| panic!("{} was not expected", call.call));
+        assert_eq!(call.call, *number);
+        let absorbed = set
+            .absorb(&context, &mut state, &call, &answer(200, &[], reply.clone()))
+            .map_err(|problem| (made(), problem))?;
+        for event in &absorbed.events {
+            check_event(event);
+        }
+        events.extend(absorbed.events);
+        known.extend(absorbed.known);
+        calls.push(call);
+    }
+}
+
+fn carried_out(command: &str, body: &Value, known: Value, answers: &[(&str, Value)]) -> CarriedOut {
+    attempt(command, body, known, answers).unwrap_or_else(|(calls, problem)| panic!("{calls:?}: {problem}"))
+}
+
+fn check_event(event: &PlanEvent) {
+    let mut data = event.data.clone();
+    for added in ["message", "command"] {
+        data[added] = json!("0190a5d8-0000-7000-8000-000000000001");
+    }
+    assert_eq!(EventSchemas::built_in().violations(&event.name, &data), [], "{}: {data}", event.name);
+}
+
+/// A005 as far as plans about appointments read it.
+fn referral(version: u32, patient: &str, appointment: Option<&str>) -> Value {
+    let url = |name: &str| format!("https://fhir.nhs.uk/STU3/StructureDefinition/Extension-eRS-{name}-1");
+    let state = if appointment.is_some() { "BOOKED" } else { "NOT_BOOKED" };
+    let mut extensions = vec![
+        json!({"url": url("ReferralPriority"), "valueCodeableConcept": {"coding": [{"code": "URGENT"}]}}),
+        json!({"url": url("Commissioning-Rule-Org"), "valueIdentifier": {"value": "R69"}}),
+        json!({"url": url("ReferralState"), "extension": [{"url": "state", "valueCoding": {"code": state}}]}),
+    ];
+    extensions.extend(appointment.map(
+        |id| json!({"url": url("Appointment-Reference"), "valueReference": {"reference": format!("Appointment/{id}")}}),
+    ));
+    let service = |id: &str| json!({"item": {"identifier": {"value": id}}});
+    json!({
+        "meta": {"versionId": version.to_string()},
+        "subject": {"identifier": {"value": patient}},
+        "extension": extensions,
+        "contained": [{"resourceType": "List", "entry": [service("11002"), service("11000")]}],
+    })
+}
+
+fn a016(name: &str) -> Value {
+    official(&format!("a016-book-or-defer-appointment/{name}.json"))
+}
+
+fn a015(name: &str) -> Value {
+    official(&format!("a015-retrieve-appointment-slots/response-{name}.json"))
+}
+
+fn a034(name: &str) -> Value {
+    official(&format!("a034-update-appointment/{name}.json"))
+}
+
+fn known() -> Value {
+    json!({"ubrn": "000000070000"})
+}
+
+fn sample_slot() -> Value {
+    json!({
+        "service": "11000", "slot": "11000021",
+        "start": "2022-07-11T12:00:00+00:00", "end": "2022-07-11T13:00:00+00:00", "ubrn": "000000070000",
+    })
+}
+
+fn body_of(call: &PreparedCall) -> &Value {
+    match &call.body {
+        CallBody::Json(body) => body,
+        other => panic!("{} has no JSON body: {other:?}", call.call),
+    }
+}
+
+#[test]
+fn the_official_a016_samples_are_made_exactly_and_their_answers_read() {
+    let unbooked = || referral(6, "9912003888", None);
+    let deferral = |service: &str, reason: &str, comment: &str| json!({"ubrn": "000000070000", "service": service, "reason": reason, "comment": comment});
+    let triage = json!({"ubrn": "000000070000", "service": "50001"});
+    let no_slots = deferral("11021", "NO_SLOTS_AT_SERVICE", "There are no slots");
+    let problem = deferral("11000", "BOOKING_ATTEMPT_PROBLEM", "Booking failed");
+    let empty = ("A015", a015("no-slots"));
+    for (command, body, sample, before, event) in [
+        ("BookAppointment", sample_slot(), "minimal-booking", None, "AppointmentBooked"),
+        ("DeferAppointment", no_slots, "minimal-deferral", Some(empty), "AppointmentDeferred"),
+        ("DeferAppointment", problem, "deferral-booking-attempt-problem", None, "AppointmentDeferred"),
+        ("SendForTriage", triage, "triage-deferral", None, "ReferralSentForTriage"),
+    ] {
+        let mut answers = vec![("A005", unbooked())];
+        answers.extend(before);
+        answers.push(("A016", a016(&format!("response-{sample}"))));
+        let done = carried_out(command, &body, known(), &answers);
+        assert_eq!(body_of(done.call("A016")), &a016(&format!("request-{sample}")), "{sample}");
+        assert_eq!(done.event(event)["appointment"], "70000", "{sample}");
+        assert_eq!(done.known["version"], "8", "{sample}: the version after the act");
+    }
+}
+
+#[test]
+fn a_booking_names_the_clinician_of_the_schedule_and_asks_nothing_that_is_known() {
+    let mut body = sample_slot();
+    body["clinician"] = json!("555012340001");
+    body["patient"] = json!({"nhsNumber": "9912003888"});
+    let known = json!({"ubrn": "000000070000", "version": "6"});
+    let done = carried_out("BookAppointment", &body, known, &[("A016", a016("response-minimal-booking"))]);
+    let mut wanted = a016("request-minimal-booking");
+    wanted["participant"].as_array_mut().expect("participants").push(json!({
+        "type": {"coding": [{"system": "http://hl7.org/fhir/ValueSet/encounter-participant-type", "code": "CON"}]},
+        "actor": {"identifier": {"system": "http://fhir.nhs.net/Id/sds-user-id", "value": "555012340001"}},
+        "status": "accepted",
+    }));
+    assert_eq!(body_of(done.call("A016")), &wanted);
+    assert_eq!(
+        done.event("AppointmentBooked"),
+        &json!({
+            "ubrn": "000000070000", "appointment": "70000", "version": "0", "service": "11000", "slot": "11000021",
+            "start": "2022-07-11T12:00:00+00:00", "end": "2022-07-11T13:00:00+00:00",
+        })
+    );
+}
+
+#[test]
+fn another_patient_than_the_command_names_stops_every_write() {
+    let patient = json!({"nhsNumber": "9994120034"});
+    let mut booking = sample_slot();
+    booking["patient"] = patient.clone();
+    let mut rebooking = booking.clone();
+    rebooking["reason"] = json!("PATIENT_ILL");
+    let reason =
+        |reason: &str| json!({"ubrn": "000000070000", "service": "11000", "patient": patient, "reason": reason});
+    for (command, body) in [
+        ("BookAppointment", booking),
+        ("RebookAppointment", rebooking),
+        ("SendForTriage", json!({"ubrn": "000000070000", "service": "50001", "patient": patient})),
+        ("DeferAppointment", reason("NO_SLOTS_AT_SERVICE")),
+        ("DeferAppointment", reason("BOOKING_ATTEMPT_PROBLEM")),
+        ("CancelAppointment", json!({"ubrn": "000000070000", "patient": patient, "reason": "PATIENT_ILL"})),
+    ] {
+        let answers = [("A005", referral(6, "9912003888", Some("70000")))];
+        let Err((calls, problem)) = attempt(command, &body, known(), &answers) else { panic!("{command} went on") };
+        assert_eq!((calls, problem.code.as_str()), (vec!["A005".to_owned()], "PATIENT_DIFFERS"), "{command}");
+    }
+}
+
+#[test]
+fn a_deferral_names_the_slot_that_was_not_available() {
+    let body = json!({
+        "ubrn": "000000070000", "service": "11000", "reason": "SLOT_NOT_AVAILABLE", "slot": "11000021",
+        "patient": {"nhsNumber": "9912003888"},
+    });
+    let known = json!({"ubrn": "000000070000", "version": "6"});
+    let done = carried_out("DeferAppointment", &body, known, &[("A016", a016("response-minimal-deferral"))]);
+    assert_eq!(body_of(done.call("A016"))["slot"], json!([{"reference": "Slot/11000021"}]));
+    assert_eq!(done.event("AppointmentDeferred")["slot"], "11000021");
+    let set = set();
+    for (reason, slot) in [("SLOT_NOT_AVAILABLE", None), ("NO_SLOTS_AT_SERVICE", Some("1")), ("TRIAGE", None)] {
+        let mut body = json!({"ubrn": "000000070000", "service": "11000", "reason": reason});
+        if let Some(slot) = slot {
+            body["slot"] = slot.into();
+        }
+        assert_ne!(set.schemas().violations("DeferAppointment", &body), [], "{reason} {slot:?}");
+    }
+}
+
+#[test]
+fn a_deferral_is_not_sent_against_the_facts() {
+    let no_slots = json!({"ubrn": "000000070000", "service": "11000", "reason": "NO_SLOTS_AT_SERVICE"});
+    let problem = json!({"ubrn": "000000070000", "service": "11000", "reason": "BOOKING_ATTEMPT_PROBLEM"});
+    let unbooked = ("A005", referral(6, "9912003888", None));
+    let booked = ("A005", referral(8, "9912003888", Some("70000")));
+    for (body, answers, code) in [
+        (&no_slots, vec![unbooked, ("A015", a015("minimum"))], "SLOTS_CURRENTLY_AVAILABLE"),
+        (&problem, vec![booked], "BOOKED_AFTER_ALL"),
+    ] {
+        let Err((calls, found)) = attempt("DeferAppointment", body, known(), &answers) else { panic!("{code}") };
+        assert!(found.code == code && !calls.contains(&"A016".to_owned()), "{code}: {found} {calls:?}");
+    }
+}
+
+#[test]
+fn a_search_for_slots_asks_as_the_samples_do_and_reads_schedules() {
+    let body = json!({"ubrn": "000000070000", "service": "11000", "clinician": "921600556514"});
+    let one = carried_out(
+        "SearchSlots",
+        &body,
+        known(),
+        &[("A005", referral(6, "9912003888", None)), ("A015", a015("slot-clinician-search"))],
+    );
+    let search = one.call("A015");
+    assert_eq!(search.headers, [("NHSD-eRS-Comm-Rule-Org".to_owned(), "R69".to_owned())]);
+    let (path, query) = search.path.split_once('?').expect("a query");
+    assert_eq!(path, "/STU3/Slot");
+    let mut parts: Vec<&str> = query.split('&').collect();
+    parts.sort_unstable();
+    // As the self link of the sample has them.
+    let mut wanted = vec![
+        "schedule.actor%3APractitioner=921600556514",
+        "schedule.actor%3AHealthcareService=11000",
+        "appointmentType=URGENT",
+        "_count=100",
+        "status=free",
+        "_include=Slot%3Aschedule",
+        "page=1",
+    ];
+    wanted.sort_unstable();
+    assert_eq!(parts, wanted);
+    assert_eq!(
+        one.result["slots"][0],
+        json!({
+            "slot": "11000001", "start": "2021-05-22T09:02:25.788Z", "end": "2021-05-22T10:02:25.788Z",
+            "reference": "USRN-11000001", "clinician": "921600556514",
+        })
+    );
+    assert_eq!((one.result["slots"].as_array().map(Vec::len), &one.result["more"]), (Some(4), &json!(false)));
+    let known_now = Value::Object(one.known);
+    assert_eq!(known_now["commissioningRuleOrganisation"], "R69");
+
+    let again = carried_out(
+        "SearchSlots",
+        &json!({"ubrn": "000000070000", "service": "11000"}),
+        known_now,
+        &[("A015", a015("page1-page-size5")), ("A015", a015("page1-with2-schedules"))],
+    );
+    assert_eq!(again.calls.iter().map(|call| call.step.as_str()).collect::<Vec<_>>(), ["search[0]", "search[1]"]);
+    assert!(again.calls[1].path.ends_with("page=2"), "{}", again.calls[1].path);
+    let slots = again.result["slots"].as_array().expect("slots");
+    let clinicians: Vec<bool> = slots.iter().map(|slot| slot.get("clinician").is_some()).collect();
+    assert_eq!(clinicians, [false, false, false, false, false, false, false, false, true, true]);
+    let none = carried_out(
+        "SearchSlots",
+        &json!({"ubrn": "000000070000", "service": "10000", "priority": "ROUTINE", "commissioningRuleOrganisation": "R69"}),
+        known(),
+        &[("A015", a015("no-slots"))],
+    );
+    assert_eq!(none.result["slots"], json!([]));
+}
+
+#[test]
+fn a_search_for_slots_ends_however_many_pages_there_are() {
+    let known = json!({"ubrn": "000000070000", "priority": "ROUTINE", "commissioningRuleOrganisation": "R69"});
+    let answers = vec![("A015", a015("page1-page-size5")); 10];
+    let done = carried_out("SearchSlots", &json!({"ubrn": "000000070000", "service": "11000"}), known, &answers);
+    assert_eq!((done.result["slots"].as_array().map(Vec::len), &done.result["more"]), (Some(50), &json!(true)));
+}
+
+#[test]
+fn every_a038_sample_is_read() {
+    for (sample, status, reason, slot) in [
+        ("booked-dbs", "booked", None, Some("410241")),
+        ("booked-ibs", "booked", None, None),
+        ("aand-g-converted-to-dbs", "booked", None, Some("410201")),
+        ("appointment-deferral", "proposed", Some("NO_SLOTS_AT_SERVICE"), None),
+        ("triage-deferral", "proposed", Some("TRIAGE"), None),
+        ("triage-response", "proposed", Some("RETURN_TO_REFERRER_WITH_ADVICE"), None),
+        ("caal", "proposed", Some("CANCEL_APPOINTMENT_ACTION_LATER"), None),
+        ("cancelled", "cancelled", Some("PATIENT_HOLIDAY"), None),
+    ] {
+        let shown = official(&format!("a038-retrieve-appointment/response-{sample}.json"));
+        let reference = shown["incomingReferral"][0]["reference"].as_str().expect("a reference");
+        let ubrn = reference.split('/').nth(1).expect("a UBRN").to_owned();
+        let id = shown["id"].clone();
+        let body = json!({"ubrn": ubrn, "appointment": id});
+        let done = carried_out("RetrieveAppointment", &body, json!({"ubrn": ubrn}), &[("A038", shown.clone())]);
+        assert_eq!(done.call("A038").path, format!("/STU3/Appointment/{}", id.as_str().expect("text")));
+        let found = &done.result;
+        assert_eq!((&found["status"], &found["version"]), (&json!(status), &shown["meta"]["versionId"]), "{sample}");
+        assert_eq!((found["reason"].as_str(), found["slot"].as_str()), (reason, slot), "{sample}");
+        assert_eq!(found["start"], shown["start"], "{sample}");
+
+        let other = json!({"ubrn": "000000099999", "appointment": id});
+        let refused = attempt("RetrieveAppointment", &other, json!({"ubrn": "000000099999"}), &[("A038", shown)]);
+        assert!(refused.is_err_and(|(_, problem)| problem.code == "APPOINTMENT_DIFFERS"), "{sample}");
+    }
+}
+
+#[test]
+fn the_appointment_of_a_referral_is_found_in_the_a005_sample() {
+    let read = official("a005-retrieve-referral-request/response-booked-dbs.json");
+    let mut shown = read["contained"][2].clone();
+    shown["id"] = json!("70009");
+    let body = json!({"ubrn": "000000070001"});
+    let answers = [("A005", read), ("A038", shown)];
+    let done = carried_out("RetrieveAppointment", &body, json!({"ubrn": "000000070001"}), &answers);
+    assert_eq!(done.call("A038").path, "/STU3/Appointment/70009");
+    assert_eq!((&done.result["clinician"], &done.result["slot"]), (&json!("021600556514"), &json!("11002001")));
+    let unbooked = official("a005-retrieve-referral-request/response-unbooked.json");
+    let refused = attempt("RetrieveAppointment", &json!({"ubrn": "000000070000"}), known(), &[("A005", unbooked)]);
+    assert!(refused.is_err_and(|(_, problem)| problem.code == "NO_APPOINTMENT"));
+}
+
+/// What A038 shows of the appointment that a sample cancels.
+fn before_cancellation(request: &Value) -> Value {
+    let mut shown = request.clone();
+    shown["status"] = json!("booked");
+    for member in ["reason", "comment"] {
+        shown.as_object_mut().expect("an object").shift_remove(member);
+    }
+    shown["slot"] = json!([{"reference": "Slot/1"}]);
+    shown
+}
+
+#[test]
+fn the_official_a034_samples_are_made_exactly() {
+    for (sample, reason, comment) in [
+        ("minimal-cancellation-reason-only-comment-not-mandatory", "PATIENT_ILL", None),
+        ("cancellation-reason-only-comment-mandatory", "PATIENT_APPOINTMENT_CANCELLATION_OTHER", None),
+        ("cancellation-invalid-reason", "INTEND_PRIVATE", Some("Intend Private Comment")),
+    ] {
+        let request = a034(&format!("request-{sample}"));
+        let id = request["id"].as_str().expect("an id");
+        let reference = request["incomingReferral"][0]["reference"].as_str().expect("a reference");
+        let ubrn = reference.split('/').nth(1).expect("a UBRN");
+        let mut body = json!({"ubrn": ubrn, "appointment": id, "reason": reason});
+        if let Some(comment) = comment {
+            body["comment"] = comment.into();
+        }
+        let answers = [
+            ("A005", referral(6, "1000000001", Some(id))),
+            ("A029", official("a029-available-actions/response-with-cancel-db-appointment.json")),
+            ("A038", before_cancellation(&request)),
+            ("A034", a034("response-minimal-cancellation-reason-only-comment-not-mandatory")),
+        ];
+        let done = carried_out("CancelAppointment", &body, json!({"ubrn": ubrn}), &answers);
+        let cancel = done.call("A034");
+        assert_eq!(body_of(cancel), &request, "{sample}");
+        assert_eq!((cancel.method.as_str(), &cancel.path), ("PUT", &format!("/STU3/Appointment/{id}")));
+        assert_eq!(cancel.headers, [("If-Match".to_owned(), "W/\"1\"".to_owned())]);
+        let focus = format!("/STU3/Task?focus=ReferralRequest/{ubrn}/_history/6&intent=proposal&status=ready");
+        assert_eq!(done.call("A029").path, focus);
+        let told = json!({"ubrn": ubrn, "appointment": id, "version": "2", "reason": reason});
+        assert_eq!(done.event("AppointmentCancelled"), &told);
+        assert_eq!(done.known["version"], "7");
+    }
+}
+
+#[test]
+fn a_cancellation_stops_before_it_writes_when_something_is_not_as_meant() {
+    let body = json!({"ubrn": "000000070000", "appointment": "70000", "reason": "PATIENT_ILL"});
+    let booked = ("A005", referral(6, "9912003888", Some("70000")));
+    for (answers, code) in [
+        (vec![("A005", referral(6, "9912003888", None))], "NO_APPOINTMENT"),
+        (vec![("A005", referral(6, "9912003888", Some("70001")))], "APPOINTMENT_DIFFERS"),
+        (
+            vec![booked, ("A029", official("a029-available-actions/response-with-cancel-referral.json"))],
+            "CANCELLATION_NOT_OFFERED",
+        ),
+    ] {
+        let Err((calls, problem)) = attempt("CancelAppointment", &body, known(), &answers) else { panic!("{code}") };
+        assert!(problem.code == code && !calls.contains(&"A034".to_owned()), "{code}: {problem} {calls:?}");
+    }
+}
+
+#[test]
+fn a_rebooking_cancels_only_for_a_slot_that_is_offered() {
+    let request = a034("request-minimal-cancellation-reason-only-comment-not-mandatory");
+    let mut body = sample_slot();
+    body["reason"] = json!("PATIENT_ILL");
+    body["slot"] = json!("11000005");
+    let booked = || ("A005", referral(6, "9912003888", Some("70003")));
+    let actions = || ("A029", official("a029-available-actions/response-with-cancel-db-appointment.json"));
+    let asked = || vec![booked(), actions(), ("A015", a015("page1-page-size5"))];
+    let mut cancelled = a034("response-minimal-cancellation-reason-only-comment-not-mandatory");
+    let mut answers = asked();
+    answers.push(("A038", before_cancellation(&request)));
+    answers.push(("A034", cancelled.clone()));
+    answers.push(("A016", a016("response-minimal-booking")));
+    let done = carried_out("RebookAppointment", &body, known(), &answers);
+    let names: Vec<&str> = done.events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(names, ["AppointmentCancelled", "AppointmentBooked"]);
+    let reference = &body_of(done.call("A016"))["incomingReferral"][0]["reference"];
+    assert_eq!(reference, "ReferralRequest/000000070000/_history/7", "the version after the cancellation");
+
+    // An answer without the referral's new version: it is read.
+    cancelled.as_object_mut().expect("an object").shift_remove("incomingReferral");
+    let last = answers.len() - 2;
+    answers[last].1 = cancelled;
+    answers.insert(last + 1, ("A005", referral(9, "9912003888", None)));
+    let done = carried_out("RebookAppointment", &body, known(), &answers);
+    let reference = &body_of(done.call("A016"))["incomingReferral"][0]["reference"];
+    assert_eq!(reference, "ReferralRequest/000000070000/_history/9");
+
+    // The slot is on no page.
+    body["slot"] = json!("11000099");
+    let mut elsewhere = asked();
+    elsewhere.push(("A015", a015("page1-with2-schedules")));
+    let mut endless = vec![booked(), actions()];
+    endless.extend(vec![("A015", a015("page1-page-size5")); 20]);
+    for answers in [elsewhere, endless] {
+        let Err((calls, problem)) = attempt("RebookAppointment", &body, known(), &answers) else { panic!("went on") };
+        assert!(problem.code == "SLOT_NOT_AVAILABLE" && !calls.contains(&"A034".to_owned()), "{problem} {calls:?}");
+        assert_eq!(calls.len(), answers.len());
+    }
+    body["service"] = json!("11021");
+    let refused = attempt("RebookAppointment", &body, known(), &[booked()]);
+    assert!(refused.is_err_and(|(_, problem)| problem.code == "SERVICE_NOT_SHORTLISTED"));
+}
+
+#[test]
+fn a_plan_can_be_shown_before_anything_is_sent() {
+    let set = set();
+    let mut rebooking = sample_slot();
+    rebooking["reason"] = json!("PATIENT_ILL");
+    for (command, body, calls) in [
+        ("SearchSlots", json!({"ubrn": "000000070000", "service": "11000"}), vec!["A005", "A015"]),
+        ("RetrieveAppointment", json!({"ubrn": "000000070000"}), vec!["A005", "A038"]),
+        ("BookAppointment", sample_slot(), vec!["A005", "A016"]),
+        ("SendForTriage", json!({"ubrn": "000000070000", "service": "50001"}), vec!["A005", "A016"]),
+        (
+            "DeferAppointment",
+            json!({"ubrn": "000000070000", "service": "11000", "reason": "NO_SLOTS_AT_SERVICE"}),
+            vec!["A005", "A015", "A016"],
+        ),
+        (
+            "CancelAppointment",
+            json!({"ubrn": "000000070000", "reason": "PATIENT_ILL"}),
+            vec!["A005", "A029", "A038", "A034"],
+        ),
+        ("RebookAppointment", rebooking, vec!["A005", "A029", "A015", "A038", "A034", "A016"]),
+    ] {
+        let shown = preview(&set, command, &body, "REFERRING_CLINICIAN");
+        assert_eq!(shown.iter().map(|call| call.call.as_str()).collect::<Vec<_>>(), calls, "{command}");
+    }
+}

@@ -1,0 +1,180 @@
+//! A034 Update appointment: the only update there is cancels a directly booked one, and its slot is free again.
+
+use super::a016_book_or_defer::{PROFILES, read_comment, read_participants, read_referral};
+use super::{Act, appointment_id, check_patient, check_relationship, if_match};
+use crate::simulator::exchange::Answer;
+use crate::simulator::referral::{Appointment, Referral, State, Ubrn};
+use crate::simulator::referral_resource::appointment_resource;
+use crate::simulator::refusal::Refusal;
+use crate::simulator::validation::Issues;
+use crate::simulator::validation::element::{Element, System};
+
+const REASONS: &str = "APPOINTMENT-CANCELLATION-REASON";
+
+const DOCUMENTED: [&str; 8] = [
+    "INVALID_REQUEST_STATE",
+    "INVALID_VALUE",
+    "INAPPROPRIATE_VALUE",
+    "MISSING_VALUE",
+    "UNEXPECTED_FIELD",
+    "NO_RELATIONSHIP",
+    "PATIENT_ERROR",
+    "UNABLE_TO_CANCEL_APPOINTMENT",
+];
+
+struct Request<'a> {
+    id: &'a str,
+    version: &'a str,
+    reason: &'a str,
+    comment: Option<&'a str>,
+    referral: Ubrn,
+    service: &'a str,
+    patient: &'a str,
+}
+
+pub fn answer(act: &Act<'_>, id: &str) -> Result<Answer, Refusal> {
+    let version = if_match(act.call)?;
+    let id = appointment_id(id)?;
+    act.world
+        .referrals
+        .with_appointment(id, |referral| {
+            check_relationship(act, referral)?;
+            check_patient(act, referral)?;
+            if act.world.is_locked(referral.ubrn) {
+                return Err(Refusal::Status(423));
+            }
+            let appointment = referral.appointment.as_ref().ok_or(Refusal::Status(404))?;
+            if appointment.version != version {
+                return Err(Refusal::Status(409));
+            }
+            let request = read(act)?;
+            check(act, referral, appointment, &request)?;
+            Ok(cancel(act, referral, &request))
+        })
+        .unwrap_or(Err(Refusal::Status(404)))
+}
+
+fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
+    let mut issues = Issues::new(&DOCUMENTED);
+    let body = Element::body(act.body);
+    let allowed = [
+        "resourceType",
+        "id",
+        "meta",
+        "language",
+        "status",
+        "reason",
+        "description",
+        "comment",
+        "incomingReferral",
+        "participant",
+    ];
+    let request = body.object(&allowed, &mut issues).and_then(|_| read_members(&body, &mut issues));
+    issues.or(request)
+}
+
+fn read_members<'a>(body: &Element<'a>, issues: &mut Issues) -> Option<Request<'a>> {
+    body.resource("Appointment", &PROFILES, issues);
+    let version = body.optional("meta").and_then(|meta| meta.required("versionId", issues)?.text(issues));
+    let id = body.required("id", issues).and_then(|id| id.text(issues));
+    for (name, expected) in [("language", "en"), ("description", "e-Referral Appointment")] {
+        if let Some(found) = body.required(name, issues) {
+            found.fixed(expected, issues);
+        }
+    }
+    if let Some(status) = body.required("status", issues)
+        && status.text(issues).is_some_and(|text| text != "cancelled")
+    {
+        issues.add("INAPPROPRIATE_VALUE", &status.path, "an appointment can only be cancelled");
+    }
+    let reason = body.required("reason", issues).and_then(|reason| read_reason(&reason, issues));
+    let comment = body.optional("comment").and_then(|comment| read_comment(&comment, issues));
+    let referral = body.required("incomingReferral", issues).and_then(|list| read_referral(&list, issues));
+    let participants = body.required("participant", issues).map(|list| read_participants(&list, issues))?;
+    Some(Request {
+        id: id?,
+        version: version?,
+        reason: reason?,
+        comment,
+        referral: referral?.0,
+        service: participants.service?,
+        patient: participants.patient?,
+    })
+}
+
+fn read_reason<'a>(reason: &Element<'a>, issues: &mut Issues) -> Option<&'a str> {
+    let concept = reason.only_item(issues)?;
+    concept.object(&["coding"], issues)?;
+    let coding = concept.required("coding", issues)?.only_item(issues)?;
+    coding.coding(System::ReferenceData(REASONS), issues)
+}
+
+/// The rules that need the appointment, its referral and the reference data.
+fn check(act: &Act<'_>, referral: &Referral, appointment: &Appointment, request: &Request<'_>) -> Result<(), Refusal> {
+    let mut issues = Issues::new(&DOCUMENTED);
+    let bookable = act.world.services.find(&appointment.service).is_some_and(|service| service.directly_bookable);
+    if referral.state != State::Booked || !bookable || !appointment.lies_ahead(act.now) {
+        issues.add("INVALID_REQUEST_STATE", "id", "the appointment is not a directly booked one that lies ahead");
+    }
+    if request.id != appointment.id.to_string() {
+        issues.add("INAPPROPRIATE_VALUE", "id", "is another appointment than that of the path");
+    }
+    if request.version != appointment.version.to_string() {
+        issues.add("INAPPROPRIATE_VALUE", "meta/versionId", "is not the current version");
+    }
+    if request.referral != referral.ubrn {
+        issues.add("INAPPROPRIATE_VALUE", "incomingReferral", "the appointment belongs to another referral");
+    }
+    if request.service != appointment.service || request.patient != referral.patient {
+        issues.add("INAPPROPRIATE_VALUE", "participant", "is not that of the appointment");
+    }
+    match Reason::find(act, request.reason) {
+        None => issues.add("INAPPROPRIATE_VALUE", "reason", "The reason provided is not valid in this case"),
+        Some(Reason { comment_is_mandatory: true }) if request.comment.is_none() => {
+            issues.add("MISSING_VALUE", "comment", "is missing.");
+        }
+        Some(_) => {}
+    }
+    issues.refuse_if_any()
+}
+
+/// A reason with which the caller may cancel an appointment now.
+struct Reason {
+    comment_is_mandatory: bool,
+}
+
+impl Reason {
+    fn find(act: &Act<'_>, code: &str) -> Option<Self> {
+        if !act.world.reference_data.is_in_force(REASONS, code, act.now) {
+            return None;
+        }
+        let concepts = act.world.reference_data.document(REASONS)?["concept"].as_array()?;
+        let properties = concepts.iter().find(|concept| concept["code"] == code)?["property"].as_array()?;
+        let has = |name: &str, code: &str| {
+            properties.iter().any(|property| property["code"] == name && property["valueCoding"]["code"] == code)
+        };
+        let usable = has("usage", "CANCEL") && has("businessFunction", &act.caller.function);
+        let mandatory = |property: &serde_json::Value| {
+            property["code"] == "commentIsMandatory" && property["valueBoolean"].as_bool() == Some(true)
+        };
+        usable.then(|| Self { comment_is_mandatory: properties.iter().any(mandatory) })
+    }
+}
+
+fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>) -> Answer {
+    referral.state = State::AppointmentCancelledByPatient;
+    referral.raise_version();
+    let mut appointment = referral.appointment.take().expect("the caller has found the appointment in this referral");
+    if let Some(slot) = appointment.slot.take() {
+        act.world.services.give_back(&slot);
+    }
+    appointment.version += 1;
+    appointment.status = "cancelled";
+    appointment.cancellation = Some(request.reason.into());
+    appointment.comment = request.comment.map(String::from);
+    (appointment.start, appointment.end) = (None, None);
+    let resource = appointment_resource(&appointment, referral, act.world);
+    let etag = format!("W/\"{}\"", appointment.version);
+    referral.appointment = Some(appointment);
+    Answer::fhir(200, &resource).with("ETag", etag).about(referral.ubrn)
+}
