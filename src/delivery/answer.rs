@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::attempt::{Outgoing, Sent};
 use super::ledger::Abandoned;
 use super::letter::LetterError;
-use super::run::{Flow, Ground, Run};
+use super::run::{Flow, Run};
 use crate::command::WaitReason;
 use crate::ers::{Classified, Response, Verdict, retry_after};
 use crate::mapping::{Effect, PreparedCall, Reply};
@@ -107,24 +107,10 @@ impl Run {
         let Outgoing { ground, call, operation } = out;
         let headers = response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
         let reply = Reply { status: response.status, headers, body };
-        if let Some(lifetime) = call.cached {
-            self.shared.remembered.keep(&ground.member.client.name, call, lifetime, &reply);
-        }
-        self.take_in(ground, call, operation.effect, &reply).await
-    }
-
-    /// What the plan makes of an answer.
-    pub(super) async fn take_in(
-        &mut self,
-        ground: &Ground,
-        call: &PreparedCall,
-        effect: Effect,
-        reply: &Reply,
-    ) -> Result<Flow, Abandoned> {
         let mut state = self.plan.state.clone();
         let now = self.now();
         let absorbed =
-            self.with_context(ground, &now, |context| ground.set.mappings.absorb(context, &mut state, call, reply));
+            self.with_context(ground, &now, |context| ground.set.mappings.absorb(context, &mut state, call, &reply));
         match absorbed {
             Ok(absorbed) => {
                 self.plan.state = state;
@@ -137,7 +123,7 @@ impl Run {
                 Ok(Flow::On)
             }
             // e-RS did it, and what it answered is not what the plan needs: a person reads the answer.
-            Err(problem) if effect.leaves_doubt() => {
+            Err(problem) if operation.effect.leaves_doubt() => {
                 let text = format!("e-RS carried {} out, but its answer cannot be used: {}", call.call, problem.text);
                 self.in_doubt(&call.call, &text).await
             }

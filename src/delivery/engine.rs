@@ -12,7 +12,6 @@ use super::lease::{Lease, Moment};
 use super::metrics::DeliveryMetrics;
 use super::pace::Pacer;
 use super::patient::PatientDesk;
-use super::remembered::Remembered;
 use super::run;
 use super::session_vault::SealedSession;
 use super::sets::PinnedSets;
@@ -71,7 +70,6 @@ pub(super) struct Shared {
     pub(super) keys: Keys,
     pub(super) members: HashMap<String, Arc<Member>>,
     pub(super) patients: Option<PatientDesk>,
-    pub(super) remembered: Remembered,
     pub(super) sources: watch::Receiver<Arc<Sources>>,
     pub(super) settings: config::Delivery,
     pub(super) metrics: DeliveryMetrics,
@@ -134,7 +132,6 @@ impl Delivery {
         let patients = parts.pds.as_ref().map(|pds| patient_desk(pds, &parts)).transpose()?;
         let shared = Shared {
             patients,
-            remembered: Remembered::new(&parts.environment),
             sets: PinnedSets::new(parts.mappings, parts.store.clone()),
             breakers: Breakers::new(parts.metrics.breaker_open.clone(), &parts.environment),
             hands: Arc::new(Semaphore::new(parts.settings.parallel_max.max(1))),

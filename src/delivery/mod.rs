@@ -22,7 +22,6 @@ mod metrics;
 mod pace;
 mod patient;
 mod plan_record;
-mod remembered;
 mod rest;
 mod run;
 mod session_vault;

@@ -11,7 +11,7 @@ use super::plan_record::{PlanRecord, shown};
 use super::sets::{PinError, PinnedSet};
 use crate::command::{EventId, State, WaitReason};
 use crate::config::{Mode, Source};
-use crate::mapping::{Effect, Halt, NextCall, PlanContext, PlanEvent};
+use crate::mapping::{Halt, NextCall, PlanContext, PlanEvent};
 use crate::store::{ClaimedCommand, NewEvent, StoreError};
 
 /// Where a run stands after a call.
@@ -129,13 +129,6 @@ impl Run {
                 Ok(NextCall::Call(call)) if self.needs_patient_check(ground.set.mappings.operation(&call.call)) => {
                     // The call is made anew: PDS may have given another number.
                     if let Flow::Ended = self.check_patient().await? {
-                        return Ok(Flow::Ended);
-                    }
-                }
-                Ok(NextCall::Call(call))
-                    if let Some(reply) = self.shared.remembered.answer(&ground.member.client.name, &call) =>
-                {
-                    if let Flow::Ended = self.take_in(ground, &call, Effect::Read, &reply).await? {
                         return Ok(Flow::Ended);
                     }
                 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -14,7 +13,6 @@ use super::set::{Absorbed, PlanContext, PlanProblem};
 use super::step_conditions::{Again, Lack, again, lacks};
 use super::template::{Condition, Path, Root, Scope, Template, TemplateCompiler, Written, reply_value};
 use super::yaml::{Keys, Node, Yaml};
-use crate::config::duration;
 
 pub struct CommandPlan {
     pub command: String,
@@ -30,7 +28,6 @@ struct PlanStep {
     call: String,
     /// It changes nothing in e-RS.
     reads: bool,
-    cached: Option<Duration>,
     written: Written,
     needs: Vec<Path>,
     lacks: Vec<Lack>,
@@ -70,8 +67,8 @@ struct EventTemplate {
 pub type Operations = BTreeMap<String, Operation>;
 
 const STEP_KEYS: &[&str] = &[
-    "step", "call", "cached", "needs", "lacks", "when", "each", "again", "path", "query", "headers", "body", "letter",
-    "save", "collect", "know", "require", "events", "preview", "about",
+    "step", "call", "needs", "lacks", "when", "each", "again", "path", "query", "headers", "body", "letter", "save",
+    "collect", "know", "require", "events", "preview", "about",
 ];
 
 /// Compiles one file; every mistake is reported.
@@ -151,7 +148,6 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
             }
         }
     }
-    let cached = cached(compiler, &keys, operation);
     let require = keys.get("require").map(|node| requirements(compiler, node)).unwrap_or_default();
     let events = keys.get("events").map(|node| events(compiler, node)).unwrap_or_default();
     if let Some(event) = events.iter().find(|event| !event.on.is_empty()) {
@@ -181,7 +177,6 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
             _ => Map::new(),
         },
         written: Written { file, at: node.at },
-        cached,
         reads: operation.is_some_and(|operation| operation.effect == Effect::Read),
         name,
         call,
@@ -193,22 +188,6 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
         require,
         events,
     })
-}
-
-/// For how long an answer will do: of a read without a body, whose path says everything.
-fn cached(compiler: &mut TemplateCompiler<'_>, keys: &Keys<'_>, operation: Option<&Operation>) -> Option<Duration> {
-    let at = keys.get("cached")?.at;
-    let text = keys.text("cached", compiler.diagnostics)?;
-    let file = compiler.file.clone();
-    let is_plain_read = operation.is_none_or(|operation| operation.effect == Effect::Read && operation.method == "GET");
-    if !is_plain_read {
-        compiler.diagnostics.report(&file, at, "only an operation that reads by GET can be `cached`");
-    }
-    let lifetime = duration::parse(&text);
-    if lifetime.is_none() {
-        compiler.diagnostics.report(&file, at, "`cached` is a duration such as 24h");
-    }
-    lifetime
 }
 
 fn requirements(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Vec<Requirement> {
@@ -479,7 +458,6 @@ impl PlanStep {
             path,
             headers: render_texts(&self.headers, scope)?,
             body: self.call_body(scope)?,
-            cached: self.cached,
         })
     }
 

@@ -1,7 +1,5 @@
 //! The shapes in which a plan meets delivery: what to call next, and what came back.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -30,8 +28,6 @@ pub struct PreparedCall {
     /// Those of this call (`If-Match`, `NHSD-eRS-File-Name`); the connection adds its own.
     pub headers: Vec<(String, String)>,
     pub body: CallBody,
-    /// An answer that is no older than this will do.
-    pub cached: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
