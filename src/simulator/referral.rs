@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::demonstration;
+use super::referral_resource::ACCEPTED_TO_BOOK_LATER;
 
 /// Twelve digits on the wire, leading zeros included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +33,7 @@ pub enum State {
     Booked,
     DeferredToProvider,
     AwaitingTriage,
+    TriagedProviderToAction,
     CancelledReferral,
 }
 
@@ -43,6 +45,7 @@ impl State {
             Self::Booked => "BOOKED",
             Self::DeferredToProvider => "DEFERRED_TO_PROVIDER",
             Self::AwaitingTriage => "AWAITING_TRIAGE",
+            Self::TriagedProviderToAction => "TRIAGED_PROVIDER_TO_ACTION",
             Self::CancelledReferral => "CANCELLED_REFERRAL",
         }
     }
@@ -53,6 +56,7 @@ impl State {
             Self::Booked => "Booked",
             Self::DeferredToProvider => "Deferred To Provider",
             Self::AwaitingTriage => "Awaiting Triage",
+            Self::TriagedProviderToAction => "Triaged Provider To Action",
             Self::CancelledReferral => "Cancelled Referral",
         }
     }
@@ -77,9 +81,9 @@ pub struct Letter {
 pub struct Appointment {
     pub id: u64,
     pub version: u32,
-    /// `booked` or `proposed`
+    /// `booked`, `proposed` or `cancelled`
     pub status: &'static str,
-    /// In `eRS-ReviewReason-1`, for a deferral.
+    /// In `eRS-ReviewReason-1` for a deferral, in `eRS-ReviewOutcome-1` after a review.
     pub reason: Option<&'static str>,
     pub service: String,
     pub slot: Option<String>,
@@ -95,6 +99,41 @@ pub struct Appointment {
 pub enum BookingFailure {
     PasRespondedWithError,
     PasNotResponding,
+}
+
+/// Why a referral was cancelled.
+#[derive(Clone, Debug)]
+pub struct Cancellation {
+    /// In `REFERRAL-CANCELLATION-REASON`.
+    pub reason: String,
+    pub display: String,
+    pub comments: Option<String>,
+}
+
+/// What a patient needs besides the appointment (`eRS-AdditionalRequirementType-1`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdditionalRequirement {
+    Advocacy,
+    Interpreter,
+    Transport,
+}
+
+impl AdditionalRequirement {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Advocacy => "ADVOCACY",
+            Self::Interpreter => "INTERPRETER",
+            Self::Transport => "TRANSPORT",
+        }
+    }
+
+    pub fn display(self) -> &'static str {
+        match self {
+            Self::Advocacy => "Advocacy",
+            Self::Interpreter => "Interpreter",
+            Self::Transport => "Transport",
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +157,8 @@ pub struct Referral {
     /// The referring organisation; absent for a seeded one, to which everybody is related.
     pub organisation: Option<String>,
     pub booking_failure: Option<BookingFailure>,
+    pub additional_requirements: Vec<AdditionalRequirement>,
+    pub cancellation: Option<Cancellation>,
 }
 
 impl Referral {
@@ -125,6 +166,15 @@ impl Referral {
     pub fn raise_version(&mut self) {
         const STEPS_PER_ACT: u32 = 2;
         self.version += STEPS_PER_ACT;
+    }
+
+    /// A review with the outcome that the provider books. False unless the referral waits for one.
+    pub fn accept_to_book_later(&mut self) -> bool {
+        let (State::AwaitingTriage, Some(appointment)) = (self.state, &mut self.appointment) else { return false };
+        appointment.reason = Some(ACCEPTED_TO_BOOK_LATER);
+        self.state = State::TriagedProviderToAction;
+        self.raise_version();
+        true
     }
 
     pub fn current_reference(&self) -> String {
@@ -201,6 +251,8 @@ impl Referrals {
                 created: at,
                 organisation: None,
                 booking_failure: None,
+                additional_requirements: Vec::new(),
+                cancellation: None,
             });
         }
     }

@@ -122,6 +122,11 @@ impl Directory {
     pub fn take(&self, slot: &Slot) -> bool {
         self.taken.lock().insert(slot.id.clone())
     }
+
+    /// Free again, after a cancellation.
+    pub fn release(&self, slot: &str) {
+        self.taken.lock().remove(slot);
+    }
 }
 
 pub fn is_service_id(text: &str) -> bool {

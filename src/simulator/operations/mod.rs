@@ -6,10 +6,17 @@ mod a010_search_services;
 mod a011_create_referral;
 mod a012_maintain_letter;
 mod a016_book_or_defer;
+mod a019_generate_letter;
 mod a020_upload_file;
+mod a024_retrieve_advice;
+mod a025_advice_conversation;
 mod a029_available_actions;
 mod a030_business_functions;
+mod a031_change_shortlist;
+mod a036_cancel_referral;
 mod a042_retrieve_attachment;
+mod a043_advice_overview;
+mod a044_create_advice;
 
 pub use a020_upload_file::CONTENT_TYPES as FILE_CONTENT_TYPES;
 pub use a042_retrieve_attachment::download;
@@ -18,6 +25,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::access::Caller;
+use super::advice::AdviceRequest;
 use super::exchange::{Answer, Call};
 use super::issue::Issue;
 use super::percent::decoded;
@@ -72,10 +80,17 @@ static A010: Operation = users_only("A010", &REFERRERS, BodyKind::Fhir);
 static A011: Operation = users_only("A011", &REFERRERS, BodyKind::Fhir);
 static A012: Operation = users_only("A012", &REFERRERS, BodyKind::Fhir);
 static A016: Operation = users_only("A016", &REFERRERS, BodyKind::Fhir);
+static A019: Operation = users_only("A019", &REFERRERS, BodyKind::None);
 static A020: Operation = users_only("A020", &CLINICAL, BodyKind::File);
+static A024: Operation = Operation { number: "A024", referrer_application: false, ..READ };
+static A025: Operation = Operation { number: "A025", referrer_application: false, ..READ };
 static A029: Operation = Operation { number: "A029", referrer_application: false, ..READ };
 static A030: Operation = Operation { functions: None, ..users_only("A030", &[], BodyKind::None) };
+static A031: Operation = users_only("A031", &REFERRERS, BodyKind::Fhir);
+static A036: Operation = Operation { number: "A036", referrer_application: false, body: BodyKind::Fhir, ..READ };
 static A042: Operation = Operation { number: "A042", referrer_application: false, ..READ };
+static A043: Operation = Operation { number: "A043", referrer_application: false, ..READ };
+static A044: Operation = users_only("A044", &REFERRERS, BodyKind::Fhir);
 
 /// An operation and the ids in its path, percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +101,17 @@ pub enum Target {
     CreateReferral,
     MaintainLetter { ubrn: String },
     BookOrDefer,
+    GenerateLetter { ubrn: String },
     UploadFile,
+    RetrieveAdvice { ubrn: String, version: Option<String> },
+    AdviceConversation,
     AvailableActions,
     BusinessFunctions,
+    ChangeShortlist { ubrn: String },
+    CancelReferral { ubrn: String },
     RetrieveAttachment { id: String },
+    AdviceOverview { ubrn: String },
+    CreateAdvice,
 }
 
 impl Target {
@@ -111,10 +133,30 @@ impl Target {
                 Self::MaintainLetter { ubrn: (*ubrn).into() }
             }
             ("POST", ["STU3", "Appointment"]) => Self::BookOrDefer,
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.generatePatientLetter"]) => {
+                Self::GenerateLetter { ubrn: (*ubrn).into() }
+            }
             ("POST", ["STU3", "Binary"]) => Self::UploadFile,
+            ("GET", ["STU3", "CommunicationRequest", ubrn]) => {
+                Self::RetrieveAdvice { ubrn: (*ubrn).into(), version: None }
+            }
+            ("GET", ["STU3", "CommunicationRequest", ubrn, "_history", version]) => {
+                Self::RetrieveAdvice { ubrn: (*ubrn).into(), version: Some((*version).into()) }
+            }
+            ("GET", ["STU3", "Communication"]) => Self::AdviceConversation,
             ("GET", ["STU3", "Task"]) => Self::AvailableActions,
             ("GET", ["R4", "PractitionerRole"]) => Self::BusinessFunctions,
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.changeShortlist"]) => {
+                Self::ChangeShortlist { ubrn: (*ubrn).into() }
+            }
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.cancelReferral"]) => {
+                Self::CancelReferral { ubrn: (*ubrn).into() }
+            }
             ("GET", ["R4", "Binary", id]) => Self::RetrieveAttachment { id: (*id).into() },
+            ("POST", ["STU3", "CommunicationRequest", ubrn, "$ers.generateCRI"]) => {
+                Self::AdviceOverview { ubrn: (*ubrn).into() }
+            }
+            ("POST", ["STU3", "CommunicationRequest", "$ers.createAdviceAndGuidance"]) => Self::CreateAdvice,
             _ => return None,
         })
     }
@@ -127,17 +169,30 @@ impl Target {
             Self::CreateReferral => &A011,
             Self::MaintainLetter { .. } => &A012,
             Self::BookOrDefer => &A016,
+            Self::GenerateLetter { .. } => &A019,
             Self::UploadFile => &A020,
+            Self::RetrieveAdvice { .. } => &A024,
+            Self::AdviceConversation => &A025,
             Self::AvailableActions => &A029,
             Self::BusinessFunctions => &A030,
+            Self::ChangeShortlist { .. } => &A031,
+            Self::CancelReferral { .. } => &A036,
             Self::RetrieveAttachment { .. } => &A042,
+            Self::AdviceOverview { .. } => &A043,
+            Self::CreateAdvice => &A044,
         }
     }
 
     /// The UBRN that the call names, wherever its operation puts it.
     pub fn ubrn(&self, call: &Call, body: &Value) -> Option<Ubrn> {
         match self {
-            Self::RetrieveReferral { ubrn, .. } | Self::MaintainLetter { ubrn } => Ubrn::parse(ubrn),
+            Self::RetrieveReferral { ubrn, .. }
+            | Self::MaintainLetter { ubrn }
+            | Self::GenerateLetter { ubrn }
+            | Self::RetrieveAdvice { ubrn, .. }
+            | Self::ChangeShortlist { ubrn }
+            | Self::CancelReferral { ubrn }
+            | Self::AdviceOverview { ubrn } => Ubrn::parse(ubrn),
             Self::BookOrDefer => {
                 let reference = body["incomingReferral"][0]["reference"].as_str()?;
                 reference_parts(reference).map(|(ubrn, _)| ubrn)
@@ -155,10 +210,17 @@ impl Target {
             Self::CreateReferral => a011_create_referral::answer(act),
             Self::MaintainLetter { ubrn } => a012_maintain_letter::answer(act, ubrn),
             Self::BookOrDefer => a016_book_or_defer::answer(act),
+            Self::GenerateLetter { ubrn } => a019_generate_letter::answer(act, ubrn),
             Self::UploadFile => a020_upload_file::answer(act),
+            Self::RetrieveAdvice { ubrn, version } => a024_retrieve_advice::answer(act, ubrn, version.as_deref()),
+            Self::AdviceConversation => a025_advice_conversation::answer(act),
             Self::AvailableActions => a029_available_actions::answer(act),
             Self::BusinessFunctions => a030_business_functions::answer(act),
+            Self::ChangeShortlist { ubrn } => a031_change_shortlist::answer(act, ubrn),
+            Self::CancelReferral { ubrn } => a036_cancel_referral::answer(act, ubrn),
             Self::RetrieveAttachment { id } => a042_retrieve_attachment::answer(act, id),
+            Self::AdviceOverview { ubrn } => a043_advice_overview::answer(act, ubrn),
+            Self::CreateAdvice => a044_create_advice::answer(act),
         }
     }
 }
@@ -218,6 +280,24 @@ fn check_writable(act: &Act<'_>, referral: &Referral, version: u32) -> Result<()
     Ok(())
 }
 
+/// The UBRN of an advice request in a path: 404 for what is none, 422 for a referral.
+fn advice_ubrn(act: &Act<'_>, text: &str) -> Result<Ubrn, Refusal> {
+    let ubrn = Ubrn::parse(text).ok_or(Refusal::Status(404))?;
+    if act.world.referrals.with(ubrn, |_| ()).is_some() {
+        return Err(Refusal::unprocessable("INVALID_REQUEST_TYPE", "the UBRN is a referral"));
+    }
+    Ok(ubrn)
+}
+
+/// A referrer is related to the advice requests of their own organisation.
+fn check_advice_relationship(act: &Act<'_>, advice: &AdviceRequest) -> Result<(), Refusal> {
+    let foreign = advice.organisation.as_ref().is_some_and(|own| *own != act.caller.organisation);
+    if act.caller.refers() && foreign {
+        return Err(Refusal::unprocessable("NO_RELATIONSHIP", "no legitimate relationship with the advice request"));
+    }
+    Ok(())
+}
+
 fn history_not_supported(status: u16) -> Refusal {
     Refusal::one(status, Issue::new("HISTORY_NOT_SUPPORTED", "only the current version can be named"))
 }
@@ -233,7 +313,10 @@ mod tests {
             ("POST", "/STU3/ReferralRequest/%24ers.createReferral", Some("A011")),
             ("GET", "/STU3/ReferralRequest/000000070000/_history/5", Some("A005")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.maintainReferralLetter", Some("A012")),
+            ("POST", "/STU3/ReferralRequest/000000070000/$ers.cancelReferral", Some("A036")),
             ("GET", "/R4/Binary/att-1", Some("A042")),
+            ("POST", "/STU3/CommunicationRequest/000049146177/$ers.generateCRI", Some("A043")),
+            ("POST", "/STU3/CommunicationRequest/$ers.createAdviceAndGuidance", Some("A044")),
             ("GET", "/STU3/Appointment", None),
             ("GET", "/", None),
         ] {
