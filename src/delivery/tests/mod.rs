@@ -1,5 +1,7 @@
 //! Delivery end to end, with the real store, the shipped mappings and a stand-in for e-RS.
 
+mod advice;
+mod changes;
 mod doubt;
 mod fake_ers;
 mod halting_store;

@@ -18,6 +18,7 @@ use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Hands, Sources};
 use crate::environment::Environment;
 use crate::keys::Keys;
 use crate::mapping::{MappingSet, MappingSets};
+use crate::simulator::{Simulator, SimulatorConfig, SimulatorHandle, demonstration};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
     Admission, Alias, AliasKind, AttemptView, CommandView, ContentStore as _, IntakeStore as _, NewCommand,
@@ -35,6 +36,8 @@ pub struct World {
     folder: Arc<TempDir>,
     settings: config::Delivery,
     connection: Connection,
+    /// In the place of `ers`.
+    simulator: Option<SimulatorHandle>,
 }
 
 /// What a test may want otherwise.
@@ -98,7 +101,28 @@ impl World {
         let (sources, _) = watch::channel(sources(Mode::Live));
         let registry = Registry::new();
         let Wanted { settings, connection } = wanted;
-        Self { environment, store, ers, sources, registry, set, keys, folder, settings, connection }
+        Self { environment, store, ers, sources, registry, set, keys, folder, settings, connection, simulator: None }
+    }
+
+    /// Delivery runs against the simulator, in the name of a user with this business function.
+    pub async fn started_before_the_simulator(business_function: &str) -> Self {
+        let mut world = Self::new(Wanted::default()).await;
+        let simulator = Simulator::in_process(SimulatorConfig::default(), world.environment.clone());
+        world.connection.base_url = simulator.base_url().into();
+        world.connection.token_url = simulator.token_url().into();
+        world.connection.client_id = demonstration::USER_CLIENT_ID.into();
+        if let Access::UserRestricted(user) = &mut world.connection.access {
+            user.client_secret = demonstration::USER_CLIENT_SECRET.into();
+            user.refresh_token = Some(demonstration::REFRESH_TOKEN.into());
+            user.business_function = business_function.into();
+        }
+        world.simulator = Some(simulator);
+        world.start();
+        world
+    }
+
+    pub fn simulator(&self) -> &SimulatorHandle {
+        self.simulator.as_ref().expect("started before the simulator")
     }
 
     pub fn start(&self) -> Hands {
@@ -111,7 +135,10 @@ impl World {
             environment: self.environment.clone(),
             store,
             mappings: Arc::new(MappingSets::new(self.set.clone())),
-            transport: self.ers.clone(),
+            transport: match &self.simulator {
+                Some(simulator) => Arc::new(simulator.transport()),
+                None => self.ers.clone(),
+            },
             keys: self.keys.clone(),
             connections: vec![self.connection.clone()],
             sources: self.sources.subscribe(),
