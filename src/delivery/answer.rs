@@ -81,7 +81,12 @@ impl Run {
         let now = self.shared.environment.now();
         let asked = retry_after::of(response, now).max(after);
         match verdict {
-            Verdict::Success => self.absorb(out, response, body).await,
+            Verdict::Success => {
+                if !operation.keep.is_zero() {
+                    self.shared.kept.put(&ground.member.client.name, &call.path, response, operation.keep);
+                }
+                self.absorb(out, response, body).await
+            }
             Verdict::Throttled => {
                 ground.member.pacer.throttled();
                 self.wait(WaitReason::Throttled, asked, &text).await
@@ -109,7 +114,12 @@ impl Run {
         }
     }
 
-    async fn absorb(&mut self, out: Outgoing<'_>, response: &Response, body: Value) -> Result<Flow, Abandoned> {
+    pub(super) async fn absorb(
+        &mut self,
+        out: Outgoing<'_>,
+        response: &Response,
+        body: Value,
+    ) -> Result<Flow, Abandoned> {
         let Outgoing { ground, call, operation } = out;
         let headers = response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
         let document = document(response, &body);

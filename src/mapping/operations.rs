@@ -32,6 +32,9 @@ pub struct Operation {
     /// From the first byte sent to the last byte of the answer.
     #[serde(default = "minute", with = "duration")]
     pub timeout: Duration,
+    /// A good answer of a read may be used again for so long (reference data); zero: ask each time.
+    #[serde(default, with = "duration")]
+    pub keep: Duration,
     /// Operations that fail together share a circuit breaker.
     pub group: String,
 }

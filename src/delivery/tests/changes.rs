@@ -65,6 +65,18 @@ async fn a_referral_is_cancelled_after_everything_was_checked_and_with_no_call_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_reasons_are_asked_for_once_in_half_a_day() {
+    let world = World::started_before_the_simulator("REFERRING_CLINICIAN").await;
+    for (ubrn, hours) in [(UBRN, 0), (WITH_LETTER, 1), ("000000070003", 12)] {
+        world.rest(Duration::from_secs(hours * 3_600)).await;
+        let command = world.about(ubrn, "CancelReferral", json!({ "reason": "RAISED_IN_ERROR" })).await;
+        world.until(command, "completed").await;
+    }
+    let whole = ["A005", "A004", "A029", "A036"];
+    assert_eq!(world.simulator().calls(), [&whole[..], &["A005", "A029", "A036"], &whole].concat());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_makes_a_cancellation_impossible_is_told_before_anything_is_written() {
     for (function, more, code, says) in [
         ("REFERRING_CLINICIAN", json!({ "reason": "CHANGED_MIND" }), "REASON_UNKNOWN", "REFERRAL-CANCELLATION-REASON"),

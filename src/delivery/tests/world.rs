@@ -107,7 +107,10 @@ impl World {
     /// Delivery runs against the simulator, in the name of a user with this business function.
     pub async fn started_before_the_simulator(business_function: &str) -> Self {
         let mut world = Self::new(Wanted::default()).await;
-        let simulator = Simulator::in_process(SimulatorConfig::default(), world.environment.clone());
+        // Longer than any test, so that nobody has to sign in again.
+        let lifetime = Duration::from_secs(30 * 24 * 3_600);
+        let config = SimulatorConfig { refresh_token_lifetime: lifetime, ..SimulatorConfig::default() };
+        let simulator = Simulator::in_process(config, world.environment.clone());
         world.connection.base_url = simulator.base_url().into();
         world.connection.token_url = simulator.token_url().into();
         world.connection.client_id = demonstration::USER_CLIENT_ID.into();

@@ -65,7 +65,8 @@ fn summary(command: &CommandView) -> Map<String, Value> {
     }
     shown.insert("heldBy".into(), json!(command.held_by));
     if matches!(command.state, State::Completed) {
-        shown.insert("result".into(), command.known.clone());
+        let result = command.plan.get("result").filter(|result| !result.is_null()).unwrap_or(&command.known);
+        shown.insert("result".into(), result.clone());
     }
     shown
 }
