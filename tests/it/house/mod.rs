@@ -2,4 +2,5 @@
 
 mod by_amqp;
 mod by_http;
+mod changes_by_http;
 mod retention;
