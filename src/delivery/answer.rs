@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::attempt::{Outgoing, Sent};
 use super::ledger::Abandoned;
@@ -14,10 +17,13 @@ use super::letter::LetterError;
 use super::run::{Flow, Run};
 use crate::command::WaitReason;
 use crate::ers::{Classified, Response, Verdict, retry_after};
-use crate::mapping::{Effect, PreparedCall, Reply};
+use crate::mapping::{Document, Effect, PreparedCall, Reply, hex};
 use crate::store::{Alias, AliasKind, FinishedAttempt, NewAttempt};
 
-/// Of an answer's body, this much is kept with its attempt.
+/// A document that is not larger is kept whole.
+const DOCUMENT_KEPT_BYTES: usize = 5 * 1024 * 1024;
+
+/// Of any other answer's body, this much is kept with its attempt.
 const ANSWER_KEPT_BYTES: usize = 64 * 1024;
 
 impl Run {
@@ -75,7 +81,12 @@ impl Run {
         let now = self.shared.environment.now();
         let asked = retry_after::of(response, now).max(after);
         match verdict {
-            Verdict::Success => self.absorb(out, response, body).await,
+            Verdict::Success => {
+                if !operation.keep.is_zero() {
+                    self.shared.kept.put(&ground.member.client.name, &call.path, response, operation.keep);
+                }
+                self.absorb(out, response, body).await
+            }
             Verdict::Throttled => {
                 ground.member.pacer.throttled();
                 self.wait(WaitReason::Throttled, asked, &text).await
@@ -103,10 +114,16 @@ impl Run {
         }
     }
 
-    async fn absorb(&mut self, out: Outgoing<'_>, response: &Response, body: Value) -> Result<Flow, Abandoned> {
+    pub(super) async fn absorb(
+        &mut self,
+        out: Outgoing<'_>,
+        response: &Response,
+        body: Value,
+    ) -> Result<Flow, Abandoned> {
         let Outgoing { ground, call, operation } = out;
         let headers = response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
-        let reply = Reply { status: response.status, headers, body };
+        let document = document(response, &body);
+        let reply = Reply { status: response.status, headers, body, document };
         let mut state = self.plan.state.clone();
         let now = self.now();
         let absorbed =
@@ -174,12 +191,29 @@ impl Run {
     }
 }
 
+/// What e-RS answered in the place of JSON, if it did.
+fn document(response: &Response, body: &Value) -> Option<Document> {
+    if !body.is_null() || response.body.is_empty() {
+        return None;
+    }
+    let content_type = response.header("content-type").unwrap_or("application/octet-stream");
+    let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if content_type.starts_with("text/") || content_type.ends_with("json") {
+        return None;
+    }
+    let sha256 = hex(&Sha256::digest(&response.body));
+    Some(Document { content_type, bytes: response.body.len() as u64, sha256 })
+}
+
 /// An answer as it is kept with its attempt.
 fn kept(response: &Response, body: &Value) -> Value {
     let headers: serde_json::Map<String, Value> =
         response.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     let body = match response.body.len() {
         0 => Value::Null,
+        length if length <= DOCUMENT_KEPT_BYTES && document(response, body).is_some() => {
+            json!({ "base64": STANDARD.encode(&response.body) })
+        }
         length if length > ANSWER_KEPT_BYTES => beginning(&response.body, length),
         _ if body.is_null() => String::from_utf8_lossy(&response.body).into_owned().into(),
         _ => body.clone(),

@@ -74,6 +74,12 @@ impl Run {
             };
             return self.fail("EXPIRED", text).await;
         }
+        if !operation.keep.is_zero()
+            && let Some(response) = self.shared.kept.get(&client.name, &call.path)
+        {
+            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+            return self.absorb(Outgoing { ground, call: &call, operation }, &response, body).await;
+        }
         let mut token_refused = false;
         loop {
             let (token, pass, leave) = match self.make_ready(ground, operation).await? {

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tracing::Instrument as _;
 
 use super::breaker::Breakers;
+use super::kept::KeptAnswers;
 use super::lease::{Lease, Moment};
 use super::metrics::DeliveryMetrics;
 use super::pace::Pacer;
@@ -74,6 +75,7 @@ pub(super) struct Shared {
     pub(super) settings: config::Delivery,
     pub(super) metrics: DeliveryMetrics,
     pub(super) breakers: Breakers,
+    pub(super) kept: KeptAnswers,
     instance: String,
     hands: Arc<Semaphore>,
     hand_freed: Notify,
@@ -134,6 +136,7 @@ impl Delivery {
             patients,
             sets: PinnedSets::new(parts.mappings, parts.store.clone()),
             breakers: Breakers::new(parts.metrics.breaker_open.clone(), &parts.environment),
+            kept: KeptAnswers::new(&parts.environment),
             hands: Arc::new(Semaphore::new(parts.settings.parallel_max.max(1))),
             hand_freed: Notify::new(),
             environment: parts.environment,

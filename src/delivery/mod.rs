@@ -6,7 +6,7 @@
 //! lost its lease; one failing command, e-RS or store holds nobody else up for longer than it must.
 //!
 //! A file a subject, in the order in which a command meets them: [`engine`] claims; [`run`] resolves and
-//! walks the plan; [`attempt`] makes one call, with [`pace`], [`breaker`] and [`letter`]; [`answer`] takes in
+//! walks the plan; [`attempt`] makes one call, with [`pace`], [`breaker`], [`letter`] and [`kept`]; [`answer`] takes in
 //! what came back; [`rest`] says how a run ends; [`ledger`] commits, and knows of the [`lease`].
 
 mod answer;
@@ -15,6 +15,7 @@ mod backoff;
 mod base64_text;
 mod breaker;
 mod engine;
+mod kept;
 mod lease;
 mod ledger;
 mod letter;

@@ -11,9 +11,9 @@ use crate::config::{EnvironmentName, Mode};
 use crate::mapping::{CommandPlan, Location, Problem, ThreadNames};
 use crate::store::{Admission, Admitted, Alias, AliasKind, NewCommand, NewDocument, NewEvent, NewMessage, StoreError};
 
-/// Commands that make a referral: their content is digested, so that a resend under another control id
+/// Commands that make a referral or an advice request: their content is digested, so that a resend under another control id
 /// makes nothing new (`hl7/reference.md` 6.4, second guard).
-pub(super) const CREATES: &[&str] = &["CreateReferral"];
+pub(super) const CREATES: &[&str] = &["CreateReferral", "CreateAdviceRequest"];
 
 const UNKNOWN_KEY_IDENTIFIER: u16 = 204;
 const TABLE_VALUE_NOT_FOUND: u16 = 103;
@@ -340,10 +340,36 @@ fn business_digest(body: &Value) -> [u8; 32] {
         digest.update(letter.get("sha256").map(Value::to_string).unwrap_or_default());
         digest.update([2]);
     }
+    // Of advice requests only: what was digested before these came must stay the same.
+    for member in ["/service", "/request", "/conversion"] {
+        if let Some(value) = body.pointer(member) {
+            digest.update(member);
+            digest.update(value.to_string());
+            digest.update([3]);
+        }
+    }
     digest.finalize().into()
 }
 
 /// For a control id that was used before for something else.
 pub(super) fn key_reused(location: Location) -> Problem {
     Problem::new(location, 205, "Duplicate key identifier: this control id was used before for other content")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_advice_request_says_something_else_when_its_question_does() {
+        let asked = |service: &str, request: &str| {
+            business_digest(&json!({
+                "patient": { "nhsNumber": "9994120034" }, "priority": "ROUTINE", "service": service,
+                "conversion": "AUTHORISED_TO_CONVERT", "request": request,
+            }))
+        };
+        assert_eq!(asked("11014", "What now?"), asked("11014", "What now?"));
+        assert_ne!(asked("11014", "What now?"), asked("11014", "What else?"));
+        assert_ne!(asked("11014", "What now?"), asked("11010", "What now?"));
+    }
 }

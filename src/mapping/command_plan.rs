@@ -35,10 +35,12 @@ struct PlanStep {
     each: Option<Path>,
     again: Option<Again>,
     path: Vec<(String, Template)>,
+    /// A list gives its parameter several times.
     query: Vec<(String, Template)>,
     headers: Vec<(String, Template)>,
     body: Option<Template>,
     letter: Option<Path>,
+    /// In the order of the file: each sees those above it.
     save: Vec<(String, Template)>,
     /// Like `save`, but one entry for each repetition.
     collect: Vec<(String, Template)>,
@@ -310,8 +312,7 @@ impl CommandPlan {
         let item = self.item_of(step, context, state);
         let mut saved = state.saved.clone();
         for (name, template) in &step.save {
-            let scope =
-                Scope { context, saved: &state.saved, item: item.as_ref(), index: state.item, reply: Some(&value) };
+            let scope = Scope { context, saved: &saved, item: item.as_ref(), index: state.item, reply: Some(&value) };
             if let Some(rendered) = template.render(&scope)? {
                 saved.insert(name.clone(), rendered);
             }
@@ -444,7 +445,7 @@ impl PlanStep {
         for (name, value) in render_texts(&self.path, scope)? {
             path = path.replace(&format!("{{{name}}}"), &percent_encoded(&value));
         }
-        let query: Vec<String> = render_texts(&self.query, scope)?
+        let query: Vec<String> = render_query(&self.query, scope)?
             .into_iter()
             .map(|(name, value)| format!("{}={}", percent_encoded(&name), percent_encoded(&value)))
             .collect();
@@ -482,6 +483,22 @@ fn render_texts(templates: &[(String, Template)], scope: &Scope<'_>) -> Result<V
             None => {}
             Some(Value::String(text)) => rendered.push((name.clone(), text)),
             Some(value) => rendered.push((name.clone(), value.to_string())),
+        }
+    }
+    Ok(rendered)
+}
+
+fn render_query(templates: &[(String, Template)], scope: &Scope<'_>) -> Result<Vec<(String, String)>, PlanProblem> {
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        value => value.to_string(),
+    };
+    let mut rendered = Vec::with_capacity(templates.len());
+    for (name, template) in templates {
+        match template.render(scope)? {
+            None => {}
+            Some(Value::Array(values)) => rendered.extend(values.into_iter().map(|value| (name.clone(), text(value)))),
+            Some(value) => rendered.push((name.clone(), text(value))),
         }
     }
     Ok(rendered)

@@ -35,6 +35,9 @@ pub struct Operation {
     /// Makes something for a patient, who is checked before.
     #[serde(default)]
     pub patient_check: bool,
+    /// A good answer of a read may be used again for so long (reference data); zero: ask each time.
+    #[serde(default, with = "duration")]
+    pub keep: Duration,
     /// Operations that fail together share a circuit breaker.
     pub group: String,
 }

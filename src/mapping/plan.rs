@@ -91,6 +91,18 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// `Null` if there is none or it is not JSON.
     pub body: Value,
+    /// What came in the place of JSON.
+    pub document: Option<Document>,
+}
+
+/// A document that e-RS answered with (a PDF): what it is, not its bytes, which stay with the attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    pub content_type: String,
+    pub bytes: u64,
+    /// Hex.
+    pub sha256: String,
 }
 
 /// An event that a step or the whole plan publishes.

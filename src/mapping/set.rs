@@ -20,7 +20,7 @@ use super::halt::Halt;
 use super::inbound::{self, CodeTables, Ignored, InboundFile, Outcome};
 use super::members;
 use super::normalise::{Normalised, Trace, normalise};
-use super::operations::Operation;
+use super::operations::{Effect, Operation};
 use super::plan::{NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::reply::{self, ReplyMapping};
 use super::template::{Root, Step, Template, TemplateCompiler};
@@ -230,7 +230,7 @@ fn operations(files: &MappingFiles, diagnostics: &mut Diagnostics) -> Operations
         diagnostics.report(FILE, Place::default(), "the catalogue of operations is missing");
         return Operations::new();
     };
-    serde_saphyr::from_str(text).unwrap_or_else(|error| {
+    let operations: Operations = serde_saphyr::from_str(text).unwrap_or_else(|error| {
         let at = error.location().map(|location| Place {
             line: u32::try_from(location.line()).unwrap_or_default(),
             column: u32::try_from(location.column()).unwrap_or_default(),
@@ -238,7 +238,14 @@ fn operations(files: &MappingFiles, diagnostics: &mut Diagnostics) -> Operations
         let text = error.to_string();
         diagnostics.report(FILE, at.unwrap_or_default(), text.lines().next().unwrap_or_default());
         Operations::new()
-    })
+    });
+    for (call, operation) in operations.iter().filter(|(_, operation)| !operation.keep.is_zero()) {
+        if operation.effect != Effect::Read || operation.method != "GET" {
+            let text = format!("{call} has `keep`, which is for reads with GET only: leave it out");
+            diagnostics.report(FILE, Place::default(), text);
+        }
+    }
+    operations
 }
 
 /// The table of outcomes belongs to the set: a broken one must not wait for the first answer of e-RS.

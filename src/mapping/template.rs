@@ -116,11 +116,17 @@ pub struct Scope<'s> {
     pub reply: Option<&'s Value>,
 }
 
-/// `{status, headers, body}` as templates see it.
+/// `{status, headers, body, document}` as templates see it.
 pub fn reply_value(reply: &Reply) -> Value {
     let headers: Map<String, Value> =
         reply.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), Value::from(value.as_str()))).collect();
-    let members = [("status", reply.status.into()), ("headers", Value::Object(headers)), ("body", reply.body.clone())];
+    let document = serde_json::to_value(&reply.document).unwrap_or_default();
+    let members = [
+        ("status", reply.status.into()),
+        ("headers", Value::Object(headers)),
+        ("body", reply.body.clone()),
+        ("document", document),
+    ];
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
 }
 

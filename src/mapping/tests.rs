@@ -1,6 +1,8 @@
 //! The shipped set against the sample messages and the official e-RS request samples.
 
+mod advice;
 mod appointments;
+mod changes;
 
 use serde_json::{Map, Value, json};
 
@@ -312,7 +314,7 @@ fn run(set: &MappingSet, command: &str, body: &Value, answers: &[(&str, Reply)])
 
 fn answer(status: u16, headers: &[(&str, &str)], body: Value) -> Reply {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Reply { status, headers, body }
+    Reply { status, headers, body, document: None }
 }
 
 #[test]

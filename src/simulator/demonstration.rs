@@ -93,6 +93,7 @@ pub fn services() -> Vec<Service> {
         service("11000", "Forthright Cardiology Business Service", &[Appointment], cardiology),
         service("11002", "Good Cardiology Business Service", &[Appointment], cardiology),
         service("11010", "Excellent Cardiology Business Service", &[Appointment, Advice], cardiology),
+        service("11014", "Cardiology Advice Service", &[Advice], cardiology),
         service("11021", "Cardiology Business Service", &[Appointment], cardiology),
         service("11030", "A LOCALLY_COMMISSIONABLE Service", &[Appointment], cardiology),
         service("50001", "Cardiology Triage Service", &[Triage], cardiology),
@@ -173,7 +174,11 @@ pub fn patients() -> Vec<Person> {
         "9994139215",
         "9994140582",
     ];
-    let refused = [("9999000010", Standing::Restricted), ("9999000029", Standing::NoPractice)];
+    let refused = [
+        ("9999000010", Standing::Restricted),
+        ("9999000029", Standing::NoPractice),
+        ("9999000045", Standing::NoAccessCode),
+    ];
     people(&known, &refused)
 }
 

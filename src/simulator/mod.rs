@@ -5,11 +5,14 @@
 //! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
 //! locks; it loses answers, hangs and fails only when told to.
 //!
-//! Served: the token endpoint; A004, A005, A008 (of referrers), A010, A011, A012, A015, A016, A020, A029, A030, A033, A034,
-//! A035, A037, A038 and A042; of the Personal Demographics Service a patient by number.
+//! Served: the token endpoint; A004, A005, A008 (of referrers), A010, A011, A012, A015, A016, A019, A020, A024, A025, A029,
+//! A030, A031, A033, A034, A035, A036, A037, A038, A042, A043 and A044; of the Personal Demographics Service a patient by
+//! number.
 //! Everything in it is invented, and it listens on this machine only unless told otherwise.
 
 mod access;
+mod advice;
+mod advice_resource;
 pub mod applications;
 mod clock;
 mod control;
@@ -22,6 +25,7 @@ mod in_process;
 mod issue;
 pub mod ledger;
 mod operations;
+mod pdf;
 pub mod people;
 mod percent;
 mod quota;
@@ -49,7 +53,7 @@ pub use self::faults::{Action, Fault, FaultId};
 pub use self::files::Availability;
 pub use self::in_process::InProcess;
 pub use self::ledger::{Creation, Entry};
-pub use self::referral::Ubrn;
+pub use self::referral::{AdditionalRequirement, Ubrn};
 pub use self::settings::{Quota, Retention, SimulatorConfig};
 pub use self::view::ReferralView;
 
@@ -191,6 +195,24 @@ impl SimulatorHandle {
         if let Some(ubrn) = Ubrn::parse(ubrn) {
             self.world.unlock(ubrn);
         }
+    }
+
+    /// As if a user of the web application had noted what the patient needs. False when there is no such referral.
+    pub fn note_requirement(&self, ubrn: &str, requirement: AdditionalRequirement) -> bool {
+        let note = |referral: &mut referral::Referral| referral.additional_requirements.push(requirement);
+        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, note)).is_some()
+    }
+
+    /// As if the provider had reviewed a referral sent for triage and will book it later. False when it is not
+    /// waiting for triage.
+    pub fn accept_to_book_later(&self, ubrn: &str) -> bool {
+        let review = |referral: &mut referral::Referral| referral.accept_to_book_later();
+        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, review)).unwrap_or(false)
+    }
+
+    /// UBRNs of the advice requests, the seeded one among them.
+    pub fn advice_requests(&self) -> Vec<String> {
+        self.world.advice.ubrns().iter().map(Ubrn::to_string).collect()
     }
 
     /// The verdict of the scan. False when there is no such file.

@@ -9,6 +9,8 @@ pub enum Standing {
     Restricted,
     /// The patient has no registered practice.
     NoPractice,
+    /// The patient has no password for booking online: there is nothing to write to them.
+    NoAccessCode,
     NotActive,
     NotReferringClinician,
     NotReferringClinicianAtOrganisation,
@@ -21,6 +23,7 @@ impl Standing {
         match self {
             Self::Restricted => "PATIENT_ERROR",
             Self::NoPractice => "NO_REG_GP_PRACTICE",
+            Self::NoAccessCode => "NO_ACCESS_CODE",
             Self::NotActive => "REFERENCED_USER_IS_NOT_ACTIVE",
             Self::NotReferringClinician => "REFERENCED_USER_IS_NOT_RC",
             Self::NotReferringClinicianAtOrganisation => "REFERENCED_USER_IS_NOT_RC_AT_ORG",
@@ -52,9 +55,15 @@ impl Register {
     /// The code of the refusal, if e-RS would refuse to deal with this person.
     pub fn refusal(&self, id: &str) -> Option<&'static str> {
         match self.known.get(id) {
+            Some(Some(Standing::NoAccessCode)) => None,
             Some(standing) => standing.map(Standing::code),
             None => (!self.anyone).then_some("REFERENCE_NOT_FOUND"),
         }
+    }
+
+    /// Whether a letter with an access code can be made for this patient.
+    pub fn has_access_code(&self, id: &str) -> bool {
+        self.known.get(id) != Some(&Some(Standing::NoAccessCode))
     }
 }
 

@@ -24,6 +24,30 @@ struct Concept {
     to: Option<Date>,
     /// A clinic type's parent.
     specialty: Option<String>,
+    display: String,
+    /// Who may use it, and what for: of cancellation reasons.
+    functions: Vec<String>,
+    usages: Vec<String>,
+    kind: Option<String>,
+    comment_is_mandatory: bool,
+    can_cancel_appointment: bool,
+}
+
+/// A reason to cancel a referral, as far as rules ask.
+#[derive(Clone, Copy, Debug)]
+pub struct CancellationReason<'d> {
+    pub display: &'d str,
+    /// In `eRS-AppointmentRequestCancellationReasonType-1`.
+    pub kind: &'d str,
+    functions: &'d [String],
+    pub comment_is_mandatory: bool,
+    pub can_cancel_appointment: bool,
+}
+
+impl CancellationReason<'_> {
+    pub fn is_for(&self, function: &str) -> bool {
+        self.functions.iter().any(|one| one == function)
+    }
 }
 
 struct CodeSystem {
@@ -53,6 +77,10 @@ impl ReferenceData {
         self.systems.get(key).map(|system| &system.document)
     }
 
+    pub fn display(&self, key: &str, code: &str) -> Option<&str> {
+        self.systems.get(key)?.concepts.get(code).map(|concept| concept.display.as_str())
+    }
+
     pub fn is_in_force(&self, key: &str, code: &str, now: Timestamp) -> bool {
         let Some(system) = self.systems.get(key) else { return false };
         let today = now.to_zoned(TimeZone::UTC).date();
@@ -62,6 +90,20 @@ impl ReferenceData {
         }
     }
 
+    /// Only reasons that are listed, in force and meant for cancelling referrals.
+    pub fn cancellation_reason(&self, code: &str, now: Timestamp) -> Option<CancellationReason<'_>> {
+        const KEY: &str = "REFERRAL-CANCELLATION-REASON";
+        let concept = self.systems.get(KEY)?.concepts.get(code)?;
+        let meant = concept.usages.iter().any(|usage| usage == "CANCEL_REFERRAL");
+        (meant && self.is_in_force(KEY, code, now)).then(|| CancellationReason {
+            display: &concept.display,
+            kind: concept.kind.as_deref().unwrap_or_default(),
+            functions: &concept.functions,
+            comment_is_mandatory: concept.comment_is_mandatory,
+            can_cancel_appointment: concept.can_cancel_appointment,
+        })
+    }
+
     /// The specialty that a clinic type belongs to, where the lists say so.
     pub fn specialty_of(&self, clinic_type: &str) -> Option<&str> {
         self.systems.get("CLINIC-TYPE")?.concepts.get(clinic_type)?.specialty.as_deref()
@@ -69,18 +111,31 @@ impl ReferenceData {
 }
 
 fn concept(value: &Value) -> Option<(String, Concept)> {
-    let property = |wanted: &str| {
-        value["property"].as_array().into_iter().flatten().find(|property| property["code"].as_str() == Some(wanted))
+    let properties = |wanted: &'static str| {
+        let all = value["property"].as_array().into_iter().flatten();
+        all.filter(move |property| property["code"].as_str() == Some(wanted))
     };
-    let date = |wanted: &str| {
+    let property = |wanted: &'static str| properties(wanted).next();
+    let codes = |wanted: &'static str| -> Vec<String> {
+        properties(wanted).filter_map(|found| found["valueCoding"]["code"].as_str().map(String::from)).collect()
+    };
+    let flag = |wanted: &'static str| property(wanted).is_some_and(|found| found["valueBoolean"] == true);
+    let date = |wanted: &'static str| {
         let text = property(wanted)?["valueDateTime"].as_str()?;
         text.get(..10)?.parse().ok()
     };
-    let specialty = property("specialty").and_then(|found| found["valueCoding"]["code"].as_str()).map(String::from);
-    Some((
-        value["code"].as_str()?.to_owned(),
-        Concept { from: date("effectiveFrom"), to: date("effectiveTo"), specialty },
-    ))
+    let concept = Concept {
+        from: date("effectiveFrom"),
+        to: date("effectiveTo"),
+        specialty: codes("specialty").pop(),
+        display: value["display"].as_str().unwrap_or_default().to_owned(),
+        functions: codes("businessFunction"),
+        usages: codes("referrerUsage"),
+        kind: codes("appointmentRequestCancellationReasonType").pop(),
+        comment_is_mandatory: flag("commentIsMandatory"),
+        can_cancel_appointment: flag("canCancelAppointment"),
+    };
+    Some((value["code"].as_str()?.to_owned(), concept))
 }
 
 fn has_the_form_of_a_code(code: &str) -> bool {

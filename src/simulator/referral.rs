@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::demonstration;
+use super::referral_resource::ACCEPTED_TO_BOOK_LATER;
 
 /// Twelve digits on the wire, leading zeros included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +34,7 @@ pub enum State {
     DeferredToProvider,
     AwaitingTriage,
     AppointmentCancelledByPatient,
+    TriagedProviderToAction,
     CancelledReferral,
 }
 
@@ -45,6 +47,7 @@ impl State {
             Self::DeferredToProvider => "DEFERRED_TO_PROVIDER",
             Self::AwaitingTriage => "AWAITING_TRIAGE",
             Self::AppointmentCancelledByPatient => "APPT_CANCELLED_BY_PATIENT",
+            Self::TriagedProviderToAction => "TRIAGED_PROVIDER_TO_ACTION",
             Self::CancelledReferral => "CANCELLED_REFERRAL",
         }
     }
@@ -56,6 +59,7 @@ impl State {
             Self::DeferredToProvider => "Deferred To Provider",
             Self::AwaitingTriage => "Awaiting Triage",
             Self::AppointmentCancelledByPatient => "Appointment Cancelled By Patient",
+            Self::TriagedProviderToAction => "Triaged Provider To Action",
             Self::CancelledReferral => "Cancelled Referral",
         }
     }
@@ -87,7 +91,7 @@ pub struct Appointment {
     pub version: u32,
     /// `booked`, `proposed` or `cancelled`
     pub status: &'static str,
-    /// In `eRS-ReviewReason-1`, for a deferral.
+    /// In `eRS-ReviewReason-1` for a deferral, in `eRS-ReviewOutcome-1` after a review.
     pub reason: Option<&'static str>,
     /// In `APPOINTMENT-CANCELLATION-REASON`, once it is cancelled.
     pub cancellation: Option<String>,
@@ -115,6 +119,41 @@ pub enum BookingFailure {
     PasNotResponding,
 }
 
+/// Why a referral was cancelled.
+#[derive(Clone, Debug)]
+pub struct Cancellation {
+    /// In `REFERRAL-CANCELLATION-REASON`.
+    pub reason: String,
+    pub display: String,
+    pub comments: Option<String>,
+}
+
+/// What a patient needs besides the appointment (`eRS-AdditionalRequirementType-1`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdditionalRequirement {
+    Advocacy,
+    Interpreter,
+    Transport,
+}
+
+impl AdditionalRequirement {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Advocacy => "ADVOCACY",
+            Self::Interpreter => "INTERPRETER",
+            Self::Transport => "TRANSPORT",
+        }
+    }
+
+    pub fn display(self) -> &'static str {
+        match self {
+            Self::Advocacy => "Advocacy",
+            Self::Interpreter => "Interpreter",
+            Self::Transport => "Transport",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Referral {
     pub ubrn: Ubrn,
@@ -140,6 +179,8 @@ pub struct Referral {
     /// The referring organisation; absent for a seeded one, to which everybody is related.
     pub organisation: Option<String>,
     pub booking_failure: Option<BookingFailure>,
+    pub additional_requirements: Vec<AdditionalRequirement>,
+    pub cancellation: Option<Cancellation>,
 }
 
 impl Referral {
@@ -147,6 +188,15 @@ impl Referral {
     pub fn raise_version(&mut self) {
         const STEPS_PER_ACT: u32 = 2;
         self.version += STEPS_PER_ACT;
+    }
+
+    /// A review with the outcome that the provider books. False unless the referral waits for one.
+    pub fn accept_to_book_later(&mut self) -> bool {
+        let (State::AwaitingTriage, Some(appointment)) = (self.state, &mut self.appointment) else { return false };
+        appointment.reason = Some(ACCEPTED_TO_BOOK_LATER);
+        self.state = State::TriagedProviderToAction;
+        self.raise_version();
+        true
     }
 
     pub fn current_reference(&self) -> String {
@@ -225,6 +275,8 @@ impl Referrals {
                 created: at,
                 organisation: None,
                 booking_failure: None,
+                additional_requirements: Vec::new(),
+                cancellation: None,
             });
         }
     }

@@ -7,6 +7,9 @@ use super::exchange::Answer;
 use super::referral::{Appointment, Letter, Referral};
 use super::world::{NHS_NUMBER, World};
 
+/// What a review says that leaves the booking to the provider.
+pub const ACCEPTED_TO_BOOK_LATER: &str = "ACCEPT_REFER_BOOK_LATER";
+
 /// Commissioning rule organisation of referrals: that of the published samples.
 const COMMISSIONING_RULE_ORGANISATION: &str = "R69";
 
@@ -16,14 +19,17 @@ pub fn answer(status: u16, referral: &Referral, world: &World, now: Timestamp) -
         .about(referral.ubrn)
 }
 
-fn resource(referral: &Referral, world: &World, now: Timestamp) -> Value {
+pub fn resource(referral: &Referral, world: &World, now: Timestamp) -> Value {
     let mut contained = vec![criteria(referral), shortlist(referral, world)];
     if let Some(appointment) = &referral.appointment {
         let mut inner = appointment_resource(appointment, referral, world);
         inner["id"] = "appointment".into();
         contained.push(inner);
     }
-    contained.extend(referral.letters.iter().map(|letter| document_reference(letter, world, now)));
+    contained.extend(referral.letters.iter().map(|letter| {
+        let id = format!("DocumentReference-{}", letter.number);
+        document_reference(letter, &id, ("REFERRER", "Referrer"), world, now)
+    }));
     let supporting: Vec<Value> = referral
         .letters
         .iter()
@@ -33,7 +39,7 @@ fn resource(referral: &Referral, world: &World, now: Timestamp) -> Value {
         "id": referral.ubrn.to_string(),
         "meta": {"versionId": referral.version.to_string(), "profile": [profile("eRS-ReferralRequest-1")]},
         "resourceType": "ReferralRequest",
-        "extension": extensions(referral),
+        "extension": extensions(referral, world),
         "contained": contained,
         "status": if referral.state == super::referral::State::CancelledReferral { "cancelled" } else { "active" },
         "subject": {"identifier": {"system": NHS_NUMBER, "value": referral.patient}},
@@ -54,15 +60,15 @@ fn booked_specialty(referral: &Referral, world: &World) -> Option<String> {
     world.services.find(service)?.specialty.clone()
 }
 
-fn profile(name: &str) -> String {
+pub fn profile(name: &str) -> String {
     format!("https://fhir.nhs.uk/STU3/StructureDefinition/{name}")
 }
 
-fn extension(name: &str, value_name: &str, value: Value) -> Value {
+pub fn extension(name: &str, value_name: &str, value: Value) -> Value {
     json!({"url": profile(&format!("Extension-eRS-{name}-1")), value_name: value})
 }
 
-fn extensions(referral: &Referral) -> Vec<Value> {
+fn extensions(referral: &Referral, world: &World) -> Vec<Value> {
     let mut all = Vec::with_capacity(9);
     if let Some(appointment) = &referral.appointment {
         all.push(extension("Appointment", "valueReference", json!({"reference": "#appointment"})));
@@ -88,11 +94,19 @@ fn extensions(referral: &Referral) -> Vec<Value> {
     let rule =
         json!({"system": "https://fhir.nhs.uk/Id/ods-organization-code", "value": COMMISSIONING_RULE_ORGANISATION});
     all.push(extension("Commissioning-Rule-Org", "valueIdentifier", rule));
-    all.push(json!({"url": profile("Extension-eRS-ReferralState-1"), "extension": state(referral)}));
+    all.push(json!({"url": profile("Extension-eRS-ReferralState-1"), "extension": state(referral, world)}));
+    all.extend(referral.additional_requirements.iter().map(|requirement| {
+        let coding = json!({
+            "system": "https://fhir.nhs.uk/STU3/CodeSystem/eRS-AdditionalRequirementType-1",
+            "code": requirement.code(),
+            "display": requirement.display(),
+        });
+        extension("PatientAdditionalRequirement", "valueCoding", coding)
+    }));
     all
 }
 
-fn priority_display(code: &str) -> &'static str {
+pub fn priority_display(code: &str) -> &'static str {
     match code {
         "ROUTINE" => "Routine",
         "URGENT" => "Urgent",
@@ -100,26 +114,42 @@ fn priority_display(code: &str) -> &'static str {
     }
 }
 
-fn state(referral: &Referral) -> Vec<Value> {
+fn state(referral: &Referral, world: &World) -> Vec<Value> {
     let coding = json!({
         "system": "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralState-1",
         "code": referral.state.code(),
         "display": referral.state.display(),
     });
     let mut parts = vec![json!({"url": "state", "valueCoding": coding})];
-    if let Some(reason) = referral.appointment.as_ref().and_then(|appointment| appointment.reason) {
+    if let Some(cancellation) = &referral.cancellation {
+        let coding = json!({
+            "system": format!("{}/STU3/CodeSystem/REFERRAL-CANCELLATION-REASON", world.addresses.base_url),
+            "code": cancellation.reason,
+            "display": cancellation.display,
+        });
+        parts.push(json!({"url": "reason", "valueCoding": coding}));
+        if let Some(comments) = &cancellation.comments {
+            parts.push(json!({"url": "comments", "valueString": comments}));
+        }
+    } else if let Some(reason) = referral.appointment.as_ref().and_then(|appointment| appointment.reason) {
         parts.push(json!({"url": "reason", "valueCoding": review_reason(reason)}));
     }
     parts
 }
 
 fn review_reason(code: &str) -> Value {
-    json!({"system": "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReviewReason-1", "code": code})
+    let list = if code == ACCEPTED_TO_BOOK_LATER { "eRS-ReviewOutcome-1" } else { "eRS-ReviewReason-1" };
+    json!({"system": format!("https://fhir.nhs.uk/STU3/CodeSystem/{list}"), "code": code})
 }
 
 fn criteria(referral: &Referral) -> Value {
+    criteria_resource(&referral.criteria)
+}
+
+/// From the `parameter` array of the criteria as JSON text.
+pub fn criteria_resource(parameters: &str) -> Value {
     let parameters: Value =
-        serde_json::from_str(&referral.criteria).expect("the criteria were written by the simulator as JSON");
+        serde_json::from_str(parameters).expect("the criteria were written by the simulator as JSON");
     json!({
         "id": "serviceSearchCriteria",
         "meta": {"profile": [profile("eRS-ServiceSearchCriteria-Parameters-1")]},
@@ -129,12 +159,16 @@ fn criteria(referral: &Referral) -> Value {
 }
 
 fn shortlist(referral: &Referral, world: &World) -> Value {
+    shortlist_resource(&referral.shortlist, world)
+}
+
+pub fn shortlist_resource(services: &[String], world: &World) -> Value {
     let entry = |id: &String| {
         let name = world.services.find(id).map(|service| service.name.clone()).unwrap_or_default();
         let identifier = json!({"system": "http://fhir.nhs.net/Id/ers-service", "value": id});
         json!({"item": {"identifier": identifier, "display": name}})
     };
-    let entries: Vec<Value> = referral.shortlist.iter().map(entry).collect();
+    let entries: Vec<Value> = services.iter().map(entry).collect();
     json!({
         "id": "shortlist",
         "meta": {"profile": [profile("eRS-Shortlist-List-1")]},
@@ -146,7 +180,8 @@ fn shortlist(referral: &Referral, world: &World) -> Value {
     })
 }
 
-fn document_reference(letter: &Letter, world: &World, now: Timestamp) -> Value {
+/// `kind` is a code of `eRS-AttachmentType-1` and its display.
+pub fn document_reference(letter: &Letter, id: &str, kind: (&str, &str), world: &World, now: Timestamp) -> Value {
     // A file that has been forgotten for lack of room had been scanned long before.
     let status = world.files.get(letter.file).map_or("AVAILABLE", |file| world.files.availability(&file, now).code());
     let user = |id: &str| json!({"identifier": {"system": "http://fhir.nhs.net/Id/sds-user-id", "value": id}});
@@ -155,13 +190,13 @@ fn document_reference(letter: &Letter, world: &World, now: Timestamp) -> Value {
     let availability =
         json!({"system": "https://fhir.nhs.uk/STU3/CodeSystem/eRS-AvailabilityStatus-1", "code": status});
     let mut resource = json!({
-        "id": format!("DocumentReference-{}", letter.number),
+        "id": id,
         "meta": {"profile": [profile("eRS-DocumentReference-1")]},
         "resourceType": "DocumentReference",
         "type": {"coding": [{
             "system": "https://fhir.nhs.uk/STU3/CodeSystem/eRS-AttachmentType-1",
-            "code": "REFERRER",
-            "display": "Referrer",
+            "code": kind.0,
+            "display": kind.1,
         }]},
         "status": "current",
         "indexed": instant(letter.indexed),

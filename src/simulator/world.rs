@@ -13,9 +13,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::access;
+use super::advice::AdviceRequests;
 use super::clock::SimulatorClock;
 use super::demographics::{Demographics, PDS_PATH};
-use super::demonstration;
 use super::exchange::{Answer, Call, Delivery, Reply};
 use super::faults::{Action, Faults, Subject};
 use super::files::Files;
@@ -51,6 +51,7 @@ pub struct World {
     pub clock: SimulatorClock,
     pub tokens: Tokens,
     pub referrals: Referrals,
+    pub advice: AdviceRequests,
     pub files: Files,
     pub services: Directory,
     pub reference_data: ReferenceData,
@@ -72,6 +73,7 @@ impl World {
         let world = Self {
             tokens: Tokens::new(&settings, environment.clone(), addresses.token_url.clone(), now),
             referrals: Referrals::new(retention.referrals_max),
+            advice: AdviceRequests::new(retention.referrals_max),
             files: Files::new(retention.files_max, retention.file_bytes_max, settings.scan_delay),
             services: Directory::new(&settings.services, &settings.slots, settings.any_service),
             reference_data: ReferenceData::new(&addresses.base_url, settings.any_reference_code),
@@ -98,6 +100,7 @@ impl World {
         self.ledger.reset();
         self.files.reset();
         self.referrals.reset();
+        self.advice.reset();
         self.services.reset();
         self.demographics.reset();
         self.locked.write().clear();
@@ -111,6 +114,7 @@ impl World {
         if self.settings.seed_samples {
             self.files.seed(now);
             self.referrals.seed(now, || self.environment.random_id());
+            self.advice.seed(now, || self.environment.random_id());
         }
     }
 
@@ -132,7 +136,7 @@ impl World {
     }
 
     pub fn is_advice_request(&self, ubrn: Ubrn) -> bool {
-        self.settings.seed_samples && demonstration::ADVICE_REQUESTS.contains(&ubrn.0)
+        self.advice.with(ubrn, |_| ()).is_some()
     }
 
     /// Answers one call of a client; waits where a fault says so.

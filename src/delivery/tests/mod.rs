@@ -1,6 +1,8 @@
 //! Delivery end to end, with the real store, the shipped mappings and a stand-in for e-RS or its simulator.
 
+mod advice;
 mod appointments;
+mod changes;
 mod doubt;
 mod fake_ers;
 mod halting_store;

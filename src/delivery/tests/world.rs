@@ -38,6 +38,8 @@ pub struct World {
     settings: config::Delivery,
     connection: Connection,
     pds: Option<config::Pds>,
+    /// In the place of `ers`.
+    simulator: Option<SimulatorHandle>,
 }
 
 /// What a test may want otherwise.
@@ -118,7 +120,40 @@ impl World {
         let (sources, _) = watch::channel(sources(Mode::Live));
         let registry = Registry::new();
         let Wanted { settings, connection, pds } = wanted;
-        Self { environment, store, ers, sources, registry, set, keys, folder, settings, connection, pds }
+        Self {
+            environment,
+            store,
+            ers,
+            sources,
+            registry,
+            set,
+            keys,
+            folder,
+            settings,
+            connection,
+            pds,
+            simulator: None,
+        }
+    }
+
+    /// Delivery runs against the simulator, in the name of a user with this business function.
+    pub async fn started_before_the_simulator(business_function: &str) -> Self {
+        let mut world = Self::new(Wanted::default()).await;
+        // Longer than any test, so that nobody has to sign in again.
+        let lifetime = Duration::from_secs(30 * 24 * 3_600);
+        let config = SimulatorConfig { refresh_token_lifetime: lifetime, ..SimulatorConfig::default() };
+        let simulator = Simulator::in_process(config, world.environment.clone());
+        world.connection = connection_to(&simulator);
+        if let Access::UserRestricted(user) = &mut world.connection.access {
+            user.business_function = business_function.into();
+        }
+        world.simulator = Some(simulator);
+        world.start();
+        world
+    }
+
+    pub fn simulator(&self) -> &SimulatorHandle {
+        self.simulator.as_ref().expect("started before the simulator")
     }
 
     pub fn start(&self) -> Hands {
@@ -127,7 +162,10 @@ impl World {
 
     /// With a store that stands before the real one.
     pub fn start_on(&self, store: Arc<dyn Store>) -> Hands {
-        self.start_with(store, self.ers.clone())
+        match &self.simulator {
+            Some(simulator) => self.start_with(store, Arc::new(simulator.transport())),
+            None => self.start_with(store, self.ers.clone()),
+        }
     }
 
     /// e-RS is the simulator, in process and on the same clock; delivery runs.

@@ -9,6 +9,7 @@
 
 mod answer_body;
 mod commands;
+mod documents;
 mod events;
 mod health;
 mod hl7v2;

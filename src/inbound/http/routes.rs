@@ -5,16 +5,17 @@ use actix_web::http::header::ALLOW;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 
 use super::problem::ProblemDocument;
-use super::{commands, events, health, hl7v2, instances, messages, openapi};
+use super::{commands, documents, events, health, hl7v2, instances, messages, openapi};
 
 /// Method, path as OpenAPI writes it, and who answers.
 type Entry = (&'static str, &'static str, fn() -> Route);
 
-pub const ROUTES: [Entry; 15] = [
+pub const ROUTES: [Entry; 16] = [
     ("post", "/v1/hl7v2", || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/commands/{name}", || web::post().to(commands::post)),
     ("get", "/v1/commands/{id}", || web::get().to(commands::get)),
+    ("get", "/v1/commands/{id}/documents/{step}", || web::get().to(documents::get)),
     ("post", "/v1/commands/{id}/replay", || web::post().to(commands::replay)),
     ("post", "/v1/commands/{id}/discard", || web::post().to(commands::discard)),
     ("post", "/v1/commands/{id}/release", || web::post().to(commands::release)),

@@ -12,7 +12,7 @@ use crate::simulator::referral_resource;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::element::Element;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
-use crate::simulator::validation::shortlist::{self, Shortlist};
+use crate::simulator::validation::shortlist::{self, For, Shortlist};
 use crate::simulator::validation::{Issues, criteria, instant};
 use crate::simulator::world::NHS_NUMBER;
 
@@ -86,6 +86,8 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         created: act.now,
         organisation: Some(act.caller.organisation.clone()),
         booking_failure: None,
+        additional_requirements: Vec::new(),
+        cancellation: None,
     };
     world.ledger.record_creation(Creation {
         ubrn: referral.ubrn,
@@ -118,7 +120,8 @@ fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     }
     let pathway_start =
         parameters.one("eReferralPathwayStart").and_then(|value| pathway_start(act, value, &mut issues));
-    let shortlist = parameters.one("shortlist").and_then(|value| shortlist::read(value, act.world, &mut issues));
+    let shortlist =
+        parameters.one("shortlist").and_then(|value| shortlist::read(value, For::Referral, act.world, &mut issues));
     let letter_intended = intention == Some("NEED_TO_ADD_LATER");
     let request = patient.zip(shortlist).map(|(patient, shortlist)| Request {
         patient,
@@ -184,7 +187,7 @@ fn pathway_start<'a>(act: &Act<'_>, value: &Element<'a>, issues: &mut Issues) ->
 }
 
 /// Whatever was asked for, e-RS treats the search as one for everything that can be booked.
-fn with_provisioning(parameters: &Value) -> Value {
+pub fn with_provisioning(parameters: &Value) -> Value {
     const NAME: &str = "commissioningProvisioning";
     let mut list: Vec<Value> = parameters.as_array().cloned().unwrap_or_default();
     list.retain(|part| part["name"].as_str() != Some(NAME));

@@ -36,10 +36,11 @@ const DOCUMENTED: [&str; 15] = [
     "INVALID_CODE",
 ];
 
-struct Wanted<'a> {
-    file: Uuid,
-    description: Option<&'a str>,
-    path: String,
+/// A file to be linked, as a DocumentReference names it.
+pub struct Wanted<'a> {
+    pub file: Uuid,
+    pub description: Option<&'a str>,
+    pub path: String,
 }
 
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
@@ -71,18 +72,19 @@ fn read<'a>(act: &Act<'a>) -> Result<Vec<Wanted<'a>>, Refusal> {
     let parameters = Parameters::read(&body, &RULES, &mut issues);
     let documents = parameters.all("referralLetterFile");
     let wanted: Vec<Wanted<'a>> =
-        documents.iter().filter_map(|document| read_document(document, &mut issues)).collect();
+        documents.iter().filter_map(|document| read_document(document, "REFERRER", &mut issues)).collect();
     issues.or(Some(wanted))
 }
 
-fn read_document<'a>(document: &Element<'a>, issues: &mut Issues) -> Option<Wanted<'a>> {
+/// `kind` is in `eRS-AttachmentType-1`. A044 asks the same of its files.
+pub fn read_document<'a>(document: &Element<'a>, kind: &'static str, issues: &mut Issues) -> Option<Wanted<'a>> {
     document.object(&["resourceType", "id", "meta", "type", "status", "indexed", "description", "content"], issues)?;
     document.resource("DocumentReference", &[DOCUMENT_PROFILE], issues);
-    if let Some(kind) = document.required("type", issues) {
-        kind.object(&["coding", "text"], issues);
-        let coding = kind.required("coding", issues).and_then(|coding| coding.only_item(issues));
+    if let Some(found) = document.required("type", issues) {
+        found.object(&["coding", "text"], issues);
+        let coding = found.required("coding", issues).and_then(|coding| coding.only_item(issues));
         let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-AttachmentType-1";
-        coding.and_then(|coding| coding.one_of(system, &["REFERRER"], issues));
+        coding.and_then(|coding| coding.one_of(system, &[kind], issues));
     }
     if let Some(status) = document.required("status", issues) {
         status.fixed("current", issues);

@@ -45,7 +45,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
 }
 
 /// The code and the name of each action, by role and state.
-fn actions(act: &Act<'_>, referral: &Referral) -> &'static [(&'static str, &'static str)] {
+pub fn actions(act: &Act<'_>, referral: &Referral) -> &'static [(&'static str, &'static str)] {
     const CANCEL: (&str, &str) = ("CANCEL_REFERRAL", "Cancel Referral");
     match (act.caller.refers(), referral.state) {
         (_, State::CancelledReferral) => &[],
@@ -58,7 +58,9 @@ fn actions(act: &Act<'_>, referral: &Referral) -> &'static [(&'static str, &'sta
         (true, State::Booked) if referral.appointment.as_ref().is_some_and(|found| found.lies_ahead(act.now)) => {
             &[("CANCEL_DIRECTLY_BOOKED_APPOINTMENT", "Cancel Directly Booked Appointment"), CANCEL]
         }
-        (true, State::Booked | State::AwaitingTriage | State::DeferredToProvider) | (false, State::Booked) => &[CANCEL],
+        (true, State::Booked | State::AwaitingTriage | State::DeferredToProvider)
+        | (_, State::TriagedProviderToAction)
+        | (false, State::Booked) => &[CANCEL],
         (false, State::AwaitingTriage | State::DeferredToProvider) => {
             &[("RECORD_REVIEW_OUTCOME", "Record Review Outcome"), CANCEL]
         }

@@ -8,13 +8,20 @@ mod a011_create_referral;
 mod a012_maintain_letter;
 mod a015_retrieve_slots;
 mod a016_book_or_defer;
+mod a019_generate_letter;
 mod a020_upload_file;
+mod a024_retrieve_advice;
+mod a025_advice_conversation;
 mod a029_available_actions;
 mod a030_business_functions;
+mod a031_change_shortlist;
 mod a033_services;
 mod a034_update_appointment;
+mod a036_cancel_referral;
 mod a038_retrieve_appointment;
 mod a042_retrieve_attachment;
+mod a043_advice_overview;
+mod a044_create_advice;
 
 pub use a020_upload_file::CONTENT_TYPES as FILE_CONTENT_TYPES;
 pub use a042_retrieve_attachment::download;
@@ -23,6 +30,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::access::Caller;
+use super::advice::AdviceRequest;
 use super::exchange::{Answer, Call};
 use super::issue::Issue;
 use super::percent::decoded;
@@ -84,7 +92,10 @@ static A011: Operation = users_only("A011", &REFERRERS, BodyKind::Fhir);
 static A012: Operation = users_only("A012", &REFERRERS, BodyKind::Fhir);
 static A015: Operation = users_only("A015", &REFERRERS, BodyKind::None);
 static A016: Operation = users_only("A016", &REFERRERS, BodyKind::Fhir);
+static A019: Operation = users_only("A019", &REFERRERS, BodyKind::None);
 static A020: Operation = users_only("A020", &CLINICAL, BodyKind::File);
+static A024: Operation = Operation { number: "A024", referrer_application: false, ..READ };
+static A025: Operation = Operation { number: "A025", referrer_application: false, ..READ };
 static A029: Operation = Operation { number: "A029", referrer_application: false, ..READ };
 static A030: Operation = Operation { functions: None, ..users_only("A030", &[], BodyKind::None) };
 static A033: Operation = Operation { number: "A033", ..DIRECTORY };
@@ -92,7 +103,11 @@ static A035: Operation = Operation { number: "A035", ..DIRECTORY };
 static A037: Operation = Operation { number: "A037", ..DIRECTORY };
 static A034: Operation = users_only("A034", &REFERRERS, BodyKind::Fhir);
 static A038: Operation = users_only("A038", &CLINICAL, BodyKind::None);
+static A031: Operation = users_only("A031", &REFERRERS, BodyKind::Fhir);
+static A036: Operation = Operation { number: "A036", referrer_application: false, body: BodyKind::Fhir, ..READ };
 static A042: Operation = Operation { number: "A042", referrer_application: false, ..READ };
+static A043: Operation = Operation { number: "A043", referrer_application: false, ..READ };
+static A044: Operation = users_only("A044", &REFERRERS, BodyKind::Fhir);
 
 /// An operation and the ids in its path, percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +120,10 @@ pub enum Target {
     MaintainLetter { ubrn: String },
     RetrieveSlots,
     BookOrDefer,
+    GenerateLetter { ubrn: String },
     UploadFile,
+    RetrieveAdvice { ubrn: String, version: Option<String> },
+    AdviceConversation,
     AvailableActions,
     BusinessFunctions,
     RetrieveService { id: String },
@@ -113,7 +131,11 @@ pub enum Target {
     ServiceVersion { id: String },
     UpdateAppointment { id: String },
     RetrieveAppointment { id: String, version: Option<String> },
+    ChangeShortlist { ubrn: String },
+    CancelReferral { ubrn: String },
     RetrieveAttachment { id: String },
+    AdviceOverview { ubrn: String },
+    CreateAdvice,
 }
 
 impl Target {
@@ -137,7 +159,17 @@ impl Target {
             }
             ("GET", ["STU3", "Slot"]) => Self::RetrieveSlots,
             ("POST", ["STU3", "Appointment"]) => Self::BookOrDefer,
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.generatePatientLetter"]) => {
+                Self::GenerateLetter { ubrn: (*ubrn).into() }
+            }
             ("POST", ["STU3", "Binary"]) => Self::UploadFile,
+            ("GET", ["STU3", "CommunicationRequest", ubrn]) => {
+                Self::RetrieveAdvice { ubrn: (*ubrn).into(), version: None }
+            }
+            ("GET", ["STU3", "CommunicationRequest", ubrn, "_history", version]) => {
+                Self::RetrieveAdvice { ubrn: (*ubrn).into(), version: Some((*version).into()) }
+            }
+            ("GET", ["STU3", "Communication"]) => Self::AdviceConversation,
             ("GET", ["STU3", "Task"]) => Self::AvailableActions,
             ("GET", ["R4", "PractitionerRole"]) => Self::BusinessFunctions,
             ("GET", ["R4", "HealthcareService", id]) => Self::RetrieveService { id: (*id).into() },
@@ -148,7 +180,17 @@ impl Target {
             ("GET", ["STU3", "Appointment", id, "_history", version]) => {
                 Self::RetrieveAppointment { id: (*id).into(), version: Some((*version).into()) }
             }
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.changeShortlist"]) => {
+                Self::ChangeShortlist { ubrn: (*ubrn).into() }
+            }
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.cancelReferral"]) => {
+                Self::CancelReferral { ubrn: (*ubrn).into() }
+            }
             ("GET", ["R4", "Binary", id]) => Self::RetrieveAttachment { id: (*id).into() },
+            ("POST", ["STU3", "CommunicationRequest", ubrn, "$ers.generateCRI"]) => {
+                Self::AdviceOverview { ubrn: (*ubrn).into() }
+            }
+            ("POST", ["STU3", "CommunicationRequest", "$ers.createAdviceAndGuidance"]) => Self::CreateAdvice,
             _ => return None,
         })
     }
@@ -163,7 +205,10 @@ impl Target {
             Self::MaintainLetter { .. } => &A012,
             Self::RetrieveSlots => &A015,
             Self::BookOrDefer => &A016,
+            Self::GenerateLetter { .. } => &A019,
             Self::UploadFile => &A020,
+            Self::RetrieveAdvice { .. } => &A024,
+            Self::AdviceConversation => &A025,
             Self::AvailableActions => &A029,
             Self::BusinessFunctions => &A030,
             Self::RetrieveService { .. } => &A033,
@@ -171,14 +216,24 @@ impl Target {
             Self::ServiceVersion { .. } => &A037,
             Self::UpdateAppointment { .. } => &A034,
             Self::RetrieveAppointment { .. } => &A038,
+            Self::ChangeShortlist { .. } => &A031,
+            Self::CancelReferral { .. } => &A036,
             Self::RetrieveAttachment { .. } => &A042,
+            Self::AdviceOverview { .. } => &A043,
+            Self::CreateAdvice => &A044,
         }
     }
 
     /// The UBRN that the call names, wherever its operation puts it.
     pub fn ubrn(&self, call: &Call, body: &Value) -> Option<Ubrn> {
         match self {
-            Self::RetrieveReferral { ubrn, .. } | Self::MaintainLetter { ubrn } => Ubrn::parse(ubrn),
+            Self::RetrieveReferral { ubrn, .. }
+            | Self::MaintainLetter { ubrn }
+            | Self::GenerateLetter { ubrn }
+            | Self::RetrieveAdvice { ubrn, .. }
+            | Self::ChangeShortlist { ubrn }
+            | Self::CancelReferral { ubrn }
+            | Self::AdviceOverview { ubrn } => Ubrn::parse(ubrn),
             Self::BookOrDefer | Self::UpdateAppointment { .. } => {
                 let reference = body["incomingReferral"][0]["reference"].as_str()?;
                 reference_parts(reference).map(|(ubrn, _)| ubrn)
@@ -198,7 +253,10 @@ impl Target {
             Self::MaintainLetter { ubrn } => a012_maintain_letter::answer(act, ubrn),
             Self::RetrieveSlots => a015_retrieve_slots::answer(act),
             Self::BookOrDefer => a016_book_or_defer::answer(act),
+            Self::GenerateLetter { ubrn } => a019_generate_letter::answer(act, ubrn),
             Self::UploadFile => a020_upload_file::answer(act),
+            Self::RetrieveAdvice { ubrn, version } => a024_retrieve_advice::answer(act, ubrn, version.as_deref()),
+            Self::AdviceConversation => a025_advice_conversation::answer(act),
             Self::AvailableActions => a029_available_actions::answer(act),
             Self::BusinessFunctions => a030_business_functions::answer(act),
             Self::RetrieveService { id } => a033_services::one(act, id, true),
@@ -206,7 +264,11 @@ impl Target {
             Self::ServiceVersion { id } => a033_services::one(act, id, false),
             Self::UpdateAppointment { id } => a034_update_appointment::answer(act, id),
             Self::RetrieveAppointment { id, version } => a038_retrieve_appointment::answer(act, id, version.as_deref()),
+            Self::ChangeShortlist { ubrn } => a031_change_shortlist::answer(act, ubrn),
+            Self::CancelReferral { ubrn } => a036_cancel_referral::answer(act, ubrn),
             Self::RetrieveAttachment { id } => a042_retrieve_attachment::answer(act, id),
+            Self::AdviceOverview { ubrn } => a043_advice_overview::answer(act, ubrn),
+            Self::CreateAdvice => a044_create_advice::answer(act),
         }
     }
 }
@@ -280,6 +342,24 @@ fn check_writable(act: &Act<'_>, referral: &Referral, version: u32) -> Result<()
     Ok(())
 }
 
+/// The UBRN of an advice request in a path: 404 for what is none, 422 for a referral.
+fn advice_ubrn(act: &Act<'_>, text: &str) -> Result<Ubrn, Refusal> {
+    let ubrn = Ubrn::parse(text).ok_or(Refusal::Status(404))?;
+    if act.world.referrals.with(ubrn, |_| ()).is_some() {
+        return Err(Refusal::unprocessable("INVALID_REQUEST_TYPE", "the UBRN is a referral"));
+    }
+    Ok(ubrn)
+}
+
+/// A referrer is related to the advice requests of their own organisation.
+fn check_advice_relationship(act: &Act<'_>, advice: &AdviceRequest) -> Result<(), Refusal> {
+    let foreign = advice.organisation.as_ref().is_some_and(|own| *own != act.caller.organisation);
+    if act.caller.refers() && foreign {
+        return Err(Refusal::unprocessable("NO_RELATIONSHIP", "no legitimate relationship with the advice request"));
+    }
+    Ok(())
+}
+
 fn history_not_supported(status: u16) -> Refusal {
     Refusal::one(status, Issue::new("HISTORY_NOT_SUPPORTED", "only the current version can be named"))
 }
@@ -295,10 +375,13 @@ mod tests {
             ("POST", "/STU3/ReferralRequest/%24ers.createReferral", Some("A011")),
             ("GET", "/STU3/ReferralRequest/000000070000/_history/5", Some("A005")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.maintainReferralLetter", Some("A012")),
+            ("POST", "/STU3/ReferralRequest/000000070000/$ers.cancelReferral", Some("A036")),
             ("GET", "/R4/Binary/att-1", Some("A042")),
             ("GET", "/STU3/Slot", Some("A015")),
             ("PUT", "/STU3/Appointment/70000", Some("A034")),
             ("GET", "/STU3/Appointment/70000/_history/5", Some("A038")),
+            ("POST", "/STU3/CommunicationRequest/000049146177/$ers.generateCRI", Some("A043")),
+            ("POST", "/STU3/CommunicationRequest/$ers.createAdviceAndGuidance", Some("A044")),
             ("GET", "/STU3/Appointment", None),
             ("GET", "/", None),
         ] {

@@ -48,7 +48,7 @@ impl Bench {
         slots.map(|entry| entry["resource"]["id"].as_str().expect("an id").to_owned()).collect()
     }
 
-    async fn cancel(&self, id: &str, if_match: Option<&str>, body: &Value) -> Seen {
+    async fn cancel_appointment(&self, id: &str, if_match: Option<&str>, body: &Value) -> Seen {
         let path = format!("{APPOINTMENT}/{id}");
         let mut request = self.request(Method::PUT, &path).header("Content-Type", FHIR).body(body.to_string());
         if let Some(version) = if_match {
@@ -191,19 +191,19 @@ async fn a_slot_is_gone_while_it_is_booked_and_back_when_it_is_cancelled() {
 
     let body = cancellation(&shown.json(), "PATIENT_ILL");
     for (if_match, status) in [(None, 412), (Some(r#""0""#), 412), (Some(r#"W/"1""#), 409)] {
-        assert_eq!(bench.cancel(&id, if_match, &body).await.status, status, "{if_match:?}");
+        assert_eq!(bench.cancel_appointment(&id, if_match, &body).await.status, status, "{if_match:?}");
     }
     bench.simulator.lock(UBRN);
-    assert_eq!(bench.cancel(&id, Some(r#"W/"0""#), &body).await.status, 423);
+    assert_eq!(bench.cancel_appointment(&id, Some(r#"W/"0""#), &body).await.status, 423);
     assert_eq!(bench.get(&format!("{APPOINTMENT}/{id}")).await.status, 200, "reading needs no lock");
     bench.simulator.unlock(UBRN);
-    let cancelled = bench.cancel(&id, Some(r#"W/"0""#), &body).await;
+    let cancelled = bench.cancel_appointment(&id, Some(r#"W/"0""#), &body).await;
     assert_eq!((cancelled.status, cancelled.header("ETag")), (200, r#"W/"1""#), "{}", cancelled.text);
     let response = "a034-update-appointment/response-minimal-cancellation-reason-only-comment-not-mandatory.json";
     same_keys(&cancelled.json(), response, &["/participant/type"]);
     assert_eq!((bench.state(UBRN), bench.free().await.len()), ("APPT_CANCELLED_BY_PATIENT", 12));
-    assert_eq!(bench.cancel(&id, Some(r#"W/"0""#), &body).await.status, 409, "a replay cancels nothing");
-    let again = bench.cancel(&id, Some(r#"W/"1""#), &cancellation(&cancelled.json(), "PATIENT_ILL")).await;
+    assert_eq!(bench.cancel_appointment(&id, Some(r#"W/"0""#), &body).await.status, 409, "a replay cancels nothing");
+    let again = bench.cancel_appointment(&id, Some(r#"W/"1""#), &cancellation(&cancelled.json(), "PATIENT_ILL")).await;
     assert_eq!(again.codes(), ["INVALID_REQUEST_STATE"]);
     let rebooked = bench.post(APPOINTMENT, &booking(0, 7, None)).await;
     assert_eq!((rebooked.status, bench.state(UBRN)), (201, "BOOKED"), "{}", rebooked.text);
@@ -282,7 +282,7 @@ async fn a_provider_system_that_fails_books_nothing_and_permits_a_deferral() {
         let id = deferred.json()["id"].as_str().expect("an id").to_owned();
         let shown = bench.get(&format!("{APPOINTMENT}/{id}")).await.json();
         same_keys(&shown, "a038-retrieve-appointment/response-appointment-deferral.json", &["/slot"]);
-        let refused = bench.cancel(&id, Some(r#"W/"1""#), &cancellation(&shown, "PATIENT_ILL")).await;
+        let refused = bench.cancel_appointment(&id, Some(r#"W/"1""#), &cancellation(&shown, "PATIENT_ILL")).await;
         assert_eq!(refused.codes(), ["INVALID_REQUEST_STATE"], "a deferral is not an appointment to cancel");
     }
 }
@@ -317,6 +317,8 @@ fn insert(bench: &Bench, number: u64, appointment: Option<u64>) -> String {
         state: if appointment.is_some() { State::Booked } else { State::NotBooked },
         appointment: appointment.map(booked),
         letters: Vec::new(),
+        additional_requirements: Vec::new(),
+        cancellation: None,
         letter_intended: false,
         referrer: demonstration::USER.into(),
         clinical_information_first: None,
@@ -359,7 +361,7 @@ async fn the_cancellation_samples_get_their_documented_answers() {
         // Here as everywhere the base URL of the environment.
         let system = format!("{}/STU3/CodeSystem/APPOINTMENT-CANCELLATION-REASON", bench.simulator.base_url());
         request["reason"][0]["coding"][0]["system"] = system.as_str().into();
-        let reply = bench.cancel(&id.to_string(), Some(r#"W/"1""#), &request).await;
+        let reply = bench.cancel_appointment(&id.to_string(), Some(r#"W/"1""#), &request).await;
         assert_eq!(reply.status, status, "{sample}: {}", reply.text);
         let (mut own, mut published) =
             (reply.json(), example(&format!("a034-update-appointment/response-{sample}.json")));
@@ -412,13 +414,13 @@ async fn a_wrong_cancellation_gets_a_code_that_is_documented_for_it() {
         ("/participant/1", Value::Null, vec!["MISSING_VALUE"]),
     ] {
         let body = super::bad_requests::changed(sample(), pointer, value);
-        let reply = bench.cancel("70003", Some(r#"W/"1""#), &body).await;
+        let reply = bench.cancel_appointment("70003", Some(r#"W/"1""#), &body).await;
         let wanted = (422, codes.iter().map(|code| (*code).to_owned()).collect());
         assert_eq!((reply.status, reply.codes()), wanted, "{pointer}: {}", reply.text);
     }
     assert_eq!((bench.state(&ubrn), bench.version(&ubrn).await), ("BOOKED", 6));
     for (id, status) in [("seventy", 400), ("1", 404)] {
-        assert_eq!(bench.cancel(id, Some(r#"W/"1""#), &sample()).await.status, status, "{id}");
+        assert_eq!(bench.cancel_appointment(id, Some(r#"W/"1""#), &sample()).await.status, status, "{id}");
         assert_eq!(bench.get(&format!("{APPOINTMENT}/{id}")).await.status, status, "{id}");
     }
     assert_eq!(bench.get(&format!("{APPOINTMENT}/70003/_history/1")).await.status, 200);
@@ -436,12 +438,12 @@ async fn an_appointment_needs_a_relationship_a_usable_patient_and_a_role() {
     let path = format!("{APPOINTMENT}/70003");
     let sample = example("a034-update-appointment/request-minimal-cancellation-reason-only-comment-not-mandatory.json");
     assert_eq!(bench.get(&path).await.codes(), ["PATIENT_ERROR"]);
-    assert_eq!(bench.cancel("70003", Some(r#"W/"1""#), &sample).await.codes(), ["PATIENT_ERROR"]);
+    assert_eq!(bench.cancel_appointment("70003", Some(r#"W/"1""#), &sample).await.codes(), ["PATIENT_ERROR"]);
     let bench = bench.acting_as("RXX00", "REFERRING_CLINICIAN");
     assert_eq!(bench.get(&path).await.codes(), ["NO_RELATIONSHIP"]);
-    assert_eq!(bench.cancel("70003", Some(r#"W/"1""#), &sample).await.codes(), ["NO_RELATIONSHIP"]);
+    assert_eq!(bench.cancel_appointment("70003", Some(r#"W/"1""#), &sample).await.codes(), ["NO_RELATIONSHIP"]);
     let bench = bench.acting_as("R69", "SERVICE_PROVIDER_CLINICIAN");
-    assert_eq!(bench.cancel("70003", Some(r#"W/"1""#), &sample).await.codes(), ["FORBIDDEN"]);
+    assert_eq!(bench.cancel_appointment("70003", Some(r#"W/"1""#), &sample).await.codes(), ["FORBIDDEN"]);
 }
 
 #[tokio::test]
@@ -456,5 +458,5 @@ async fn an_appointment_that_has_passed_is_not_cancelled_any_more() {
     });
     assert!(!bench.get(&task).await.text.contains("CANCEL_DIRECTLY_BOOKED_APPOINTMENT"));
     let sample = example("a034-update-appointment/request-minimal-cancellation-reason-only-comment-not-mandatory.json");
-    assert_eq!(bench.cancel("70003", Some(r#"W/"1""#), &sample).await.codes(), ["INVALID_REQUEST_STATE"]);
+    assert_eq!(bench.cancel_appointment("70003", Some(r#"W/"1""#), &sample).await.codes(), ["INVALID_REQUEST_STATE"]);
 }

@@ -1,8 +1,10 @@
 //! The simulator as its clients meet it: over real HTTP.
 
 mod access_rules;
+mod advice;
 mod appointments;
 mod bad_requests;
+mod changes;
 mod control_api;
 mod faults;
 mod official_samples;

@@ -171,6 +171,71 @@ async fn services_are_read_one_by_one_together_and_by_their_version() {
 }
 
 #[tokio::test]
+async fn a_referral_with_another_shortlist_looks_like_the_sample() {
+    for sample in ["unbooked-referral", "unbooked-referral-mixed-shortlist"] {
+        let bench = Bench::start().await;
+        let body = example(&format!("a031-change-shortlist/request-{sample}.json"));
+        let reply = bench.act("000000070000", "changeShortlist", Some(r#"W/"6""#), &body).await;
+        // The sample has a pathway start.
+        let sample = format!("a031-change-shortlist/response-{sample}.json");
+        same_keys(&reply.json(), &sample, &["valueInstant"]);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_referral_looks_like_the_sample() {
+    // In the criteria and the letters of the samples.
+    let criteria = "/parameter/resource/contained/parameter";
+    // The booking of the sample names no clinician.
+    let unused = ["valueUnsignedInt", criteria, "DocumentReference", "specialty", "/participant/type"];
+    let bench = Bench::start().await;
+    let reply = bench
+        .act(
+            "000000070000",
+            "cancelReferral",
+            Some(r#"W/"6""#),
+            &super::changes::cancellation("patient-request-cancellation-other"),
+        )
+        .await;
+    same_keys(&reply.json(), "a036-cancel-referral/response-cancelled-referral-patient-other.json", &unused);
+
+    let bench = super::changes::booked().await;
+    bench.simulator.note_requirement("000000070000", crate::simulator::AdditionalRequirement::Transport);
+    let reply = bench
+        .act(
+            "000000070000",
+            "cancelReferral",
+            Some(&format!("W/\"{}\"", bench.version("000000070000").await)),
+            &super::changes::cancellation("referrer-cancellation"),
+        )
+        .await;
+    let sample = "a036-cancel-referral/response-cancelled-booked-referral-referrer-cancellation.json";
+    same_keys(&reply.json(), sample, &unused);
+}
+
+#[tokio::test]
+async fn an_advice_request_looks_like_the_samples() {
+    use super::advice::{CREATE_ADVICE, administrator, request};
+    let bench = administrator().await;
+    let reply = bench.post(CREATE_ADVICE, &request(&bench).await).await;
+    // The file of the sample is not shown on its request yet.
+    let unused = ["/parameter/resource/contained", "/parameter/resource/payload"];
+    same_keys(&reply.json(), "a044-create-advice-request/response-example-rca-with-attachments.json", &unused);
+    let created = reply.json();
+    let ubrn = created["parameter"][0]["resource"]["id"].as_str().expect("a UBRN");
+    let read = bench.get(&format!("/STU3/CommunicationRequest/{ubrn}")).await;
+    same_keys(&read.json(), "a024-retrieve-advice-request/response-with-attachment-file-reference.json", &[]);
+    let conversation = format!(
+        "/STU3/Communication?based-on=CommunicationRequest/{ubrn}/_history/1\
+         &_include=Communication:requester-practitionerrole:PractitionerRole\
+         &_include=Communication:sender-practitionerrole:PractionerRole\
+         &_include=Communication:content-reference:DocumentReference"
+    );
+    let sample = "a025-retrieve-advice-conversation/response-attachment-uploaded-from-rcs.json";
+    same_keys(&bench.get(&conversation).await.json(), sample, &[]);
+}
+
+#[tokio::test]
 async fn refusals_look_like_the_samples() {
     let bench = Bench::start().await;
     let mut body = referral_request();

@@ -27,9 +27,11 @@ impl Issues {
         Self { found: Vec::new(), documented }
     }
 
-    /// An undocumented code becomes the most general documented one (A016 names no `UNEXPECTED_FIELD`).
+    /// An undocumented code becomes the most general documented one (A016 names no `UNEXPECTED_FIELD`, A036 no
+    /// `INVALID_VALUE`).
     pub fn add(&mut self, code: &'static str, path: &str, text: impl std::fmt::Display) {
-        let code = if self.documented.contains(&code) { code } else { "INVALID_VALUE" };
+        let general = ["INVALID_VALUE", "INAPPROPRIATE_VALUE"];
+        let code = [code].into_iter().chain(general).find(|code| self.documented.contains(code)).unwrap_or(code);
         if self.found.len() < ISSUES_MAX {
             self.found.push(Issue::at(code, path, text));
         }

@@ -21,8 +21,32 @@ pub struct Shortlist<'a> {
     pub criteria_parameters: &'a Value,
 }
 
+/// What the services are wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    Referral,
+    /// Exactly one service, which gives advice (A044).
+    Advice,
+}
+
+impl For {
+    fn services_max(self) -> usize {
+        match self {
+            Self::Referral => SERVICES_MAX,
+            Self::Advice => 1,
+        }
+    }
+
+    fn flows(self) -> &'static [Flow] {
+        match self {
+            Self::Referral => &[Flow::Appointment, Flow::Triage],
+            Self::Advice => &[Flow::Advice],
+        }
+    }
+}
+
 /// Reports every issue; `None` when services or criteria could not be read.
-pub fn read<'a>(list: &Element<'a>, world: &World, issues: &mut Issues) -> Option<Shortlist<'a>> {
+pub fn read<'a>(list: &Element<'a>, wanted: For, world: &World, issues: &mut Issues) -> Option<Shortlist<'a>> {
     list.object(
         &["resourceType", "id", "meta", "status", "mode", "contained", "entry", "extension", "language"],
         issues,
@@ -34,9 +58,9 @@ pub fn read<'a>(list: &Element<'a>, world: &World, issues: &mut Issues) -> Optio
         }
     }
     let criteria = criteria_of(list, world, issues);
-    let services = entries(list, issues);
+    let services = entries(list, wanted.services_max(), issues);
     if let (Some((criteria, _)), Some(services)) = (&criteria, &services) {
-        check_services(services, criteria, world, issues);
+        check_services(services, wanted, criteria, world, issues);
     }
     let (criteria, criteria_parameters) = criteria?;
     let services = services?.into_iter().map(|(id, _)| id).collect();
@@ -79,15 +103,15 @@ fn criteria_reference<'a>(list: &Element<'a>, issues: &mut Issues) -> Option<(&'
 }
 
 /// The service ids and where each stands; repeated ones are reported.
-fn entries<'a>(list: &Element<'a>, issues: &mut Issues) -> Option<Vec<(&'a str, String)>> {
+fn entries<'a>(list: &Element<'a>, max: usize, issues: &mut Issues) -> Option<Vec<(&'a str, String)>> {
     let entry = list.required("entry", issues)?;
     let items = entry.array(issues)?;
     if items.is_empty() {
         issues.add("MISSING_VALUE", &entry.path, "must name at least one service");
         return None;
     }
-    if items.len() > SERVICES_MAX {
-        issues.add("TOO_MANY_ITEMS", &entry.path, format_args!("must name at most {SERVICES_MAX} services"));
+    if items.len() > max {
+        issues.add("TOO_MANY_ITEMS", &entry.path, format_args!("must name at most {max} services"));
         return None;
     }
     let mut services: Vec<(&str, String)> = Vec::with_capacity(items.len());
@@ -120,13 +144,19 @@ fn service_id<'a>(entry: &Element<'a>, issues: &mut Issues) -> Option<(&'a str, 
 }
 
 /// Each service must exist and be a result of a search with the same criteria.
-fn check_services(services: &[(&str, String)], criteria: &Criteria<'_>, world: &World, issues: &mut Issues) {
+fn check_services(
+    services: &[(&str, String)],
+    wanted: For,
+    criteria: &Criteria<'_>,
+    world: &World,
+    issues: &mut Issues,
+) {
     for (id, path) in services {
         match world.services.find(id) {
             None => issues.add("REFERENCE_NOT_FOUND", path, format_args!("service {id} is not known")),
             Some(service) => {
-                let referrals = service.takes(Flow::Appointment) || service.takes(Flow::Triage);
-                if !referrals || !service.matches(criteria) {
+                let suitable = wanted.flows().iter().any(|flow| service.takes(*flow));
+                if !suitable || !service.matches(criteria) {
                     let text = format_args!("service {id} is not a result of these criteria").to_string();
                     issues.add("SHORTLISTED_SERVICE_NOT_IN_RESULTS", path, text);
                 }

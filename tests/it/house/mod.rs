@@ -2,6 +2,7 @@
 
 mod by_amqp;
 mod by_http;
+mod changes_by_http;
 mod patients;
 mod reads;
 mod retention;

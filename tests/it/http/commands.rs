@@ -213,6 +213,16 @@ async fn a_command_is_shown_with_its_history_and_without_its_patient() {
 }
 
 #[tokio::test]
+async fn a_step_that_was_not_answered_with_a_document_has_none() {
+    let gateway = with_command(State::Completed).await;
+    for path in [format!("/v1/commands/{}/documents/create", command_id()), "/v1/commands/x/documents/letter".into()] {
+        let response = gateway.get(&path).await;
+        assert_eq!(response.status(), 404, "{path}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+}
+
+#[tokio::test]
 async fn a_person_acts_on_a_command_and_says_who_and_why() {
     let unauthorised = || State::Unauthorised { step: "create".into(), since: jiff::Timestamp::UNIX_EPOCH };
     for (verb, before, state) in

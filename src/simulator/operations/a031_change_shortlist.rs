@@ -1,0 +1,82 @@
+//! A031 Change shortlist: replaces services and criteria; what else was noted for the patient is lost with them.
+
+use super::a011_create_referral::with_provisioning;
+use super::a029_available_actions::actions;
+use super::{Act, check_relationship, check_writable, if_match, referral_ubrn};
+use crate::simulator::exchange::Answer;
+use crate::simulator::referral_resource;
+use crate::simulator::refusal::Refusal;
+use crate::simulator::validation::Issues;
+use crate::simulator::validation::element::Element;
+use crate::simulator::validation::parameters::{Parameters, Rule, mandatory};
+use crate::simulator::validation::shortlist::{self, For, Shortlist};
+
+const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-ChangeShortlist-Parameters-1";
+
+const RULES: [Rule; 3] = [
+    mandatory("shortlist", "resource"),
+    mandatory("intentionToAddReferralLetter", "valueCoding"),
+    mandatory("firstReminderLetterFollowUpDays", "valueUnsignedInt"),
+];
+
+const DOCUMENTED: [&str; 16] = [
+    "INAPPROPRIATE_VALUE",
+    "TOO_MANY_ITEMS",
+    "MISSING_VALUE",
+    "PATIENT_ERROR",
+    "INVALID_VALUE",
+    "INVALID_CODE",
+    "UNEXPECTED_FIELD",
+    "INVALID_FHIR_STRUCTURE",
+    "ORGANISATION_IS_CLOSED",
+    "ORGANISATION_NOT_APPROPRIATE",
+    "DUPLICATE_SERVICE",
+    "SHORTLISTED_SERVICE_NOT_IN_RESULTS",
+    "SNOMED_NOT_FOUND",
+    "NO_RELATIONSHIP",
+    "INVALID_REQUEST_TYPE",
+    "INVALID_REQUEST_STATE",
+];
+
+pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
+    let version = if_match(act.call)?;
+    let ubrn = referral_ubrn(act, ubrn)?;
+    let shortlist = read(act);
+    act.world
+        .referrals
+        .with(ubrn, |referral| {
+            check_relationship(act, referral)?;
+            let shortlist = shortlist?;
+            check_writable(act, referral, version)?;
+            if !actions(act, referral).iter().any(|(code, _)| *code == "CHANGE_SHORTLIST") {
+                let text = "the shortlist of the referral cannot be changed now";
+                return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", text));
+            }
+            referral.shortlist = shortlist.services.iter().map(|id| (*id).into()).collect();
+            referral.priority = shortlist.criteria.priority;
+            referral.criteria = with_provisioning(shortlist.criteria_parameters).to_string().into();
+            referral.additional_requirements.clear();
+            referral.raise_version();
+            Ok(referral_resource::answer(200, referral, act.world, act.now))
+        })
+        .unwrap_or(Err(Refusal::Status(404)))
+}
+
+fn read<'a>(act: &Act<'a>) -> Result<Shortlist<'a>, Refusal> {
+    let mut issues = Issues::new(&DOCUMENTED);
+    let body = Element::body(act.body);
+    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
+        body.resource("Parameters", &[PROFILE], &mut issues);
+    }
+    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    if let Some(value) = parameters.one("intentionToAddReferralLetter") {
+        let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralLetterIntention-1";
+        value.one_of(system, &["NEED_TO_ADD_LATER", "NOT_INTENDING_TO_ADD"], &mut issues);
+    }
+    if let Some(value) = parameters.one("firstReminderLetterFollowUpDays") {
+        value.unsigned(&mut issues);
+    }
+    let shortlist =
+        parameters.one("shortlist").and_then(|value| shortlist::read(value, For::Referral, act.world, &mut issues));
+    issues.or(shortlist)
+}
