@@ -1,9 +1,11 @@
 //! Named filters: what a mapping may do to a text between selector and command (`then:`).
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::expression::upper_first;
 use crate::command::{NhsNumber, Ubrn};
+use crate::hl7::timestamp::{Dtm, Zones};
 
 /// A filter's name and what it does, for `map docs` and for the error that lists them.
 pub const FILTERS: &[(&str, &str)] = &[
@@ -14,6 +16,7 @@ pub const FILTERS: &[(&str, &str)] = &[
     ("tracing_status", "`NSTS1`, `NSTS01` or `PDS01` to `01` (NHS number tracing status)"),
     ("ubrn", "twelve digits; spaces go"),
     ("date", "an HL7 date or time to `YYYY-MM-DD` (or as much of it as was given)"),
+    ("instant", "an HL7 date and time to an instant with its offset; without one it is a time in London"),
     ("integer", "a whole number"),
     ("yes_no", "`Y` and `N` to true and false"),
     ("postcode", "upper case with one space before the last three characters"),
@@ -42,6 +45,7 @@ pub enum Filter {
     TracingStatus,
     Ubrn,
     Date,
+    Instant,
     Integer,
     YesNo,
     Postcode,
@@ -58,6 +62,7 @@ impl Filter {
             "tracing_status" => Self::TracingStatus,
             "ubrn" => Self::Ubrn,
             "date" => Self::Date,
+            "instant" => Self::Instant,
             "integer" => Self::Integer,
             "yes_no" => Self::YesNo,
             "postcode" => Self::Postcode,
@@ -86,6 +91,7 @@ impl Filter {
                 Value::from(ubrn.as_str())
             }
             Self::Date => date(text)?,
+            Self::Instant => instant(text)?,
             Self::Integer => Value::from(text.trim().parse::<i64>().map_err(|_| refuse("expected a whole number"))?),
             Self::YesNo => match text.trim() {
                 "Y" | "y" => Value::from(true),
@@ -131,6 +137,15 @@ fn date(text: &str) -> Result<Value, Refusal> {
     valid.map(|_| Value::from(shown)).ok_or_else(|| refuse("expected a date, YYYYMMDD"))
 }
 
+/// `2026-04-11T13:15:00+01:00`, as the sender sees it.
+fn instant(text: &str) -> Result<Value, Refusal> {
+    let expected = || refuse("expected a date and time, YYYYMMDDHHMM with an offset such as +0100");
+    let time = Dtm::parse(text).ok().filter(Dtm::has_time).ok_or_else(expected)?;
+    let source = TimeZone::get("Europe/London").map_err(|_| expected())?;
+    let resolved = time.resolve(&Zones { header: None, source }).ok_or_else(expected)?;
+    Ok(Value::from(resolved.rfc3339()))
+}
+
 fn postcode(text: &str) -> Value {
     let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_uppercase();
     let split = compact.char_indices().rev().nth(2).map_or(0, |(at, _)| at);
@@ -162,6 +177,11 @@ mod tests {
             ("date", "19570231", None),
             ("date", "1957", Some("1957".into())),
             ("date", "195", None),
+            ("instant", "20260411131500+0100", Some("2026-04-11T13:15:00+01:00".into())),
+            ("instant", "202604111315", Some("2026-04-11T13:15:00+01:00".into())),
+            ("instant", "202601111315", Some("2026-01-11T13:15:00+00:00".into())),
+            ("instant", "20260411", None),
+            ("instant", "soon", None),
             ("integer", " 14 ", Some(14.into())),
             ("integer", "x", None),
             ("yes_no", "Y", Some(true.into())),
