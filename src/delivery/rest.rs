@@ -8,6 +8,7 @@ use super::backoff;
 use super::ledger::Abandoned;
 use super::run::{Flow, Run};
 use crate::command::{Failure, Happened, WaitReason};
+use crate::mapping::PlanState;
 
 /// A locked record is waited for so many times in a row: about an hour at the default ceiling.
 const LOCKED_TRIES_MAX: u32 = 20;
@@ -25,7 +26,11 @@ impl Run {
         self.fail_at(code, text, None).await
     }
 
+    /// A plan that failed before its first write begins anew when it is replayed: what it read is old by then.
     pub(super) async fn fail_at(&mut self, code: &str, text: &str, call: Option<&str>) -> Result<Flow, Abandoned> {
+        if !self.plan.begun {
+            self.plan.state = PlanState::default();
+        }
         let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
         tracing::warn!(code, text, "a command failed");
         let step = call.map(|_| self.step());
