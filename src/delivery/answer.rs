@@ -144,7 +144,11 @@ impl Run {
                 let text = format!("e-RS carried {} out, but its answer cannot be used: {}", call.call, problem.text);
                 self.in_doubt(&call.call, &text).await
             }
-            Err(problem) => self.fail_at(&problem.code, &problem.text, Some(&call.call)).await,
+            Err(problem) => {
+                // Perhaps because it is old: whoever comes next asks anew.
+                self.shared.kept.forget(&ground.member.client.name, &call.path);
+                self.fail_at(&problem.code, &problem.text, Some(&call.call)).await
+            }
         }
     }
 

@@ -37,6 +37,10 @@ impl KeptAnswers {
         (kept.until > now).then(|| kept.response.clone())
     }
 
+    pub(super) fn forget(&self, connection: &str, path: &str) {
+        self.answers.lock().remove(&(connection.to_owned(), path.to_owned()));
+    }
+
     pub(super) fn put(&self, connection: &str, path: &str, response: &Response, keep: Duration) {
         let now = self.environment.instant();
         let mut answers = self.answers.lock();
@@ -64,6 +68,9 @@ mod tests {
             kept.get("ers", "/a").is_some() && kept.get("ers", "/b").is_none() && kept.get("other", "/a").is_none()
         );
         environment.sleep(Duration::from_secs(61)).await;
+        assert!(kept.get("ers", "/a").is_none());
+        kept.put("ers", "/a", &response, Duration::from_secs(60));
+        kept.forget("ers", "/a");
         assert!(kept.get("ers", "/a").is_none());
     }
 

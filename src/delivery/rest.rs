@@ -8,7 +8,7 @@ use super::backoff;
 use super::ledger::Abandoned;
 use super::run::{Flow, Run};
 use crate::command::{Class, Failure, Happened, WaitReason};
-use crate::mapping::Halt;
+use crate::mapping::{Halt, PlanState};
 
 /// A locked record is waited for so many times in a row: about an hour at the default ceiling.
 const LOCKED_TRIES_MAX: u32 = 20;
@@ -31,12 +31,16 @@ impl Run {
         self.fail_at(code, text, None).await
     }
 
+    /// A plan that failed before its first write begins anew when it is replayed: what it read is old by then.
     pub(super) async fn fail_at(&mut self, code: &str, text: &str, call: Option<&str>) -> Result<Flow, Abandoned> {
         let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
         tracing::warn!(code, text, "a command failed");
         self.publish_halt(Halt::Failed);
         let step = call.map(|_| self.step());
         self.publish("CommandFailed", json!({ "code": code, "text": text, "step": step, "call": call }));
+        if !self.plan.begun {
+            self.plan.state = PlanState::default();
+        }
         let why = Failure { code: code.to_owned(), text: text.clone() };
         self.end(Happened::Refused { why }, text).await
     }

@@ -2,7 +2,9 @@
 
 mod advice;
 mod appointments;
+mod cancellation;
 mod changes;
+mod walk;
 
 use serde_json::{Map, Value, json};
 
@@ -515,6 +517,17 @@ fn mistakes_in_mapping_files_are_all_reported_with_line_and_hint() {
         let found = diagnostics.iter().any(|d| d.file == file && d.line == line && d.to_string().contains(expected));
         assert!(found, "wanted {file}:{line} {expected}, got {shown:#?}");
     }
+}
+
+#[test]
+fn only_the_answers_of_reads_are_kept() {
+    let mut files = MappingFiles::built_in();
+    let catalogue = files.get("ers/operations.yaml").expect("the catalogue").replace("timeout: 185s", "keep: 1h");
+    files.insert("ers/operations.yaml", &catalogue);
+    let diagnostics = MappingSet::load(files).expect_err("A016 and A036 write");
+    let shown: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    assert!(shown[0].contains("A016 has `keep`") && shown[1].contains("A036 has `keep`"), "{shown:?}");
 }
 
 /// A dialect whose NHS number is made by an expression, from `NHS:9994120034` in PID-3.

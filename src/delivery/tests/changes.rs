@@ -11,7 +11,7 @@ use super::world::World;
 use crate::command::CommandId;
 use crate::events::EventSchemas;
 use crate::simulator::{Action, AdditionalRequirement, Fault};
-use crate::store::NewDocument;
+use crate::store::{Act, NewDocument, OperatorStore as _};
 
 const UBRN: &str = "000000070000";
 /// Has one letter from the start.
@@ -110,6 +110,25 @@ async fn what_makes_a_cancellation_impossible_is_told_before_anything_is_written
         assert_eq!(world.simulator().referral(UBRN).expect("a referral").version, 6, "{code}");
         world.only_event("CommandFailed").await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_before_anything_was_written_reads_everything_anew() {
+    let world = World::started_before_the_simulator("REFERRING_CLINICIAN").await;
+    world.simulator().inject(Fault::on("A029", Action::answer(400)).times(1));
+    let command = world.about(UBRN, "CancelReferral", json!({ "reason": "RAISED_IN_ERROR" })).await;
+    world.failure(command).await;
+    // Meanwhile somebody else gives the referral another version.
+    let mut body = shortlist(&["11010"]);
+    body["ubrn"] = UBRN.into();
+    let change = world.admit_as("ChangeShortlist", "of another", body, b"{}", Vec::new()).await;
+    world.until(change, "completed").await;
+    let act = Act { by: "a person".into(), why: "once more".into(), at: world.now() };
+    world.store.replay(command, act).await.expect("replayed");
+    world.until(command, "completed").await;
+    let calls = world.simulator().calls();
+    assert_eq!(calls, ["A005", "A004", "A029", "A005", "A031", "A005", "A029", "A036"]);
+    assert_eq!(world.simulator().referral(UBRN).expect("a referral").state, "CANCELLED_REFERRAL");
 }
 
 #[tokio::test(start_paused = true)]

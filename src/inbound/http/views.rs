@@ -1,5 +1,5 @@
-//! Messages and commands as the API shows them: what became of them, never their content. The command line
-//! shows a stopped gateway's store in the same shape.
+//! Messages and commands as the API shows them: what became of them, never their content; of a read, what was asked
+//! for. The command line shows a stopped gateway's store in the same shape.
 
 use serde_json::{Map, Value, json};
 

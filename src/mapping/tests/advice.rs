@@ -1,6 +1,6 @@
 //! Advice requests: the official samples, and a call that names a parameter several times.
 
-use super::changes::walk;
+use super::walk::walk;
 use super::*;
 
 #[test]
@@ -18,10 +18,7 @@ fn the_official_a044_sample_is_made_exactly() {
     };
     let walk = walk(&set(), ("CreateAdviceRequest", &command), Some("REFERRING_CLINICIAN_ADMIN"), &answers);
     assert_eq!(walk.names(), ["A020", "A044"]);
-    let mut expected = official("a044-create-advice-request/request-example-rca-with-attachments.json");
-    // The connection of these tests writes the base in small letters.
-    expected["parameter"][2]["resource"]["contained"][0]["parameter"][1]["valueCoding"]["system"] =
-        "_baseurl_/STU3/CodeSystem/SPECIALTY".into();
+    let expected = official("a044-create-advice-request/request-example-rca-with-attachments.json");
     assert_eq!(json_body(&walk.calls, "A044"), &expected);
     assert!(walk.calls[0].headers.iter().all(|(name, _)| name != "NHSD-eRS-Referral-ID"), "there is no UBRN yet");
     assert_eq!(walk.end, Ok(json!({"ubrn": "000000070000", "version": "1"})));

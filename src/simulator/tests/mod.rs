@@ -8,6 +8,7 @@ mod changes;
 mod control_api;
 mod faults;
 mod official_samples;
+mod published_schema;
 mod referral_life;
 mod shapes;
 mod token_rules;
