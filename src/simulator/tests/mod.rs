@@ -8,6 +8,7 @@ mod faults;
 mod official_samples;
 mod referral_life;
 mod shapes;
+mod specification;
 mod token_rules;
 mod without_socket;
 
