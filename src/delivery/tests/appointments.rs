@@ -126,6 +126,10 @@ async fn a_slot_is_searched_for_and_booked_with_the_fewest_calls() {
     let by_id = json!({"appointment": result["appointment"]});
     scene.carry_out("R1", "RetrieveAppointment", by_id, "completed").await;
     assert_eq!(scene.calls(), ["A038"]);
+    // Its UBRN is known by now.
+    let by_local_id = scene.world.admit_as("RetrieveAppointment", "R1", json!({}), b"{}", Vec::new()).await;
+    let shown = scene.world.until(by_local_id, "completed").await;
+    assert_eq!(shown.plan["result"]["ubrn"], UBRN);
 }
 
 #[tokio::test(start_paused = true)]
