@@ -330,8 +330,7 @@ impl CommandPlan {
                 return Err(PlanProblem { code: requirement.code.clone(), text: requirement.text.clone() });
             }
         }
-        let mut absorbed = Absorbed::default();
-        absorbed.events = rendered_events(&step.events, &scope)?;
+        let mut absorbed = Absorbed { events: rendered_events(&step.events, &scope)?, ..Absorbed::default() };
         let again = match &step.again {
             Some(again) => again.wanted(&scope, state)?,
             None => false,

@@ -21,6 +21,7 @@ fn engine() -> &'static Environment<'static> {
 /// A compiled expression, without its `{{` and `}}`.
 pub struct Expression {
     source: String,
+    names: Vec<String>,
     compiled: minijinja::Expression<'static, 'static>,
 }
 
@@ -37,14 +38,14 @@ impl Expression {
                 return Err(format!("unknown filter `{filter}`"));
             }
         }
-        Ok(Self { source: source.to_owned(), compiled })
+        let mut names: Vec<String> = compiled.undeclared_variables(false).into_iter().collect();
+        names.sort();
+        Ok(Self { source: source.to_owned(), names, compiled })
     }
 
-    /// The top-level names it uses.
-    pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.compiled.undeclared_variables(false).into_iter().collect();
-        names.sort();
-        names
+    /// The top-level names it uses; it needs nothing else of a context.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// `None` when the result is undefined.

@@ -429,8 +429,8 @@ impl Compiler<'_> {
         }
         let expression = Expression::compile(&source).map_err(|why| self.report(at, why)).ok()?;
         for name in expression.names() {
-            if !with.iter().any(|(known, _)| *known == name) {
-                let hint = did_you_mean(&name, with.iter().map(|(known, _)| known.as_str()))
+            if !with.iter().any(|(known, _)| known == name) {
+                let hint = did_you_mean(name, with.iter().map(|(known, _)| known.as_str()))
                     .unwrap_or_else(|| "declare it under `with`".into());
                 self.diagnostics.report_with_hint(self.file, at, format!("unknown name `{name}`"), Some(hint));
             }

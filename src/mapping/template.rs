@@ -166,14 +166,16 @@ impl Scope<'_> {
         })
     }
 
-    fn for_expression(&self) -> minijinja::Value {
+    /// Only what the expression names: an answer of e-RS may be large, and an expression may stand in each of its entries.
+    fn for_expression(&self, expression: &Expression) -> minijinja::Value {
         let mut context: BTreeMap<&str, Cow<'_, Value>> = BTreeMap::new();
-        for (name, root) in ROOTS {
-            if let Some(value) = self.root(*root) {
-                context.insert(name, value);
-            }
+        for (name, root) in ROOTS.iter().filter(|(name, _)| expression.names().iter().any(|used| used == name)) {
+            let value = match root {
+                Root::Saved => Some(Cow::Owned(Value::Object(self.saved.clone()))),
+                _ => self.root(*root),
+            };
+            context.extend(value.map(|value| (*name, value)));
         }
-        context.insert("saved", Cow::Owned(Value::Object(self.saved.clone())));
         minijinja::Value::from(minijinja::value::Serde(&context))
     }
 }
@@ -208,7 +210,7 @@ impl Template {
             Self::Path(path) => path.resolve(scope),
             Self::Text(pieces) => render_text(pieces, scope),
             Self::Expression(expression, written) => expression
-                .evaluate(scope.for_expression())
+                .evaluate(scope.for_expression(expression))
                 .map_err(|why| written.problem(&format!("`{}`: {why}", expression.source()))),
             Self::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
@@ -367,8 +369,8 @@ impl TemplateCompiler<'_> {
 
     fn check_names(&mut self, expression: &Expression, at: Place) {
         for name in expression.names() {
-            if !ROOTS.iter().any(|(known, _)| *known == name) {
-                let hint = did_you_mean(&name, ROOTS.iter().map(|(known, _)| *known));
+            if !ROOTS.iter().any(|(known, _)| known == name) {
+                let hint = did_you_mean(name, ROOTS.iter().map(|(known, _)| *known));
                 self.diagnostics.report_with_hint(&self.file, at, format!("unknown name `{name}`"), hint);
             }
         }

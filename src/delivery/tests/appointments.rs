@@ -126,6 +126,10 @@ async fn a_slot_is_searched_for_and_booked_with_the_fewest_calls() {
     let by_id = json!({"appointment": result["appointment"]});
     scene.carry_out("R1", "RetrieveAppointment", by_id, "completed").await;
     assert_eq!(scene.calls(), ["A038"]);
+    // Its UBRN is known by now.
+    let by_local_id = scene.world.admit_as("RetrieveAppointment", "R1", json!({}), b"{}", Vec::new()).await;
+    let shown = scene.world.until(by_local_id, "completed").await;
+    assert_eq!(shown.plan["result"]["ubrn"], UBRN);
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +154,13 @@ async fn a_slot_that_is_taken_or_does_not_fit_is_not_booked() {
     passed["start"] = "2026-03-01T09:00:00Z".into();
     let late = scene.carry_out("R2", "BookAppointment", passed, "failed").await;
     assert_eq!((code(&late).as_str(), scene.state()), ("SLOT_NOT_AVAILABLE", "NOT_BOOKED"));
-    assert_eq!(scene.events().await, ["CommandFailed", "CommandFailed"]);
+    // A service that takes no bookings here: nothing was done, so nothing is in doubt.
+    let mut by_telephone = chosen(1);
+    by_telephone["ubrn"] = "000000070007".into();
+    by_telephone["service"] = "20061".into();
+    let refused = scene.carry_out("R3", "BookAppointment", by_telephone, "failed").await;
+    assert_eq!(code(&refused), "INVALID_STATE");
+    assert_eq!(scene.events().await, ["CommandFailed", "CommandFailed", "CommandFailed"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,6 +207,12 @@ async fn a_referral_is_deferred_only_when_no_slot_is_offered() {
     assert_eq!(code(&refused), "SLOTS_CURRENTLY_AVAILABLE");
     assert_eq!((scene.calls(), scene.state()), (vec!["A005", "A015"], "NOT_BOOKED"), "e-RS is not even asked to defer");
     assert_eq!(scene.events().await, ["CommandFailed"]);
+
+    // Whether that one slot is free only e-RS can say.
+    let of_slot = json!({"service": SERVICE, "reason": "SLOT_NOT_AVAILABLE", "slot": slot(0, None).id});
+    let refused = scene.carry_out("R2", "DeferAppointment", of_slot, "failed").await;
+    assert_eq!((code(&refused).as_str(), scene.calls()), ("THIS_SLOT_IS_AVAILABLE", vec!["A005", "A016"]));
+    assert_eq!(scene.state(), "NOT_BOOKED");
 
     let mut scene = Scene::with(offering(0)).await;
     let done = scene.carry_out("R1", "DeferAppointment", claim(), "completed").await;

@@ -22,7 +22,8 @@ pub fn message(message: &MessageView) -> Value {
     })
 }
 
-/// Where a command stands and what came of it. Without its body: that may be about a patient.
+/// Where a command stands and what came of it: what its plan answers to the sender (for a read, what was read), else
+/// what is known of its referral. Without its body: that may be about a patient.
 pub fn command_summary(command: &CommandView) -> Value {
     Value::Object(summary(command))
 }

@@ -92,6 +92,7 @@ fn referral(version: u32, patient: &str, appointment: Option<&str>) -> Value {
     ));
     let service = |id: &str| json!({"item": {"identifier": {"value": id}}});
     json!({
+        "id": "000000070000",
         "meta": {"versionId": version.to_string()},
         "subject": {"identifier": {"value": patient}},
         "extension": extensions,
@@ -371,8 +372,10 @@ fn the_official_a034_samples_are_made_exactly() {
         if let Some(comment) = comment {
             body["comment"] = comment.into();
         }
+        let mut read = referral(6, "1000000001", Some(id));
+        read["id"] = ubrn.into();
         let answers = [
-            ("A005", referral(6, "1000000001", Some(id))),
+            ("A005", read),
             ("A029", official("a029-available-actions/response-with-cancel-db-appointment.json")),
             ("A038", before_cancellation(&request)),
             ("A034", a034("response-minimal-cancellation-reason-only-comment-not-mandatory")),

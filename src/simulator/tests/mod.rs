@@ -11,6 +11,7 @@ mod official_samples;
 mod published_schema;
 mod referral_life;
 mod shapes;
+mod specification;
 mod token_rules;
 mod without_socket;
 

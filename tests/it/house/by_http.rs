@@ -84,6 +84,28 @@ async fn a_command_is_answered_with_its_ubrn_by_one_who_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_is_searched_for_and_booked_by_one_who_waits() {
+    let world = World::start().await;
+    let headers = [JSON, ("prefer", "wait=20")];
+    let done = async |name: &str, body: Value| {
+        let path = format!("/v1/commands/{name}?source=northmoor");
+        let answer = json_of(post(&world, &path, &headers, body.to_string()).await).await;
+        assert_eq!(answer["commands"][0]["state"], "completed", "{name}: {answer}");
+        answer["commands"][0]["result"].clone()
+    };
+    let found = done("SearchSlots", json!({"ubrn": "000000070001", "localId": "NM-HTTP-2", "service": "20013"})).await;
+    let slot = &found["slots"][0];
+    let booking = json!({
+        "localId": "NM-HTTP-2", "patient": {"nhsNumber": "9994121405"}, "service": "20013",
+        "slot": slot["slot"], "start": slot["start"], "end": slot["end"],
+    });
+    let booked = done("BookAppointment", booking).await;
+    assert_eq!((&booked["ubrn"], world.calls()), (&json!("000000070001"), vec!["A005", "A015", "A016"]));
+    assert_eq!(world.simulator.referral("000000070001").expect("seeded").state, "BOOKED");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_with_a_command_is_listed_and_never_repeated() {
     let world = World::start().await;
     let mut wrong = referral();
