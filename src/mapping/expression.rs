@@ -43,9 +43,15 @@ impl Expression {
         Ok(Self { source: source.to_owned(), names, compiled })
     }
 
-    /// The top-level names it uses; it needs nothing else of a context.
+    /// The top-level names it uses, as far as the engine tells: it passes over those in a slice (`now[:10]`).
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Whether the name stands in it as a word: then it may be needed.
+    pub fn mentions(&self, name: &str) -> bool {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        self.source.split(|c: char| !is_word(c)).any(|word| word == name)
     }
 
     /// `None` when the result is undefined.
@@ -138,5 +144,12 @@ mod tests {
         let expression = Expression::compile("a.b").expect("compiles");
         assert_eq!(expression.evaluate(minijinja::context! { a => minijinja::context! {} }), Ok(None));
         assert_eq!(expression.names(), ["a"]);
+    }
+
+    #[test]
+    fn a_name_in_a_slice_is_mentioned_too() {
+        let expression = Expression::compile("saved.from[:19] <= now[:19]").expect("compiles");
+        assert!(expression.mentions("saved") && expression.mentions("now"));
+        assert!(!expression.mentions("save") && !expression.mentions("reply"));
     }
 }

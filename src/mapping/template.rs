@@ -169,7 +169,7 @@ impl Scope<'_> {
     /// Only what the expression names: an answer of e-RS may be large, and an expression may stand in each of its entries.
     fn for_expression(&self, expression: &Expression) -> minijinja::Value {
         let mut context: BTreeMap<&str, Cow<'_, Value>> = BTreeMap::new();
-        for (name, root) in ROOTS.iter().filter(|(name, _)| expression.names().iter().any(|used| used == name)) {
+        for (name, root) in ROOTS.iter().filter(|(name, _)| expression.mentions(name)) {
             let value = match root {
                 Root::Saved => Some(Cow::Owned(Value::Object(self.saved.clone()))),
                 _ => self.root(*root),

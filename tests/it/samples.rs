@@ -1,7 +1,8 @@
 //! Every sample message of `tests/data/hl7` that this gateway takes, over real sockets, against `expected.json`.
 //!
-//! Left out: samples whose commands come later (advice, changes, cancellations, appointments, provider's
-//! decisions, order as referral), continuation (68, 69), the sequence protocol (70) and UTF-16 (49).
+//! Left out: samples whose commands or mappings come later (advice, booking by wish, status requests, provider's
+//! decisions, order as referral), the cancellation of an appointment that the simulator does not begin with (20),
+//! continuation (68, 69), the sequence protocol (70) and UTF-16 (49).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,10 +16,11 @@ use crate::support::world::World;
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hl7");
 
 /// Whose commands, or whose transport, are built later.
-const LATER: &[&str] = &[
-    "09", "10", "11", "13", "14", "15", "16", "17", "18", "20", "21", "22", "23", "26", "27", "28", "29", "31", "32",
-    "33", "49", "68", "69", "70",
-];
+const LATER: &[&str] = &["09", "10", "15", "17", "20", "27", "28", "29", "31", "49", "68", "69", "70"];
+
+/// Reads that only ask whether the write would be right (reasons, slots, available actions). `expected.json` leaves them
+/// out; the workflows of e-RS have them.
+const ASKED_FIRST: &[&str] = &["A004", "A015", "A029"];
 
 /// Samples whose text outside of a letter goes along as a letter of its own: one A020 more, and A012.
 fn has_clinical_text(message: &[u8]) -> bool {
@@ -111,6 +113,10 @@ async fn every_sample_gets_its_documented_answer_commands_and_calls() {
         }
         taken += 1;
         let world = World::start().await;
+        if number(&sample) == "16" {
+            // Before the slot that it books.
+            world.simulator.clock().set("2026-03-16T09:30:00Z".parse().expect("a literal instant"));
+        }
         // Sample 24 is a letter for a referral made elsewhere: e-RS must know it.
         let file = sample["file"].as_str().expect("a file name");
         let bytes = std::fs::read(format!("{FOLDER}/{file}")).expect("the sample is there");
@@ -142,21 +148,24 @@ async fn every_sample_gets_its_documented_answer_commands_and_calls() {
             }
             calls.insert(at, "A020".to_owned());
         }
-        let made: Vec<&str> = world.calls();
+        let mut made: Vec<&str> = world.calls();
+        made.retain(|call| !ASKED_FIRST.contains(call) || calls.iter().any(|wanted| wanted == call));
         // 61 and 62 send one message twice, and 63 and 66 two messages: their order in e-RS is not given.
         if calls.len() == made.len() || first.len() < 2 {
             differ("calls", format!("{calls:?}"), format!("{made:?}"));
+            if calls != made {
+                failures.push(world.story().await);
+            }
         }
         answers.clear();
         world.stop().await;
     }
-    assert_eq!(taken, 40, "samples taken");
+    assert_eq!(taken, 51, "samples taken");
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sample_gets_the_same_answer_over_http() {
-    let world = World::start().await;
     let client = reqwest::Client::new();
     let mut taken = 0;
     for sample in expected() {
@@ -165,6 +174,8 @@ async fn every_sample_gets_the_same_answer_over_http() {
             continue;
         }
         taken += 1;
+        // Each in a world of its own: several speak of one local id.
+        let world = World::start().await;
         let bytes = std::fs::read(format!("{FOLDER}/{file}")).expect("the sample is there");
         // HTTP prescribes UTF-8 in its charset parameter; a sample in another charset keeps its own MSH-18.
         let kind = match sample["encoding"].as_str() {
@@ -180,7 +191,7 @@ async fn every_sample_gets_the_same_answer_over_http() {
         let errors_wanted: Vec<(String, String)> =
             sample["err"].as_array().into_iter().flatten().filter_map(Value::as_str).map(expected_error).collect();
         assert_eq!(errors(&answer), errors_wanted, "{file}");
+        world.stop().await;
     }
-    assert_eq!(taken, 34, "samples taken");
-    world.stop().await;
+    assert_eq!(taken, 45, "samples taken");
 }
