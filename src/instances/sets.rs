@@ -44,10 +44,18 @@ struct Shared {
     environment: Environment,
     /// A newest set that this version cannot use: told once.
     unusable: Mutex<Option<String>>,
+    /// Our own set, and the newest when we began: announced when no older version can come back any more.
+    held_back: Mutex<Option<HeldBack>>,
+}
+
+struct HeldBack {
+    set: Arc<MappingSet>,
+    newest: String,
 }
 
 impl Mappings {
-    /// Reads the files of `folder` (the built-in ones if there is none) and announces them.
+    /// Reads the files of `folder` (the built-in ones if there is none) and announces them, unless an older version is
+    /// about: it could not carry out what is planned with a set that only this version understands.
     pub async fn begin(
         folder: Option<PathBuf>,
         instance: &str,
@@ -65,14 +73,18 @@ impl Mappings {
                 store,
                 environment: environment.clone(),
                 unusable: Mutex::default(),
+                held_back: Mutex::default(),
             }),
         };
-        let newest = mappings.announce(&set, false).await?;
+        let newest = match mappings.held_back(&set).await? {
+            Some(newest) => newest,
+            None => mappings.announce(&set, false).await?,
+        };
         mappings.take_up(set);
         if newest != mappings.digest() {
             tracing::warn!(
                 mapping.set = %newest, own = %mappings.digest(),
-                "another instance read newer mapping files: using those"
+                "the store has newer mapping files, or those of an older version that is about: using those"
             );
             mappings.follow().await;
         }
@@ -111,8 +123,37 @@ impl Mappings {
         taken_up
     }
 
+    /// The newest set, if ours waits until older versions are gone for good.
+    async fn held_back(&self, set: &Arc<MappingSet>) -> Result<Option<String>, SetError> {
+        let store = &self.shared.store;
+        let Some(newest) = store.newest_set().await? else { return Ok(None) };
+        if newest == set.digest() || !store.has_older_versions().await? {
+            return Ok(None);
+        }
+        let now = self.shared.environment.now();
+        store.register_set(set.digest(), set.files().to_archive(), now).await?;
+        *self.shared.held_back.lock() = Some(HeldBack { set: set.clone(), newest: newest.clone() });
+        Ok(Some(newest))
+    }
+
+    /// Announces what was held back, once nobody is left who could not use it; unless somebody announced another.
+    async fn announce_held_back(&self) {
+        let Some((set, newest)) =
+            self.shared.held_back.lock().as_ref().map(|held| (held.set.clone(), held.newest.clone()))
+        else {
+            return;
+        };
+        let store = &self.shared.store;
+        let (Ok(current), Ok(false)) = (store.newest_set().await, store.has_older_versions().await) else { return };
+        if current == Some(newest) && self.announce(&set, false).await.is_err() {
+            return;
+        }
+        *self.shared.held_back.lock() = None;
+    }
+
     /// Takes up what another instance announced since.
     pub(super) async fn follow(&self) {
+        self.announce_held_back().await;
         let newest = match self.shared.store.newest_set().await {
             Ok(Some(newest)) if newest != self.digest() => newest,
             _ => return,

@@ -192,6 +192,10 @@ pub trait MappingStore: Send + Sync {
     async fn announce_set(&self, announcement: SetAnnouncement) -> Result<String>;
     /// The newest set that any instance announced.
     async fn newest_set(&self) -> Result<Option<String>>;
+    /// An older version uses the store, or may again: it could not read a set that only this version understands.
+    async fn has_older_versions(&self) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// What instances that share a store know of each other, and what only one of them does at a time.

@@ -4,6 +4,7 @@ mod amqp;
 mod broker;
 mod canary;
 mod cli;
+mod coverage;
 mod crash;
 mod house;
 mod http;

@@ -274,6 +274,14 @@ impl MappingStore for PostgresStore {
     async fn newest_set(&self) -> Result<Option<String>> {
         self.ask(|inner| async move { kept::newest_set(&*inner.client().await?).await }).await
     }
+
+    async fn has_older_versions(&self) -> Result<bool> {
+        self.ask(|inner| async move {
+            let oldest = instances::oldest_schema(&*inner.client().await?).await?;
+            Ok(oldest.is_some_and(|oldest| oldest < migrations::NEWEST))
+        })
+        .await
+    }
 }
 
 #[async_trait]

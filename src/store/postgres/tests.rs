@@ -297,8 +297,10 @@ mod shared {
             line.client.query_one(left, &[]).await.expect("asked").get::<_, i64>(0) == 0
         };
         assert!(!contracted().await, "it was here a moment ago");
+        assert!(store.has_older_versions().await.expect("asked"), "so nobody announces a set that it cannot read");
         line.client.batch_execute("UPDATE instance SET seen_at = 0 WHERE name = 'older'").await.expect("a row");
         assert!(contracted().await);
+        assert!(!store.has_older_versions().await.expect("asked"));
         // Two phases, each once; what the older knows is gone, so it is refused.
         line.client
             .batch_execute("INSERT INTO migration VALUES (99, 'expand', 'later', 0)")
