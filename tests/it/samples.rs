@@ -157,6 +157,20 @@ async fn every_sample_gets_its_documented_answer_commands_and_calls() {
                 failures.push(world.story().await);
             }
         }
+        // What was asked for was done.
+        let unfinished: Vec<String> = world
+            .gateway
+            .store
+            .depths()
+            .await
+            .expect("the store answers")
+            .iter()
+            .filter(|depth| depth.state != "completed" && depth.count > 0)
+            .map(|depth| format!("{} {}", depth.count, depth.state))
+            .collect();
+        if !unfinished.is_empty() {
+            failures.push(format!("{file}: {unfinished:?}: {}", world.story().await));
+        }
         answers.clear();
         world.stop().await;
     }
