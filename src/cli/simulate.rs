@@ -13,8 +13,8 @@ use crate::simulator::{self, Quota, SimulatorConfig, SimulatorHandle, demonstrat
 
 /// Serve an e-RS that behaves as its specification says, with invented patients and services
 ///
-/// Served are the token endpoint, A004, A005, A010, A011, A012, A016, A020, A029, A030 and A042. Faults, locks,
-/// the clock, the quota and the ledger are at the control address.
+/// Served are the token endpoint, what a referrer calls of the e-RS API (`docs/coverage.md`), and patients of the
+/// Personal Demographics Service. Faults, locks, the clock, the quota and the ledger are at the control address.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

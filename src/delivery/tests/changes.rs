@@ -247,6 +247,19 @@ async fn the_letter_to_a_patient_is_kept_with_its_call_and_told_by_its_digest() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_clinical_information_is_kept_with_its_call_and_tells_nobody_else() {
+    let world = World::started_before_the_simulator("REFERRING_CLINICIAN").await;
+    let command = world.about(UBRN, "RetrieveClinicalInformation", json!({})).await;
+    let done = world.until(command, "completed").await;
+    assert_eq!(world.simulator().calls(), ["A007"]);
+    let kept = world.attempts(command).await[0].response["body"]["base64"].as_str().map(str::to_owned);
+    let document = STANDARD.decode(kept.expect("the whole document")).expect("base64");
+    assert!(document.starts_with(b"%PDF-"));
+    let digest = format!("{:x}", Sha256::digest(&document));
+    assert_eq!((&done.plan["result"]["sha256"], &done.plan["result"]["step"]), (&json!(digest), &json!("summary")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_read_that_e_rs_cannot_answer_now_is_asked_again() {
     let world = World::started_before_the_simulator("REFERRING_CLINICIAN").await;
     world.simulator().inject(Fault::on("A019", Action::answer(503)).times(1));

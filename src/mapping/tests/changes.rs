@@ -147,6 +147,7 @@ fn a_document_is_told_by_what_it_is_and_never_by_its_bytes() {
     let document = Document { content_type: "application/pdf".into(), bytes: 26822, sha256: "a".repeat(64) };
     for (command, call, path) in [
         ("GeneratePatientLetter", "A019", "/STU3/ReferralRequest/000000070000/$ers.generatePatientLetter"),
+        ("RetrieveClinicalInformation", "A007", "/STU3/ReferralRequest/000000070000/$ers.generateCRI"),
         ("RetrieveAdviceOverview", "A043", "/STU3/CommunicationRequest/000000070000/$ers.generateCRI"),
     ] {
         let body = json!({"ubrn": "000000070000"});

@@ -25,7 +25,8 @@ pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
         .unwrap_or(Err(Refusal::Status(404)))
 }
 
-fn lines(referral: &Referral, act: &Act<'_>) -> Vec<String> {
+/// What every document says of a referral.
+pub fn lines(referral: &Referral, act: &Act<'_>) -> Vec<String> {
     let mut lines = vec![
         "NHS e-Referral Service simulator: everything here is invented".to_owned(),
         format!("UBRN {}", referral.ubrn),

@@ -2,6 +2,7 @@
 
 mod a004_reference_data;
 mod a005_retrieve_referral;
+mod a007_clinical_information;
 mod a008_worklist;
 mod a010_search_services;
 mod a011_create_referral;
@@ -86,6 +87,7 @@ const DIRECTORY: Operation = Operation { functions: Some(&REFERRERS), provider_a
 
 static A004: Operation = Operation { number: "A004", ..READ };
 static A005: Operation = Operation { number: "A005", referrer_application: false, ..READ };
+static A007: Operation = Operation { number: "A007", referrer_application: false, ..READ };
 static A008: Operation = users_only("A008", &REFERRING, BodyKind::Fhir);
 static A010: Operation = users_only("A010", &REFERRERS, BodyKind::Fhir);
 static A011: Operation = users_only("A011", &REFERRERS, BodyKind::Fhir);
@@ -114,6 +116,7 @@ static A044: Operation = users_only("A044", &REFERRERS, BodyKind::Fhir);
 pub enum Target {
     RetrieveReferenceData { key: String },
     RetrieveReferral { ubrn: String, version: Option<String> },
+    ClinicalInformation { ubrn: String },
     FetchWorklist,
     SearchServices,
     CreateReferral,
@@ -159,6 +162,9 @@ impl Target {
             }
             ("GET", ["STU3", "Slot"]) => Self::RetrieveSlots,
             ("POST", ["STU3", "Appointment"]) => Self::BookOrDefer,
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.generateCRI"]) => {
+                Self::ClinicalInformation { ubrn: (*ubrn).into() }
+            }
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.generatePatientLetter"]) => {
                 Self::GenerateLetter { ubrn: (*ubrn).into() }
             }
@@ -205,6 +211,7 @@ impl Target {
             Self::MaintainLetter { .. } => &A012,
             Self::RetrieveSlots => &A015,
             Self::BookOrDefer => &A016,
+            Self::ClinicalInformation { .. } => &A007,
             Self::GenerateLetter { .. } => &A019,
             Self::UploadFile => &A020,
             Self::RetrieveAdvice { .. } => &A024,
@@ -229,6 +236,7 @@ impl Target {
         match self {
             Self::RetrieveReferral { ubrn, .. }
             | Self::MaintainLetter { ubrn }
+            | Self::ClinicalInformation { ubrn }
             | Self::GenerateLetter { ubrn }
             | Self::RetrieveAdvice { ubrn, .. }
             | Self::ChangeShortlist { ubrn }
@@ -253,6 +261,7 @@ impl Target {
             Self::MaintainLetter { ubrn } => a012_maintain_letter::answer(act, ubrn),
             Self::RetrieveSlots => a015_retrieve_slots::answer(act),
             Self::BookOrDefer => a016_book_or_defer::answer(act),
+            Self::ClinicalInformation { ubrn } => a007_clinical_information::answer(act, ubrn),
             Self::GenerateLetter { ubrn } => a019_generate_letter::answer(act, ubrn),
             Self::UploadFile => a020_upload_file::answer(act),
             Self::RetrieveAdvice { ubrn, version } => a024_retrieve_advice::answer(act, ubrn, version.as_deref()),
@@ -376,6 +385,7 @@ mod tests {
             ("GET", "/STU3/ReferralRequest/000000070000/_history/5", Some("A005")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.maintainReferralLetter", Some("A012")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.cancelReferral", Some("A036")),
+            ("POST", "/STU3/ReferralRequest/000000070000/$ers.generateCRI", Some("A007")),
             ("GET", "/R4/Binary/att-1", Some("A042")),
             ("GET", "/STU3/Slot", Some("A015")),
             ("PUT", "/STU3/Appointment/70000", Some("A034")),

@@ -1,4 +1,4 @@
-//! Changing, ending and writing about a referral: A031, A036, A019, with the published samples.
+//! Changing, ending and writing about a referral: A031, A036, A019, A007, with the published samples.
 
 use super::*;
 use crate::simulator::AdditionalRequirement;
@@ -21,6 +21,11 @@ impl Bench {
 
     async fn change(&self, version: u32, body: &Value) -> Seen {
         self.act(SAMPLE, "changeShortlist", Some(&format!("W/\"{version}\"")), body).await
+    }
+
+    async fn clinical_information(&self, ubrn: &str) -> Seen {
+        let request = self.request(Method::POST, &format!("/STU3/ReferralRequest/{ubrn}/$ers.generateCRI"));
+        seen(request.send().await.expect("an answer")).await
     }
 
     async fn letter(&self, ubrn: &str) -> Seen {
@@ -225,4 +230,18 @@ async fn the_letter_to_the_patient_is_a_pdf_named_after_its_referral() {
     assert_eq!(bench.letter("000000099999").await.status, 404);
     bench.cancel(6, &cancellation("intend-private-without-comment")).await;
     assert_eq!(bench.letter(SAMPLE).await.codes(), ["INVALID_REQUEST_STATE"]);
+}
+
+#[tokio::test]
+async fn the_clinical_information_is_a_pdf_even_of_a_referral_that_was_cancelled() {
+    let bench = Bench::start().await;
+    let cancelled = bench.cancel(6, &cancellation("no-longer-required")).await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text);
+    let summary = bench.clinical_information(SAMPLE).await;
+    assert_eq!((summary.status, summary.header("Content-Type")), (200, "application/pdf"));
+    let name = summary.header("Content-Disposition");
+    assert!(name.contains(&format!("{SAMPLE}-clinical-information-summary-")), "{name}");
+    assert!(summary.text.starts_with("%PDF-") && summary.text.contains(SAMPLE));
+    assert_eq!(bench.clinical_information("000049146177").await.codes(), ["INVALID_REQUEST_TYPE"]);
+    assert_eq!(bench.clinical_information("000000099999").await.status, 404);
 }
