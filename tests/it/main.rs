@@ -10,6 +10,7 @@ mod house;
 mod http;
 mod limits;
 mod modes;
+mod outcomes;
 mod samples;
 mod shared;
 mod support;
