@@ -1,7 +1,7 @@
 //! The broker stops, starts and is killed while the whole gateway works: events go out late, never lost.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ers_gateway::environment::Environment;
 use ers_gateway::simulator::{Simulator, SimulatorConfig};
@@ -56,7 +56,9 @@ async fn through_stops_and_kills_of_the_broker_referrals_go_on_and_every_event_a
     tokio::time::sleep(Duration::from_secs(1)).await;
     let told = load.stop().await;
     let client = node.client().await;
+    let told_at = Instant::now();
     while client.depth(INPUT).await > 0 {
+        assert!(told_at.elapsed() < DRAINED_WITHIN, "the queue is not emptied\n{}", gateway.log_end());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     gateway.settle(DRAINED_WITHIN).await;

@@ -1,7 +1,7 @@
 //! `kill -9` at any instant, under load on three ways in; then three ledgers are compared: what senders were
 //! told, what e-RS did, what consumers got.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ers_gateway::environment::Environment;
 use ers_gateway::simulator::applications::{Access, Session};
@@ -100,7 +100,9 @@ async fn killed_at_any_instant_nothing_acknowledged_is_missing_and_nothing_is_do
     tokio::time::sleep(Duration::from_secs(1)).await;
     let told = load.stop().await;
     ers.clear_faults();
+    let told_at = Instant::now();
     while client.depth(INPUT).await > 0 {
+        assert!(told_at.elapsed() < SETTLED_WITHIN, "the queue is not emptied\n{}", gateway.log_end());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     gateway.settle(SETTLED_WITHIN).await;

@@ -103,14 +103,14 @@ impl Elsewhere {
                 let channel = self.channel().await?;
                 channel.basic_publish("".into(), queue.into(), options, body, properties).await?.await
             };
-            match tokio::time::timeout(Duration::from_secs(10), sending).await {
-                Ok(Ok(confirm)) => {
-                    if confirm.is_ack() && confirm.take_message().is_none() {
-                        return;
-                    }
-                }
-                Ok(Err(_)) | Err(_) => self.channel = None,
+            if let Ok(Ok(confirm)) = tokio::time::timeout(Duration::from_secs(10), sending).await
+                && confirm.is_ack()
+                && confirm.take_message().is_none()
+            {
+                return;
             }
+            // After a refusal too: such a channel may be refused for ever (`amqp::confirming_channel`).
+            self.channel = None;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -127,9 +127,14 @@ impl Elsewhere {
     }
 
     async fn take_from_one_node(&mut self, queue: &str, arrivals: &Arrivals) -> lapin::Result<()> {
-        let channel = self.channel().await?;
-        let (options, table) = (BasicConsumeOptions::default(), FieldTable::default());
-        let mut consumer = channel.basic_consume(queue.into(), "".into(), options, table).await?;
+        let begin = async {
+            let channel = self.channel().await?;
+            let (options, table) = (BasicConsumeOptions::default(), FieldTable::default());
+            channel.basic_consume(queue.into(), "".into(), options, table).await
+        };
+        // A node that has just gone may leave a question unanswered.
+        let Ok(consumer) = tokio::time::timeout(Duration::from_secs(10), begin).await else { return Ok(()) };
+        let mut consumer = consumer?;
         while let Some(delivery) = consumer.next().await {
             let delivery = delivery?;
             arrivals.lock().push(arrival(&delivery));
@@ -254,7 +259,7 @@ async fn a_cluster_that_loses_one_node_after_the_other_loses_no_message_and_no_o
     }
     harm.await.expect("enough nodes are up");
     stopping.store(true, Ordering::Relaxed);
-    let sent = sending.await.expect("everything is sent");
+    let sent = tokio::time::timeout(LONG, sending).await.expect("the broker takes what is sent").expect("no panic");
     let arrived = async {
         let count = || heard.iter().map(|arrivals| check("events", &arrivals.lock()).distinct).sum::<u64>();
         while outbox.unconfirmed_count().await > 0

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::cluster::Cluster;
 use crate::support::consumer::{Heard, listen};
@@ -77,7 +77,9 @@ async fn one_version_follows_another_under_load() {
     breathe().await;
     let told = load.stop().await;
     let queued = told.iter().filter(|told| told.source == "southbeck").count() as u64;
+    let told_at = Instant::now();
     while cluster.count("SELECT count(*) FROM {}.message WHERE control_id LIKE 'Q-%'") < queued {
+        assert!(told_at.elapsed() < SETTLED_WITHIN, "the queue is not emptied\n{}", cluster.logs());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     cluster.settle(SETTLED_WITHIN).await;

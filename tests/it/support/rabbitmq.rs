@@ -175,6 +175,8 @@ impl RabbitMq {
         }
         let frugal = if self.cluster.is_empty() { "" } else { FRUGAL };
         std::fs::write(at("rabbitmq.conf"), settings).expect("a file");
+        // That of an earlier life: the keeper would kill nobody, and wait.
+        let _ = std::fs::remove_file(at("pid"));
         let keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper", SERVER])
             .env("HOME", self.folder.path())
@@ -220,7 +222,7 @@ impl RabbitMq {
 
     fn tool(&self, name: &str, arguments: &[&str]) -> String {
         let output = Command::new(Path::new(TOOLS).join(name))
-            .args(["--quiet", "--node", &self.name()])
+            .args(["--quiet", "--timeout", "60", "--node", &self.name()])
             .args(arguments)
             .env("HOME", self.folder.path())
             .env("ERL_EPMD_PORT", self.mapper.port.to_string())

@@ -171,8 +171,8 @@ impl QueueSender {
         loop {
             match tokio::time::timeout(ANSWER_MAX, self.publish(properties.clone(), body)).await {
                 Ok(Ok(true)) => return,
-                Ok(Ok(false)) => {}
-                Ok(Err(_)) | Err(_) => self.channel = None,
+                // A channel that was refused once may be refused for ever (`amqp::confirming_channel`).
+                Ok(Ok(false) | Err(_)) | Err(_) => self.channel = None,
             }
             self.resent += 1;
             tokio::time::sleep(AGAIN_AFTER).await;
