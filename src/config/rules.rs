@@ -2,6 +2,7 @@
 //! harm patients outside the simulator.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::problem::did_you_mean;
@@ -59,8 +60,8 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     broken
 }
 
-/// The longest that a finding of PDS may be kept: death and merges move.
-const FINDING_MAX: Duration = Duration::from_secs(3_600);
+/// For how long a finding of PDS may be kept: death and merges move; and what is forgotten at once is asked for ever.
+const FINDING_KEPT: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(3_600);
 
 fn pds(config: &Config, broken: &mut Vec<Broken>) {
     let Some(pds) = &config.pds else { return };
@@ -70,11 +71,11 @@ fn pds(config: &Config, broken: &mut Vec<Broken>) {
             broken.push(broken_rule(key, "must be an https:// address (http:// only with environment: simulator)"));
         }
     }
-    if pds.keep_finding > FINDING_MAX {
-        broken.push(broken_rule("pds.keep_finding", "must be at most 1h: deaths and merges are told within it"));
+    if !FINDING_KEPT.contains(&pds.keep_finding) {
+        broken.push(broken_rule("pds.keep_finding", "must be 10s to 1h: deaths and merges are told within it"));
     }
-    if !(pds.per_second > 0.0 && pds.per_second <= 100.0) {
-        broken.push(broken_rule("pds.per_second", "must be above 0 and at most 100"));
+    if !(0.1..=100.0).contains(&pds.per_second) {
+        broken.push(broken_rule("pds.per_second", "must be 0.1 to 100"));
     }
     if config.connections.iter().any(|connection| connection.client_id == pds.client_id) {
         let text = "must be a registration of its own, not that of a connection to e-RS";

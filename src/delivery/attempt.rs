@@ -66,13 +66,8 @@ impl Run {
             );
             return self.unauthorised(&client.name, &text).await;
         }
-        if self.is_overdue() {
-            self.plan.overdue_told = true;
-            let text = match self.is_read() {
-                true => "it could not be asked in time: ask again",
-                false => "older than its class allows: decide whether it is still to be sent; replay sends it",
-            };
-            return self.fail("EXPIRED", text).await;
+        if let Flow::Ended = self.stop_if_overdue().await? {
+            return Ok(Flow::Ended);
         }
         if !operation.keep.is_zero()
             && let Some(response) = self.shared.kept.get(&client.name, &call.path)
@@ -119,9 +114,18 @@ impl Run {
         }
     }
 
-    fn is_overdue(&self) -> bool {
+    /// What is too old, and has not begun, waits for a person.
+    pub(super) async fn stop_if_overdue(&mut self) -> Result<Flow, Abandoned> {
         let now = self.shared.environment.now();
-        !self.plan.begun && !self.plan.overdue_told && self.command.not_after.is_some_and(|limit| now > limit)
+        if self.plan.begun || self.plan.overdue_told || self.command.not_after.is_none_or(|limit| now <= limit) {
+            return Ok(Flow::On);
+        }
+        self.plan.overdue_told = true;
+        let text = match self.is_read() {
+            true => "it could not be asked in time: ask again",
+            false => "older than its class allows: decide whether it is still to be sent; replay sends it",
+        };
+        self.fail("EXPIRED", text).await
     }
 
     /// Token, breaker and a place in the quota. What has to be waited for is waited for with everything

@@ -5,6 +5,7 @@
 //! told released it; a refusal cannot be released.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::ledger::Abandoned;
 use super::pace::{Pacer, Stopped};
@@ -12,7 +13,7 @@ use super::plan_record::PatientRecord;
 use super::run::{Flow, Run};
 use crate::command::WaitReason;
 use crate::mapping::Operation;
-use crate::pds::{Answered, Claimed, Finding, PatientCheck, Verdict};
+use crate::pds::{Answered, Claimed, Kept, PatientCheck, Verdict};
 
 /// PDS, and the pace of our registration there.
 pub(super) struct PatientDesk {
@@ -28,7 +29,7 @@ impl Run {
         let is_fresh = self.plan.patient.as_ref().and_then(|patient| patient.checked_at).is_some_and(|at| {
             now.duration_since(at) < jiff::SignedDuration::try_from(desk.check.keeps()).unwrap_or_default()
         });
-        operation.is_some_and(|operation| operation.patient_check) && !is_fresh
+        operation.is_some_and(Operation::checks_patient) && !is_fresh
     }
 
     /// A number that PDS gave for the sender's holds for the whole run.
@@ -44,8 +45,14 @@ impl Run {
         let Some(desk) = &shared.patients else { return Ok(Flow::On) };
         let body = self.command.body.clone();
         let claimed = claimed(&body);
-        if let Some(finding) = desk.check.kept(&claimed) {
-            return self.act_on_finding(finding).await;
+        // What was held and is released is asked about anew: the record may be mended, or worse, by now.
+        if self.plan.patient_told.is_empty()
+            && let Some(kept) = desk.check.kept(&claimed)
+        {
+            return self.act_on_finding(kept).await;
+        }
+        if let Flow::Ended = self.stop_if_overdue().await? {
+            return Ok(Flow::Ended);
         }
         // The answer may take long: what happened before is on disk.
         let request = self.plan.patient.get_or_insert_default();
@@ -60,7 +67,7 @@ impl Run {
             Err(Stopped) => return self.give_back("the gateway stops").await,
         }
         match desk.check.ask(&claimed, request, &self.command.message.to_string()).await {
-            Answered::Found(finding) => self.act_on_finding(finding).await,
+            Answered::Found(kept) => self.act_on_finding(kept).await,
             Answered::Later { why, retry_after } => {
                 let text = format!("PDS cannot be asked about the patient now: {why}");
                 self.wait(WaitReason::Unavailable, retry_after, &text).await
@@ -81,35 +88,35 @@ impl Run {
         pacer.depart(leave).await
     }
 
-    async fn act_on_finding(&mut self, finding: Finding) -> Result<Flow, Abandoned> {
-        let was_told = self.plan.patient_told.as_deref() == Some(finding.code);
-        match finding.verdict {
-            Verdict::Proceed => {}
-            Verdict::Hold if was_told => {}
-            Verdict::Hold | Verdict::Refuse => {
-                self.plan.patient = None;
-                self.plan.patient_told = Some(finding.code.to_owned());
-                let text = match finding.verdict {
-                    Verdict::Refuse => format!("{}. Have the sender correct it and send it again", finding.text),
-                    _ => format!("{}. Replay sends it", finding.text),
-                };
-                return self.fail(finding.code, &text).await;
-            }
+    async fn act_on_finding(&mut self, Kept { finding, at }: Kept) -> Result<Flow, Abandoned> {
+        if finding.verdict == Verdict::Refuse {
+            self.plan.patient = None;
+            let text = format!("{}. Have the sender correct it and send it again", finding.text);
+            return self.fail(finding.code, &text).await;
+        }
+        let told = &self.plan.patient_told;
+        if let Some(untold) = finding.holds.iter().find(|hold| !told.iter().any(|code| code == hold.code)) {
+            self.plan.patient = None;
+            let text: Vec<&str> = finding.holds.iter().map(|hold| hold.text).collect();
+            self.plan.patient_told = finding.holds.iter().map(|hold| hold.code.to_owned()).collect();
+            return self.fail(untold.code, &format!("{}. Replay sends it", text.join("; and "))).await;
         }
         if let Some(number) = &finding.number {
             self.publish("PatientNumberSuperseded", json!({ "nhsNumber": number }));
         }
         let mut notes: Vec<String> = finding.notes.iter().map(|note| (*note).to_owned()).collect();
-        if was_told && finding.verdict == Verdict::Hold {
+        if finding.verdict == Verdict::Hold {
             notes.push("released by a person who was told".to_owned());
         }
+        let before = self.plan.patient.take().unwrap_or_default();
         self.plan.patient = Some(PatientRecord {
-            request: self.plan.patient.take().unwrap_or_default().request,
-            checked_at: Some(self.shared.environment.now()),
+            request: Uuid::nil(),
+            checked_at: Some(at),
             code: finding.code.to_owned(),
             notes,
             version: finding.version,
-            number: finding.number,
+            // Asked about again, the new number is the only one: it still stands for the sender's.
+            number: finding.number.or(before.number),
         });
         self.use_the_patients_number();
         Ok(Flow::On)

@@ -21,9 +21,9 @@ pub struct PlanRecord {
     /// What PDS said of the patient, or the question that is not answered yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patient: Option<PatientRecord>,
-    /// The finding that a person was told. Released after that, it stops the command no more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub patient_told: Option<String>,
+    /// Codes of the holds that a person was told. Released after that, they stop the command no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patient_told: Vec<String>,
     /// It came in shadow mode: never sent, whatever the mode is when its turn comes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
@@ -36,7 +36,10 @@ pub struct PlanRecord {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PatientRecord {
+    /// Of the question that is not answered yet; nil if there is none.
+    #[serde(skip_serializing_if = "Uuid::is_nil")]
     pub request: Uuid,
+    /// When PDS answered.
     pub checked_at: Option<Timestamp>,
     pub code: String,
     pub notes: Vec<String>,

@@ -32,14 +32,22 @@ pub struct Operation {
     /// From the first byte sent to the last byte of the answer.
     #[serde(default = "minute", with = "duration")]
     pub timeout: Duration,
-    /// Makes something for a patient, who is checked before.
+    /// Makes something for a patient, who is checked before. A set that does not say so (of an older version, or of
+    /// a site) has every unguarded write checked: see [`Operation::checks_patient`].
     #[serde(default)]
-    pub patient_check: bool,
+    patient_check: Option<bool>,
     /// A good answer of a read may be used again for so long (reference data); zero: ask each time.
     #[serde(default, with = "duration")]
     pub keep: Duration,
     /// Operations that fail together share a circuit breaker.
     pub group: String,
+}
+
+impl Operation {
+    /// Whether the patient is to be asked about before it.
+    pub fn checks_patient(&self) -> bool {
+        self.patient_check.unwrap_or(self.effect == Effect::Unguarded)
+    }
 }
 
 /// What a call does to e-RS.

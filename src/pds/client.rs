@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -31,13 +32,20 @@ pub struct PatientCheck {
     base_url: String,
     organisation: Option<String>,
     keep: Duration,
-    kept: Mutex<HashMap<[u8; 32], (Instant, Finding)>>,
+    kept: Mutex<HashMap<[u8; 32], (Instant, Kept)>>,
+}
+
+/// A finding, and when PDS answered it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub finding: Finding,
+    pub at: Timestamp,
 }
 
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answered {
-    Found(Finding),
+    Found(Kept),
     /// PDS is busy or away: the same again later.
     Later {
         why: String,
@@ -78,10 +86,10 @@ impl PatientCheck {
     }
 
     /// A finding of the last minutes.
-    pub fn kept(&self, claimed: &Claimed<'_>) -> Option<Finding> {
+    pub fn kept(&self, claimed: &Claimed<'_>) -> Option<Kept> {
         let now = self.environment.instant();
         let kept = self.kept.lock();
-        kept.get(&digest(claimed)).filter(|(until, _)| now < *until).map(|(_, finding)| finding.clone())
+        kept.get(&digest(claimed)).filter(|(until, _)| now < *until).map(|(_, kept)| kept.clone())
     }
 
     /// `request_id` must be the same when a question is asked again that was not answered.
@@ -114,8 +122,8 @@ impl PatientCheck {
                 continue;
             }
             let answered = self.read(claimed, &response);
-            if let Answered::Found(finding) = &answered {
-                self.keep(claimed, finding);
+            if let Answered::Found(kept) = &answered {
+                self.keep(claimed, kept);
             }
             return answered;
         }
@@ -124,16 +132,20 @@ impl PatientCheck {
     fn read(&self, claimed: &Claimed<'_>, response: &Response) -> Answered {
         let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let code = body.pointer("/issue/0/details/coding/0/code").and_then(Value::as_str).unwrap_or_default();
-        let found = |verdict, code, text| Answered::Found(Finding::new(verdict, code, text));
+        let judged = |finding| Answered::Found(Kept { finding, at: self.environment.now() });
+        let found = |verdict, code, text| judged(Finding::new(verdict, code, text));
         match (response.status, code) {
             (200, _) => match Record::read(&body, &self.today()) {
-                Some(record) => Answered::Found(judge(claimed, &record)),
+                Some(record) => judged(judge(claimed, &record)),
                 None => Answered::SetUp("it answered something else than a patient".into()),
             },
             (404, "INVALIDATED_RESOURCE") => {
                 found(Verdict::Hold, "RECORD_WITHDRAWN", "PDS has withdrawn the record: trace the patient again")
             }
-            (404, _) => found(Verdict::Refuse, "NUMBER_UNKNOWN", "PDS knows no patient by this NHS number"),
+            // Any other 404 is of a wrong address: it says nothing about a patient.
+            (404, "RESOURCE_NOT_FOUND") => {
+                found(Verdict::Refuse, "NUMBER_UNKNOWN", "PDS knows no patient by this NHS number")
+            }
             (400, "INVALID_RESOURCE_ID") => {
                 found(Verdict::Refuse, "NUMBER_INVALID", "PDS takes this for no NHS number")
             }
@@ -149,12 +161,12 @@ impl PatientCheck {
         self.environment.now().to_zoned(TimeZone::UTC).date().to_string()
     }
 
-    fn keep(&self, claimed: &Claimed<'_>, finding: &Finding) {
+    fn keep(&self, claimed: &Claimed<'_>, found: &Kept) {
         let mut kept = self.kept.lock();
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
-        kept.insert(digest(claimed), (self.environment.instant() + self.keep, finding.clone()));
+        kept.insert(digest(claimed), (self.environment.instant() + self.keep, found.clone()));
     }
 }
 

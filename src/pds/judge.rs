@@ -1,4 +1,4 @@
-//! What a record says about the patient that a message names (`docs/reference/pds.md` section 8). When in doubt: hold.
+//! What a record says about the patient that a message names (`docs/reference/pds/reference.md` section 8). When in doubt: hold.
 
 use super::names::{self, Likeness};
 use super::record::Record;
@@ -25,6 +25,14 @@ pub enum Verdict {
     Refuse,
 }
 
+/// A reason to have a person look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub code: &'static str,
+    /// For people.
+    pub text: &'static str,
+}
+
 /// Without anything of the record but a number that replaces the sender's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -32,6 +40,8 @@ pub struct Finding {
     pub code: &'static str,
     /// For people.
     pub text: &'static str,
+    /// Of a hold: all that a person has to be told, beginning with this finding's own.
+    pub holds: Vec<Hold>,
     pub notes: Vec<&'static str>,
     /// The patient's number now, if it is another.
     pub number: Option<String>,
@@ -41,11 +51,22 @@ pub struct Finding {
 
 impl Finding {
     pub(super) fn new(verdict: Verdict, code: &'static str, text: &'static str) -> Self {
-        Self { verdict, code, text, notes: Vec::new(), number: None, version: None }
+        let holds = if verdict == Verdict::Hold { vec![Hold { code, text }] } else { Vec::new() };
+        Self { verdict, code, text, holds, notes: Vec::new(), number: None, version: None }
     }
 
     fn hold(code: &'static str, text: &'static str) -> Self {
         Self::new(Verdict::Hold, code, text)
+    }
+
+    /// The same, with these reasons to look before its own.
+    fn after(mut self, mut holds: Vec<Hold>) -> Self {
+        if let (Some(first), Verdict::Proceed | Verdict::Hold) = (holds.first().copied(), self.verdict) {
+            (self.verdict, self.code, self.text) = (Verdict::Hold, first.code, first.text);
+            holds.append(&mut self.holds);
+            self.holds = holds;
+        }
+        self
     }
 
     fn refuse(code: &'static str, text: &'static str) -> Self {
@@ -67,10 +88,25 @@ pub(super) fn judge(claimed: &Claimed<'_>, record: &Record) -> Finding {
     finding
 }
 
+/// A refusal hides behind no hold: a person who releases one must not release the other.
 fn decide(claimed: &Claimed<'_>, record: &Record) -> Finding {
-    if let Some(finding) = standing(record) {
-        return finding;
+    if record.death_status.as_deref() == Some("2") || record.removal.as_deref() == Some("DEA") {
+        return Finding::refuse("PATIENT_DIED", "the patient is recorded as dead");
     }
+    let mut finding = compare(claimed, record).after(standing(record));
+    if finding.verdict == Verdict::Hold {
+        // Whoever releases it vouches for the number that was sent.
+        finding.number = None;
+        if record.number != claimed.number {
+            let text = "PDS knows the patient by another NHS number now, and not all agrees: send the right one again";
+            finding.holds.push(Hold { code: "NUMBER_SUPERSEDED", text });
+        }
+    }
+    finding
+}
+
+/// Whether the patient is who the sender says.
+fn compare(claimed: &Claimed<'_>, record: &Record) -> Finding {
     let (Some(family), Some(birth_date)) = (claimed.family, claimed.birth_date) else {
         return Finding::refuse(
             "PATIENT_INCOMPLETE",
@@ -110,39 +146,33 @@ fn decide(claimed: &Claimed<'_>, record: &Record) -> Finding {
     agreeing(claimed, record, Agreement { likeness, is_past, given, partly: birth == BirthDate::Partly })
 }
 
-/// What stops a referral whoever the patient is said to be.
-fn standing(record: &Record) -> Option<Finding> {
-    let died = record.death_status.as_deref() == Some("2") || record.removal.as_deref() == Some("DEA");
-    if died {
-        return Some(Finding::refuse("PATIENT_DIED", "the patient is recorded as dead"));
-    }
-    match (record.death_status.as_deref(), record.is_deceased) {
-        (Some("1"), _) | (None, true) => {
-            return Some(Finding::hold("PATIENT_MAY_HAVE_DIED", "a death was notified, and is not confirmed yet"));
-        }
-        (Some("U"), true) => {
-            return Some(Finding::hold("PATIENT_MAY_HAVE_DIED", "a death was withdrawn, but a date of it is left"));
-        }
-        _ => {}
-    }
-    match record.confidentiality.as_deref() {
-        Some("V") => {
-            return Some(Finding::hold("PATIENT_RESTRICTED", "the record is very restricted: confirm who it is"));
-        }
+/// What a person has to look at, whoever the patient is said to be.
+fn standing(record: &Record) -> Vec<Hold> {
+    let death = match (record.death_status.as_deref(), record.is_deceased) {
+        (Some("1"), _) | (None, true) => Some("a death was notified, and is not confirmed yet"),
+        (Some("U"), true) => Some("a death was withdrawn, but a date of it is left"),
+        _ => None,
+    };
+    let restriction = match record.confidentiality.as_deref() {
+        Some("V") => Some("the record is very restricted: confirm who it is"),
         Some("R") => {
-            let text = "the record is restricted: e-RS may refuse it, and nobody may be told where the patient lives";
-            return Some(Finding::hold("PATIENT_RESTRICTED", text));
+            Some("the record is restricted: e-RS may refuse it, and nobody may be told where the patient lives")
         }
-        _ => {}
-    }
-    if record.verification.as_deref().is_some_and(|status| status != "01") {
-        return Some(Finding::hold("NUMBER_NOT_VERIFIED", "PDS has not verified this NHS number: trace the patient"));
-    }
-    if matches!(record.removal.as_deref(), Some("SCT" | "NIT" | "EMB")) {
-        let text = "the patient is registered outside England: may not be entitled to an e-RS referral";
-        return Some(Finding::hold("PATIENT_ELSEWHERE", text));
-    }
-    None
+        _ => None,
+    };
+    let is_unverified = record.verification.as_deref().is_some_and(|status| status != "01");
+    let is_elsewhere = matches!(record.removal.as_deref(), Some("SCT" | "NIT" | "EMB"));
+    let holds = [
+        ("PATIENT_MAY_HAVE_DIED", death),
+        ("PATIENT_RESTRICTED", restriction),
+        ("NUMBER_NOT_VERIFIED", is_unverified.then_some("PDS has not verified this NHS number: trace the patient")),
+        (
+            "PATIENT_ELSEWHERE",
+            is_elsewhere
+                .then_some("the patient is registered outside England: may not be entitled to an e-RS referral"),
+        ),
+    ];
+    holds.into_iter().filter_map(|(code, text)| Some(Hold { code, text: text? })).collect()
 }
 
 struct Agreement {
@@ -158,13 +188,14 @@ fn agreeing(claimed: &Claimed<'_>, record: &Record, agreement: Agreement) -> Fin
         (Some(one), Some(other)) => one == other || [one, other].contains(&"unknown"),
         _ => true,
     };
-    if claimed.given.is_some() && !agreement.given {
-        if record.is_of_multiple_birth {
-            return Finding::hold("PERHAPS_A_TWIN", "another given name, and the patient is one of several at a birth");
-        }
-        if !gender {
-            return Finding::hold("PATIENT_UNCLEAR", "given name and gender both differ from PDS");
-        }
+    let other_given = claimed.given.is_some() && !agreement.given;
+    if other_given && record.is_of_multiple_birth {
+        return Finding::hold("PERHAPS_A_TWIN", "another given name, and the patient is one of several at a birth");
+    }
+    let weak = [other_given, !gender, agreement.is_past, agreement.likeness == Likeness::Part];
+    if weak.into_iter().filter(|differs| *differs).count() > 1 {
+        let text = "several of given name, gender and family name agree only in part with PDS";
+        return Finding::hold("PATIENT_UNCLEAR", text);
     }
     let mut finding = Finding::new(Verdict::Proceed, "PATIENT_CONFIRMED", "name and date of birth agree with PDS");
     let mut note = |applies: bool, text: &'static str| {
@@ -175,7 +206,7 @@ fn agreeing(claimed: &Claimed<'_>, record: &Record, agreement: Agreement) -> Fin
     note(agreement.is_past, "agrees with a former family name");
     note(agreement.likeness == Likeness::Part, "agrees with a part of a double name");
     note(agreement.partly, "the date of birth is known in part only");
-    note(claimed.given.is_some() && !agreement.given, "another given name");
+    note(other_given, "another given name");
     note(!gender, "another gender");
     let practice = claimed.practice.is_some_and(|practice| record.practice.as_deref() != Some(practice));
     note(practice, "registered with another practice, or none");
@@ -291,6 +322,28 @@ mod tests {
             ),
             ("another family name", |r| r.names = vec![name("JONES", "JANE")], Hold, "FAMILY_NAME_DIFFERS"),
             ("in Scotland", |r| r.removal = Some("SCT".into()), Hold, "PATIENT_ELSEWHERE"),
+            (
+                "another person, in Scotland",
+                |r| {
+                    r.removal = Some("SCT".into());
+                    r.birth_date = Some("1955-05-18".into());
+                    r.names = vec![name("JONES", "JANE")];
+                },
+                Refuse,
+                "PATIENT_DIFFERS",
+            ),
+            (
+                "a former family name and another given name",
+                |r| r.names = vec![name("JONES", "MARY"), Name { is_past: true, ..name("SMITH", "MARY") }],
+                Hold,
+                "PATIENT_UNCLEAR",
+            ),
+            (
+                "a part of a double name and another given name",
+                |r| r.names = vec![name("SMITH-JONES", "MARY")],
+                Hold,
+                "PATIENT_UNCLEAR",
+            ),
             ("a temporary resident gone", |r| r.removal = Some("TRA".into()), Proceed, "PATIENT_CONFIRMED"),
             ("year alone", |r| r.birth_date = Some("1980".into()), Proceed, "PATIENT_CONFIRMED"),
             ("the first of January", |r| r.birth_date = Some("1980-01-01".into()), Proceed, "PATIENT_CONFIRMED"),
@@ -360,6 +413,26 @@ mod tests {
             }),
         );
         assert_eq!((unclear.verdict, unclear.number), (Verdict::Hold, None));
+        assert_eq!(
+            unclear.holds.iter().map(|hold| hold.code).collect::<Vec<_>>(),
+            ["BIRTH_DATE_DIFFERS", "NUMBER_SUPERSEDED"]
+        );
+    }
+
+    #[test]
+    fn every_reason_to_look_is_told_and_the_first_is_the_findings_own() {
+        let finding = judge(
+            &CLAIMED,
+            &record(|r| {
+                r.confidentiality = Some("R".into());
+                r.removal = Some("SCT".into());
+                r.birth_date = Some("1980-06-17".into());
+                r.number = "9990000026".into();
+            }),
+        );
+        assert_eq!((finding.verdict, finding.code, finding.number), (Verdict::Hold, "PATIENT_RESTRICTED", None));
+        let codes: Vec<&str> = finding.holds.iter().map(|hold| hold.code).collect();
+        assert_eq!(codes, ["PATIENT_RESTRICTED", "PATIENT_ELSEWHERE", "BIRTH_DATE_DIFFERS", "NUMBER_SUPERSEDED"]);
     }
 
     #[test]

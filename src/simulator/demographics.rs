@@ -1,4 +1,4 @@
-//! The Personal Demographics Service in a box: `GET /Patient/{id}`, as strict as its reference (`docs/reference/pds.md`).
+//! The Personal Demographics Service in a box: `GET /Patient/{id}`, as strict as its reference (`docs/reference/pds/reference.md`).
 //!
 //! Who is in it is invented: the patients of the HL7 samples, and whoever a test puts there.
 

@@ -9,6 +9,7 @@ mod halting_store;
 mod lease;
 mod order;
 mod patience;
+mod patients;
 mod sending;
 mod sessions;
 mod world;

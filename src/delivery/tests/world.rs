@@ -152,6 +152,28 @@ impl World {
         world
     }
 
+    /// The same for a referring clinician, and the simulator's PDS is asked who a patient is.
+    pub async fn started_with_patient_check(keep_finding: Duration) -> Self {
+        let mut world = Self::new(Wanted::default()).await;
+        let simulator = Simulator::in_process(SimulatorConfig::default(), world.environment.clone());
+        world.connection = connection_to(&simulator);
+        let key = world.folder.path().join("pds.pem");
+        std::fs::write(&key, demonstration::PRIVATE_KEY_PEM).expect("a key file");
+        world.pds = Some(config::Pds {
+            base_url: simulator.base_url().replace("/referrals/FHIR", "/personal-demographics/FHIR/R4"),
+            token_url: simulator.token_url().into(),
+            client_id: demonstration::PDS_CLIENT_ID.into(),
+            private_key: key,
+            kid: demonstration::KEY_ID.into(),
+            organisation: Some("RXX00".into()),
+            keep_finding,
+            per_second: 5.0,
+        });
+        world.simulator = Some(simulator);
+        world.start();
+        world
+    }
+
     pub fn simulator(&self) -> &SimulatorHandle {
         self.simulator.as_ref().expect("started before the simulator")
     }

@@ -1,4 +1,4 @@
-//! No referral for the wrong patient, for one who died, or for one whom nobody confirmed (`docs/reference/pds.md`).
+//! No referral for the wrong patient, for one who died, or for one whom nobody confirmed (`docs/reference/pds/reference.md`).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,6 +129,15 @@ async fn nobody_is_referred_whom_pds_does_not_confirm() {
             },
         ),
         ("PATIENT_RESTRICTED", |_| {}, |record| record["meta"]["security"][0]["code"] = json!("R")),
+        // A record that holds hides no other person behind it.
+        (
+            "PATIENT_DIFFERS",
+            |body| {
+                body["patient"]["family"] = json!("Fauxley");
+                body["patient"]["birthDate"] = json!("1981-11-02");
+            },
+            |record| record["meta"]["security"][0]["code"] = json!("R"),
+        ),
     ];
     for (code, claim, change) in cases {
         let checked = Checked::start().await;
@@ -183,6 +192,31 @@ async fn a_person_who_was_told_may_release_what_is_held_but_never_what_is_refuse
     let refused = checked.command(&refused).await;
     assert_eq!((&refused["state"], &refused["why"]["code"]), (&json!("failed"), &json!("NUMBER_UNKNOWN")));
     assert_eq!(checked.world.simulator.created(), 1);
+    checked.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_released_is_asked_about_again_and_held_for_what_is_new() {
+    let checked = Checked::start().await;
+    let held = checked.refer("P1", |body| body["patient"]["birthDate"] = json!("1957-03-15")).await;
+    assert_eq!((held["why"]["code"].as_str(), checked.asked()), (Some("BIRTH_DATE_DIFFERS"), 1));
+    // While a person looks, the record becomes restricted; then the patient dies.
+    checked
+        .world
+        .simulator
+        .change_patient(ADELINE, ADELINE, |record| record["meta"]["security"][0]["code"] = json!("R"));
+    checked.replay(&held).await;
+    let again = checked.command(&held).await;
+    assert_eq!((again["why"]["code"].as_str(), checked.asked()), (Some("PATIENT_RESTRICTED"), 2), "{again}");
+    checked.world.simulator.change_patient(ADELINE, ADELINE, |record| {
+        record["extension"] = json!([{
+            "url": "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-DeathNotificationStatus",
+            "extension": [{"url": "deathNotificationStatus", "valueCodeableConcept": {"coding": [{"code": "2"}]}}]}]);
+    });
+    checked.replay(&held).await;
+    let died = checked.command(&held).await;
+    assert_eq!((died["why"]["code"].as_str(), checked.asked()), (Some("PATIENT_DIED"), 3), "{died}");
+    assert_eq!(checked.world.simulator.created(), 0);
     checked.world.stop().await;
 }
 
