@@ -20,8 +20,8 @@ use crate::ers::{Classified, Response, Verdict, retry_after};
 use crate::mapping::{Document, Effect, PreparedCall, Reply, hex};
 use crate::store::{Alias, AliasKind, FinishedAttempt, NewAttempt};
 
-/// A document that is not larger is kept whole.
-const DOCUMENT_KEPT_BYTES: usize = 5 * 1024 * 1024;
+/// A record that somebody else changes each time it was read is left to a person after so many times.
+const REREADS_MAX: u32 = 3;
 
 /// Of any other answer's body, this much is kept with its attempt.
 const ANSWER_KEPT_BYTES: usize = 64 * 1024;
@@ -97,11 +97,10 @@ impl Run {
                 let name = ground.member.client.name.clone();
                 self.unauthorised(&name, &format!("{text}, and a new one was not accepted either")).await
             }
-            Verdict::Settle | Verdict::Look if operation.effect.leaves_doubt() => {
-                self.in_doubt(&call.call, &text).await
-            }
+            Verdict::Settle if operation.effect.leaves_doubt() => self.in_doubt(&call.call, &text).await,
             Verdict::Settle => self.wait(WaitReason::Unavailable, asked, &text).await,
-            Verdict::Fix | Verdict::Look => self.fail_at(&code, &text, Some(&call.call)).await,
+            Verdict::Look => self.decide_again(out, &code, &text).await,
+            Verdict::Fix => self.fail_at(&code, &text, Some(&call.call)).await,
             Verdict::Bug | Verdict::Investigate => {
                 tracing::error!(
                     call = call.call,
@@ -111,6 +110,23 @@ impl Run {
                 );
                 self.fail_at(&code, &text, Some(&call.call)).await
             }
+        }
+    }
+
+    /// The record is not what was read: it is read again, and everything that the plan requires is asked anew. A
+    /// version guards the write, so the one that was refused did nothing.
+    async fn decide_again(&mut self, out: Outgoing<'_>, code: &str, text: &str) -> Result<Flow, Abandoned> {
+        let Outgoing { ground, call, operation } = out;
+        if self.plan.rereads < REREADS_MAX && ground.set.mappings.go_back(&self.command.name, &mut self.plan.state) {
+            tracing::info!(call = call.call, code, "what was read is old: reading again");
+            self.plan.rereads += 1;
+            self.ledger.plan(self.plan.to_value());
+            self.ledger.commit().await?;
+            return Ok(Flow::On);
+        }
+        match operation.effect {
+            Effect::Unguarded => self.in_doubt(&call.call, text).await,
+            _ => self.fail_at(code, text, Some(&call.call)).await,
         }
     }
 
@@ -132,6 +148,11 @@ impl Run {
             Ok(absorbed) => {
                 self.plan.state = state;
                 self.progressed = true;
+                self.plan.waiting_told = false;
+                self.plan.in_doubt.clear();
+                if operation.effect.leaves_doubt() {
+                    (self.plan.wrote, self.plan.rereads) = (true, 0);
+                }
                 self.ledger.plan(self.plan.to_value());
                 self.learn(absorbed.known);
                 for event in absorbed.events {
@@ -215,9 +236,8 @@ fn kept(response: &Response, body: &Value) -> Value {
         response.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     let body = match response.body.len() {
         0 => Value::Null,
-        length if length <= DOCUMENT_KEPT_BYTES && document(response, body).is_some() => {
-            json!({ "base64": STANDARD.encode(&response.body) })
-        }
+        // Whole, for it is what was asked for; the transport takes nothing that is larger than a document may be.
+        _ if document(response, body).is_some() => json!({ "base64": STANDARD.encode(&response.body) }),
         length if length > ANSWER_KEPT_BYTES => beginning(&response.body, length),
         _ if body.is_null() => String::from_utf8_lossy(&response.body).into_owned().into(),
         _ => body.clone(),

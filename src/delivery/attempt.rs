@@ -221,6 +221,7 @@ impl Run {
         };
         if operation.effect != Effect::Read {
             self.plan.begun = true;
+            self.plan.in_doubt = self.told_in_doubt();
             self.ledger.started(attempt.clone()).await?;
             self.ledger.plan(self.plan.to_value());
             self.ledger.state(self.state.clone(), format!("about to send {}", call.call));

@@ -16,6 +16,14 @@ pub struct PlanRecord {
     pub result: Value,
     /// A write was about to be sent: from then on the command's age no longer stops it.
     pub begun: bool,
+    /// A write succeeded: from then on what is done stays done, and a failed command goes on where it stopped.
+    pub wrote: bool,
+    /// How often in a row e-RS said that what was read is old.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rereads: u32,
+    /// That it waits at this step was told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub waiting_told: bool,
     /// A person was told that the command is too old. Released after that, it is sent.
     pub overdue_told: bool,
     /// What PDS said of the patient, or the question that is not answered yet.
@@ -24,6 +32,9 @@ pub struct PlanRecord {
     /// Codes of the holds that a person was told. Released after that, they stop the command no more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub patient_told: Vec<String>,
+    /// What is told besides if a crash leaves the write in doubt that is about to be sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub in_doubt: Vec<Value>,
     /// It came in shadow mode: never sent, whatever the mode is when its turn comes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
@@ -47,6 +58,10 @@ pub struct PatientRecord {
     pub version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<String>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl PlanRecord {

@@ -31,16 +31,18 @@ impl Run {
         self.fail_at(code, text, None).await
     }
 
-    /// A plan that failed before its first write begins anew when it is replayed: what it read is old by then.
+    /// A plan that failed before its first write was done begins anew when it is replayed: what it read is old by then.
     pub(super) async fn fail_at(&mut self, code: &str, text: &str, call: Option<&str>) -> Result<Flow, Abandoned> {
         let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
         tracing::warn!(code, text, "a command failed");
         self.publish_halt(Halt::Failed);
         let step = call.map(|_| self.step());
         self.publish("CommandFailed", json!({ "code": code, "text": text, "step": step, "call": call }));
-        if !self.plan.begun {
+        if !self.plan.wrote {
             self.plan.state = PlanState::default();
+            self.plan.begun = false;
         }
+        self.plan.rereads = 0;
         let why = Failure { code: code.to_owned(), text: text.clone() };
         self.end(Happened::Refused { why }, text).await
     }
@@ -61,8 +63,13 @@ impl Run {
         let attempt = deferrals.saturating_add(2);
         let wait = backoff::delay(attempt, settings.backoff_base, settings.backoff_ceiling, asked, fraction);
         let until = self.shared.environment.now() + wait;
-        if self.is_read() && self.command.not_after.is_some_and(|deadline| until > deadline) {
+        // Who replays a read asks now: it has no deadline of its own.
+        if self.is_read() && self.command.not_after.is_none_or(|deadline| until > deadline) {
             return self.fail("EXPIRED", &format!("no answer in time: {text}. Ask again later")).await;
+        }
+        if !self.plan.waiting_told {
+            self.plan.waiting_told = true;
+            self.publish_halt(Halt::Waiting);
         }
         tracing::info!(wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), text, "a command waits");
         self.end(Happened::Deferred { until, why }, text.to_owned()).await

@@ -175,25 +175,42 @@ impl Run {
 
     /// An event of the plan, with what every event of a command says.
     pub(super) fn publish_planned(&mut self, event: PlanEvent) {
+        let (name, data) = self.with_origin(event);
+        self.put_in_outbox(&name, data);
+    }
+
+    fn with_origin(&self, event: PlanEvent) -> (String, Map<String, Value>) {
         let mut data = match event.data {
             Value::Object(data) => data,
             _ => Map::new(),
         };
         data.insert("message".into(), self.command.message.to_string().into());
         data.insert("command".into(), self.command.id.to_string().into());
-        self.put_in_outbox(&event.name, data);
+        (event.name, data)
     }
 
     /// What the plan has to tell of a command that halts where it stands.
     pub(super) fn publish_halt(&mut self, halt: Halt) {
-        let Some(ground) = self.ground.clone() else { return };
-        let now = self.now();
-        let events = self
-            .with_context(&ground, &now, |context| ground.set.mappings.halt_events(context, &self.plan.state, halt));
-        match events {
-            Ok(events) => events.into_iter().for_each(|event| self.publish_planned(event)),
-            Err(problem) => tracing::error!(text = problem.text, "an event of a halted command could not be made"),
+        for event in self.halt_events(halt) {
+            self.publish_planned(event);
         }
+    }
+
+    /// The same for the store, which finds the command in doubt if this process ends now.
+    pub(super) fn told_in_doubt(&self) -> Vec<Value> {
+        let events = self.halt_events(Halt::InDoubt).into_iter().map(|event| self.with_origin(event));
+        events.map(|(name, data)| json!({ "name": name, "data": data })).collect()
+    }
+
+    fn halt_events(&self, halt: Halt) -> Vec<PlanEvent> {
+        let Some(ground) = &self.ground else { return Vec::new() };
+        let now = self.now();
+        let events =
+            self.with_context(ground, &now, |context| ground.set.mappings.halt_events(context, &self.plan.state, halt));
+        events.unwrap_or_else(|problem| {
+            tracing::error!(text = problem.text, "an event of a halted command could not be made");
+            Vec::new()
+        })
     }
 
     /// An event of delivery itself: which command, whose, about which referral; nothing of the patient.

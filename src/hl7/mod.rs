@@ -29,5 +29,5 @@ pub use escape::{escape, is_null, unescape};
 pub use field::{Component, Field, Repetition, Subcomponent};
 pub use header::{Header, Unreadable};
 pub use message::{Message, Segment, StructureError};
-pub use timestamp::Dtm;
+pub use timestamp::{Dtm, Zones};
 pub use version::Version;

@@ -96,5 +96,6 @@ fn settings(config: &Source) -> Map<String, Value> {
     let mut settings = config.settings.clone();
     settings.insert("trustUntraced".into(), Value::from(config.trust_untraced));
     settings.insert("searchFirst".into(), Value::from(config.search_first));
+    settings.insert("timeZone".into(), Value::from(config.time_zone.as_str()));
     settings
 }

@@ -34,6 +34,8 @@ struct PlanStep {
     when: Vec<Condition>,
     each: Option<Path>,
     again: Option<Again>,
+    /// Index of the step to go back to when e-RS says that what it read is old.
+    stale: Option<usize>,
     path: Vec<(String, Template)>,
     /// A list gives its parameter several times.
     query: Vec<(String, Template)>,
@@ -69,8 +71,8 @@ struct EventTemplate {
 pub type Operations = BTreeMap<String, Operation>;
 
 const STEP_KEYS: &[&str] = &[
-    "step", "call", "needs", "lacks", "when", "each", "again", "path", "query", "headers", "body", "letter", "save",
-    "collect", "know", "require", "events", "preview", "about",
+    "step", "call", "needs", "lacks", "when", "each", "again", "stale", "path", "query", "headers", "body", "letter",
+    "save", "collect", "know", "require", "events", "preview", "about",
 ];
 
 /// Compiles one file; every mistake is reported.
@@ -92,7 +94,7 @@ pub fn compile(
     match keys.get("steps") {
         Some(Node { yaml: Yaml::List(items), .. }) => {
             for item in items {
-                if let Some(step) = compile_step(&mut compiler, item, operations) {
+                if let Some(step) = compile_step(&mut compiler, item, operations, &steps) {
                     if steps.iter().any(|known| known.name == step.name) {
                         compiler.diagnostics.report(&file, item.at, format!("two steps are called `{}`", step.name));
                     }
@@ -105,7 +107,8 @@ pub fn compile(
     let result = keys.get("result").map(|node| compiler.template(node));
     let halted = keys.get("halted").map(|node| events(&mut compiler, node)).unwrap_or_default();
     if let Some(event) = halted.iter().find(|event| event.on.is_empty()) {
-        let text = format!("when is {} published? Say `on: failed`, `in_doubt` or `unauthorised`", event.name);
+        let text =
+            format!("when is {} published? Say `on: failed`, `in_doubt`, `unauthorised` or `waiting`", event.name);
         compiler.diagnostics.report(&file, keys.get("halted").map_or(node.at, |node| node.at), text);
     }
     check_saved(&compiler.paths, &steps, compiler.diagnostics);
@@ -113,7 +116,12 @@ pub fn compile(
     Some((CommandPlan { command: command?, file, steps, result, halted }, paths))
 }
 
-fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &Operations) -> Option<PlanStep> {
+fn compile_step(
+    compiler: &mut TemplateCompiler<'_>,
+    node: &Node,
+    operations: &Operations,
+    before: &[PlanStep],
+) -> Option<PlanStep> {
     let file = compiler.file.clone();
     let keys = Keys::of(&file, node, STEP_KEYS, compiler.diagnostics)?;
     let name = keys.text("step", compiler.diagnostics);
@@ -168,6 +176,7 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
     Some(PlanStep {
         lacks: keys.get("lacks").map(|node| lacks(compiler, node)).unwrap_or_default(),
         again: keys.get("again").and_then(|node| again(compiler, node)),
+        stale: keys.get("stale").and_then(|node| stale(compiler, node, before)),
         needs: keys.get("needs").map(|node| compiler.paths_of(node)).unwrap_or_default(),
         when: keys.get("when").map(|node| compiler.conditions(node)).unwrap_or_default(),
         each: keys.get("each").and_then(|node| compiler.paths_of(node).into_iter().next()),
@@ -190,6 +199,18 @@ fn compile_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &O
         require,
         events,
     })
+}
+
+/// `stale: read`, the name of a step above that reads.
+fn stale(compiler: &mut TemplateCompiler<'_>, node: &Node, before: &[PlanStep]) -> Option<usize> {
+    let name = node.as_text().unwrap_or_default();
+    let found = before.iter().position(|step| step.name == name && step.reads);
+    if found.is_none() {
+        let hint = super::diagnostic::did_you_mean(name, before.iter().map(|step| step.name.as_str()));
+        let text = "`stale` names a step above this one that reads: where to go on when what it read is old";
+        compiler.diagnostics.report_with_hint(&compiler.file.clone(), node.at, text.to_owned(), hint);
+    }
+    found
 }
 
 fn requirements(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Vec<Requirement> {
@@ -260,9 +281,10 @@ impl CommandPlan {
         self.steps.iter().map(|step| (step.name.as_str(), step.call.as_str()))
     }
 
-    /// Nothing that it calls changes anything in e-RS: somebody asks, and waits for the answer.
+    /// Nothing that it calls changes anything in e-RS, and nobody else is told: somebody asks, and waits for the
+    /// answer.
     pub fn is_read(&self) -> bool {
-        self.steps.iter().all(|step| step.reads)
+        self.steps.iter().all(|step| step.reads && step.events.is_empty())
     }
 
     pub fn event_names(&self) -> impl Iterator<Item = &str> {
@@ -276,8 +298,14 @@ impl CommandPlan {
         state: &mut PlanState,
     ) -> Result<NextCall, PlanProblem> {
         while let Some(step) = self.steps.get(state.step) {
+            if state.stale == Some(state.step) {
+                state.stale = None;
+            }
             let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };
-            let wanted = step.is_wanted(&scope);
+            let wanted = match state.stale.and_then(|at| self.steps.get(at)?.stale) {
+                None => step.is_wanted(&scope, true),
+                Some(back_to) => step.reads && step.is_wanted(&scope, back_to != state.step),
+            };
             let items = step.each.as_ref().map(|path| scope.lookup(path));
             let length = match &items {
                 None => step.again.as_ref().map_or(1, Again::max),
@@ -343,6 +371,20 @@ impl CommandPlan {
         state.saved = saved;
         advance(step, again, state);
         Ok(absorbed)
+    }
+
+    /// e-RS refused the call because what was read before it is old by now. Goes back to where the step says that it
+    /// is read again, if it says so: reads from there on are made anew, other calls are not.
+    pub fn go_back(&self, state: &mut PlanState) -> bool {
+        let at = state.step;
+        let Some(back_to) = self.steps.get(at).and_then(|step| step.stale) else { return false };
+        for step in self.steps[back_to..at].iter().filter(|step| step.reads) {
+            for (name, _) in step.save.iter().chain(&step.collect) {
+                state.saved.remove(name);
+            }
+        }
+        (state.step, state.item, state.stale) = (back_to, 0, Some(at));
+        true
     }
 
     /// What is to be told when the command halts where it stands.
@@ -426,9 +468,9 @@ fn advance(step: &PlanStep, again: bool, state: &mut PlanState) {
 }
 
 impl PlanStep {
-    /// `lacks` holds while anything in it is still unknown.
-    fn is_wanted(&self, scope: &Scope<'_>) -> bool {
-        let unknown = self.lacks.is_empty() || self.lacks.iter().any(|lack| lack.is_open(scope));
+    /// `lacks` holds while anything in it is still unknown; where that does not matter, it is not asked.
+    fn is_wanted(&self, scope: &Scope<'_>, ask_lacks: bool) -> bool {
+        let unknown = !ask_lacks || self.lacks.is_empty() || self.lacks.iter().any(|lack| lack.is_open(scope));
         unknown && self.needs.iter().all(|path| scope.has(path)) && self.when.iter().all(|c| c.holds(scope))
     }
 

@@ -1,11 +1,10 @@
 //! Named filters: what a mapping may do to a text between selector and command (`then:`).
 
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::expression::upper_first;
 use crate::command::{NhsNumber, Ubrn};
-use crate::hl7::timestamp::{Dtm, Zones};
+use crate::hl7::{Dtm, Zones};
 
 /// A filter's name and what it does, for `map docs` and for the error that lists them.
 pub const FILTERS: &[(&str, &str)] = &[
@@ -76,7 +75,8 @@ impl Filter {
         FILTERS.iter().map(|(name, _)| *name).find(|name| Self::named(name) == Some(self)).unwrap_or_default()
     }
 
-    pub fn apply(self, text: &str) -> Result<Value, Refusal> {
+    /// `zones`: where a time without an offset is.
+    pub fn apply(self, text: &str, zones: &Zones) -> Result<Value, Refusal> {
         Ok(match self {
             Self::Trim => Value::from(text.trim()),
             Self::Upper => Value::from(text.to_uppercase()),
@@ -91,7 +91,7 @@ impl Filter {
                 Value::from(ubrn.as_str())
             }
             Self::Date => date(text)?,
-            Self::Instant => instant(text)?,
+            Self::Instant => instant(text, zones)?,
             Self::Integer => Value::from(text.trim().parse::<i64>().map_err(|_| refuse("expected a whole number"))?),
             Self::YesNo => match text.trim() {
                 "Y" | "y" => Value::from(true),
@@ -138,11 +138,10 @@ fn date(text: &str) -> Result<Value, Refusal> {
 }
 
 /// `2026-04-11T13:15:00+01:00`, as the sender sees it.
-fn instant(text: &str) -> Result<Value, Refusal> {
+fn instant(text: &str, zones: &Zones) -> Result<Value, Refusal> {
     let expected = || refuse("expected a date and time, YYYYMMDDHHMM with an offset such as +0100");
     let time = Dtm::parse(text).ok().filter(Dtm::has_time).ok_or_else(expected)?;
-    let source = TimeZone::get("Europe/London").map_err(|_| expected())?;
-    let resolved = time.resolve(&Zones { header: None, source }).ok_or_else(expected)?;
+    let resolved = time.resolve(zones).ok_or_else(expected)?;
     Ok(Value::from(resolved.rfc3339()))
 }
 
@@ -165,7 +164,19 @@ mod tests {
     }
 
     #[test]
+    fn a_time_without_an_offset_has_that_of_the_header_or_of_the_source() {
+        let source = jiff::tz::TimeZone::get("Europe/Madrid").expect("a zone");
+        let mut zones = Zones { header: None, source };
+        let instant = |text, zones: &Zones| Filter::Instant.apply(text, zones).ok();
+        assert_eq!(instant("202607111315", &zones), Some("2026-07-11T13:15:00+02:00".into()));
+        zones.header = Some(jiff::tz::offset(1));
+        assert_eq!(instant("202607111315", &zones), Some("2026-07-11T13:15:00+01:00".into()));
+        assert_eq!(instant("202607111315+0000", &zones), Some("2026-07-11T13:15:00+00:00".into()));
+    }
+
+    #[test]
     fn filters_do_what_they_say() {
+        let zones = Zones { header: None, source: jiff::tz::TimeZone::get("Europe/London").expect("a zone") };
         for (filter, text, expected) in [
             ("nhs_number", "999 412 0034", Some("9994120034".into())),
             ("nhs_number", "9994137841", None),
@@ -190,7 +201,7 @@ mod tests {
             ("ubrn", "0000 0007 0001", Some("000000070001".into())),
         ] {
             let filter_found = Filter::named(filter).expect(filter);
-            assert_eq!(filter_found.apply(text).ok(), expected as Option<Value>, "{filter} of {text:?}");
+            assert_eq!(filter_found.apply(text, &zones).ok(), expected as Option<Value>, "{filter} of {text:?}");
         }
     }
 }

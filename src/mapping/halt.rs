@@ -4,16 +4,22 @@ use super::diagnostic::did_you_mean;
 use super::template::TemplateCompiler;
 use super::yaml::Keys;
 
-/// Until a person acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halt {
+    /// Until a person acts, as the next two.
     Failed,
     InDoubt,
     Unauthorised,
+    /// For e-RS, however long: told once in a row.
+    Waiting,
 }
 
-const NAMES: [(&str, Halt); 3] =
-    [("failed", Halt::Failed), ("in_doubt", Halt::InDoubt), ("unauthorised", Halt::Unauthorised)];
+const NAMES: [(&str, Halt); 4] = [
+    ("failed", Halt::Failed),
+    ("in_doubt", Halt::InDoubt),
+    ("unauthorised", Halt::Unauthorised),
+    ("waiting", Halt::Waiting),
+];
 
 /// `on: failed`, or a list; without it none.
 pub fn halts(compiler: &mut TemplateCompiler<'_>, keys: &Keys<'_>) -> Vec<Halt> {

@@ -9,6 +9,7 @@ mod letters;
 use std::collections::HashSet;
 
 use encoding_rs::Encoding;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::clinical_text;
@@ -19,7 +20,7 @@ use super::letter::{LETTERS_MAX, make_names_differ};
 use super::problem::{Location, Problem};
 use super::selector::{Found, FoundPlace, Selector};
 use crate::command::NhsNumber;
-use crate::hl7::{Message, Segment, is_null, unescape};
+use crate::hl7::{Dtm, Message, Segment, Zones, is_null, unescape};
 
 const SEGMENT_SEQUENCE_ERROR: u16 = 100;
 const REQUIRED_FIELD_MISSING: u16 = 101;
@@ -99,6 +100,7 @@ pub struct Normaliser<'m, 'a> {
     encoding: &'static Encoding,
     dialect: &'m Dialect,
     settings: &'m Map<String, Value>,
+    zones: Zones,
     problems: Vec<Problem>,
     trace: Option<&'m mut Trace>,
 }
@@ -117,11 +119,20 @@ pub fn normalise<'m>(
     settings: &'m Map<String, Value>,
     trace: Option<&'m mut Trace>,
 ) -> Normalised {
-    let mut normaliser = Normaliser { message, encoding, dialect, settings, problems: Vec::new(), trace };
+    let zones = zones(message, settings);
+    let mut normaliser = Normaliser { message, encoding, dialect, settings, zones, problems: Vec::new(), trace };
     let Some(mapping) = normaliser.dispatch() else {
         return Normalised { problems: normaliser.problems, ..Normalised::default() };
     };
     normaliser.apply(mapping)
+}
+
+/// Where a time without an offset is: the offset of MSH-7, then the time zone of the source.
+fn zones(message: &Message<'_>, settings: &Map<String, Value>) -> Zones {
+    let sent = message.segment("MSH").and_then(|header| header.field(7)).map_or("", |field| field.raw());
+    let header = Dtm::parse(sent.split(['^', '~']).next().unwrap_or_default()).ok().and_then(|time| time.offset());
+    let named = settings.get("timeZone").and_then(Value::as_str).unwrap_or("Europe/London");
+    Zones { header, source: TimeZone::get(named).unwrap_or(TimeZone::UTC) }
 }
 
 impl<'m, 'a> Normaliser<'m, 'a> {
@@ -424,7 +435,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         let mut value = Value::from(text.as_ref());
         for filter in &read.then {
             let refined = match &value {
-                Value::String(text) => filter.apply(text),
+                Value::String(text) => filter.apply(text, &self.zones),
                 _ => Err(Refusal { code: DATA_TYPE_ERROR, text: "a filter needs text".into() }),
             };
             match refined {

@@ -13,6 +13,9 @@ pub struct PlanState {
     /// What earlier replies left: names declared by `save`.
     #[serde(default)]
     pub saved: serde_json::Map<String, Value>,
+    /// Index of a step that e-RS refused because what was read before it is old by now: that is read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<usize>,
 }
 
 /// One e-RS request, ready to be sent but for token, host and pacing.

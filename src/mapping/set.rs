@@ -194,6 +194,12 @@ impl MappingSet {
         self.known_plan(context)?.absorb(context, state, call, reply)
     }
 
+    /// e-RS refused the call at hand because what was read before it is old: back to where that is read, if the plan
+    /// says where.
+    pub fn go_back(&self, command: &str, state: &mut PlanState) -> bool {
+        self.plans.get(command).is_some_and(|plan| plan.go_back(state))
+    }
+
     /// What the plan has to tell of a command that halts where it stands.
     pub fn halt_events(
         &self,

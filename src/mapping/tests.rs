@@ -488,6 +488,12 @@ fn mistakes_in_mapping_files_are_all_reported_with_line_and_hint() {
         ),
         (
             "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n  - step: b\n    call: A012\n    path: { ubrn: x }\n    stale: a\n",
+            8,
+            "names a step above this one that reads",
+        ),
+        (
+            "ers/X.yaml",
             "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    again: { while: true, max: 1000 }\n",
             5,
             "`max`, from 2 to 100 calls",
@@ -664,6 +670,7 @@ mod hostile {
             "on",
             "lacks",
             "again",
+            "stale",
             "while",
             "max",
             "step",

@@ -203,6 +203,12 @@ impl SimulatorHandle {
         Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, note)).is_some()
     }
 
+    /// As if e-RS, or somebody in its web application, had changed the record: its version rises. False when there is
+    /// no such referral.
+    pub fn touch(&self, ubrn: &str) -> bool {
+        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, referral::Referral::raise_version)).is_some()
+    }
+
     /// As if the provider had reviewed a referral sent for triage and will book it later. False when it is not
     /// waiting for triage.
     pub fn accept_to_book_later(&self, ubrn: &str) -> bool {

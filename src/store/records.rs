@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Stored;
 use crate::command::{AttemptId, Class, CommandId, EventId, MessageId, State, ThreadId, Verdict};
@@ -190,6 +190,7 @@ pub struct Progress {
     pub at: Timestamp,
     /// New state with its reason in words, if it changes. Checked against `State::after` by the caller.
     pub state: Option<(State, String)>,
+    /// Opaque but for [`told_in_doubt`].
     pub plan: Option<Value>,
     pub started: Option<NewAttempt>,
     pub finished: Option<FinishedAttempt>,
@@ -506,4 +507,11 @@ pub struct QuotaAsk {
     pub ahead: u32,
     pub per_second: f64,
     pub gap_min: Duration,
+}
+
+/// What a plan has published besides, when the command is found in doubt: its `inDoubt`, a list of
+/// `{"name": …, "data": …}`.
+pub fn told_in_doubt(plan: &Value) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
+    let told = plan.get("inDoubt").and_then(Value::as_array).into_iter().flatten();
+    told.filter_map(|event| Some((event.get("name")?.as_str()?, event.get("data")?.as_object()?)))
 }

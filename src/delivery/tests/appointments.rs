@@ -1,5 +1,7 @@
 //! Slots and appointments against the simulator: what each command becomes, with how many calls, and what is told.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -98,8 +100,9 @@ async fn a_slot_is_searched_for_and_booked_with_the_fewest_calls() {
     assert_eq!(scene.calls(), ["A005", "A015"]);
     let slots = &found.plan["result"]["slots"];
     assert_eq!((slots.as_array().map(Vec::len), &slots[0]["clinician"]), (Some(3), &json!(CLINICIAN)));
-    scene.carry_out("R1", "SearchSlots", json!({"service": SERVICE}), "completed").await;
-    assert_eq!(scene.calls(), ["A015"], "what A005 said is known, slots are not");
+    let vouched = json!({"service": SERVICE, "priority": "URGENT", "commissioningRuleOrganisation": "R69"});
+    scene.carry_out("R1", "SearchSlots", vouched, "completed").await;
+    assert_eq!(scene.calls(), ["A015"], "what the sender says need not be read, slots must");
 
     // Exactly what the search has found, with the patient whom the sender means.
     let body = json!({
@@ -107,7 +110,7 @@ async fn a_slot_is_searched_for_and_booked_with_the_fewest_calls() {
         "clinician": slots[0]["clinician"], "patient": {"nhsNumber": PATIENT},
     });
     let booked = scene.carry_out("R1", "BookAppointment", body, "completed").await;
-    assert_eq!((scene.calls(), scene.state()), (vec!["A016"], "BOOKED"));
+    assert_eq!((scene.calls(), scene.state()), (vec!["A005", "A016"], "BOOKED"));
     assert_eq!(booked.known["version"], "5", "the version after the booking");
     assert_eq!(scene.events().await, ["AppointmentBooked"]);
     let event = &scene.world.events().await[0].data;
@@ -251,11 +254,40 @@ async fn an_appointment_is_cancelled_and_its_slot_is_free_again() {
     assert_eq!((&done.plan["result"]["appointmentVersion"], &done.known["version"]), (&json!("1"), &json!("7")));
     assert_eq!(scene.events().await, ["AppointmentBooked", "AppointmentCancelled"]);
     assert_eq!(scene.world.events().await[1].data["reason"], "PATIENT_HOLIDAY");
-    // The version is known, the patient is said: no reading.
-    let mut again = chosen(1);
-    again["patient"] = json!({"nhsNumber": PATIENT});
-    scene.carry_out("R1", "BookAppointment", again, "completed").await;
-    assert_eq!((scene.calls(), scene.state()), (vec!["A016"], "BOOKED"));
+    scene.carry_out("R1", "BookAppointment", chosen(1), "completed").await;
+    assert_eq!((scene.calls(), scene.state()), (vec!["A005", "A016"], "BOOKED"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_changed_is_read_again_before_it_is_booked() {
+    let scene = Scene::with(offering(2)).await;
+    scene.simulator.inject(Fault::on("A016", Action::delay(Duration::from_secs(10))).times(1));
+    let command = scene.admit("R1", "BookAppointment", chosen(1)).await;
+    scene.world.rest(Duration::from_secs(5)).await;
+    assert!(scene.simulator.touch(UBRN));
+    scene.world.until(command, "completed").await;
+    assert_eq!((scene.calls(), scene.state()), (vec!["A005", "A016", "A005", "A016"], "BOOKED"));
+    assert_eq!(scene.events().await, ["AppointmentBooked"]);
+
+    // What changes each time is left to a person, and nothing is in doubt: the version guards the write.
+    let mut scene = Scene::with(offering(2)).await;
+    scene.simulator.inject(Fault::on("A016", Action::answer(409)));
+    let failed = scene.carry_out("R1", "BookAppointment", chosen(1), "failed").await;
+    assert_eq!((code(&failed).as_str(), scene.calls().len(), scene.state()), ("http_409", 8, "NOT_BOOKED"));
+    scene.simulator.clear_faults();
+    scene.world.replay(failed.id).await;
+    scene.world.until(failed.id, "completed").await;
+    assert_eq!(scene.calls()[8..], ["A005", "A016"], "released, it reads anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebooking_reads_the_version_again_and_does_not_cancel_twice() {
+    let mut scene = Scene::with(offering(3)).await;
+    scene.carry_out("R1", "BookAppointment", chosen(1), "completed").await;
+    scene.simulator.inject(Fault::on("A016", Action::answer(409)).times(1));
+    scene.carry_out("R1", "RebookAppointment", rebooking(2), "completed").await;
+    assert_eq!(scene.calls(), ["A005", "A029", "A015", "A038", "A034", "A016", "A005", "A016"]);
+    assert_eq!(scene.events().await, ["AppointmentBooked", "AppointmentCancelled", "AppointmentBooked"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,19 +364,42 @@ async fn a_booking_that_does_not_follow_the_cancellation_is_told_loudly() {
         (answer(422, Some("SLOT_NOT_AVAILABLE")), "failed", "CommandFailed"),
         (answer(504, None), "in_doubt", "CommandInDoubt"),
         (answer(401, None), "unauthorised", "AuthorisationRequired"),
+        (answer(423, None), "waiting", ""),
     ] {
         let mut scene = Scene::with(offering(3)).await;
         let booked = scene.carry_out("R1", "BookAppointment", chosen(1), "completed").await;
         scene.simulator.inject(Fault::on("A016", fault));
         scene.carry_out("R1", "RebookAppointment", rebooking(2), halt).await;
         assert_eq!(scene.state(), "APPT_CANCELLED_BY_PATIENT");
-        let events = ["AppointmentBooked", "AppointmentCancelled", "PatientWithoutAppointment", own];
+        let mut events = vec!["AppointmentBooked", "AppointmentCancelled", "PatientWithoutAppointment"];
+        events.extend((!own.is_empty()).then_some(own));
         assert_eq!(scene.events().await, events, "{halt}");
         let told = &scene.world.events().await[2].data;
         assert_eq!((&told["ubrn"], &told["localId"], &told["booking"]), (&json!(UBRN), &json!("R1"), &json!(halt)));
         let cancelled = &booked.plan["result"]["appointment"];
         assert_eq!((&told["cancelled"], &told["slot"]), (cancelled, &json!(slot(2, None).id)));
     }
+    // Waiting is told once, however long it lasts.
+    let mut scene = Scene::with(offering(3)).await;
+    scene.carry_out("R1", "BookAppointment", chosen(1), "completed").await;
+    scene.simulator.inject(Fault::on("A016", answer(429, None)).times(5));
+    scene.carry_out("R1", "RebookAppointment", rebooking(2), "completed").await;
+    let events = ["AppointmentBooked", "AppointmentCancelled", "PatientWithoutAppointment", "AppointmentBooked"];
+    assert_eq!(scene.events().await, events);
+    // Nor is it forgotten by a crash while the booking is on its way.
+    let mut scene = Scene::with(offering(3)).await;
+    scene.carry_out("R1", "BookAppointment", chosen(1), "completed").await;
+    scene.simulator.inject(Fault::on("A016", Action::delay(Duration::from_secs(3_600))));
+    let command = scene.admit("R1", "RebookAppointment", rebooking(2)).await;
+    scene.world.rest(Duration::from_secs(30)).await;
+    assert_eq!(scene.world.attempts(command).await.last().expect("calls").call, "A016");
+    let restarted = scene.world.killed_and_restarted().await;
+    restarted.until(command, "in_doubt").await;
+    let events = restarted.events().await;
+    let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
+    let wanted = ["AppointmentBooked", "AppointmentCancelled", "PatientWithoutAppointment", "CommandInDoubt"];
+    assert_eq!(names, wanted);
+    assert_eq!(EventSchemas::built_in().violations(names[2], &events[2].data), [], "{}", events[2].data);
     // Before the cancellation nobody is without an appointment.
     let mut scene = Scene::with(offering(3)).await;
     scene.carry_out("R1", "BookAppointment", chosen(1), "completed").await;

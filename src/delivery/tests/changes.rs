@@ -222,6 +222,49 @@ async fn a_shortlist_is_not_changed_while_the_command_does_not_name_what_the_pat
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_changed_meanwhile_is_compared_and_decided_again() {
+    let world = World::started_before_the_simulator("REFERRING_CLINICIAN").await;
+    world.simulator().inject(Fault::on("A031", Action::delay(Duration::from_secs(10))).times(1));
+    let command = world.about(UBRN, "ChangeShortlist", shortlist(&["11010"])).await;
+    world.rest(Duration::from_secs(5)).await;
+    assert!(world.simulator().note_requirement(UBRN, AdditionalRequirement::Interpreter));
+    assert!(world.simulator().touch(UBRN));
+    assert_eq!(world.failure(command).await.0, "ADDITIONAL_REQUIREMENTS");
+    assert_eq!(world.simulator().calls(), ["A005", "A031", "A005"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_are_linked_to_the_version_of_now_and_uploaded_once() {
+    let letter = json!({
+        "fileName": "notes.txt", "contentType": "text/plain", "bytes": 5,
+        "sha256": format!("{:x}", Sha256::digest(b"hello")), "content": { "in": "document", "number": 1 },
+    });
+    let documents = || vec![NewDocument { number: 1, content: "hello".into() }];
+    let world = World::started_before_the_simulator("REFERRING_CLINICIAN").await;
+    world.simulator().inject(Fault::on("A012", Action::answer(409)).times(1));
+    let body = json!({ "ubrn": WITH_LETTER, "letters": [letter] });
+    let attach = world.admit_as("AttachLetters", "R1", body, b"{}", documents()).await;
+    world.until(attach, "completed").await;
+    assert_eq!(world.simulator().calls(), ["A005", "A020", "A012", "A005", "A012"]);
+    assert_eq!(world.simulator().referral(WITH_LETTER).expect("a referral").letters.len(), 2);
+
+    // A new referral changes before its letter is linked, and again before it is sent for triage.
+    let world = World::started_before_the_simulator("REFERRING_CLINICIAN").await;
+    for call in ["A012", "A016"] {
+        world.simulator().inject(Fault::on(call, Action::answer(409)).times(1));
+    }
+    let more = json!({
+        "letters": [letter], "letterIntention": "NEED_TO_ADD_LATER", "then": "triage",
+        "shortlist": [{ "service": "50001" }], "specialty": "CARDIOLOGY",
+    });
+    let create = world.admit_as("CreateReferral", "R2", more, b"{}", documents()).await;
+    world.until(create, "completed").await;
+    assert_eq!(world.simulator().calls(), ["A011", "A020", "A012", "A005", "A012", "A016", "A005", "A016"]);
+    let events = world.event_names().await;
+    assert_eq!(events, ["ReferralCreated", "ReferralLetterAttached", "ReferralSentForTriage"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_that_e_rs_does_not_offer_fails_with_its_code() {
     let world = World::started_before_the_simulator("REFERRING_CLINICIAN").await;
     let command = world.about(UBRN, "ChangeShortlist", shortlist(&["20081"])).await;

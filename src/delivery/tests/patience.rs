@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::fake_ers::Does;
 use super::world::{Wanted, World};
+use crate::command::Class;
 use crate::store::{Act, OperatorStore as _};
 
 #[tokio::test(start_paused = true)]
@@ -90,6 +91,26 @@ async fn what_is_too_old_waits_for_a_person_and_is_sent_when_released() {
     world.store.replay(command, act).await.expect("released");
     world.until(command, "completed").await;
     assert_eq!(world.ers.calls(), ["A011"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_replayed_is_answered_now_or_not_at_all() {
+    let world = World::started().await;
+    world.ers.will((0..20).map(|_| Does::Answers(503, "", json!(null))));
+    let deadline = world.now() + Duration::from_secs(60);
+    let change = |command: &mut crate::store::NewCommand| {
+        command.class = Class::Interactive;
+        command.not_after = Some(deadline);
+    };
+    let body = json!({ "ubrn": "000000070000" });
+    let read = world.admit_command("RetrieveReferral", "R1", body, b"{}", Vec::new(), change).await;
+    world.until(read, "failed").await;
+    let asked = world.ers.calls().len();
+    world.rest(Duration::from_secs(600)).await; // the breaker
+    world.replay(read).await;
+    world.until(read, "failed").await;
+    assert_eq!(world.ers.calls().len(), asked + 1);
+    assert!(world.reasons(read).await.iter().all(|why| !why.contains("older than its class")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,8 +22,8 @@ use crate::mapping::{MappingSet, MappingSets};
 use crate::simulator::{Simulator, SimulatorConfig, SimulatorHandle, demonstration};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    self, Admission, Alias, AliasKind, AttemptView, CommandView, ContentStore as _, IntakeStore as _, NewCommand,
-    NewDocument, NewMessage, OutboxStore as _, SearchStore as _, Store, StoredEvent,
+    self, Act, Admission, Alias, AliasKind, AttemptView, CommandView, ContentStore as _, IntakeStore as _, NewCommand,
+    NewDocument, NewMessage, OperatorStore as _, OutboxStore as _, SearchStore as _, Store, StoredEvent,
 };
 
 pub struct World {
@@ -334,6 +334,12 @@ impl World {
         let command = self.command(id).await;
         let why = self.store.transitions(id).await.expect("readable");
         panic!("{state} was expected, it is {:?}: {why:?}", command.state);
+    }
+
+    /// A person releases a failed command.
+    pub async fn replay(&self, id: CommandId) {
+        let act = Act { by: "a person".into(), why: "looked at it".into(), at: self.now() };
+        self.store.replay(id, act).await.expect("released");
     }
 
     pub async fn rest(&self, duration: Duration) {

@@ -22,7 +22,7 @@ use crate::command::{CommandId, MessageId, State};
 use crate::environment::Environment;
 use crate::store::standing::Standing;
 use crate::store::urgency::{CLAIM_MAX, Candidate, choose};
-use crate::store::{Claim, ClaimedCommand, GATEWAY, Recovered, Result, StoreError};
+use crate::store::{Claim, ClaimedCommand, GATEWAY, Recovered, Result, StoreError, told_in_doubt};
 
 /// Instances that claim at the same time see the same heads: more are looked at than wanted.
 const LOOK_BEYOND: usize = 2;
@@ -67,7 +67,8 @@ const BODIES: &str =
 const RUNNING: &str = "SELECT DISTINCT thread FROM command
      WHERE standing = 2 AND standing <> 7 AND (owner = $1 OR lease_until < $2)";
 
-const UNANSWERED: &str = "SELECT c.number, a.step, a.call, a.started_at FROM unnest($1::bigint[]) AS c (number)
+const UNANSWERED: &str =
+    "SELECT c.number, a.step, a.call, a.started_at, command.plan FROM unnest($1::bigint[]) AS c (number)
      JOIN command USING (number) CROSS JOIN LATERAL (
        SELECT step, call, started_at FROM attempt
        WHERE command = c.number AND attempt.fence = command.fence AND is_write AND finished_at IS NULL
@@ -300,6 +301,9 @@ impl Claims {
         let (step, call): (String, String) = (attempt.try_get(1)?, attempt.try_get(2)?);
         let since = columns::time(attempt, 3)?;
         let why = format!("{why}; {call} was about to be sent or sent");
+        for (name, data) in told_in_doubt(&columns::json(attempt, 4)?) {
+            workspace.publish_of(number, name, now, data.clone(), &self.environment)?;
+        }
         let more: Value = json!({ "call": call, "step": step, "since": since });
         workspace.publish_about(number, "CommandInDoubt", now, more, &self.environment)?;
         workspace.change(number, &State::InDoubt { step, since }, now, &why, GATEWAY)

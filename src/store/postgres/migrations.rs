@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -40,6 +40,12 @@ const MIGRATIONS: [Migration; 2] = [
         name: "places",
         expand: Expansion::Beside(include_str!("migrations/0002_places.expand.sql")),
         contract: include_str!("migrations/0002_places.contract.sql"),
+    },
+    Migration {
+        number: 3,
+        name: "plans_that_read_again",
+        expand: Expansion::Whole(include_str!("migrations/0003_plans_that_read_again.expand.sql")),
+        contract: "",
     },
 ];
 

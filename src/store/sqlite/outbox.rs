@@ -51,10 +51,9 @@ impl Books {
     /// Publishes what the store itself decided about a command: which, whose, about which referral; nothing of
     /// the patient. `more`: what else `schemas/events/<name>.json` asks for.
     pub(super) fn publish_about(&mut self, command: i64, name: &str, at: Timestamp, more: Value) -> Result<()> {
-        let (mut data, thread, source) = {
+        let mut data = {
             let mut statement = self.connection.prepare_cached(
-                "SELECT c.id, c.name, c.message, json_extract(c.body, '$.localId'), json_extract(t.known, '$.ubrn'),
-                        c.thread, c.source
+                "SELECT c.id, c.name, c.message, json_extract(c.body, '$.localId'), json_extract(t.known, '$.ubrn')
                  FROM command c JOIN thread t ON t.number = c.thread WHERE c.number = ?1",
             )?;
             let mut rows = statement.query([command])?;
@@ -68,17 +67,32 @@ impl Books {
                     data.insert(name.into(), text.into());
                 }
             }
-            (data, row.get(5)?, row.get(6)?)
+            data
         };
         if let Value::Object(more) = more {
             data.extend(more);
         }
+        self.publish_of(command, name, at, data)
+    }
+
+    /// Publishes an event of a command as it stands.
+    pub(super) fn publish_of(
+        &mut self,
+        command: i64,
+        name: &str,
+        at: Timestamp,
+        data: Map<String, Value>,
+    ) -> Result<()> {
+        let (id, thread, source) = self
+            .connection
+            .prepare_cached("SELECT id, thread, source FROM command WHERE number = ?1")?
+            .query_row([command], |row| Ok((columns::uuid(row, 0), row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
         let event = NewEvent {
             id: EventId(self.environment.new_id()),
             name: name.to_owned(),
             at,
             source: self.source_name(source)?.to_owned(),
-            subject: data["command"].as_str().unwrap_or_default().to_owned(),
+            subject: id?.to_string(),
             data: data.into(),
         };
         self.publish(thread, &event, &EventText::of(&event))

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use rusqlite::OptionalExtension;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::books::Books;
 use super::columns;
 use super::transitions::CommandRow;
 use crate::command::State;
-use crate::store::{GATEWAY, Recovered, Result};
+use crate::store::{GATEWAY, Recovered, Result, told_in_doubt};
 
 /// How often claims look for leases that ended, in microseconds.
 const LEASES_CHECKED_EVERY: i64 = 1_000_000;
@@ -18,6 +18,7 @@ struct Unanswered {
     step: String,
     call: String,
     since: Timestamp,
+    plan: Value,
 }
 
 impl Books {
@@ -66,6 +67,9 @@ impl Books {
             return Ok(false);
         };
         let why = format!("{why}; {} was about to be sent or sent", unanswered.call);
+        for (name, data) in told_in_doubt(&unanswered.plan) {
+            self.publish_of(number, name, now, data.clone())?;
+        }
         let more = json!({ "call": unanswered.call, "step": unanswered.step, "since": unanswered.since });
         self.publish_about(number, "CommandInDoubt", now, more)?;
         let state = State::InDoubt { step: unanswered.step, since: unanswered.since };
@@ -83,16 +87,18 @@ impl Books {
         let unanswered = self
             .connection
             .prepare_cached(
-                "SELECT step, call, started_at FROM attempt
-                 WHERE command = ?1 AND fence = ?2 AND is_write AND finished_at IS NULL
-                 ORDER BY number DESC LIMIT 1",
+                "SELECT a.step, a.call, a.started_at, c.plan FROM attempt a JOIN command c ON c.number = a.command
+                 WHERE a.command = ?1 AND a.fence = ?2 AND a.is_write AND a.finished_at IS NULL
+                 ORDER BY a.number DESC LIMIT 1",
             )?
             .query_row((row.placed.number, columns::signed(row.fence)), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?))
+                Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?, columns::json(row, 3)))
             })
             .optional()?;
         unanswered
-            .map(|(step, call, since)| Ok(Unanswered { step, call, since: columns::timestamp(since)? }))
+            .map(|(step, call, since, plan)| {
+                Ok(Unanswered { step, call, since: columns::timestamp(since)?, plan: plan? })
+            })
             .transpose()
     }
 }

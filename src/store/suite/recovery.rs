@@ -37,7 +37,8 @@ pub(crate) async fn a_write_before_a_crash_is_in_doubt(home: &dyn Home) {
     arrives(&*store, &[local("r1")]).await;
     let running = the_claimed(&*store).await;
     let known = serde_json::json!({"ubrn": "000000070000"});
-    let sending = Progress { started: Some(attempt(true)), known: Some(known), ..progress(&running) };
+    let told = serde_json::json!({"inDoubt": [{"name": "PatientWithoutAppointment", "data": {"command": id}}]});
+    let sending = Progress { started: Some(attempt(true)), known: Some(known), plan: Some(told), ..progress(&running) };
     store.record(sending).await.expect("recorded");
     drop(store);
 
@@ -48,16 +49,19 @@ pub(crate) async fn a_write_before_a_crash_is_in_doubt(home: &dyn Home) {
     assert_eq!(state_of(&*store, id).await, State::InDoubt { step: "create".into(), since: at(1) });
     assert!(claimed(&*store, 10).await.is_empty(), "it holds what follows");
     let events = store.events_after(0, 10).await.expect("read");
-    assert_eq!((events.len(), events[0].name.as_str()), (1, "CommandInDoubt"));
+    let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(names, ["PatientWithoutAppointment", "CommandInDoubt"], "what the plan tells besides goes first");
+    assert_eq!(events[0].data, serde_json::json!({"command": id}));
+    assert_eq!((events[0].source.as_str(), &events[0].subject), ("northmoor", &id.to_string()));
     let message = running.message;
     assert_eq!(
-        events[0].data,
+        events[1].data,
         serde_json::json!({
             "command": id, "commandName": "CreateReferral", "message": message, "ubrn": "000000070000",
             "call": "A011", "step": "create", "since": at(1),
         })
     );
-    assert_eq!(EventSchemas::built_in().violations("CommandInDoubt", &events[0].data), []);
+    assert_eq!(EventSchemas::built_in().violations("CommandInDoubt", &events[1].data), []);
     assert_eq!(settled.recv().await.expect("told").command, id);
     let last = store.transitions(id).await.expect("read").pop().expect("there");
     assert_eq!((last.from.as_deref(), last.to.as_str(), last.by.as_str()), (Some("running"), "in_doubt", "gateway"));

@@ -66,6 +66,19 @@ impl Workspace {
         if let Value::Object(more) = more {
             data.extend(more);
         }
+        self.publish_of(command, name, at, data, environment)
+    }
+
+    /// Publishes an event of a command as it stands.
+    pub(in crate::store::postgres) fn publish_of(
+        &mut self,
+        command: i64,
+        name: &str,
+        at: Timestamp,
+        data: Map<String, Value>,
+        environment: &Environment,
+    ) -> Result<()> {
+        let row = self.command_mut(command)?.clone();
         let event = NewEvent {
             id: crate::command::EventId(environment.new_id()),
             name: name.to_owned(),

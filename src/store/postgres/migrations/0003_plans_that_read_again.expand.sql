@@ -1,0 +1,2 @@
+-- Nothing of the tables changes. A gateway that does not know this number reads neither `stale` in a plan, nor what a
+-- plan tells when it is found in doubt, nor the holds that a person was told of a patient.
