@@ -132,9 +132,24 @@ pub struct Source {
     /// The sender's services are checked with A010 before A011.
     #[serde(default)]
     pub search_first: bool,
+    /// A slot is chosen for a patient where a sender names a time span instead. The patient must then be told.
+    #[serde(default)]
+    pub book_by_wish: bool,
     /// Settings of the dialect, visible to mappings as `settings`.
     #[serde(default)]
     pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Source {
+    /// `settings` of mappings: its own, and those of the gateway that concern them.
+    pub fn seen_by_mappings(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut settings = self.settings.clone();
+        settings.insert("trustUntraced".into(), self.trust_untraced.into());
+        settings.insert("searchFirst".into(), self.search_first.into());
+        settings.insert("bookByWish".into(), self.book_by_wish.into());
+        settings.insert("timeZone".into(), self.time_zone.as_str().into());
+        settings
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -100,7 +100,7 @@ impl Run {
             Verdict::Settle if operation.effect.leaves_doubt() => self.in_doubt(&call.call, &text).await,
             Verdict::Settle => self.wait(WaitReason::Unavailable, asked, &text).await,
             Verdict::Look => self.decide_again(out, &code, &text).await,
-            Verdict::Fix => self.fail_at(&code, &text, Some(&call.call)).await,
+            Verdict::Fix => self.refused(out, &code, &text).await,
             Verdict::Bug | Verdict::Investigate => {
                 tracing::error!(
                     call = call.call,
@@ -111,6 +111,21 @@ impl Run {
                 self.fail_at(&code, &text, Some(&call.call)).await
             }
         }
+    }
+
+    /// The next entry of a list, where one is as good as another; else a person.
+    async fn refused(&mut self, out: Outgoing<'_>, code: &str, text: &str) -> Result<Flow, Abandoned> {
+        let Outgoing { ground, call, .. } = out;
+        let mut state = self.plan.state.clone();
+        let now = self.now();
+        if self.with_context(ground, &now, |context| ground.set.mappings.try_next(context, &mut state, code)) {
+            tracing::info!(call = call.call, code, "refused: the next entry is tried");
+            self.plan.state = state;
+            self.ledger.plan(self.plan.to_value());
+            self.ledger.commit().await?;
+            return Ok(Flow::On);
+        }
+        self.fail_at(code, text, Some(&call.call)).await
     }
 
     /// The record is not what was read: it is read again, and everything that the plan requires is asked anew. A

@@ -41,6 +41,9 @@ impl Run {
         if !self.plan.wrote {
             self.plan.state = PlanState::default();
             self.plan.begun = false;
+        } else if let (Some(ground), Some(_)) = (&self.ground, call) {
+            // What was done stays done; what was read for the call that was refused is read anew.
+            ground.set.mappings.go_back(&self.command.name, &mut self.plan.state);
         }
         self.plan.rereads = 0;
         let why = Failure { code: code.to_owned(), text: text.clone() };

@@ -39,7 +39,7 @@ pub(super) struct Run {
     pub(super) known: Map<String, Value>,
     pub(super) state: State,
     /// Once it is resolved.
-    ground: Option<Arc<Ground>>,
+    pub(super) ground: Option<Arc<Ground>>,
     pub(super) ledger: Ledger,
     /// Some call of this run was answered: what is deferred now is deferred for the first time.
     pub(super) progressed: bool,
@@ -93,9 +93,13 @@ impl Run {
         let source = source.ok_or(Unresolved::Source)?;
         let member = self.shared.members.get(&source.connection).cloned().ok_or(Unresolved::Connection)?;
         let set = self.shared.sets.get(&self.command.mapping_set).await.map_err(Unresolved::Set)?;
-        let mut settings = source.settings.clone();
-        settings.insert("searchFirst".into(), source.search_first.into());
-        Ok(Ground { connection: member.client.for_plan(), settings: settings.into(), source, member, set })
+        Ok(Ground {
+            connection: member.client.for_plan(),
+            settings: source.seen_by_mappings().into(),
+            source,
+            member,
+            set,
+        })
     }
 
     async fn end_unresolved(&mut self, unresolved: Unresolved) -> Result<Flow, Abandoned> {

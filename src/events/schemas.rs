@@ -94,6 +94,7 @@ mod tests {
             "AppointmentDeferred",
             "AppointmentCancelled",
             "PatientWithoutAppointment",
+            "PatientMustBeTold",
             "PatientNumberSuperseded",
             "CommandFailed",
             "CommandInDoubt",
@@ -116,7 +117,9 @@ mod tests {
             let path = entry.expect("a file").path();
             let text = std::fs::read_to_string(&path).expect("a text file");
             let mapping: Value = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            let steps = mapping["steps"].as_array().into_iter().flatten();
+            // `steps.yaml` names lists of steps; a plan's are under `steps`.
+            let lists = mapping.as_object().into_iter().flat_map(|members| members.values());
+            let steps = lists.filter_map(Value::as_array).flatten();
             let halted = mapping["halted"].as_array().into_iter().flatten();
             for event in steps.flat_map(|step| step["events"].as_array().into_iter().flatten()).chain(halted) {
                 let place = format!("{}: {}", path.display(), event["event"]);

@@ -74,6 +74,14 @@ impl Intake {
         if creates && !self.are_patients_checked && self.place != EnvironmentName::Simulator {
             problems.extend(self.missing_of_patient(received, &body));
         }
+        if body.get("windowStart").is_some() && !received.source.config.book_by_wish {
+            problems.push(Problem::new(
+                location_of(received, "ARQ", 11, "/windowStart"),
+                TABLE_VALUE_NOT_FOUND,
+                "Table value not acceptable: this source chooses no slot for a patient (book_by_wish); send the slot that \
+                 was chosen",
+            ));
+        }
         let known = match &thread.local_id {
             // What makes a referral and names no other asks nothing of what is known.
             Some(_) if creates && thread.ubrn.is_none() => None,

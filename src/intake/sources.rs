@@ -62,7 +62,7 @@ impl Sources {
         for config in configured {
             modes.set(&config.name, config.mode);
             let encoding = crate::hl7::charset::named_encoding(&config.charset).unwrap_or(encoding_rs::WINDOWS_1252);
-            let known = Arc::new(KnownSource { settings: settings(config), encoding, config: config.clone() });
+            let known = Arc::new(KnownSource { settings: config.seen_by_mappings(), encoding, config: config.clone() });
             if let Some(application) = &config.application {
                 let facility = config.facility.clone().unwrap_or_default();
                 by_header.insert((application.clone(), facility), known.clone());
@@ -89,13 +89,4 @@ impl Sources {
     pub fn all(&self) -> impl Iterator<Item = &Source> {
         self.by_name.values().map(|known| &known.config)
     }
-}
-
-/// What mappings see as `settings`: the source's own, and those that the gateway knows.
-fn settings(config: &Source) -> Map<String, Value> {
-    let mut settings = config.settings.clone();
-    settings.insert("trustUntraced".into(), Value::from(config.trust_untraced));
-    settings.insert("searchFirst".into(), Value::from(config.search_first));
-    settings.insert("timeZone".into(), Value::from(config.time_zone.as_str()));
-    settings
 }

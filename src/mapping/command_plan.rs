@@ -33,6 +33,8 @@ struct PlanStep {
     lacks: Vec<Lack>,
     when: Vec<Condition>,
     each: Option<Path>,
+    /// With `each`: the first entry that succeeds is enough; these codes of e-RS go on to the next.
+    next_on: Vec<String>,
     again: Option<Again>,
     /// Index of the step to go back to when e-RS says that what it read is old.
     stale: Option<usize>,
@@ -71,9 +73,12 @@ struct EventTemplate {
 pub type Operations = BTreeMap<String, Operation>;
 
 const STEP_KEYS: &[&str] = &[
-    "step", "call", "needs", "lacks", "when", "each", "again", "stale", "path", "query", "headers", "body", "letter",
-    "save", "collect", "know", "require", "events", "preview", "about",
+    "step", "call", "needs", "lacks", "when", "each", "next_on", "again", "stale", "path", "query", "headers", "body",
+    "letter", "save", "collect", "know", "require", "events", "preview", "about",
 ];
+
+/// Steps that several plans share.
+pub const PARTS: &str = "ers/steps.yaml";
 
 /// Compiles one file; every mistake is reported.
 pub fn compile(
@@ -81,6 +86,7 @@ pub fn compile(
     node: &Node,
     fragments: &BTreeMap<String, Arc<Template>>,
     operations: &Operations,
+    parts: &BTreeMap<String, Node>,
     diagnostics: &mut Diagnostics,
 ) -> Option<(CommandPlan, Vec<Path>)> {
     let keys = Keys::of(file, node, &["command", "steps", "result", "halted", "about"], diagnostics)?;
@@ -94,11 +100,16 @@ pub fn compile(
     match keys.get("steps") {
         Some(Node { yaml: Yaml::List(items), .. }) => {
             for item in items {
-                if let Some(step) = compile_step(&mut compiler, item, operations, &steps) {
-                    if steps.iter().any(|known| known.name == step.name) {
-                        compiler.diagnostics.report(&file, item.at, format!("two steps are called `{}`", step.name));
+                let shared = item.as_map().and_then(|entries| entries.iter().find(|(key, _)| key.name == "use"));
+                match shared {
+                    None => push_step(&mut compiler, item, operations, &mut steps),
+                    Some((_, name)) => {
+                        for item in part(&mut compiler, name, parts) {
+                            compiler.file = PARTS.into();
+                            push_step(&mut compiler, item, operations, &mut steps);
+                        }
+                        compiler.file = file.clone();
                     }
-                    steps.push(step);
                 }
             }
         }
@@ -114,6 +125,28 @@ pub fn compile(
     check_saved(&compiler.paths, &steps, compiler.diagnostics);
     let paths = compiler.paths;
     Some((CommandPlan { command: command?, file, steps, result, halted }, paths))
+}
+
+fn push_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &Operations, steps: &mut Vec<PlanStep>) {
+    let Some(step) = compile_step(compiler, node, operations, steps) else { return };
+    if steps.iter().any(|known| known.name == step.name) {
+        compiler.diagnostics.report(&compiler.file.clone(), node.at, format!("two steps are called `{}`", step.name));
+    }
+    steps.push(step);
+}
+
+/// `- use: Name`: the steps of that name in `ers/steps.yaml`.
+fn part<'p>(compiler: &mut TemplateCompiler<'_>, name: &Node, parts: &'p BTreeMap<String, Node>) -> &'p [Node] {
+    let text = name.as_text().unwrap_or_default();
+    match parts.get(text).map(|node| &node.yaml) {
+        Some(Yaml::List(items)) => items,
+        _ => {
+            let hint = super::diagnostic::did_you_mean(text, parts.keys().map(String::as_str));
+            let file = compiler.file.clone();
+            compiler.diagnostics.report_with_hint(&file, name.at, format!("{PARTS} has no steps `{text}`"), hint);
+            &[]
+        }
+    }
 }
 
 fn compile_step(
@@ -170,6 +203,9 @@ fn compile_step(
             compiler.diagnostics.report(&file, *at, format!("`{name}` is not saved by this step"));
         }
     }
+    if let (Some(node), None) = (keys.get("next_on"), keys.get("each")) {
+        compiler.diagnostics.report(&file, node.at, "`next_on` goes with `each`: which entry is the next?");
+    }
     if let (Some(node), Some(_)) = (keys.get("again"), keys.get("each")) {
         compiler.diagnostics.report(&file, node.at, "`again` and `each` do not go together in one step");
     }
@@ -179,6 +215,7 @@ fn compile_step(
         stale: keys.get("stale").and_then(|node| stale(compiler, node, before)),
         needs: keys.get("needs").map(|node| compiler.paths_of(node)).unwrap_or_default(),
         when: keys.get("when").map(|node| compiler.conditions(node)).unwrap_or_default(),
+        next_on: keys.texts("next_on", compiler.diagnostics).into_iter().map(|(code, _)| code).collect(),
         each: keys.get("each").and_then(|node| compiler.paths_of(node).into_iter().next()),
         body: keys.get("body").map(|node| compiler.template(node)),
         letter: keys.get("letter").and_then(|node| compiler.paths_of(node).into_iter().next()),
@@ -373,6 +410,19 @@ impl CommandPlan {
         Ok(absorbed)
     }
 
+    /// e-RS refused the call with this code: goes on with the next entry, if the step says so and there is one.
+    pub fn try_next(&self, context: &PlanContext<'_>, state: &mut PlanState, code: &str) -> bool {
+        let Some(step) = self.steps.get(state.step) else { return false };
+        let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };
+        let items = step.each.as_ref().and_then(|path| scope.lookup(path));
+        let length = items.and_then(|items| items.as_array().map(Vec::len)).unwrap_or_default();
+        let goes_on = step.next_on.iter().any(|one| one == code) && state.item + 1 < length;
+        if goes_on {
+            state.item += 1;
+        }
+        goes_on
+    }
+
     /// e-RS refused the call because what was read before it is old by now. Goes back to where the step says that it
     /// is read again, if it says so: reads from there on are made anew, other calls are not.
     pub fn go_back(&self, state: &mut PlanState) -> bool {
@@ -459,7 +509,7 @@ fn rendered_events<'e>(
 }
 
 fn advance(step: &PlanStep, again: bool, state: &mut PlanState) {
-    if step.each.is_some() || again {
+    if again || step.each.is_some() && step.next_on.is_empty() {
         state.item += 1;
     } else {
         state.step += 1;

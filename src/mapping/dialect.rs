@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::codes::CodeTable;
 use super::inbound::{
-    ClinicalText, CodeTables, Condition, Ignored, InboundFile, Leaf, LetterSource, LetterSpec, Nulls, Outcome, Source,
-    ThreadKey,
+    ClinicalText, CodeTables, Condition, ConditionOn, Ignored, InboundFile, Leaf, LetterSource, LetterSpec, Nulls,
+    Outcome, Source, ThreadKey,
 };
 use super::problem::Location;
 use super::selector::Selector;
@@ -187,7 +187,9 @@ impl Coverage {
     fn of(file: &InboundFile, ignore: &[Ignored]) -> Self {
         let mut coverage = Self::default();
         for condition in file.when.iter().flatten() {
-            coverage.add(&condition.selector, None);
+            if let ConditionOn::Message(selector) = &condition.on {
+                coverage.add(selector, None);
+            }
         }
         for leaf in file.body.iter().chain(file.thread.iter().map(|(_, leaf)| leaf)) {
             coverage.add_leaf(leaf, None);

@@ -35,7 +35,7 @@ fn write_mapping(text: &mut String, code: &str, trigger: &str, mapping: &Inbound
     for condition in &mapping.when {
         let values: Vec<&str> =
             condition.values.iter().map(|value| if value == "*" { "any value" } else { value }).collect();
-        let _ = writeln!(text, "\nOnly when {} is {}.", condition.selector, values.join(" or "));
+        let _ = writeln!(text, "\nOnly when {} is {}.", condition.on, values.join(" or "));
     }
     if !mapping.requires.is_empty() {
         let _ = writeln!(text, "\nRequired segments: {}.", mapping.requires.join(", "));

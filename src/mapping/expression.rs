@@ -3,6 +3,8 @@
 
 use std::sync::OnceLock;
 
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
 /// Steps one expression may take; the largest shipped one needs under a thousand.
@@ -14,8 +16,23 @@ fn engine() -> &'static Environment<'static> {
         let mut engine = Environment::new();
         engine.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         engine.set_fuel(Some(FUEL));
+        engine.add_filter("utc", |text: &str| at(text).map(|instant| instant.to_string()));
+        engine.add_filter("local_date", |text: &str| local(text).map(|time| time.date().to_string()));
+        engine
+            .add_filter("weekday", |text: &str| local(text).map(|time| time.strftime("%a").to_string().to_uppercase()));
         engine
     })
+}
+
+/// `2026-04-11T13:15:00+01:00`
+fn at(text: &str) -> Result<Timestamp, Error> {
+    text.parse().map_err(|_| Error::new(ErrorKind::InvalidOperation, "not a time with an offset"))
+}
+
+/// As clocks show it where appointments are kept.
+fn local(text: &str) -> Result<Zoned, Error> {
+    let zone = TimeZone::get("Europe/London").map_err(|_| Error::from(ErrorKind::InvalidOperation))?;
+    Ok(at(text)?.to_zoned(zone))
 }
 
 /// A compiled expression, without its `{{` and `}}`.
@@ -137,6 +154,20 @@ mod tests {
             let bounded = Expression::compile(source).map(|expression| expression.evaluate(minijinja::context! {}));
             assert!(!matches!(bounded, Ok(Ok(_))), "{source} was evaluated");
         }
+    }
+
+    #[test]
+    fn times_are_compared_by_instant_and_asked_for_their_day_where_appointments_are_kept() {
+        for (source, expected) in [
+            ("'2026-07-11T00:15:00+01:00' | utc", "2026-07-10T23:15:00Z"),
+            ("'2026-07-10T23:15:00Z' | local_date", "2026-07-11"),
+            ("'2026-07-10T23:15:00.000Z' | weekday", "SAT"),
+        ] {
+            let found = Expression::compile(source).expect("compiles").evaluate(minijinja::context! {});
+            assert_eq!(found, Ok(Some(expected.into())), "{source}");
+        }
+        let refused = Expression::compile("'soon' | utc").expect("compiles").evaluate(minijinja::context! {});
+        assert!(refused.is_err_and(|why| !why.contains("soon")));
     }
 
     #[test]

@@ -63,9 +63,25 @@ pub enum ThreadKey {
 
 #[derive(Clone, Debug)]
 pub struct Condition {
-    pub selector: Selector,
+    pub on: ConditionOn,
     /// Any of them; empty text matches an absent value, `*` any value that is there.
     pub values: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum ConditionOn {
+    Message(Selector),
+    /// `settings.bookByWish`: of the source.
+    Setting(String),
+}
+
+impl std::fmt::Display for ConditionOn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Message(selector) => selector.fmt(f),
+            Self::Setting(name) => write!(f, "the setting {name}"),
+        }
+    }
 }
 
 impl Condition {
@@ -293,10 +309,19 @@ impl Compiler<'_> {
         entries
             .iter()
             .filter_map(|(key, node)| {
-                let selector = self.selector(&key.name, key.at)?;
-                Some(Condition { selector, values: self.strings(node) })
+                let on = match key.name.strip_prefix("settings.") {
+                    Some(name) => ConditionOn::Setting(name.to_owned()),
+                    None => ConditionOn::Message(self.selector(&key.name, key.at)?),
+                };
+                Some(Condition { on, values: self.strings(node) })
             })
             .collect()
+    }
+
+    /// `{ "11": [F, C] }`: selectors and the values that do.
+    fn wanted_values(&mut self, node: &Node) -> Vec<(Selector, Vec<String>)> {
+        let Some(entries) = self.map(node) else { return Vec::new() };
+        entries.iter().filter_map(|(key, node)| Some((self.selector(&key.name, key.at)?, self.strings(node)))).collect()
     }
 
     fn outcome(&mut self, keys: &Keys<'_>) -> Option<Outcome> {
@@ -524,9 +549,7 @@ impl Compiler<'_> {
         let mut selectors = |name| keys.get(name).map(|node| self.selectors(node)).unwrap_or_default();
         let (name, description, types) = (selectors("name"), selectors("description"), selectors("types"));
         let finished = match keys.get("finished") {
-            Some(node) => {
-                self.conditions(node).into_iter().map(|condition| (condition.selector, condition.values)).collect()
-            }
+            Some(node) => self.wanted_values(node),
             None => Vec::new(),
         };
         Some(LetterSpec { each, content, name, description, types, finished })

@@ -6,6 +6,7 @@
 
 mod letters;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use encoding_rs::Encoding;
@@ -15,7 +16,7 @@ use serde_json::{Map, Value};
 use super::clinical_text;
 use super::dialect::{Dialect, InboundMapping};
 use super::filter::Refusal;
-use super::inbound::{Leaf, Nulls, Outcome, Read, Source, ThreadKey};
+use super::inbound::{ConditionOn, Leaf, Nulls, Outcome, Read, Source, ThreadKey};
 use super::letter::{LETTERS_MAX, make_names_differ};
 use super::problem::{Location, Problem};
 use super::selector::{Found, FoundPlace, Selector};
@@ -168,8 +169,17 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         }
         let chosen = candidates.iter().find(|mapping| {
             mapping.when.iter().all(|condition| {
-                let value = condition.selector.first(self.message, None).map_or("", |found| found.raw);
-                condition.takes(value)
+                let value = match &condition.on {
+                    ConditionOn::Message(selector) => {
+                        Cow::Borrowed(selector.first(self.message, None).map_or("", |found| found.raw))
+                    }
+                    ConditionOn::Setting(name) => match self.settings.get(name) {
+                        Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
+                        Some(value) if !value.is_null() => Cow::Owned(value.to_string()),
+                        _ => Cow::Borrowed(""),
+                    },
+                };
+                condition.takes(&value)
             })
         });
         if chosen.is_none() {

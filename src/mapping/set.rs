@@ -24,7 +24,7 @@ use super::operations::{Effect, Operation};
 use super::plan::{NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::reply::{self, ReplyMapping};
 use super::template::{Root, Step, Template, TemplateCompiler};
-use super::yaml::{self, Keys, Node};
+use super::yaml::{self, Keys, Node, Yaml};
 use crate::command::CommandSchemas;
 use crate::hl7::Message;
 
@@ -200,6 +200,11 @@ impl MappingSet {
         self.plans.get(command).is_some_and(|plan| plan.go_back(state))
     }
 
+    /// e-RS refused the call at hand with this code: the next entry of its list, if the plan says so.
+    pub fn try_next(&self, context: &PlanContext<'_>, state: &mut PlanState, code: &str) -> bool {
+        self.plans.get(context.command).is_some_and(|plan| plan.try_next(context, state, code))
+    }
+
     /// What the plan has to tell of a command that halts where it stands.
     pub fn halt_events(
         &self,
@@ -265,7 +270,7 @@ fn check_outcomes(files: &MappingFiles, diagnostics: &mut Diagnostics) {
 }
 
 /// Files in `ers/` that are not a command's plan.
-const NOT_PLANS: &[&str] = &["operations", "outcomes", "fragments"];
+const NOT_PLANS: &[&str] = &["operations", "outcomes", "fragments", "steps"];
 
 fn plans(
     files: &MappingFiles,
@@ -274,13 +279,14 @@ fn plans(
     diagnostics: &mut Diagnostics,
 ) -> BTreeMap<String, CommandPlan> {
     let fragments = fragments(files, diagnostics);
+    let parts = parts(files, diagnostics);
     let mut plans = BTreeMap::new();
     for (stem, file, text) in files.in_folder("ers", "yaml") {
         if NOT_PLANS.contains(&stem) {
             continue;
         }
         let Some(node) = yaml::parse(file, text, diagnostics) else { continue };
-        let compiled = command_plan::compile(file, &node, &fragments, operations, diagnostics);
+        let compiled = command_plan::compile(file, &node, &fragments, operations, &parts, diagnostics);
         let Some((plan, paths)) = compiled else { continue };
         if !schemas.knows(&plan.command) {
             let hint = did_you_mean(&plan.command, schemas.names());
@@ -319,6 +325,20 @@ fn check_against_schema(schema: &Value, path: &super::template::Path, diagnostic
                     }
                 }
             }
+        }
+    }
+}
+
+fn parts(files: &MappingFiles, diagnostics: &mut Diagnostics) -> BTreeMap<String, Node> {
+    const FILE: &str = command_plan::PARTS;
+    let Some(node) = files.get(FILE).and_then(|text| yaml::parse(FILE, text, diagnostics)) else {
+        return BTreeMap::new();
+    };
+    match node.yaml {
+        Yaml::Map(entries) => entries.into_iter().map(|(key, node)| (key.name, node)).collect(),
+        _ => {
+            diagnostics.report(FILE, node.at, "names with lists of steps are expected");
+            BTreeMap::new()
         }
     }
 }

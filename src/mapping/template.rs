@@ -8,6 +8,7 @@
 //! | `"{{ reply.body.contained \| length }}"` | an expression, where a path is not enough |
 //! | `$need: command.specialty` | in a mapping: dropped unless that path has a value |
 //! | `$if: { command.then: triage }` | in a mapping: dropped unless all conditions hold |
+//! | `$where: "{{ … }}"` | in a mapping: dropped unless the expression is true |
 //! | `$each: command.shortlist` | in a mapping inside a list: once for each entry, as `item` (and `index`) |
 //! | `$use: ServiceSearchCriteria` | in a mapping: the fragment of that name |
 //!
@@ -53,6 +54,7 @@ pub enum Piece {
 pub struct Mapping {
     need: Vec<Path>,
     conditions: Vec<Condition>,
+    filter: Option<Box<Template>>,
     each: Option<Path>,
     inner: Option<Arc<Template>>,
     members: Vec<(String, Template)>,
@@ -258,6 +260,11 @@ impl Mapping {
         if !wanted {
             return Ok(None);
         }
+        if let Some(filter) = &self.filter
+            && filter.render(scope)? != Some(Value::Bool(true))
+        {
+            return Ok(None);
+        }
         if let Some(inner) = &self.inner {
             return inner.render(scope);
         }
@@ -377,16 +384,23 @@ impl TemplateCompiler<'_> {
     }
 
     fn mapping(&mut self, entries: &[(Key, Node)], at: Place) -> Template {
-        let mut mapping =
-            Mapping { need: Vec::new(), conditions: Vec::new(), each: None, inner: None, members: Vec::new() };
+        let mut mapping = Mapping {
+            need: Vec::new(),
+            conditions: Vec::new(),
+            filter: None,
+            each: None,
+            inner: None,
+            members: Vec::new(),
+        };
         for (key, node) in entries {
             match key.name.as_str() {
                 "$need" => mapping.need = self.paths_of(node),
                 "$if" => mapping.conditions = self.conditions(node),
+                "$where" => mapping.filter = Some(Box::new(self.template(node))),
                 "$each" => mapping.each = self.paths_of(node).into_iter().next(),
                 "$use" => mapping.inner = self.fragment(node),
                 name if name.starts_with('$') => {
-                    let hint = did_you_mean(name, ["$need", "$if", "$each", "$use"]);
+                    let hint = did_you_mean(name, ["$need", "$if", "$where", "$each", "$use"]);
                     self.diagnostics.report_with_hint(&self.file, key.at, format!("unknown form `{name}`"), hint);
                 }
                 name => {

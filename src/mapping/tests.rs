@@ -492,6 +492,13 @@ fn mistakes_in_mapping_files_are_all_reported_with_line_and_hint() {
             8,
             "names a step above this one that reads",
         ),
+        ("ers/X.yaml", "command: CreateReferral\nsteps:\n  - use: BookByWhish\n", 3, "did you mean `BookByWish`?"),
+        (
+            "ers/X.yaml",
+            "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    next_on: [X]\n",
+            5,
+            "`next_on` goes with `each`",
+        ),
         (
             "ers/X.yaml",
             "command: CreateReferral\nsteps:\n  - step: a\n    call: A011\n    again: { while: true, max: 1000 }\n",
@@ -635,7 +642,7 @@ fn every_shipped_file_is_valid_for_editors_too() {
         }
     }
     for (stem, file, text) in files.in_folder("ers", "yaml") {
-        if !["operations", "outcomes", "fragments"].contains(&stem) {
+        if !["operations", "outcomes", "fragments", "steps"].contains(&stem) {
             check(&plan, file, text);
         }
     }
@@ -671,6 +678,9 @@ mod hostile {
             "lacks",
             "again",
             "stale",
+            "use",
+            "next_on",
+            "$where",
             "while",
             "max",
             "step",

@@ -12,4 +12,5 @@ mod patience;
 mod patients;
 mod sending;
 mod sessions;
+mod wishes;
 mod world;

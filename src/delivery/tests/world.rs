@@ -89,13 +89,13 @@ fn connection_to(simulator: &SimulatorHandle) -> Connection {
     connection
 }
 
-fn source(name: &str, mode: Mode) -> Source {
+fn source(name: &str, mode: Mode, book_by_wish: bool) -> Source {
     let text = json!({ "name": name, "connection": "ers" });
-    Source { mode, ..serde_json::from_value(text).expect("a source with its defaults") }
+    Source { mode, book_by_wish, ..serde_json::from_value(text).expect("a source with its defaults") }
 }
 
-fn sources(mode: Mode) -> Arc<Sources> {
-    Arc::new([("northmoor".to_owned(), source("northmoor", mode))].into())
+fn sources(mode: Mode, book_by_wish: bool) -> Arc<Sources> {
+    Arc::new([("northmoor".to_owned(), source("northmoor", mode, book_by_wish))].into())
 }
 
 impl World {
@@ -117,7 +117,7 @@ impl World {
         let store = Arc::new(SqliteStore::open(path, &environment).await.expect("a store"));
         let keys = Keys::load_or_create(&folder.path().join("gateway.key"), &environment).expect("a key file");
         let set = Arc::new(MappingSet::built_in().expect("the shipped mappings are whole"));
-        let (sources, _) = watch::channel(sources(Mode::Live));
+        let (sources, _) = watch::channel(sources(Mode::Live, false));
         let registry = Registry::new();
         let Wanted { settings, connection, pds } = wanted;
         Self {
@@ -235,7 +235,11 @@ impl World {
     }
 
     pub fn set_mode(&self, mode: Mode) {
-        self.sources.send_replace(sources(mode));
+        self.set_source(mode, false);
+    }
+
+    pub fn set_source(&self, mode: Mode, book_by_wish: bool) {
+        self.sources.send_replace(sources(mode, book_by_wish));
     }
 
     /// A referral as intake would admit it.
