@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::Act;
+use super::{Act, is_related};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral::{Referral, State};
 use crate::simulator::referral_resource::instant;
@@ -81,10 +81,8 @@ const LISTS: [List; 4] = [
 pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     let list = read(act)?;
     let referrals = act.world.referrals.all();
-    let own = referrals.iter().filter(|referral| {
-        let elsewhere = referral.organisation.as_ref().is_some_and(|own| *own != act.caller.organisation);
-        !elsewhere && (list.holds)(referral)
-    });
+    let own =
+        referrals.iter().filter(|referral| is_related(act, referral.organisation.as_deref()) && (list.holds)(referral));
     let entries: Vec<Value> = own.map(|referral| entry(list, referral)).collect();
     let mut worklist = json!({
         "meta": {"profile": ["https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-List-1"]},

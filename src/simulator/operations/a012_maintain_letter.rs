@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{Act, check_relationship, check_writable, if_match, referral_ubrn};
+use super::{Act, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::files::File;
 use crate::simulator::referral::{Letter, Referral, State};
@@ -45,22 +45,16 @@ pub struct Wanted<'a> {
 
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
-    let ubrn = referral_ubrn(act, ubrn)?;
-    let wanted = read(act);
-    act.world
-        .referrals
-        .with(ubrn, |referral| {
-            check_relationship(act, referral)?;
-            let wanted = wanted?;
-            check_writable(act, referral, version)?;
-            if referral.state == State::CancelledReferral {
-                return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral has been cancelled"));
-            }
-            let files = check_files(act, referral, &wanted)?;
-            replace(act, referral, &wanted, files);
-            Ok(referral_resource::answer(200, referral, act.world, act.now))
-        })
-        .unwrap_or(Err(Refusal::Status(404)))
+    with_referral(act, ubrn, |referral| {
+        let wanted = read(act)?;
+        check_writable(act, referral, version)?;
+        if referral.state == State::CancelledReferral {
+            return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral has been cancelled"));
+        }
+        let files = check_files(act, referral, &wanted)?;
+        replace(act, referral, &wanted, files);
+        Ok(referral_resource::answer(200, referral, act.world, act.now))
+    })
 }
 
 fn read<'a>(act: &Act<'a>) -> Result<Vec<Wanted<'a>>, Refusal> {

@@ -56,8 +56,8 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     act.world
         .referrals
         .with(ubrn, |referral| {
-            check_relationship(act, referral)?;
-            check_patient(act, referral)?;
+            check_relationship(act, referral.organisation.as_deref())?;
+            check_patient(act, &referral.patient)?;
             check_writable(act, referral, version)?;
             let service = check(act, referral, &request)?;
             let appointment = carry_out(act, &request, &service)?;
@@ -279,7 +279,7 @@ fn read_participant<'a>(item: &Element<'a>, found: &mut Participants<'a>, issues
 /// The rules that need the referral and the service.
 fn check(act: &Act<'_>, referral: &Referral, request: &Request<'_>) -> Result<Service, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    if act.world.is_advice_request(referral.ubrn) || !referral.state.waits_for_booking() {
+    if !referral.state.waits_for_booking() {
         issues.add("INVALID_REQUEST_STATE", "incomingReferral[0]/reference", "the referral is not waiting for this");
     }
     if referral.patient != request.patient {

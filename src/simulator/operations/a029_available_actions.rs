@@ -44,8 +44,13 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         .unwrap_or_else(|| Err(Refusal::one(400, Issue::new("REFERENCE_NOT_FOUND", "no such referral"))))
 }
 
+/// Whether the caller may do this to the referral as it is now.
+pub fn may(act: &Act<'_>, referral: &Referral, action: &str) -> bool {
+    actions(act, referral).iter().any(|(code, _)| *code == action)
+}
+
 /// The code and the name of each action, by role and state.
-pub fn actions(act: &Act<'_>, referral: &Referral) -> &'static [(&'static str, &'static str)] {
+fn actions(act: &Act<'_>, referral: &Referral) -> &'static [(&'static str, &'static str)] {
     const CANCEL: (&str, &str) = ("CANCEL_REFERRAL", "Cancel Referral");
     match (act.caller.refers(), referral.state) {
         (_, State::CancelledReferral) => &[],

@@ -1,8 +1,8 @@
 //! A031 Change shortlist: replaces services and criteria; what else was noted for the patient is lost with them.
 
 use super::a011_create_referral::with_provisioning;
-use super::a029_available_actions::actions;
-use super::{Act, check_relationship, check_writable, if_match, referral_ubrn};
+use super::a029_available_actions::may;
+use super::{Act, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral_resource;
 use crate::simulator::refusal::Refusal;
@@ -40,26 +40,20 @@ const DOCUMENTED: [&str; 16] = [
 
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
-    let ubrn = referral_ubrn(act, ubrn)?;
-    let shortlist = read(act);
-    act.world
-        .referrals
-        .with(ubrn, |referral| {
-            check_relationship(act, referral)?;
-            let shortlist = shortlist?;
-            check_writable(act, referral, version)?;
-            if !actions(act, referral).iter().any(|(code, _)| *code == "CHANGE_SHORTLIST") {
-                let text = "the shortlist of the referral cannot be changed now";
-                return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", text));
-            }
-            referral.shortlist = shortlist.services.iter().map(|id| (*id).into()).collect();
-            referral.priority = shortlist.criteria.priority;
-            referral.criteria = with_provisioning(shortlist.criteria_parameters).to_string().into();
-            referral.additional_requirements.clear();
-            referral.raise_version();
-            Ok(referral_resource::answer(200, referral, act.world, act.now))
-        })
-        .unwrap_or(Err(Refusal::Status(404)))
+    with_referral(act, ubrn, |referral| {
+        let shortlist = read(act)?;
+        check_writable(act, referral, version)?;
+        if !may(act, referral, "CHANGE_SHORTLIST") {
+            let text = "the shortlist of the referral cannot be changed now";
+            return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", text));
+        }
+        referral.shortlist = shortlist.services.iter().map(|id| (*id).into()).collect();
+        referral.priority = shortlist.criteria.priority;
+        referral.criteria = with_provisioning(shortlist.criteria_parameters).to_string().into();
+        referral.additional_requirements.clear();
+        referral.raise_version();
+        Ok(referral_resource::answer(200, referral, act.world, act.now))
+    })
 }
 
 fn read<'a>(act: &Act<'a>) -> Result<Shortlist<'a>, Refusal> {

@@ -1,7 +1,7 @@
 //! A034 Update appointment: the only update there is cancels a directly booked one, and its slot is free again.
 
 use super::a016_book_or_defer::{PROFILES, read_comment, read_participants, read_referral};
-use super::{Act, appointment_id, check_patient, check_relationship, if_match};
+use super::{Act, if_match, with_appointment};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral::{Appointment, Referral, State, Ubrn};
 use crate::simulator::referral_resource::appointment_resource;
@@ -34,24 +34,18 @@ struct Request<'a> {
 
 pub fn answer(act: &Act<'_>, id: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
-    let id = appointment_id(id)?;
-    act.world
-        .referrals
-        .with_appointment(id, |referral| {
-            check_relationship(act, referral)?;
-            check_patient(act, referral)?;
-            if act.world.is_locked(referral.ubrn) {
-                return Err(Refusal::Status(423));
-            }
-            let appointment = referral.appointment.as_ref().ok_or(Refusal::Status(404))?;
-            if appointment.version != version {
-                return Err(Refusal::Status(409));
-            }
-            let request = read(act)?;
-            check(act, referral, appointment, &request)?;
-            Ok(cancel(act, referral, &request))
-        })
-        .unwrap_or(Err(Refusal::Status(404)))
+    with_appointment(act, id, |referral| {
+        if act.world.is_locked(referral.ubrn) {
+            return Err(Refusal::Status(423));
+        }
+        let appointment = referral.appointment.as_ref().ok_or(Refusal::Status(404))?;
+        if appointment.version != version {
+            return Err(Refusal::Status(409));
+        }
+        let request = read(act)?;
+        check(act, referral, appointment, &request)?;
+        Ok(cancel(act, referral, &request))
+    })
 }
 
 fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {

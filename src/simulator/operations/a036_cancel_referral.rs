@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::a029_available_actions::actions;
-use super::{Act, check_relationship, check_writable, if_match, referral_ubrn};
+use super::a029_available_actions::may;
+use super::{Act, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::reference_data::CancellationReason;
 use crate::simulator::referral::{Cancellation, Referral, State};
@@ -38,21 +38,15 @@ struct Request<'a> {
 
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
-    let ubrn = referral_ubrn(act, ubrn)?;
-    let request = read(act);
-    act.world
-        .referrals
-        .with(ubrn, |referral| {
-            check_relationship(act, referral)?;
-            let request = request?;
-            check_writable(act, referral, version)?;
-            if !actions(act, referral).iter().any(|(code, _)| *code == "CANCEL_REFERRAL") {
-                return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral cannot be cancelled now"));
-            }
-            let reason = check(act, referral, &request)?;
-            Ok(cancel(act, referral, &request, &reason))
-        })
-        .unwrap_or(Err(Refusal::Status(404)))
+    with_referral(act, ubrn, |referral| {
+        let request = read(act)?;
+        check_writable(act, referral, version)?;
+        if !may(act, referral, "CANCEL_REFERRAL") {
+            return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral cannot be cancelled now"));
+        }
+        let reason = check(act, referral, &request)?;
+        Ok(cancel(act, referral, &request, &reason))
+    })
 }
 
 fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {

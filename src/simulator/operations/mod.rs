@@ -317,18 +317,64 @@ fn referral_ubrn(act: &Act<'_>, text: &str) -> Result<Ubrn, Refusal> {
     Ok(ubrn)
 }
 
-/// A referrer is related to the referrals of their own organisation.
-fn check_relationship(act: &Act<'_>, referral: &Referral) -> Result<(), Refusal> {
-    let foreign = referral.organisation.as_ref().is_some_and(|own| *own != act.caller.organisation);
-    if act.caller.refers() && foreign {
-        return Err(Refusal::unprocessable("NO_RELATIONSHIP", "no legitimate relationship with the referral"));
+/// Looks at or changes the referral of a path, to which the caller must be related; 404 when there is none.
+fn with_referral<T>(
+    act: &Act<'_>,
+    ubrn: &str,
+    then: impl FnOnce(&mut Referral) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let ubrn = referral_ubrn(act, ubrn)?;
+    let related = |referral: &mut Referral| {
+        check_relationship(act, referral.organisation.as_deref())?;
+        then(referral)
+    };
+    act.world.referrals.with(ubrn, related).unwrap_or(Err(Refusal::Status(404)))
+}
+
+/// The same for the referral whose latest appointment has the id of a path.
+fn with_appointment<T>(
+    act: &Act<'_>,
+    id: &str,
+    then: impl FnOnce(&mut Referral) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let id = appointment_id(id)?;
+    let related = |referral: &mut Referral| {
+        check_relationship(act, referral.organisation.as_deref())?;
+        check_patient(act, &referral.patient)?;
+        then(referral)
+    };
+    act.world.referrals.with_appointment(id, related).unwrap_or(Err(Refusal::Status(404)))
+}
+
+/// The same for the advice request of a path.
+fn with_advice<T>(
+    act: &Act<'_>,
+    ubrn: &str,
+    then: impl FnOnce(&mut AdviceRequest) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let ubrn = advice_ubrn(act, ubrn)?;
+    let related = |advice: &mut AdviceRequest| {
+        check_relationship(act, advice.organisation.as_deref())?;
+        then(advice)
+    };
+    act.world.advice.with(ubrn, related).unwrap_or(Err(Refusal::Status(404)))
+}
+
+/// A referrer is related to the requests of their own organisation, and to those that name none.
+fn is_related(act: &Act<'_>, organisation: Option<&str>) -> bool {
+    !act.caller.refers() || organisation.is_none_or(|own| own == act.caller.organisation)
+}
+
+fn check_relationship(act: &Act<'_>, organisation: Option<&str>) -> Result<(), Refusal> {
+    if is_related(act, organisation) {
+        return Ok(());
     }
-    Ok(())
+    Err(Refusal::unprocessable("NO_RELATIONSHIP", "no legitimate relationship with the request"))
 }
 
 /// The record of some patients cannot be used.
-fn check_patient(act: &Act<'_>, referral: &Referral) -> Result<(), Refusal> {
-    match act.world.patients.refusal(&referral.patient) {
+fn check_patient(act: &Act<'_>, patient: &str) -> Result<(), Refusal> {
+    match act.world.patients.refusal(patient) {
         Some("PATIENT_ERROR") => Err(Refusal::unprocessable("PATIENT_ERROR", "the patient's record cannot be used")),
         _ => Ok(()),
     }
@@ -358,15 +404,6 @@ fn advice_ubrn(act: &Act<'_>, text: &str) -> Result<Ubrn, Refusal> {
         return Err(Refusal::unprocessable("INVALID_REQUEST_TYPE", "the UBRN is a referral"));
     }
     Ok(ubrn)
-}
-
-/// A referrer is related to the advice requests of their own organisation.
-fn check_advice_relationship(act: &Act<'_>, advice: &AdviceRequest) -> Result<(), Refusal> {
-    let foreign = advice.organisation.as_ref().is_some_and(|own| *own != act.caller.organisation);
-    if act.caller.refers() && foreign {
-        return Err(Refusal::unprocessable("NO_RELATIONSHIP", "no legitimate relationship with the advice request"));
-    }
-    Ok(())
 }
 
 fn history_not_supported(status: u16) -> Refusal {
