@@ -220,6 +220,13 @@ pub fn document_reference(letter: &Letter, id: &str, kind: (&str, &str), world: 
     resource
 }
 
+/// With the version in its ETag.
+pub fn appointment_answer(status: u16, appointment: &Appointment, referral: &Referral, world: &World) -> Answer {
+    Answer::fhir(status, &appointment_resource(appointment, referral, world))
+        .with("ETag", format!("W/\"{}\"", appointment.version))
+        .about(referral.ubrn)
+}
+
 /// `eRS-Appointment-1`, as A016, A034 and A038 answer it.
 pub fn appointment_resource(appointment: &Appointment, referral: &Referral, world: &World) -> Value {
     let name = world.services.find(&appointment.service).map(|service| service.name.clone()).unwrap_or_default();

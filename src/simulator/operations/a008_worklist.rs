@@ -10,7 +10,6 @@ use crate::simulator::referral::{Referral, State};
 use crate::simulator::referral_resource::instant;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
-use crate::simulator::validation::element::Element;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
 
 const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-Parameters-1";
@@ -102,11 +101,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
 
 fn read(act: &Act<'_>) -> Result<&'static List, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let list = parameters.one("listType").and_then(|value| {
         value.object(&["coding"], &mut issues)?;
         let coding = value.required("coding", &mut issues)?.only_item(&mut issues)?;

@@ -30,7 +30,8 @@ const RULES: [Rule; 6] = [
     optional("eReferralPathwayStart", "valueInstant"),
 ];
 
-const DOCUMENTED: [&str; 22] = [
+/// Of everything that creates a request: A011, A044.
+pub const DOCUMENTED: [&str; 22] = [
     "REFERENCE_NOT_FOUND",
     "INAPPROPRIATE_VALUE",
     "TOO_MANY_ITEMS",
@@ -104,13 +105,9 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
 
 fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let patient = patient(act, &parameters, &mut issues);
-    let clinician = referring_clinician(act, &parameters, &body, &mut issues);
+    let clinician = referring_clinician(act, &parameters, &mut issues);
     let intention = parameters.one("intentionToAddReferralLetter").and_then(|value| {
         let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralLetterIntention-1";
         value.one_of(system, &["NEED_TO_ADD_LATER", "NOT_INTENDING_TO_ADD"], &mut issues)
@@ -133,7 +130,7 @@ fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     issues.or(request)
 }
 
-/// The NHS number of a patient with whom e-RS can deal. A010 asks the same.
+/// The NHS number of a patient with whom e-RS can deal.
 pub fn patient<'a>(act: &Act<'_>, parameters: &Parameters<'a>, issues: &mut Issues) -> Option<&'a str> {
     let value = parameters.one("patient")?;
     let number = value.identifier(NHS_NUMBER, issues)?;
@@ -148,13 +145,8 @@ pub fn patient<'a>(act: &Act<'_>, parameters: &Parameters<'a>, issues: &mut Issu
     Some(number)
 }
 
-/// An administrator names the clinician, a clinician names nobody. A010 asks the same.
-pub fn referring_clinician<'a>(
-    act: &Act<'_>,
-    parameters: &Parameters<'a>,
-    body: &Element<'_>,
-    issues: &mut Issues,
-) -> Option<&'a str> {
+/// An administrator names the clinician, a clinician names nobody.
+pub fn referring_clinician<'a>(act: &Act<'_>, parameters: &Parameters<'a>, issues: &mut Issues) -> Option<&'a str> {
     let admin = act.caller.function == "REFERRING_CLINICIAN_ADMIN";
     match parameters.one("referringClinician") {
         Some(value) if !admin => {
@@ -163,7 +155,7 @@ pub fn referring_clinician<'a>(
             None
         }
         Some(value) => criteria::clinician(value, act.world, issues),
-        None if admin && body.value.is_object() => {
+        None if admin && act.body.is_object() => {
             let text = "(referringClinician) is required for a referring clinician admin";
             issues.add("VALUE_IS_REQUIRED", "parameter", text);
             None

@@ -59,11 +59,7 @@ pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
 
 fn read<'a>(act: &Act<'a>) -> Result<Vec<Wanted<'a>>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let documents = parameters.all("referralLetterFile");
     let wanted: Vec<Wanted<'a>> =
         documents.iter().filter_map(|document| read_document(document, "REFERRER", &mut issues)).collect();
@@ -131,6 +127,21 @@ fn check_files(act: &Act<'_>, referral: &Referral, wanted: &[Wanted<'_>]) -> Res
     Ok(files)
 }
 
+/// The file as the caller attaches it now.
+pub fn letter(act: &Act<'_>, wanted: &Wanted<'_>, file: File) -> Letter {
+    Letter {
+        number: act.world.referrals.next_number(),
+        file: wanted.file,
+        name: file.name,
+        content_type: file.content_type,
+        size: file.size,
+        description: wanted.description.map(String::from),
+        indexed: act.now,
+        attached_by: act.caller.holder.user().to_owned(),
+        organisation: act.caller.organisation.clone(),
+    }
+}
+
 fn replace(act: &Act<'_>, referral: &mut Referral, wanted: &[Wanted<'_>], files: Vec<File>) {
     for letter in &referral.letters {
         act.world.files.link(letter.file, None);
@@ -139,17 +150,7 @@ fn replace(act: &Act<'_>, referral: &mut Referral, wanted: &[Wanted<'_>], files:
     for (wanted, file) in wanted.iter().zip(files) {
         act.world.files.link(wanted.file, Some(referral.ubrn));
         let kept = before.iter().find(|letter| letter.file == wanted.file);
-        let mut letter = kept.cloned().unwrap_or_else(|| Letter {
-            number: act.world.referrals.next_number(),
-            file: wanted.file,
-            name: file.name,
-            content_type: file.content_type,
-            size: file.size,
-            description: None,
-            indexed: act.now,
-            attached_by: act.caller.holder.user().to_owned(),
-            organisation: act.caller.organisation.clone(),
-        });
+        let mut letter = kept.cloned().unwrap_or_else(|| letter(act, wanted, file));
         letter.description = wanted.description.map(String::from);
         referral.letters.push(letter);
     }

@@ -7,7 +7,6 @@ use crate::simulator::exchange::Answer;
 use crate::simulator::referral_resource;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
-use crate::simulator::validation::element::Element;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory};
 use crate::simulator::validation::shortlist::{self, For, Shortlist};
 
@@ -58,11 +57,7 @@ pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
 
 fn read<'a>(act: &Act<'a>) -> Result<Shortlist<'a>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     if let Some(value) = parameters.one("intentionToAddReferralLetter") {
         let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralLetterIntention-1";
         value.one_of(system, &["NEED_TO_ADD_LATER", "NOT_INTENDING_TO_ADD"], &mut issues);

@@ -1,10 +1,10 @@
 //! A034 Update appointment: the only update there is cancels a directly booked one, and its slot is free again.
 
-use super::a016_book_or_defer::{PROFILES, read_comment, read_participants, read_referral};
+use super::a016_book_or_defer::{PROFILES, read_comment, read_constants, read_participants, read_referral};
 use super::{Act, if_match, with_appointment};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral::{Appointment, Referral, State, Ubrn};
-use crate::simulator::referral_resource::appointment_resource;
+use crate::simulator::referral_resource::appointment_answer;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
 use crate::simulator::validation::element::{Element, System};
@@ -71,18 +71,14 @@ fn read_members<'a>(body: &Element<'a>, issues: &mut Issues) -> Option<Request<'
     body.resource("Appointment", &PROFILES, issues);
     let version = body.optional("meta").and_then(|meta| meta.required("versionId", issues)?.text(issues));
     let id = body.required("id", issues).and_then(|id| id.text(issues));
-    for (name, expected) in [("language", "en"), ("description", "e-Referral Appointment")] {
-        if let Some(found) = body.required(name, issues) {
-            found.fixed(expected, issues);
-        }
-    }
+    read_constants(body, issues);
     if let Some(status) = body.required("status", issues)
         && status.text(issues).is_some_and(|text| text != "cancelled")
     {
         issues.add("INAPPROPRIATE_VALUE", &status.path, "an appointment can only be cancelled");
     }
     let reason = body.required("reason", issues).and_then(|reason| read_reason(&reason, issues));
-    let comment = body.optional("comment").and_then(|comment| read_comment(&comment, issues));
+    let comment = read_comment(body, issues);
     let referral = body.required("incomingReferral", issues).and_then(|list| read_referral(&list, issues));
     let participants = body.required("participant", issues).map(|list| read_participants(&list, issues))?;
     Some(Request {
@@ -167,8 +163,7 @@ fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>) -> Answ
     appointment.cancellation = Some(request.reason.into());
     appointment.comment = request.comment.map(String::from);
     (appointment.start, appointment.end) = (None, None);
-    let resource = appointment_resource(&appointment, referral, act.world);
-    let etag = format!("W/\"{}\"", appointment.version);
+    let answer = appointment_answer(200, &appointment, referral, act.world);
     referral.appointment = Some(appointment);
-    Answer::fhir(200, &resource).with("ETag", etag).about(referral.ubrn)
+    answer
 }

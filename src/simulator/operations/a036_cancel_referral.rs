@@ -10,7 +10,7 @@ use crate::simulator::referral::{Cancellation, Referral, State};
 use crate::simulator::referral_resource::{self, appointment_resource, profile};
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
-use crate::simulator::validation::element::{Element, System};
+use crate::simulator::validation::element::System;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
 
 const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-CancelReferral-Request-Parameters-1";
@@ -51,23 +51,13 @@ pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
 
 fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let reason = parameters.one("cancellationReason").and_then(|value| {
         let code = value.coding(System::ReferenceData("REFERRAL-CANCELLATION-REASON"), &mut issues)?;
         Some((code, value.path.clone()))
     });
-    let comments = parameters.one("cancellationComments").and_then(|value| {
-        let text = value.text(&mut issues)?;
-        if text.chars().count() > COMMENTS_CHARACTERS_MAX {
-            let text = format_args!("at most {COMMENTS_CHARACTERS_MAX} characters").to_string();
-            issues.add("INAPPROPRIATE_VALUE", &value.path, text);
-        }
-        Some(text)
-    });
+    let comments = parameters.one("cancellationComments");
+    let comments = comments.and_then(|value| value.text_up_to(COMMENTS_CHARACTERS_MAX, &mut issues));
     issues.or(reason.map(|(reason, reason_path)| Request { reason, reason_path, comments }))
 }
 

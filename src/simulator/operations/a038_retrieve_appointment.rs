@@ -2,7 +2,7 @@
 
 use super::{Act, with_appointment};
 use crate::simulator::exchange::Answer;
-use crate::simulator::referral_resource::appointment_resource;
+use crate::simulator::referral_resource::appointment_answer;
 use crate::simulator::refusal::Refusal;
 
 pub fn answer(act: &Act<'_>, id: &str, version: Option<&str>) -> Result<Answer, Refusal> {
@@ -12,8 +12,6 @@ pub fn answer(act: &Act<'_>, id: &str, version: Option<&str>) -> Result<Answer, 
         if version.is_some_and(|version| version != appointment.version.to_string()) {
             return Err(Refusal::Status(404));
         }
-        let resource = appointment_resource(appointment, referral, act.world);
-        let etag = format!("W/\"{}\"", appointment.version);
-        Ok(Answer::fhir(200, &resource).with("ETag", etag).about(referral.ubrn))
+        Ok(appointment_answer(200, appointment, referral, act.world))
     })
 }
