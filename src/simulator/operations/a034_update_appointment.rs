@@ -118,37 +118,15 @@ fn check(act: &Act<'_>, referral: &Referral, appointment: &Appointment, request:
     if request.service != appointment.service || request.patient != referral.patient {
         issues.add("INAPPROPRIATE_VALUE", "participant", "is not that of the appointment");
     }
-    match Reason::find(act, request.reason) {
+    let reason = act.world.reference_data.cancellation_reason(REASONS, "CANCEL", request.reason, act.now);
+    match reason.filter(|reason| reason.is_for(&act.caller.function)) {
         None => issues.add("INAPPROPRIATE_VALUE", "reason", "The reason provided is not valid in this case"),
-        Some(Reason { comment_is_mandatory: true }) if request.comment.is_none() => {
+        Some(reason) if reason.comment_is_mandatory && request.comment.is_none() => {
             issues.add("MISSING_VALUE", "comment", "is missing.");
         }
         Some(_) => {}
     }
     issues.refuse_if_any()
-}
-
-/// A reason with which the caller may cancel an appointment now.
-struct Reason {
-    comment_is_mandatory: bool,
-}
-
-impl Reason {
-    fn find(act: &Act<'_>, code: &str) -> Option<Self> {
-        if !act.world.reference_data.is_in_force(REASONS, code, act.now) {
-            return None;
-        }
-        let concepts = act.world.reference_data.document(REASONS)?["concept"].as_array()?;
-        let properties = concepts.iter().find(|concept| concept["code"] == code)?["property"].as_array()?;
-        let has = |name: &str, code: &str| {
-            properties.iter().any(|property| property["code"] == name && property["valueCoding"]["code"] == code)
-        };
-        let usable = has("usage", "CANCEL") && has("businessFunction", &act.caller.function);
-        let mandatory = |property: &serde_json::Value| {
-            property["code"] == "commentIsMandatory" && property["valueBoolean"].as_bool() == Some(true)
-        };
-        usable.then(|| Self { comment_is_mandatory: properties.iter().any(mandatory) })
-    }
 }
 
 fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>) -> Answer {

@@ -14,6 +14,7 @@ use crate::simulator::validation::element::System;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
 
 const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-CancelReferral-Request-Parameters-1";
+const REASONS: &str = "REFERRAL-CANCELLATION-REASON";
 const COMMENTS_CHARACTERS_MAX: usize = 2000;
 /// What e-RS notes on the appointment that goes with its referral, as in the published sample.
 const APPOINTMENT_REASON: &str = "PATIENT_APPOINTMENT_CANCELLATION_OTHER";
@@ -53,7 +54,7 @@ fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
     let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let reason = parameters.one("cancellationReason").and_then(|value| {
-        let code = value.coding(System::ReferenceData("REFERRAL-CANCELLATION-REASON"), &mut issues)?;
+        let code = value.coding(System::ReferenceData(REASONS), &mut issues)?;
         Some((code, value.path.clone()))
     });
     let comments = parameters.one("cancellationComments");
@@ -65,7 +66,7 @@ fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
 fn check<'w>(act: &Act<'w>, referral: &Referral, request: &Request<'_>) -> Result<CancellationReason<'w>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
     let path = &request.reason_path;
-    let reason = act.world.reference_data.cancellation_reason(request.reason, act.now);
+    let reason = act.world.reference_data.cancellation_reason(REASONS, "CANCEL_REFERRAL", request.reason, act.now);
     match &reason {
         None => issues.add("INAPPROPRIATE_VALUE", path, "is not a reason to cancel a referral that is in force"),
         Some(reason) => {
