@@ -36,7 +36,6 @@ struct Concept {
 /// A reason to cancel an appointment or a referral, as far as rules ask.
 #[derive(Clone, Copy, Debug)]
 pub struct CancellationReason<'d> {
-    pub display: &'d str,
     /// In `eRS-AppointmentRequestCancellationReasonType-1`; empty for the reasons of appointments.
     pub kind: &'d str,
     functions: &'d [String],
@@ -101,7 +100,6 @@ impl ReferenceData {
         let concept = self.systems.get(key)?.concepts.get(code)?;
         let meant = concept.usages.iter().any(|own| own == usage);
         (meant && self.is_in_force(key, code, now)).then(|| CancellationReason {
-            display: &concept.display,
             kind: concept.kind.as_deref().unwrap_or_default(),
             functions: &concept.functions,
             comment_is_mandatory: concept.comment_is_mandatory,

@@ -110,6 +110,16 @@ impl Appointment {
         let start = self.start.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
         self.status == "booked" && start.is_some_and(|start| start > now)
     }
+
+    /// For a reason of `APPOINTMENT-CANCELLATION-REASON`. What comes back is the slot that is free again.
+    pub fn cancel(&mut self, reason: &str, comment: Option<&str>) -> Option<String> {
+        self.version += 1;
+        self.status = "cancelled";
+        self.cancellation = Some(reason.into());
+        self.comment = comment.map(String::from);
+        (self.start, self.end) = (None, None);
+        self.slot.take()
+    }
 }
 
 /// How the provider's system let down the last booking attempt; it is what permits some deferrals.
@@ -124,7 +134,6 @@ pub enum BookingFailure {
 pub struct Cancellation {
     /// In `REFERRAL-CANCELLATION-REASON`.
     pub reason: String,
-    pub display: String,
     pub comments: Option<String>,
 }
 

@@ -133,14 +133,9 @@ fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>) -> Answ
     referral.state = State::AppointmentCancelledByPatient;
     referral.raise_version();
     let mut appointment = referral.appointment.take().expect("the caller has found the appointment in this referral");
-    if let Some(slot) = appointment.slot.take() {
+    if let Some(slot) = appointment.cancel(request.reason, request.comment) {
         act.world.services.give_back(&slot);
     }
-    appointment.version += 1;
-    appointment.status = "cancelled";
-    appointment.cancellation = Some(request.reason.into());
-    appointment.comment = request.comment.map(String::from);
-    (appointment.start, appointment.end) = (None, None);
     let answer = appointment_answer(200, &appointment, referral, act.world);
     referral.appointment = Some(appointment);
     answer

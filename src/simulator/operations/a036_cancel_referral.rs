@@ -45,8 +45,8 @@ pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
         if !may(act, referral, "CANCEL_REFERRAL") {
             return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral cannot be cancelled now"));
         }
-        let reason = check(act, referral, &request)?;
-        Ok(cancel(act, referral, &request, &reason))
+        check(act, referral, &request)?;
+        Ok(cancel(act, referral, &request))
     })
 }
 
@@ -62,8 +62,8 @@ fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     issues.or(reason.map(|(reason, reason_path)| Request { reason, reason_path, comments }))
 }
 
-/// The reason, if this caller may give it for this referral.
-fn check<'w>(act: &Act<'w>, referral: &Referral, request: &Request<'_>) -> Result<CancellationReason<'w>, Refusal> {
+/// Whether this caller may give this reason for this referral.
+fn check(act: &Act<'_>, referral: &Referral, request: &Request<'_>) -> Result<(), Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
     let path = &request.reason_path;
     let reason = act.world.reference_data.cancellation_reason(REASONS, "CANCEL_REFERRAL", request.reason, act.now);
@@ -83,7 +83,7 @@ fn check<'w>(act: &Act<'w>, referral: &Referral, request: &Request<'_>) -> Resul
             }
         }
     }
-    issues.or(reason)
+    issues.refuse_if_any()
 }
 
 fn is_for_provider(reason: &CancellationReason<'_>, state: State) -> bool {
@@ -97,32 +97,22 @@ fn has_live_appointment(referral: &Referral) -> bool {
     referral.appointment.as_ref().is_some_and(|appointment| appointment.status == "booked")
 }
 
-fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>, reason: &CancellationReason<'_>) -> Answer {
+fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>) -> Answer {
     let had_appointment = has_live_appointment(referral);
-    if had_appointment && let Some(appointment) = &mut referral.appointment {
-        appointment.status = "cancelled";
-        appointment.version += 1;
-        (appointment.start, appointment.end) = (None, None);
-        if let Some(slot) = appointment.slot.take() {
-            act.world.services.give_back(&slot);
-        }
+    if had_appointment
+        && let Some(appointment) = &mut referral.appointment
+        && let Some(slot) = appointment.cancel(APPOINTMENT_REASON, request.comments)
+    {
+        act.world.services.give_back(&slot);
     }
     referral.state = State::CancelledReferral;
-    referral.cancellation = Some(Cancellation {
-        reason: request.reason.to_owned(),
-        display: reason.display.to_owned(),
-        comments: request.comments.map(String::from),
-    });
+    referral.cancellation =
+        Some(Cancellation { reason: request.reason.to_owned(), comments: request.comments.map(String::from) });
     referral.raise_version();
     let resource = referral_resource::resource(referral, act.world, act.now);
     let mut updated = vec![json!({"name": "updatedReferralRequest", "resource": resource})];
     if had_appointment && let Some(appointment) = &referral.appointment {
-        let mut resource = appointment_resource(appointment, referral, act.world);
-        let system = format!("{}/STU3/CodeSystem/APPOINTMENT-CANCELLATION-REASON", act.world.addresses.base_url);
-        resource["reason"] = json!([{"coding": [{"system": system, "code": APPOINTMENT_REASON}]}]);
-        if let Some(comments) = request.comments {
-            resource["comment"] = comments.into();
-        }
+        let resource = appointment_resource(appointment, referral, act.world);
         updated.push(json!({"name": "updatedAppointment", "resource": resource}));
     }
     let body: Value = json!({

@@ -211,6 +211,28 @@ async fn a_slot_is_gone_while_it_is_booked_and_back_when_it_is_cancelled() {
 }
 
 #[tokio::test]
+async fn a_referral_says_why_its_appointment_was_cancelled() {
+    let bench = bench().await;
+    let booked = bench.post(APPOINTMENT, &booking(0, 3, None)).await.json();
+    let id = booked["id"].as_str().expect("an id");
+    let mut body = cancellation(&booked, "PATIENT_OTHER_ENGAGEMENT");
+    body["comment"] = "A wedding".into();
+    let cancelled = bench.cancel_appointment(id, Some(r#"W/"0""#), &body).await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text);
+    let referral = bench.get(&format!("/STU3/ReferralRequest/{UBRN}")).await.json();
+    let extensions = referral["extension"].as_array().expect("extensions");
+    let state = extensions.iter().find(|one| one["url"].as_str().is_some_and(|url| url.ends_with("ReferralState-1")));
+    let parts = &state.expect("a state")["extension"];
+    let reason = json!({
+        "system": format!("{}/STU3/CodeSystem/APPOINTMENT-CANCELLATION-REASON", bench.simulator.base_url()),
+        "code": "PATIENT_OTHER_ENGAGEMENT",
+        "display": "Patient - Other more pressing engagement",
+    });
+    assert_eq!(parts[1], json!({"url": "reason", "valueCoding": reason}), "{parts}");
+    assert_eq!(parts[2], json!({"url": "comments", "valueString": "A wedding"}), "{parts}");
+}
+
+#[tokio::test]
 async fn a_booking_must_fit_its_slot() {
     let bench = bench().await;
     let mut late = booking(0, 3, None);

@@ -119,6 +119,11 @@ async fn an_appointment_that_stands_is_cancelled_with_its_referral() {
     assert_eq!(updated["parameter"][1]["name"], "updatedAppointment");
     assert_eq!(updated["parameter"][1]["resource"]["status"], "cancelled");
     assert_eq!(updated["parameter"][1]["resource"]["meta"]["versionId"], "1");
+    let id = updated["parameter"][1]["resource"]["id"].as_str().expect("an id");
+    let shown = bench.get(&format!("{APPOINTMENT}/{id}")).await.json();
+    assert_eq!(shown, updated["parameter"][1]["resource"], "what was answered is what is kept");
+    assert_eq!(shown["reason"][0]["coding"][0]["code"], "PATIENT_APPOINTMENT_CANCELLATION_OTHER");
+    assert_eq!(shown["comment"], "This is a cancellation reason comment");
 }
 
 #[tokio::test]
