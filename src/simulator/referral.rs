@@ -59,8 +59,21 @@ impl State {
             Self::DeferredToProvider => "Deferred To Provider",
             Self::AwaitingTriage => "Awaiting Triage",
             Self::AppointmentCancelledByPatient => "Appointment Cancelled By Patient",
-            Self::TriagedProviderToAction => "Triaged Provider To Action",
+            Self::TriagedProviderToAction => "Triaged - Provider To Action",
             Self::CancelledReferral => "Cancelled Referral",
+        }
+    }
+
+    /// Worklists spell some of it differently, and write it in sentence case.
+    pub fn on_worklists(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NotBooked => ("NOT_BOOKED", "Not booked"),
+            Self::Booked => ("BOOKED", "Booked"),
+            Self::DeferredToProvider => ("DEFERRED_TO_PROVIDER", "Deferred to provider"),
+            Self::AwaitingTriage => ("AWAITING_TRIAGE", "Awaiting triage"),
+            Self::AppointmentCancelledByPatient => ("APP_CANCELLED_BY_PATIENT", "Appointment cancelled by patient"),
+            Self::TriagedProviderToAction => ("TRIAGED_PROVIDER_TO_ACTION", "Triaged - provider to action"),
+            Self::CancelledReferral => ("CANCELLED_REFERRAL", "Cancelled referral"),
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Act, is_related};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral::{Referral, State};
-use crate::simulator::referral_resource::instant;
+use crate::simulator::referral_resource::{instant, state_reason};
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
@@ -40,7 +40,7 @@ struct List {
     code: &'static str,
     item: &'static str,
     holds: fn(&Referral) -> bool,
-    /// Its items end with when the letter is due, the others with last update and state.
+    /// Its items end with when the letter is due, the others with last update, state and the reason for it.
     of_letters: bool,
 }
 
@@ -54,17 +54,15 @@ const LISTS: [List; 4] = [
     },
     List {
         code: "ASSESSMENT_RETURNED_CANCELLED_DNA",
-        item: "AssessmentReturnedCancelledDNA",
-        holds: |referral| {
-            referral.state == State::NotBooked
-                && referral.appointment.as_ref().is_some_and(|appointment| appointment.status == "cancelled")
-        },
+        item: "AssessmentReturnedCancelledDna",
+        // Providers neither assess nor note who did not attend here yet.
+        holds: |referral| referral.state == State::CancelledReferral,
         of_letters: false,
     },
     List {
         code: "AWAITING_BOOKING",
         item: "AwaitingBooking",
-        holds: |referral| referral.state == State::NotBooked,
+        holds: |referral| referral.state.waits_for_booking(),
         of_letters: false,
     },
     List {
@@ -82,7 +80,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     let referrals = act.world.referrals.all();
     let own =
         referrals.iter().filter(|referral| is_related(act, referral.organisation.as_deref()) && (list.holds)(referral));
-    let entries: Vec<Value> = own.map(|referral| entry(list, referral)).collect();
+    let entries: Vec<Value> = own.map(|referral| entry(list, referral, act)).collect();
     let mut worklist = json!({
         "meta": {"profile": ["https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-List-1"]},
         "resourceType": "List",
@@ -116,7 +114,7 @@ fn read(act: &Act<'_>) -> Result<&'static List, Refusal> {
     issues.or(list)
 }
 
-fn entry(list: &List, referral: &Referral) -> Value {
+fn entry(list: &List, referral: &Referral, act: &Act<'_>) -> Value {
     const STRUCTURE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition";
     let identifier = |url: &str, system: &str, value: &str| json!({"url": url, "valueReference": {"identifier": {"system": system, "value": value}}});
     let coded = |url: &str, system: &str, code: &str, display: Option<&str>| {
@@ -139,7 +137,11 @@ fn entry(list: &List, referral: &Referral) -> Value {
     } else {
         let updated = referral.clinical_information_last.unwrap_or(referral.created);
         item.push(json!({"url": "referralLastUpdated", "valueDateTime": instant(updated)}));
-        item.push(coded("status", "ReferralState", referral.state.code(), Some(referral.state.display())));
+        let (code, display) = referral.state.on_worklists();
+        item.push(coded("status", "ReferralState", code, Some(display)));
+        if let Some((reason, _)) = state_reason(referral, act.world) {
+            item.push(json!({"url": "reason", "valueCodeableConcept": {"coding": [reason]}}));
+        }
     }
     json!({
         "extension": [{

@@ -230,6 +230,14 @@ async fn a_referral_says_why_its_appointment_was_cancelled() {
     });
     assert_eq!(parts[1], json!({"url": "reason", "valueCoding": reason}), "{parts}");
     assert_eq!(parts[2], json!({"url": "comments", "valueString": "A wedding"}), "{parts}");
+
+    let awaiting = example("a008-retrieve-worklist/request-minimal-awaiting-booking.json");
+    let list = bench.post(WORKLIST, &awaiting).await.json();
+    let entries = list["entry"].as_array().expect("entries");
+    let of_referral = |entry: &&Value| entry["item"]["reference"] == format!("ReferralRequest/{UBRN}");
+    let entry = entries.iter().find(of_referral).expect("the referral waits for booking again");
+    let coded = |part: usize| &entry["extension"][0]["extension"][part]["valueCodeableConcept"]["coding"][0];
+    assert_eq!((&coded(6)["code"], coded(7)), (&json!("APP_CANCELLED_BY_PATIENT"), &reason), "{entry}");
 }
 
 #[tokio::test]

@@ -94,6 +94,8 @@ async fn the_cancellation_samples_of_a_provider_are_accepted_in_their_state() {
     let bench = Bench::start().await;
     bench.post(APPOINTMENT, &triage(SAMPLE, 6, "50001")).await;
     assert!(bench.simulator.accept_to_book_later(SAMPLE) && !bench.simulator.accept_to_book_later(SAMPLE));
+    let shown = bench.get(&format!("/STU3/ReferralRequest/{SAMPLE}")).await.text;
+    assert!(shown.contains("Triaged - Provider To Action"), "{shown}");
     let bench = bench.acting_as("R69", "SERVICE_PROVIDER_CLINICIAN");
     assert_eq!(bench.cancel(10, &outside).await.codes(), ["INAPPROPRIATE_VALUE"], "after triage with its reasons");
     let mut silent = cancellation("outpatient-service");
