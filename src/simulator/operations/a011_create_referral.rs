@@ -108,26 +108,27 @@ fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let patient = patient(act, &parameters, &mut issues);
     let clinician = referring_clinician(act, &parameters, &mut issues);
-    let intention = parameters.one("intentionToAddReferralLetter").and_then(|value| {
-        let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralLetterIntention-1";
-        value.one_of(system, &["NEED_TO_ADD_LATER", "NOT_INTENDING_TO_ADD"], &mut issues)
-    });
-    if let Some(value) = parameters.one("firstReminderLetterFollowUpDays") {
-        value.unsigned(&mut issues);
-    }
+    let letter_intended = letter_intended(&parameters, &mut issues);
     let pathway_start =
         parameters.one("eReferralPathwayStart").and_then(|value| pathway_start(act, value, &mut issues));
     let shortlist =
         parameters.one("shortlist").and_then(|value| shortlist::read(value, For::Referral, act.world, &mut issues));
-    let letter_intended = intention == Some("NEED_TO_ADD_LATER");
-    let request = patient.zip(shortlist).map(|(patient, shortlist)| Request {
-        patient,
-        shortlist,
-        pathway_start,
-        letter_intended,
-        clinician,
-    });
+    let request = (|| {
+        let (patient, shortlist, letter_intended) = (patient?, shortlist?, letter_intended?);
+        Some(Request { patient, shortlist, pathway_start, letter_intended, clinician })
+    })();
     issues.or(request)
+}
+
+/// Whether the referrer says that a letter will follow; read with the days until the first reminder of it.
+pub fn letter_intended(parameters: &Parameters<'_>, issues: &mut Issues) -> Option<bool> {
+    if let Some(value) = parameters.one("firstReminderLetterFollowUpDays") {
+        value.unsigned(issues);
+    }
+    let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralLetterIntention-1";
+    let intention = parameters.one("intentionToAddReferralLetter")?;
+    let code = intention.one_of(system, &["NEED_TO_ADD_LATER", "NOT_INTENDING_TO_ADD"], issues)?;
+    Some(code == "NEED_TO_ADD_LATER")
 }
 
 /// The NHS number of a patient with whom e-RS can deal.

@@ -1,6 +1,6 @@
 //! A031 Change shortlist: replaces services and criteria; what else was noted for the patient is lost with them.
 
-use super::a011_create_referral::with_provisioning;
+use super::a011_create_referral::{letter_intended, with_provisioning};
 use super::a029_available_actions::may;
 use super::{Act, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
@@ -40,7 +40,7 @@ const DOCUMENTED: [&str; 16] = [
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
     with_referral(act, ubrn, |referral| {
-        let shortlist = read(act)?;
+        let (shortlist, letter_intended) = read(act)?;
         check_writable(act, referral, version)?;
         if !may(act, referral, "CHANGE_SHORTLIST") {
             let text = "the shortlist of the referral cannot be changed now";
@@ -49,23 +49,19 @@ pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
         referral.shortlist = shortlist.services.iter().map(|id| (*id).into()).collect();
         referral.priority = shortlist.criteria.priority;
         referral.criteria = with_provisioning(shortlist.criteria_parameters).to_string().into();
+        referral.letter_intended = letter_intended;
         referral.additional_requirements.clear();
         referral.raise_version();
         Ok(referral_resource::answer(200, referral, act.world, act.now))
     })
 }
 
-fn read<'a>(act: &Act<'a>) -> Result<Shortlist<'a>, Refusal> {
+/// The new shortlist, and whether a letter will follow.
+fn read<'a>(act: &Act<'a>) -> Result<(Shortlist<'a>, bool), Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
     let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
-    if let Some(value) = parameters.one("intentionToAddReferralLetter") {
-        let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralLetterIntention-1";
-        value.one_of(system, &["NEED_TO_ADD_LATER", "NOT_INTENDING_TO_ADD"], &mut issues);
-    }
-    if let Some(value) = parameters.one("firstReminderLetterFollowUpDays") {
-        value.unsigned(&mut issues);
-    }
+    let letter_intended = letter_intended(&parameters, &mut issues);
     let shortlist =
         parameters.one("shortlist").and_then(|value| shortlist::read(value, For::Referral, act.world, &mut issues));
-    issues.or(shortlist)
+    issues.or(shortlist.zip(letter_intended))
 }

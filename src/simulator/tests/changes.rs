@@ -182,6 +182,20 @@ async fn the_shortlist_samples_replace_services_criteria_and_what_was_noted() {
 }
 
 #[tokio::test]
+async fn a_new_shortlist_says_anew_whether_a_letter_will_follow() {
+    let bench = Bench::start().await;
+    let mut outstanding = Vec::new();
+    for (version, intention) in [(6, "NOT_INTENDING_TO_ADD"), (8, "NEED_TO_ADD_LATER")] {
+        let mut body = example("a031-change-shortlist/request-unbooked-referral.json");
+        body["parameter"][1]["valueCoding"]["code"] = intention.into();
+        assert_eq!(bench.change(version, &body).await.status, 200, "{intention}");
+        let request = example("a008-retrieve-worklist/request-minimal-letters-outstanding.json");
+        outstanding.push(bench.post(WORKLIST, &request).await.text.contains(SAMPLE));
+    }
+    assert_eq!(outstanding, [false, true]);
+}
+
+#[tokio::test]
 async fn a_wrong_shortlist_gets_a_code_that_is_documented_for_it() {
     let bench = Bench::start().await;
     let sample = || example("a031-change-shortlist/request-unbooked-referral.json");
