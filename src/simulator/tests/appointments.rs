@@ -164,6 +164,11 @@ async fn a_wrong_search_for_slots_gets_the_documented_code_with_400() {
             "{from} {to}"
         );
     }
+    for (code, status) in [("R6", 400), ("r69", 400), ("ABCDEFGH12", 200), ("ABCDEFGH123", 400)] {
+        let request = bench.request(Method::GET, &good).header("NHSD-eRS-Comm-Rule-Org", code);
+        let reply = seen(request.send().await.expect("an answer")).await;
+        assert_eq!(reply.status, status, "an ODS code has three to ten letters and digits: {code}");
+    }
     let bare = bench.get(&good).await;
     assert_eq!((bare.status, bare.codes()), (400, vec!["MISSING_HEADER".to_owned()]));
     let provider = bench.acting_as("R69", "SERVICE_PROVIDER_CLINICIAN");
