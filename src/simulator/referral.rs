@@ -233,7 +233,7 @@ const FIRST_NUMBER: u64 = 80_000;
 
 type Shard = Mutex<HashMap<u64, Referral>>;
 
-/// All referrals; the oldest are forgotten once there are more than `max`.
+/// All referrals; the oldest are forgotten, so that there are never more than `max` besides the seeded ones.
 pub struct Referrals {
     shards: [Shard; SHARDS],
     next_ubrn: AtomicU64,
@@ -248,7 +248,7 @@ impl Referrals {
             shards: std::array::from_fn(|_| Shard::default()),
             next_ubrn: AtomicU64::new(FIRST_UBRN),
             next_number: AtomicU64::new(FIRST_NUMBER),
-            max: u64::try_from(max).unwrap_or(u64::MAX),
+            max: u64::try_from(max.max(1)).unwrap_or(u64::MAX),
         }
     }
 
@@ -303,8 +303,14 @@ impl Referrals {
         }
     }
 
+    /// Advice requests take theirs from the same numbers. The referral that is `max` numbers older is forgotten,
+    /// seeded ones never.
     pub fn next_ubrn(&self) -> Ubrn {
-        Ubrn(self.next_ubrn.fetch_add(1, Ordering::Relaxed))
+        let number = self.next_ubrn.fetch_add(1, Ordering::Relaxed);
+        if let Some(oldest) = number.checked_sub(self.max).filter(|oldest| *oldest >= FIRST_UBRN) {
+            self.shard(Ubrn(oldest)).remove(&oldest);
+        }
+        Ubrn(number)
     }
 
     pub fn next_number(&self) -> u64 {
@@ -312,11 +318,7 @@ impl Referrals {
     }
 
     pub fn insert(&self, referral: Referral) {
-        let number = referral.ubrn.0;
-        self.shard(referral.ubrn).insert(number, referral);
-        if let Some(oldest) = number.checked_sub(self.max).filter(|oldest| *oldest >= FIRST_UBRN) {
-            self.shard(Ubrn(oldest)).remove(&oldest);
-        }
+        self.shard(referral.ubrn).insert(referral.ubrn.0, referral);
     }
 
     /// Looks at or changes one referral while nobody else can. `None` when there is none.

@@ -158,4 +158,16 @@ async fn the_oldest_referrals_are_forgotten_on_a_long_run() {
     assert!(bench.simulator.referral(&ubrns[0]).is_none() && bench.simulator.referral(&ubrns[2]).is_some());
     assert_eq!((bench.simulator.creations().len(), bench.simulator.ledger().len()), (1, 2));
     assert_eq!(bench.simulator.created(), 3);
+
+    // Advice requests take UBRNs of the same numbers.
+    let bench = bench.acting_as("R69", "REFERRING_CLINICIAN_ADMIN");
+    let mut advice = super::advice::request(&bench).await;
+    advice["parameter"].as_array_mut().expect("parameters").remove(4);
+    for _ in 0..3 {
+        assert_eq!(bench.post(super::advice::CREATE_ADVICE, &advice).await.status, 200);
+    }
+    let bench = bench.acting_as("R69", "REFERRING_CLINICIAN");
+    let last = bench.created().await;
+    let kept: Vec<bool> = ubrns.iter().map(|ubrn| bench.simulator.referral(ubrn).is_some()).collect();
+    assert_eq!((kept, bench.simulator.referral(&last).is_some()), (vec![false; 3], true));
 }
