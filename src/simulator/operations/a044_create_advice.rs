@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use super::Act;
-use super::a011_create_referral::{DOCUMENTED, patient, referring_clinician};
+use super::a011_create_referral::{DOCUMENTED, patient, referring_clinician, with_provisioning};
 use super::a012_maintain_letter::{Wanted, letter, read_document};
 use crate::simulator::advice::{AdviceRequest, FIRST_VERSION, Message, Role};
 use crate::simulator::advice_resource;
@@ -62,7 +62,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         patient: request.patient.into(),
         priority: request.shortlist.criteria.priority,
         specialty: request.shortlist.criteria.specialty.map(String::from),
-        criteria: request.shortlist.criteria_parameters.to_string().into(),
+        criteria: with_provisioning(request.shortlist.criteria_parameters).to_string().into(),
         services: request.shortlist.services.iter().map(|id| (*id).into()).collect(),
         conversion: request.conversion,
         status: "PROVIDER_RESPONSE_REQUIRED",
