@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{Act, check_writable, if_match, with_referral};
+use super::{Act, check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::files::File;
 use crate::simulator::referral::{Letter, Referral, State};
@@ -46,6 +46,7 @@ pub struct Wanted<'a> {
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
     with_referral(act, ubrn, |referral| {
+        check_patient(act, &referral.patient)?;
         let wanted = read(act)?;
         check_writable(act, referral, version)?;
         if referral.state == State::CancelledReferral {

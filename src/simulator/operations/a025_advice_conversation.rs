@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Act, with_advice};
+use super::{Act, check_patient, with_advice};
 use crate::simulator::advice_resource::{self, Included};
 use crate::simulator::exchange::Answer;
 use crate::simulator::percent;
@@ -27,6 +27,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         .and_then(|reference| reference.strip_prefix("CommunicationRequest/")?.split_once("/_history/"))
         .ok_or(Refusal::Status(400))?;
     let found = with_advice(act, ubrn, |advice| {
+        check_patient(act, &advice.patient)?;
         if advice.version.to_string() != version {
             return Err(Refusal::Status(404));
         }

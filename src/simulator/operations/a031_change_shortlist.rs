@@ -2,7 +2,7 @@
 
 use super::a011_create_referral::{letter_intended, with_provisioning};
 use super::a029_available_actions::may;
-use super::{Act, check_writable, if_match, with_referral};
+use super::{Act, check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral_resource;
 use crate::simulator::refusal::Refusal;
@@ -40,6 +40,7 @@ const DOCUMENTED: [&str; 16] = [
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
     with_referral(act, ubrn, |referral| {
+        check_patient(act, &referral.patient)?;
         let (shortlist, letter_intended) = read(act)?;
         check_writable(act, referral, version)?;
         if !may(act, referral, "CHANGE_SHORTLIST") {

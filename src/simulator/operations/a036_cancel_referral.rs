@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::a029_available_actions::may;
-use super::{Act, check_writable, if_match, with_referral};
+use super::{Act, check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::reference_data::CancellationReason;
 use crate::simulator::referral::{Cancellation, Referral, State};
@@ -40,6 +40,7 @@ struct Request<'a> {
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
     with_referral(act, ubrn, |referral| {
+        check_patient(act, &referral.patient)?;
         let request = read(act)?;
         check_writable(act, referral, version)?;
         if !may(act, referral, "CANCEL_REFERRAL") {

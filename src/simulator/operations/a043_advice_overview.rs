@@ -1,13 +1,14 @@
 //! A043 Retrieve advice overview: the whole conversation as a PDF.
 
 use super::a019_generate_letter::document;
-use super::{Act, with_advice};
+use super::{Act, check_patient, with_advice};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral_resource::instant;
 use crate::simulator::refusal::Refusal;
 
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     with_advice(act, ubrn, |advice| {
+        check_patient(act, &advice.patient)?;
         let mut lines = vec![
             "NHS e-Referral Service simulator: everything here is invented".to_owned(),
             format!("UBRN {}", advice.ubrn),
