@@ -159,11 +159,6 @@ impl SimulatorHandle {
         self.world.faults.list().iter().find(|armed| armed.id == id).map_or(0, |armed| armed.fired)
     }
 
-    /// Where the Personal Demographics Service is.
-    pub fn pds_url(&self) -> String {
-        self.base_url().replace(API_PATH, demographics::PDS_PATH)
-    }
-
     /// The record of a patient there; changed by `change`, and found by another number if `by` names one.
     pub fn change_patient(&self, number: &str, by: &str, change: impl FnOnce(&mut serde_json::Value)) {
         let mut record = self.world.demographics.get(number).unwrap_or_default();

@@ -6,6 +6,7 @@ mod appointments;
 mod bad_requests;
 mod changes;
 mod control_api;
+mod demographics;
 mod faults;
 mod official_samples;
 mod published_schema;
