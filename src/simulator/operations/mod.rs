@@ -231,7 +231,7 @@ impl Target {
         }
     }
 
-    /// The UBRN that the call names, wherever its operation puts it.
+    /// The UBRN that the call names in its path, in what its body refers to or in a header; not one in a query.
     pub fn ubrn(&self, call: &Call, body: &Value) -> Option<Ubrn> {
         match self {
             Self::RetrieveReferral { ubrn, .. }
