@@ -5,7 +5,7 @@
 //! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
 //! locks; it loses answers, hangs and fails only when told to.
 //!
-//! Served: the token endpoint; A004, A005, A007, A008 (of referrers), A010, A011, A012, A015, A016, A019, A020, A024,
+//! Served: the token endpoint; A004, A005, A006, A007, A008 (of referrers), A010, A011, A012, A015, A016, A019, A020, A024,
 //! A025, A029, A030, A031, A033, A034, A035, A036, A037, A038, A042, A043 and A044; of the Personal Demographics
 //! Service a patient by number.
 //! Everything in it is invented, and it listens on this machine only unless told otherwise.
@@ -210,7 +210,12 @@ impl SimulatorHandle {
         self.world.advice.ubrns().iter().map(Ubrn::to_string).collect()
     }
 
-    /// The verdict of the scan. False when there is no such file.
+    /// What the scan of each file with this name will find that is uploaded from now on.
+    pub fn scan_finds(&self, file_name: &str, finding: Availability) {
+        self.world.files.set_finding(file_name, finding);
+    }
+
+    /// Ends the scan of a file with this verdict. False when there is no such file.
     pub fn set_availability(&self, file: Uuid, availability: Availability) -> bool {
         self.world.files.set_verdict(file, availability)
     }

@@ -190,7 +190,7 @@ pub fn shortlist_resource(services: &[String], world: &World) -> Value {
 /// `kind` is a code of `eRS-AttachmentType-1` and its display.
 pub fn document_reference(letter: &Letter, id: &str, kind: (&str, &str), world: &World, now: Timestamp) -> Value {
     // A file that has been forgotten for lack of room had been scanned long before.
-    let status = world.files.get(letter.file).map_or("AVAILABLE", |file| world.files.availability(&file, now).code());
+    let status = world.files.get(letter.file).map_or("AVAILABLE", |file| file.availability(now).code());
     let user = |id: &str| json!({"identifier": {"system": "http://fhir.nhs.net/Id/sds-user-id", "value": id}});
     let organisation =
         json!({"identifier": {"system": "https://fhir.nhs.uk/Id/ods-organization-code", "value": letter.organisation}});

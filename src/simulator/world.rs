@@ -112,7 +112,7 @@ impl World {
 
     fn seed(&self, now: Timestamp) {
         if self.settings.seed_samples {
-            self.files.seed(now);
+            self.files.seed();
             self.referrals.seed(now, || self.environment.random_id());
             self.advice.seed(now, || self.environment.random_id());
         }

@@ -2,6 +2,7 @@
 
 mod a004_reference_data;
 mod a005_retrieve_referral;
+mod a006_retrieve_attachment_stu3;
 mod a007_clinical_information;
 mod a008_worklist;
 mod a010_search_services;
@@ -87,6 +88,7 @@ const DIRECTORY: Operation = Operation { functions: Some(&REFERRERS), provider_a
 
 static A004: Operation = Operation { number: "A004", ..READ };
 static A005: Operation = Operation { number: "A005", referrer_application: false, ..READ };
+static A006: Operation = Operation { number: "A006", referrer_application: false, ..READ };
 static A007: Operation = Operation { number: "A007", referrer_application: false, ..READ };
 static A008: Operation = users_only("A008", &REFERRING, BodyKind::Fhir);
 static A010: Operation = users_only("A010", &REFERRERS, BodyKind::Fhir);
@@ -116,6 +118,7 @@ static A044: Operation = users_only("A044", &REFERRERS, BodyKind::Fhir);
 pub enum Target {
     RetrieveReferenceData { key: String },
     RetrieveReferral { ubrn: String, version: Option<String> },
+    RetrieveAttachmentStu3 { id: String },
     ClinicalInformation { ubrn: String },
     FetchWorklist,
     SearchServices,
@@ -169,6 +172,7 @@ impl Target {
                 Self::GenerateLetter { ubrn: (*ubrn).into() }
             }
             ("POST", ["STU3", "Binary"]) => Self::UploadFile,
+            ("GET", ["STU3", "Binary", id]) => Self::RetrieveAttachmentStu3 { id: (*id).into() },
             ("GET", ["STU3", "CommunicationRequest", ubrn]) => {
                 Self::RetrieveAdvice { ubrn: (*ubrn).into(), version: None }
             }
@@ -205,6 +209,7 @@ impl Target {
         match self {
             Self::RetrieveReferenceData { .. } => &A004,
             Self::RetrieveReferral { .. } => &A005,
+            Self::RetrieveAttachmentStu3 { .. } => &A006,
             Self::FetchWorklist => &A008,
             Self::SearchServices => &A010,
             Self::CreateReferral => &A011,
@@ -255,6 +260,7 @@ impl Target {
         match self {
             Self::RetrieveReferenceData { key } => a004_reference_data::answer(act, key),
             Self::RetrieveReferral { ubrn, version } => a005_retrieve_referral::answer(act, ubrn, version.as_deref()),
+            Self::RetrieveAttachmentStu3 { id } => a006_retrieve_attachment_stu3::answer(act, id),
             Self::FetchWorklist => a008_worklist::answer(act),
             Self::SearchServices => a010_search_services::answer(act),
             Self::CreateReferral => a011_create_referral::answer(act),
@@ -424,6 +430,7 @@ mod tests {
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.cancelReferral", Some("A036")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.generateCRI", Some("A007")),
             ("GET", "/R4/Binary/att-1", Some("A042")),
+            ("GET", "/STU3/Binary/att-1", Some("A006")),
             ("GET", "/STU3/Slot", Some("A015")),
             ("PUT", "/STU3/Appointment/70000", Some("A034")),
             ("GET", "/STU3/Appointment/70000/_history/5", Some("A038")),

@@ -3,6 +3,7 @@
 mod access_rules;
 mod advice;
 mod appointments;
+mod attachments;
 mod bad_requests;
 mod changes;
 mod control_api;
