@@ -212,6 +212,26 @@ impl Referral {
         self.version += STEPS_PER_ACT;
     }
 
+    /// To this service, as an appointment that is yet to be made.
+    pub fn send_for_triage(&mut self, appointment: u64, service: &str, now: Timestamp) {
+        self.appointment = Some(Appointment {
+            id: appointment,
+            version: 1,
+            status: "proposed",
+            reason: Some("TRIAGE"),
+            cancellation: None,
+            service: service.into(),
+            slot: None,
+            start: None,
+            end: None,
+            clinician: None,
+            comment: None,
+            created: now,
+        });
+        self.state = State::AwaitingTriage;
+        self.booking_failure = None;
+    }
+
     /// A review with the outcome that the provider books. False unless the referral waits for one.
     pub fn accept_to_book_later(&mut self) -> bool {
         let (State::AwaitingTriage, Some(appointment)) = (self.state, &mut self.appointment) else { return false };

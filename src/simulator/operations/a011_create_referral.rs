@@ -30,7 +30,7 @@ const RULES: [Rule; 6] = [
     optional("eReferralPathwayStart", "valueInstant"),
 ];
 
-/// Of everything that creates a request: A011, A044.
+/// Of everything that creates a request: A011, A021, A044.
 pub const DOCUMENTED: [&str; 22] = [
     "REFERENCE_NOT_FOUND",
     "INAPPROPRIATE_VALUE",
@@ -56,22 +56,26 @@ pub const DOCUMENTED: [&str; 22] = [
     "SNOMED_NOT_FOUND",
 ];
 
-struct Request<'a> {
-    patient: &'a str,
-    shortlist: Shortlist<'a>,
-    pathway_start: Option<&'a str>,
-    letter_intended: bool,
+pub struct Request<'a> {
+    pub patient: &'a str,
+    pub shortlist: Shortlist<'a>,
+    pub pathway_start: Option<&'a str>,
+    pub letter_intended: bool,
     /// Where an administrator refers.
-    clinician: Option<&'a str>,
+    pub clinician: Option<&'a str>,
 }
 
 pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     let request = read(act)?;
-    let world = act.world;
-    let referral = Referral {
-        ubrn: world.referrals.next_ubrn(),
+    Ok(keep(act, referral(act, &request)))
+}
+
+/// What the request asks for, not sent anywhere yet.
+pub fn referral(act: &Act<'_>, request: &Request<'_>) -> Referral {
+    Referral {
+        ubrn: act.world.referrals.next_ubrn(),
         version: FIRST_VERSION,
-        request_id: world.environment.random_id(),
+        request_id: act.world.environment.random_id(),
         patient: request.patient.into(),
         priority: request.shortlist.criteria.priority,
         criteria: with_provisioning(request.shortlist.criteria_parameters).to_string().into(),
@@ -89,7 +93,12 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         booking_failure: None,
         additional_requirements: Vec::new(),
         cancellation: None,
-    };
+    }
+}
+
+/// Notes that it was made; the answer shows it.
+pub fn keep(act: &Act<'_>, referral: Referral) -> Answer {
+    let world = act.world;
     world.ledger.record_creation(Creation {
         ubrn: referral.ubrn,
         nhs_number: referral.patient.as_str().into(),
@@ -100,7 +109,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     });
     let answer = referral_resource::answer(201, &referral, world, act.now);
     world.referrals.insert(referral);
-    Ok(answer)
+    answer
 }
 
 fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {

@@ -1,9 +1,11 @@
 //! A031 Change shortlist: replaces services and criteria; what else was noted for the patient is lost with them.
 
 use super::a011_create_referral::{letter_intended, with_provisioning};
+use super::a021_create_for_triage::no_reminder;
 use super::a029_available_actions::may;
 use super::{Act, check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
+use crate::simulator::referral::Referral;
 use crate::simulator::referral_resource;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
@@ -41,28 +43,36 @@ pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
     with_referral(act, ubrn, |referral| {
         check_patient(act, &referral.patient)?;
-        let (shortlist, letter_intended) = read(act)?;
+        let (shortlist, letter_intended) = read(act, PROFILE, For::Referral)?;
         check_writable(act, referral, version)?;
         if !may(act, referral, "CHANGE_SHORTLIST") {
             let text = "the shortlist of the referral cannot be changed now";
             return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", text));
         }
-        referral.shortlist = shortlist.services.iter().map(|id| (*id).into()).collect();
-        referral.priority = shortlist.criteria.priority;
-        referral.criteria = with_provisioning(shortlist.criteria_parameters).to_string().into();
-        referral.letter_intended = letter_intended;
+        change(referral, &shortlist, letter_intended);
         referral.additional_requirements.clear();
         referral.raise_version();
         Ok(referral_resource::answer(200, referral, act.world, act.now))
     })
 }
 
+/// What A032 changes as well.
+pub fn change(referral: &mut Referral, shortlist: &Shortlist<'_>, letter_intended: bool) {
+    referral.shortlist = shortlist.services.iter().map(|id| (*id).into()).collect();
+    referral.priority = shortlist.criteria.priority;
+    referral.criteria = with_provisioning(shortlist.criteria_parameters).to_string().into();
+    referral.letter_intended = letter_intended;
+}
+
 /// The new shortlist, and whether a letter will follow.
-fn read<'a>(act: &Act<'a>) -> Result<(Shortlist<'a>, bool), Refusal> {
+pub fn read<'a>(act: &Act<'a>, profile: &str, wanted: For) -> Result<(Shortlist<'a>, bool), Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, profile, &RULES, &mut issues);
     let letter_intended = letter_intended(&parameters, &mut issues);
     let shortlist =
-        parameters.one("shortlist").and_then(|value| shortlist::read(value, For::Referral, act.world, &mut issues));
+        parameters.one("shortlist").and_then(|value| shortlist::read(value, wanted, act.world, &mut issues));
+    if wanted == For::Triage {
+        no_reminder(&parameters, &mut issues);
+    }
     issues.or(shortlist.zip(letter_intended))
 }

@@ -12,15 +12,18 @@ mod a015_retrieve_slots;
 mod a016_book_or_defer;
 mod a019_generate_letter;
 mod a020_upload_file;
+mod a021_create_for_triage;
 mod a024_retrieve_advice;
 mod a025_advice_conversation;
 mod a029_available_actions;
 mod a030_business_functions;
 mod a031_change_shortlist;
+mod a032_change_and_send_for_triage;
 mod a033_services;
 mod a034_update_appointment;
 mod a036_cancel_referral;
 mod a038_retrieve_appointment;
+mod a041_search_requests;
 mod a042_retrieve_attachment;
 mod a043_advice_overview;
 mod a044_create_advice;
@@ -98,6 +101,7 @@ static A015: Operation = users_only("A015", &REFERRERS, BodyKind::None);
 static A016: Operation = users_only("A016", &REFERRERS, BodyKind::Fhir);
 static A019: Operation = users_only("A019", &REFERRERS, BodyKind::None);
 static A020: Operation = users_only("A020", &CLINICAL, BodyKind::File);
+static A021: Operation = users_only("A021", &REFERRERS, BodyKind::Fhir);
 static A024: Operation = Operation { number: "A024", referrer_application: false, ..READ };
 static A025: Operation = Operation { number: "A025", referrer_application: false, ..READ };
 static A029: Operation = Operation { number: "A029", referrer_application: false, ..READ };
@@ -108,7 +112,9 @@ static A037: Operation = Operation { number: "A037", ..DIRECTORY };
 static A034: Operation = users_only("A034", &REFERRERS, BodyKind::Fhir);
 static A038: Operation = users_only("A038", &CLINICAL, BodyKind::None);
 static A031: Operation = users_only("A031", &REFERRERS, BodyKind::Fhir);
+static A032: Operation = users_only("A032", &REFERRERS, BodyKind::Fhir);
 static A036: Operation = Operation { number: "A036", referrer_application: false, body: BodyKind::Fhir, ..READ };
+static A041: Operation = users_only("A041", &CLINICAL, BodyKind::None);
 static A042: Operation = Operation { number: "A042", referrer_application: false, ..READ };
 static A043: Operation = Operation { number: "A043", referrer_application: false, ..READ };
 static A044: Operation = users_only("A044", &REFERRERS, BodyKind::Fhir);
@@ -128,6 +134,7 @@ pub enum Target {
     BookOrDefer,
     GenerateLetter { ubrn: String },
     UploadFile,
+    CreateForTriage,
     RetrieveAdvice { ubrn: String, version: Option<String> },
     AdviceConversation,
     AvailableActions,
@@ -138,7 +145,9 @@ pub enum Target {
     UpdateAppointment { id: String },
     RetrieveAppointment { id: String, version: Option<String> },
     ChangeShortlist { ubrn: String },
+    ChangeAndSendForTriage { ubrn: String },
     CancelReferral { ubrn: String },
+    SearchRequests,
     RetrieveAttachment { id: String },
     AdviceOverview { ubrn: String },
     CreateAdvice,
@@ -160,6 +169,7 @@ impl Target {
             ("POST", ["STU3", "ReferralRequest", "$ers.fetchworklist"]) => Self::FetchWorklist,
             ("POST", ["STU3", "HealthcareService", "$ers.searchHealthcareServicesForPatient"]) => Self::SearchServices,
             ("POST", ["STU3", "ReferralRequest", "$ers.createReferral"]) => Self::CreateReferral,
+            ("POST", ["STU3", "ReferralRequest", "$ers.createReferralAndSendForTriage"]) => Self::CreateForTriage,
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.maintainReferralLetter"]) => {
                 Self::MaintainLetter { ubrn: (*ubrn).into() }
             }
@@ -193,9 +203,13 @@ impl Target {
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.changeShortlist"]) => {
                 Self::ChangeShortlist { ubrn: (*ubrn).into() }
             }
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.changeShortlistAndSendForTriage"]) => {
+                Self::ChangeAndSendForTriage { ubrn: (*ubrn).into() }
+            }
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.cancelReferral"]) => {
                 Self::CancelReferral { ubrn: (*ubrn).into() }
             }
+            ("GET", ["R4", "ServiceRequest"]) => Self::SearchRequests,
             ("GET", ["R4", "Binary", id]) => Self::RetrieveAttachment { id: (*id).into() },
             ("POST", ["STU3", "CommunicationRequest", ubrn, "$ers.generateCRI"]) => {
                 Self::AdviceOverview { ubrn: (*ubrn).into() }
@@ -219,6 +233,7 @@ impl Target {
             Self::ClinicalInformation { .. } => &A007,
             Self::GenerateLetter { .. } => &A019,
             Self::UploadFile => &A020,
+            Self::CreateForTriage => &A021,
             Self::RetrieveAdvice { .. } => &A024,
             Self::AdviceConversation => &A025,
             Self::AvailableActions => &A029,
@@ -229,7 +244,9 @@ impl Target {
             Self::UpdateAppointment { .. } => &A034,
             Self::RetrieveAppointment { .. } => &A038,
             Self::ChangeShortlist { .. } => &A031,
+            Self::ChangeAndSendForTriage { .. } => &A032,
             Self::CancelReferral { .. } => &A036,
+            Self::SearchRequests => &A041,
             Self::RetrieveAttachment { .. } => &A042,
             Self::AdviceOverview { .. } => &A043,
             Self::CreateAdvice => &A044,
@@ -245,6 +262,7 @@ impl Target {
             | Self::GenerateLetter { ubrn }
             | Self::RetrieveAdvice { ubrn, .. }
             | Self::ChangeShortlist { ubrn }
+            | Self::ChangeAndSendForTriage { ubrn }
             | Self::CancelReferral { ubrn }
             | Self::AdviceOverview { ubrn } => Ubrn::parse(ubrn),
             Self::BookOrDefer | Self::UpdateAppointment { .. } => {
@@ -270,6 +288,7 @@ impl Target {
             Self::ClinicalInformation { ubrn } => a007_clinical_information::answer(act, ubrn),
             Self::GenerateLetter { ubrn } => a019_generate_letter::answer(act, ubrn),
             Self::UploadFile => a020_upload_file::answer(act),
+            Self::CreateForTriage => a021_create_for_triage::answer(act),
             Self::RetrieveAdvice { ubrn, version } => a024_retrieve_advice::answer(act, ubrn, version.as_deref()),
             Self::AdviceConversation => a025_advice_conversation::answer(act),
             Self::AvailableActions => a029_available_actions::answer(act),
@@ -280,7 +299,9 @@ impl Target {
             Self::UpdateAppointment { id } => a034_update_appointment::answer(act, id),
             Self::RetrieveAppointment { id, version } => a038_retrieve_appointment::answer(act, id, version.as_deref()),
             Self::ChangeShortlist { ubrn } => a031_change_shortlist::answer(act, ubrn),
+            Self::ChangeAndSendForTriage { ubrn } => a032_change_and_send_for_triage::answer(act, ubrn),
             Self::CancelReferral { ubrn } => a036_cancel_referral::answer(act, ubrn),
+            Self::SearchRequests => a041_search_requests::answer(act),
             Self::RetrieveAttachment { id } => a042_retrieve_attachment::answer(act, id),
             Self::AdviceOverview { ubrn } => a043_advice_overview::answer(act, ubrn),
             Self::CreateAdvice => a044_create_advice::answer(act),
@@ -428,6 +449,9 @@ mod tests {
             ("GET", "/STU3/ReferralRequest/000000070000/_history/5", Some("A005")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.maintainReferralLetter", Some("A012")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.cancelReferral", Some("A036")),
+            ("POST", "/STU3/ReferralRequest/$ers.createReferralAndSendForTriage", Some("A021")),
+            ("POST", "/STU3/ReferralRequest/000000070000/$ers.changeShortlistAndSendForTriage", Some("A032")),
+            ("GET", "/R4/ServiceRequest", Some("A041")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.generateCRI", Some("A007")),
             ("GET", "/R4/Binary/att-1", Some("A042")),
             ("GET", "/STU3/Binary/att-1", Some("A006")),

@@ -12,9 +12,11 @@ mod faults;
 mod official_samples;
 mod published_schema;
 mod referral_life;
+mod service_requests;
 mod shapes;
 mod specification;
 mod token_rules;
+mod triage;
 mod without_socket;
 
 use std::time::Duration;
