@@ -201,7 +201,8 @@ impl SimulatorHandle {
     /// As if the provider had reviewed a referral sent for triage and will book it later. False when it is not
     /// waiting for triage.
     pub fn accept_to_book_later(&self, ubrn: &str) -> bool {
-        let review = |referral: &mut referral::Referral| referral.accept_to_book_later();
+        let now = self.world.now();
+        let review = |referral: &mut referral::Referral| referral.accept_to_book_later(now);
         Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, review)).unwrap_or(false)
     }
 

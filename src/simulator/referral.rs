@@ -198,6 +198,8 @@ pub struct Referral {
     pub clinical_information_first: Option<Timestamp>,
     pub clinical_information_last: Option<Timestamp>,
     pub created: Timestamp,
+    /// When something was last done to it.
+    pub updated: Timestamp,
     /// The referring organisation; absent for a seeded one, to which everybody is related.
     pub organisation: Option<String>,
     pub booking_failure: Option<BookingFailure>,
@@ -207,9 +209,10 @@ pub struct Referral {
 
 impl Referral {
     /// One act may raise the version by more than one, as e-RS does it (sample: 6 to 8).
-    pub fn raise_version(&mut self) {
+    pub fn raise_version(&mut self, now: Timestamp) {
         const STEPS_PER_ACT: u32 = 2;
         self.version += STEPS_PER_ACT;
+        self.updated = now;
     }
 
     /// To this service, as an appointment that is yet to be made.
@@ -233,11 +236,11 @@ impl Referral {
     }
 
     /// A review with the outcome that the provider books. False unless the referral waits for one.
-    pub fn accept_to_book_later(&mut self) -> bool {
+    pub fn accept_to_book_later(&mut self, now: Timestamp) -> bool {
         let (State::AwaitingTriage, Some(appointment)) = (self.state, &mut self.appointment) else { return false };
         appointment.reason = Some(ACCEPTED_TO_BOOK_LATER);
         self.state = State::TriagedProviderToAction;
-        self.raise_version();
+        self.raise_version(now);
         true
     }
 
@@ -315,6 +318,7 @@ impl Referrals {
                 letter_intended: true,
                 referrer: demonstration::USER.into(),
                 created: at,
+                updated: at,
                 organisation: None,
                 booking_failure: None,
                 additional_requirements: Vec::new(),

@@ -135,8 +135,7 @@ fn entry(list: &List, referral: &Referral, act: &Act<'_>) -> Value {
         let due = instant(referral.created);
         item.push(json!({"url": "letterDue", "valueDate": due.get(..10).unwrap_or(&due)}));
     } else {
-        let updated = referral.clinical_information_last.unwrap_or(referral.created);
-        item.push(json!({"url": "referralLastUpdated", "valueDateTime": instant(updated)}));
+        item.push(json!({"url": "referralLastUpdated", "valueDateTime": instant(referral.updated)}));
         let (code, display) = referral.state.on_worklists();
         item.push(coded("status", "ReferralState", code, Some(display)));
         if let Some((reason, _)) = state_reason(referral, act.world) {

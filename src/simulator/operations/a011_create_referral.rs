@@ -89,6 +89,7 @@ pub fn referral(act: &Act<'_>, request: &Request<'_>) -> Referral {
         clinical_information_first: None,
         clinical_information_last: None,
         created: act.now,
+        updated: act.now,
         organisation: Some(act.caller.organisation.clone()),
         booking_failure: None,
         additional_requirements: Vec::new(),

@@ -18,7 +18,7 @@ const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-Maintain
 const DOCUMENT_PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-DocumentReference-1";
 const RULES: [Rule; 1] = [repeating("referralLetterFile", "resource")];
 
-const DOCUMENTED: [&str; 15] = [
+const DOCUMENTED: [&str; 14] = [
     "REFERENCE_NOT_FOUND",
     "INAPPROPRIATE_VALUE",
     "MISSING_VALUE",
@@ -33,7 +33,6 @@ const DOCUMENTED: [&str; 15] = [
     "CONFLICTING_VALUES",
     "DUPLICATE_FILENAME",
     "NO_CHANGES_DETECTED",
-    "INVALID_CODE",
 ];
 
 /// A file to be linked, as a DocumentReference names it.
@@ -160,5 +159,5 @@ fn replace(act: &Act<'_>, referral: &mut Referral, wanted: &[Wanted<'_>], files:
     } else {
         referral.clinical_information_first = Some(act.now);
     }
-    referral.raise_version();
+    referral.raise_version(act.now);
 }

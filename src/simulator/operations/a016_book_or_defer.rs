@@ -67,7 +67,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
                 Some(_) => State::DeferredToProvider,
             };
             referral.booking_failure = None;
-            referral.raise_version();
+            referral.raise_version(act.now);
             let answer = appointment_answer(201, &appointment, referral, act.world);
             referral.appointment = Some(appointment);
             Ok(answer)

@@ -51,7 +51,7 @@ pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
         }
         change(referral, &shortlist, letter_intended);
         referral.additional_requirements.clear();
-        referral.raise_version();
+        referral.raise_version(act.now);
         Ok(referral_resource::answer(200, referral, act.world, act.now))
     })
 }

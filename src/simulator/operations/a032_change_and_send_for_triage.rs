@@ -27,7 +27,7 @@ pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
         change(referral, &shortlist, letter_intended);
         let service = referral.shortlist[0].clone();
         referral.send_for_triage(act.world.referrals.next_number(), &service, act.now);
-        referral.raise_version();
+        referral.raise_version(act.now);
         let mut changed =
             vec![json!({"name": "updatedReferralRequest", "resource": resource(referral, act.world, act.now)})];
         changed.extend(referral.appointment.iter().map(|appointment| {

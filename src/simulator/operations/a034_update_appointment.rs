@@ -131,7 +131,7 @@ fn check(act: &Act<'_>, referral: &Referral, appointment: &Appointment, request:
 
 fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>) -> Answer {
     referral.state = State::AppointmentCancelledByPatient;
-    referral.raise_version();
+    referral.raise_version(act.now);
     let mut appointment = referral.appointment.take().expect("the caller has found the appointment in this referral");
     if let Some(slot) = appointment.cancel(request.reason, request.comment) {
         act.world.services.give_back(&slot);

@@ -109,7 +109,7 @@ fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>) -> Answ
     referral.state = State::CancelledReferral;
     referral.cancellation =
         Some(Cancellation { reason: request.reason.to_owned(), comments: request.comments.map(String::from) });
-    referral.raise_version();
+    referral.raise_version(act.now);
     let resource = referral_resource::resource(referral, act.world, act.now);
     let mut updated = vec![json!({"name": "updatedReferralRequest", "resource": resource})];
     if had_appointment && let Some(appointment) = &referral.appointment {

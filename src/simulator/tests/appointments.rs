@@ -220,6 +220,7 @@ async fn a_referral_says_why_its_appointment_was_cancelled() {
     let bench = bench().await;
     let booked = bench.post(APPOINTMENT, &booking(0, 3, None)).await.json();
     let id = booked["id"].as_str().expect("an id");
+    bench.simulator.clock().freeze(bench.simulator.clock().now() + jiff::SignedDuration::from_mins(1));
     let mut body = cancellation(&booked, "PATIENT_OTHER_ENGAGEMENT");
     body["comment"] = "A wedding".into();
     let cancelled = bench.cancel_appointment(id, Some(r#"W/"0""#), &body).await;
@@ -243,6 +244,8 @@ async fn a_referral_says_why_its_appointment_was_cancelled() {
     let entry = entries.iter().find(of_referral).expect("the referral waits for booking again");
     let coded = |part: usize| &entry["extension"][0]["extension"][part]["valueCodeableConcept"]["coding"][0];
     assert_eq!((&coded(6)["code"], coded(7)), (&json!("APP_CANCELLED_BY_PATIENT"), &reason), "{entry}");
+    let now = crate::simulator::referral_resource::instant(bench.simulator.clock().now());
+    assert_eq!(entry["extension"][0]["extension"][5]["valueDateTime"], now, "last updated when it was cancelled");
 }
 
 #[tokio::test]
@@ -359,6 +362,7 @@ fn insert(bench: &Bench, number: u64, appointment: Option<u64>) -> String {
         clinical_information_first: None,
         clinical_information_last: None,
         created: now,
+        updated: now,
         organisation: Some("R69".into()),
         booking_failure: None,
     });

@@ -34,6 +34,10 @@ async fn a_write_needs_the_current_version_in_the_exact_form() {
         let reply = bench.link(&ubrn, if_match, &letters(&[&file])).await;
         assert_eq!((reply.status, reply.text.as_str()), (status, ""), "{if_match:?}");
     }
+    let mut provider = letters(&[&file]);
+    provider["parameter"][0]["resource"]["type"]["coding"][0]["code"] = "PROVIDER".into();
+    let refused = bench.link(&ubrn, Some(r#"W/"3""#), &provider).await;
+    assert_eq!((refused.status, refused.codes()), (422, vec!["INVALID_VALUE".to_owned()]), "no other is documented");
     assert_eq!(bench.version(&ubrn).await, 3, "nothing has happened");
     assert_eq!(bench.link(&ubrn, Some(r#"W/"3""#), &letters(&[&file])).await.status, 200);
     assert_eq!(bench.link(&ubrn, Some(r#"W/"3""#), &letters(&[&file])).await.status, 409, "a replay is harmless");
