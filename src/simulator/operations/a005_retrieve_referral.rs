@@ -1,6 +1,7 @@
 //! A005 Retrieve referral request, with or without an explicit version.
 
-use super::{Act, check_patient, history_not_supported, with_referral};
+use super::Act;
+use super::subject::{check_patient, history_not_supported, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral_resource;
 use crate::simulator::refusal::Refusal;

@@ -1,7 +1,8 @@
 //! A007 Retrieve clinical information summary: what a referral says, as a PDF, without the files attached to it.
 
+use super::Act;
 use super::a019_generate_letter::{document, lines};
-use super::{Act, check_patient, with_referral};
+use super::subject::{check_patient, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::refusal::Refusal;
 

@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Act, is_related};
+use super::Act;
+use super::subject::is_related;
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral::{Referral, State};
 use crate::simulator::referral_resource::{instant, state_reason};

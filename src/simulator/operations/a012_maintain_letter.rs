@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{Act, check_patient, check_writable, if_match, with_referral};
+use super::Act;
+use super::subject::{check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::files::File;
 use crate::simulator::referral::{Letter, Referral, State};

@@ -1,6 +1,7 @@
 //! A016 Book or defer appointment: a slot taken, the referral handed to the provider, or sent for triage.
 
-use super::{Act, check_patient, check_relationship, check_writable, reference_parts};
+use super::Act;
+use super::subject::{check_patient, check_relationship, check_writable, reference_parts};
 use crate::simulator::exchange::Answer;
 use crate::simulator::people::is_sds_user_id;
 use crate::simulator::referral::{Appointment, BookingFailure, Referral, State, Ubrn};

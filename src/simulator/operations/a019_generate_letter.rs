@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{Act, with_referral};
+use super::Act;
+use super::subject::with_referral;
 use crate::simulator::exchange::Answer;
 use crate::simulator::pdf;
 use crate::simulator::referral::{Referral, State, Ubrn};

@@ -1,6 +1,7 @@
 //! A024 Retrieve advice request, with or without an explicit version.
 
-use super::{Act, check_patient, with_advice};
+use super::Act;
+use super::subject::{check_patient, with_advice};
 use crate::simulator::advice_resource;
 use crate::simulator::exchange::Answer;
 use crate::simulator::refusal::Refusal;

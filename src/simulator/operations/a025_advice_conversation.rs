@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{Act, check_patient, with_advice};
+use super::Act;
+use super::subject::{check_patient, with_advice};
 use crate::simulator::advice_resource::{self, Included};
 use crate::simulator::exchange::Answer;
 use crate::simulator::percent;

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Act, history_not_supported, reference_parts};
+use super::Act;
+use super::subject::{history_not_supported, reference_parts};
 use crate::simulator::exchange::Answer;
 use crate::simulator::issue::Issue;
 use crate::simulator::percent;

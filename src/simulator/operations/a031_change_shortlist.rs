@@ -1,9 +1,10 @@
 //! A031 Change shortlist: replaces services and criteria; what else was noted for the patient is lost with them.
 
+use super::Act;
 use super::a011_create_referral::{letter_intended, with_provisioning};
 use super::a021_create_for_triage::no_reminder;
 use super::a029_available_actions::may;
-use super::{Act, check_patient, check_writable, if_match, with_referral};
+use super::subject::{check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral::Referral;
 use crate::simulator::referral_resource;

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use super::Act;
 use super::a029_available_actions::may;
 use super::a031_change_shortlist::{change, read};
-use super::{Act, check_patient, check_writable, if_match, with_referral};
+use super::subject::{check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral_resource::{appointment_resource, profile, resource};
 use crate::simulator::refusal::Refusal;

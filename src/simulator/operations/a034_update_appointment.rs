@@ -1,7 +1,8 @@
 //! A034 Update appointment: the only update there is cancels a directly booked one, and its slot is free again.
 
+use super::Act;
 use super::a016_book_or_defer::{PROFILES, read_comment, read_constants, read_participants, read_referral};
-use super::{Act, if_match, with_appointment};
+use super::subject::{if_match, with_appointment};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral::{Appointment, Referral, State, Ubrn};
 use crate::simulator::referral_resource::appointment_answer;

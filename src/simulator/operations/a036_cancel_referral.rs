@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::Act;
 use super::a029_available_actions::may;
-use super::{Act, check_patient, check_writable, if_match, with_referral};
+use super::subject::{check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::reference_data::CancellationReason;
 use crate::simulator::referral::{Cancellation, Referral, State};

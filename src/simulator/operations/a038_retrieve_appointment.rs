@@ -1,6 +1,7 @@
 //! A038 Retrieve appointment, with or without an explicit version.
 
-use super::{Act, with_appointment};
+use super::Act;
+use super::subject::with_appointment;
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral_resource::appointment_answer;
 use crate::simulator::refusal::Refusal;

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Act, is_related};
+use super::Act;
+use super::subject::is_related;
 use crate::simulator::exchange::Answer;
 use crate::simulator::issue::Issue;
 use crate::simulator::percent;

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Act, is_related};
+use super::Act;
+use super::subject::is_related;
 use crate::simulator::exchange::{Answer, Call};
 use crate::simulator::files::{Availability, File};
 use crate::simulator::issue::Issue;

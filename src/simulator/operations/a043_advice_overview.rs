@@ -1,7 +1,8 @@
 //! A043 Retrieve advice overview: the whole conversation as a PDF.
 
+use super::Act;
 use super::a019_generate_letter::document;
-use super::{Act, check_patient, with_advice};
+use super::subject::{check_patient, with_advice};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral_resource::instant;
 use crate::simulator::refusal::Refusal;
