@@ -8,7 +8,8 @@
 //! | `GET /referrals`, `GET /referrals/{ubrn}` | what e-RS holds |
 //! | `GET`, `POST`, `DELETE /faults`, `DELETE /faults/{id}` | see [`super::faults::Fault`] |
 //! | `PUT`, `DELETE /locks/{ubrn}` | writes get 423 |
-//! | `PUT /files/{id}` `{"availability": "THREATS_FOUND"}` | the scan's verdict |
+//! | `PUT /files/{id}` `{"availability": "THREATS_FOUND"}` | ends the scan |
+//! | `PUT /scans/{name}`, the same | what the scans of later uploads with this file name will find |
 //! | `PUT /clock` `{"now": …}`, `{"frozen": …}`, `{"advance_ms": …}`, `{}` | set, stop, move, release |
 //! | `PUT /quota` `{"per_minute": 600, "spike_arrest_per_minute": 720}` or `null` | limits per client |
 //! | `POST /tokens/revoke`, `POST /reset` | |
@@ -75,7 +76,11 @@ fn act(world: &World, call: &Call, segments: &[&str]) -> Result<(), Trouble> {
         }
         ("PUT", ["locks", id]) => world.lock(ubrn(id)?),
         ("DELETE", ["locks", id]) => world.unlock(ubrn(id)?),
-        ("PUT", ["files", id]) => return set_verdict(world, id, call),
+        ("PUT", ["files", id]) => {
+            let id = id.parse().map_err(|_| Trouble::NotFound)?;
+            return found(world.files.set_verdict(id, availability(call)?));
+        }
+        ("PUT", ["scans", name]) => world.files.set_finding(&percent::decoded(name), availability(call)?),
         ("PUT", ["quota"]) => {
             let quota: Option<QuotaChange> = body(call)?;
             world.quota.set(quota.map(|quota| Quota {
@@ -121,12 +126,10 @@ struct Verdict {
     availability: String,
 }
 
-fn set_verdict(world: &World, id: &str, call: &Call) -> Result<(), Trouble> {
-    let id = id.parse().map_err(|_| Trouble::NotFound)?;
-    let verdict: Verdict = body(call)?;
-    let availability = Availability::parse(&verdict.availability)
-        .ok_or_else(|| Trouble::Bad(format!("{} is not an availability status", verdict.availability)))?;
-    found(world.files.set_verdict(id, availability))
+fn availability(call: &Call) -> Result<Availability, Trouble> {
+    let Verdict { availability } = body(call)?;
+    Availability::parse(&availability)
+        .ok_or_else(|| Trouble::Bad(format!("{availability} is not an availability status")))
 }
 
 #[derive(Deserialize)]

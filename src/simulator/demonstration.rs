@@ -92,6 +92,7 @@ pub fn services() -> Vec<Service> {
     let mut services = vec![
         service("11000", "Forthright Cardiology Business Service", &[Appointment], cardiology),
         service("11002", "Good Cardiology Business Service", &[Appointment], cardiology),
+        service("11004", "Cardiology Triage Business Service", &[Triage], cardiology),
         service("11010", "Excellent Cardiology Business Service", &[Appointment, Advice], cardiology),
         service("11014", "Cardiology Advice Service", &[Advice], cardiology),
         service("11021", "Cardiology Business Service", &[Appointment], cardiology),

@@ -47,18 +47,27 @@ pub struct File {
     /// `NHSD-eRS-Referral-ID` of the upload.
     pub meant_for: Option<Ubrn>,
     pub linked_to: Option<Ubrn>,
-    pub uploaded: Timestamp,
-    /// A verdict that somebody has set; else the scan's delay decides.
-    pub verdict: Option<Availability>,
+    pub scan: Scan,
+}
+
+/// Every upload is scanned for threats and checked for being what it says it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Scan {
+    pub ends: Timestamp,
+    /// [`Availability::Pending`]: it never ends.
+    pub finding: Availability,
+}
+
+impl Scan {
+    /// One that is over.
+    pub fn of(finding: Availability) -> Self {
+        Self { ends: Timestamp::MIN, finding }
+    }
 }
 
 impl File {
-    pub fn availability(&self, now: Timestamp, scan_delay: Duration) -> Availability {
-        match self.verdict {
-            Some(verdict) => verdict,
-            None if now.duration_since(self.uploaded).unsigned_abs() < scan_delay => Availability::Pending,
-            None => Availability::Available,
-        }
+    pub fn availability(&self, now: Timestamp) -> Availability {
+        if now < self.scan.ends { Availability::Pending } else { self.scan.finding }
     }
 }
 
@@ -68,6 +77,8 @@ struct Kept {
     oldest_first: VecDeque<Uuid>,
     with_content_oldest_first: VecDeque<Uuid>,
     content_bytes: usize,
+    /// By file name, what scans of later uploads will find.
+    findings: HashMap<String, Availability>,
 }
 
 impl Kept {
@@ -95,7 +106,7 @@ impl Files {
     }
 
     /// The files of the published samples, long since scanned.
-    pub fn seed(&self, now: Timestamp) {
+    pub fn seed(&self) {
         for (id, name, content_type, meant_for, content) in demonstration::FILES {
             let id: Uuid = id.parse().expect("the file ids of the demonstration are literals");
             let linked = demonstration::REFERRALS
@@ -110,8 +121,7 @@ impl Files {
                     content: Some(Bytes::from_static(content)),
                     meant_for: Some(Ubrn(meant_for)),
                     linked_to: linked.then_some(Ubrn(meant_for)),
-                    uploaded: now,
-                    verdict: Some(Availability::Available),
+                    scan: Scan::of(Availability::Available),
                 },
             );
         }
@@ -145,8 +155,15 @@ impl Files {
         self.kept.lock().files.get(&id).cloned()
     }
 
-    pub fn availability(&self, file: &File, now: Timestamp) -> Availability {
-        file.availability(now, self.scan_delay)
+    /// Of a file with this name that is uploaded now.
+    pub fn scan(&self, name: &str, now: Timestamp) -> Scan {
+        let finding = self.kept.lock().findings.get(name).copied().unwrap_or(Availability::Available);
+        Scan { ends: now.checked_add(self.scan_delay).unwrap_or(Timestamp::MAX), finding }
+    }
+
+    /// What the scan of each file with this name will find that is uploaded from now on.
+    pub fn set_finding(&self, name: &str, finding: Availability) {
+        self.kept.lock().findings.insert(name.to_owned(), finding);
     }
 
     pub fn link(&self, id: Uuid, to: Option<Ubrn>) {
@@ -155,9 +172,9 @@ impl Files {
         }
     }
 
-    /// False when there is no such file.
+    /// Ends the scan. False when there is no such file.
     pub fn set_verdict(&self, id: Uuid, verdict: Availability) -> bool {
-        self.kept.lock().files.get_mut(&id).map(|file| file.verdict = Some(verdict)).is_some()
+        self.kept.lock().files.get_mut(&id).map(|file| file.scan = Scan::of(verdict)).is_some()
     }
 
     pub fn count(&self) -> usize {
@@ -181,8 +198,7 @@ mod tests {
                 content: Some(Bytes::from_static(b"letter")),
                 meant_for: None,
                 linked_to: None,
-                uploaded: Timestamp::UNIX_EPOCH,
-                verdict: None,
+                scan: Scan::of(Availability::Available),
             };
             files.insert(*id, file);
         }

@@ -5,8 +5,8 @@
 //! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
 //! locks; it loses answers, hangs and fails only when told to.
 //!
-//! Served: the token endpoint; A004, A005, A007, A008 (of referrers), A010, A011, A012, A015, A016, A019, A020, A024,
-//! A025, A029, A030, A031, A033, A034, A035, A036, A037, A038, A042, A043 and A044; of the Personal Demographics
+//! Served: the token endpoint; everything of referrers, that is A004 to A008 (the lists of referrers), A010, A011, A012,
+//! A015, A016, A019, A020, A021, A024, A025, A029 to A038, A041, A042, A043 and A044; of the Personal Demographics
 //! Service a patient by number.
 //! Everything in it is invented, and it listens on this machine only unless told otherwise.
 
@@ -159,11 +159,6 @@ impl SimulatorHandle {
         self.world.faults.list().iter().find(|armed| armed.id == id).map_or(0, |armed| armed.fired)
     }
 
-    /// Where the Personal Demographics Service is.
-    pub fn pds_url(&self) -> String {
-        self.base_url().replace(API_PATH, demographics::PDS_PATH)
-    }
-
     /// The record of a patient there; changed by `change`, and found by another number if `by` names one.
     pub fn change_patient(&self, number: &str, by: &str, change: impl FnOnce(&mut serde_json::Value)) {
         let mut record = self.world.demographics.get(number).unwrap_or_default();
@@ -212,7 +207,8 @@ impl SimulatorHandle {
     /// As if the provider had reviewed a referral sent for triage and will book it later. False when it is not
     /// waiting for triage.
     pub fn accept_to_book_later(&self, ubrn: &str) -> bool {
-        let review = |referral: &mut referral::Referral| referral.accept_to_book_later();
+        let now = self.world.now();
+        let review = |referral: &mut referral::Referral| referral.accept_to_book_later(now);
         Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, review)).unwrap_or(false)
     }
 
@@ -221,7 +217,12 @@ impl SimulatorHandle {
         self.world.advice.ubrns().iter().map(Ubrn::to_string).collect()
     }
 
-    /// The verdict of the scan. False when there is no such file.
+    /// What the scan of each file with this name will find that is uploaded from now on.
+    pub fn scan_finds(&self, file_name: &str, finding: Availability) {
+        self.world.files.set_finding(file_name, finding);
+    }
+
+    /// Ends the scan of a file with this verdict. False when there is no such file.
     pub fn set_availability(&self, file: Uuid, availability: Availability) -> bool {
         self.world.files.set_verdict(file, availability)
     }

@@ -37,6 +37,20 @@ pub fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Everything but letters, digits and `-._~`.
+pub fn encoded(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").expect("a String takes everything");
+        }
+    }
+    out
+}
+
 fn nibble(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
@@ -65,6 +79,7 @@ mod tests {
         #[test]
         fn any_text_can_be_read(text in "\\PC{0,200}") {
             pairs(&text);
+            assert_eq!(decoded(&encoded(&text)), text);
             decoded(&text);
         }
     }

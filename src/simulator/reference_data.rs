@@ -33,11 +33,10 @@ struct Concept {
     can_cancel_appointment: bool,
 }
 
-/// A reason to cancel a referral, as far as rules ask.
+/// A reason to cancel an appointment or a referral, as far as rules ask.
 #[derive(Clone, Copy, Debug)]
 pub struct CancellationReason<'d> {
-    pub display: &'d str,
-    /// In `eRS-AppointmentRequestCancellationReasonType-1`.
+    /// In `eRS-AppointmentRequestCancellationReasonType-1`; empty for the reasons of appointments.
     pub kind: &'d str,
     functions: &'d [String],
     pub comment_is_mandatory: bool,
@@ -90,13 +89,17 @@ impl ReferenceData {
         }
     }
 
-    /// Only reasons that are listed, in force and meant for cancelling referrals.
-    pub fn cancellation_reason(&self, code: &str, now: Timestamp) -> Option<CancellationReason<'_>> {
-        const KEY: &str = "REFERRAL-CANCELLATION-REASON";
-        let concept = self.systems.get(KEY)?.concepts.get(code)?;
-        let meant = concept.usages.iter().any(|usage| usage == "CANCEL_REFERRAL");
-        (meant && self.is_in_force(KEY, code, now)).then(|| CancellationReason {
-            display: &concept.display,
+    /// Only reasons that are listed, in force and meant for this usage (`CANCEL`, `CANCEL_REFERRAL`).
+    pub fn cancellation_reason(
+        &self,
+        key: &str,
+        usage: &str,
+        code: &str,
+        now: Timestamp,
+    ) -> Option<CancellationReason<'_>> {
+        let concept = self.systems.get(key)?.concepts.get(code)?;
+        let meant = concept.usages.iter().any(|own| own == usage);
+        (meant && self.is_in_force(key, code, now)).then(|| CancellationReason {
             kind: concept.kind.as_deref().unwrap_or_default(),
             functions: &concept.functions,
             comment_is_mandatory: concept.comment_is_mandatory,
@@ -130,7 +133,8 @@ fn concept(value: &Value) -> Option<(String, Concept)> {
         specialty: codes("specialty").pop(),
         display: value["display"].as_str().unwrap_or_default().to_owned(),
         functions: codes("businessFunction"),
-        usages: codes("referrerUsage"),
+        // Appointment reasons have the one, referral reasons the other.
+        usages: [codes("usage"), codes("referrerUsage")].concat(),
         kind: codes("appointmentRequestCancellationReasonType").pop(),
         comment_is_mandatory: flag("commentIsMandatory"),
         can_cancel_appointment: flag("canCancelAppointment"),

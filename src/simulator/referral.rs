@@ -59,8 +59,21 @@ impl State {
             Self::DeferredToProvider => "Deferred To Provider",
             Self::AwaitingTriage => "Awaiting Triage",
             Self::AppointmentCancelledByPatient => "Appointment Cancelled By Patient",
-            Self::TriagedProviderToAction => "Triaged Provider To Action",
+            Self::TriagedProviderToAction => "Triaged - Provider To Action",
             Self::CancelledReferral => "Cancelled Referral",
+        }
+    }
+
+    /// Worklists spell some of it differently, and write it in sentence case.
+    pub fn on_worklists(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NotBooked => ("NOT_BOOKED", "Not booked"),
+            Self::Booked => ("BOOKED", "Booked"),
+            Self::DeferredToProvider => ("DEFERRED_TO_PROVIDER", "Deferred to provider"),
+            Self::AwaitingTriage => ("AWAITING_TRIAGE", "Awaiting triage"),
+            Self::AppointmentCancelledByPatient => ("APP_CANCELLED_BY_PATIENT", "Appointment cancelled by patient"),
+            Self::TriagedProviderToAction => ("TRIAGED_PROVIDER_TO_ACTION", "Triaged - provider to action"),
+            Self::CancelledReferral => ("CANCELLED_REFERRAL", "Cancelled referral"),
         }
     }
 
@@ -110,6 +123,16 @@ impl Appointment {
         let start = self.start.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
         self.status == "booked" && start.is_some_and(|start| start > now)
     }
+
+    /// For a reason of `APPOINTMENT-CANCELLATION-REASON`. What comes back is the slot that is free again.
+    pub fn cancel(&mut self, reason: &str, comment: Option<&str>) -> Option<String> {
+        self.version += 1;
+        self.status = "cancelled";
+        self.cancellation = Some(reason.into());
+        self.comment = comment.map(String::from);
+        (self.start, self.end) = (None, None);
+        self.slot.take()
+    }
 }
 
 /// How the provider's system let down the last booking attempt; it is what permits some deferrals.
@@ -124,7 +147,6 @@ pub enum BookingFailure {
 pub struct Cancellation {
     /// In `REFERRAL-CANCELLATION-REASON`.
     pub reason: String,
-    pub display: String,
     pub comments: Option<String>,
 }
 
@@ -176,6 +198,8 @@ pub struct Referral {
     pub clinical_information_first: Option<Timestamp>,
     pub clinical_information_last: Option<Timestamp>,
     pub created: Timestamp,
+    /// When something was last done to it.
+    pub updated: Timestamp,
     /// The referring organisation; absent for a seeded one, to which everybody is related.
     pub organisation: Option<String>,
     pub booking_failure: Option<BookingFailure>,
@@ -185,17 +209,38 @@ pub struct Referral {
 
 impl Referral {
     /// One act may raise the version by more than one, as e-RS does it (sample: 6 to 8).
-    pub fn raise_version(&mut self) {
+    pub fn raise_version(&mut self, now: Timestamp) {
         const STEPS_PER_ACT: u32 = 2;
         self.version += STEPS_PER_ACT;
+        self.updated = now;
+    }
+
+    /// To this service, as an appointment that is yet to be made.
+    pub fn send_for_triage(&mut self, appointment: u64, service: &str, now: Timestamp) {
+        self.appointment = Some(Appointment {
+            id: appointment,
+            version: 1,
+            status: "proposed",
+            reason: Some("TRIAGE"),
+            cancellation: None,
+            service: service.into(),
+            slot: None,
+            start: None,
+            end: None,
+            clinician: None,
+            comment: None,
+            created: now,
+        });
+        self.state = State::AwaitingTriage;
+        self.booking_failure = None;
     }
 
     /// A review with the outcome that the provider books. False unless the referral waits for one.
-    pub fn accept_to_book_later(&mut self) -> bool {
+    pub fn accept_to_book_later(&mut self, now: Timestamp) -> bool {
         let (State::AwaitingTriage, Some(appointment)) = (self.state, &mut self.appointment) else { return false };
         appointment.reason = Some(ACCEPTED_TO_BOOK_LATER);
         self.state = State::TriagedProviderToAction;
-        self.raise_version();
+        self.raise_version(now);
         true
     }
 
@@ -211,7 +256,7 @@ const FIRST_NUMBER: u64 = 80_000;
 
 type Shard = Mutex<HashMap<u64, Referral>>;
 
-/// All referrals; the oldest are forgotten once there are more than `max`.
+/// All referrals; the oldest are forgotten, so that there are never more than `max` besides the seeded ones.
 pub struct Referrals {
     shards: [Shard; SHARDS],
     next_ubrn: AtomicU64,
@@ -226,7 +271,7 @@ impl Referrals {
             shards: std::array::from_fn(|_| Shard::default()),
             next_ubrn: AtomicU64::new(FIRST_UBRN),
             next_number: AtomicU64::new(FIRST_NUMBER),
-            max: u64::try_from(max).unwrap_or(u64::MAX),
+            max: u64::try_from(max.max(1)).unwrap_or(u64::MAX),
         }
     }
 
@@ -273,6 +318,7 @@ impl Referrals {
                 letter_intended: true,
                 referrer: demonstration::USER.into(),
                 created: at,
+                updated: at,
                 organisation: None,
                 booking_failure: None,
                 additional_requirements: Vec::new(),
@@ -281,8 +327,14 @@ impl Referrals {
         }
     }
 
+    /// Advice requests take theirs from the same numbers. The referral that is `max` numbers older is forgotten,
+    /// seeded ones never.
     pub fn next_ubrn(&self) -> Ubrn {
-        Ubrn(self.next_ubrn.fetch_add(1, Ordering::Relaxed))
+        let number = self.next_ubrn.fetch_add(1, Ordering::Relaxed);
+        if let Some(oldest) = number.checked_sub(self.max).filter(|oldest| *oldest >= FIRST_UBRN) {
+            self.shard(Ubrn(oldest)).remove(&oldest);
+        }
+        Ubrn(number)
     }
 
     pub fn next_number(&self) -> u64 {
@@ -290,11 +342,7 @@ impl Referrals {
     }
 
     pub fn insert(&self, referral: Referral) {
-        let number = referral.ubrn.0;
-        self.shard(referral.ubrn).insert(number, referral);
-        if let Some(oldest) = number.checked_sub(self.max).filter(|oldest| *oldest >= FIRST_UBRN) {
-            self.shard(Ubrn(oldest)).remove(&oldest);
-        }
+        self.shard(referral.ubrn).insert(referral.ubrn.0, referral);
     }
 
     /// Looks at or changes one referral while nobody else can. `None` when there is none.

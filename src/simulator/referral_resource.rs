@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::exchange::Answer;
-use super::referral::{Appointment, Letter, Referral};
+use super::referral::{Appointment, Cancellation, Letter, Referral};
 use super::world::{NHS_NUMBER, World};
 
 /// What a review says that leaves the booking to the provider.
@@ -121,20 +121,27 @@ fn state(referral: &Referral, world: &World) -> Vec<Value> {
         "display": referral.state.display(),
     });
     let mut parts = vec![json!({"url": "state", "valueCoding": coding})];
-    if let Some(cancellation) = &referral.cancellation {
-        let coding = json!({
-            "system": format!("{}/STU3/CodeSystem/REFERRAL-CANCELLATION-REASON", world.addresses.base_url),
-            "code": cancellation.reason,
-            "display": cancellation.display,
-        });
-        parts.push(json!({"url": "reason", "valueCoding": coding}));
-        if let Some(comments) = &cancellation.comments {
-            parts.push(json!({"url": "comments", "valueString": comments}));
-        }
-    } else if let Some(reason) = referral.appointment.as_ref().and_then(|appointment| appointment.reason) {
-        parts.push(json!({"url": "reason", "valueCoding": review_reason(reason)}));
+    if let Some((reason, comments)) = state_reason(referral, world) {
+        parts.push(json!({"url": "reason", "valueCoding": reason}));
+        parts.extend(comments.map(|comments| json!({"url": "comments", "valueString": comments})));
     }
     parts
+}
+
+/// Why the referral is in its state, as a Coding, and what was said about it.
+pub fn state_reason<'r>(referral: &'r Referral, world: &World) -> Option<(Value, Option<&'r str>)> {
+    let listed = |key: &str, code: &str| {
+        let system = format!("{}/STU3/CodeSystem/{key}", world.addresses.base_url);
+        json!({"system": system, "code": code, "display": world.reference_data.display(key, code).unwrap_or(code)})
+    };
+    if let Some(Cancellation { reason, comments }) = &referral.cancellation {
+        return Some((listed("REFERRAL-CANCELLATION-REASON", reason), comments.as_deref()));
+    }
+    let appointment = referral.appointment.as_ref()?;
+    match &appointment.cancellation {
+        Some(code) => Some((listed("APPOINTMENT-CANCELLATION-REASON", code), appointment.comment.as_deref())),
+        None => appointment.reason.map(|code| (review_reason(code), None)),
+    }
 }
 
 fn review_reason(code: &str) -> Value {
@@ -183,7 +190,7 @@ pub fn shortlist_resource(services: &[String], world: &World) -> Value {
 /// `kind` is a code of `eRS-AttachmentType-1` and its display.
 pub fn document_reference(letter: &Letter, id: &str, kind: (&str, &str), world: &World, now: Timestamp) -> Value {
     // A file that has been forgotten for lack of room had been scanned long before.
-    let status = world.files.get(letter.file).map_or("AVAILABLE", |file| world.files.availability(&file, now).code());
+    let status = world.files.get(letter.file).map_or("AVAILABLE", |file| file.availability(now).code());
     let user = |id: &str| json!({"identifier": {"system": "http://fhir.nhs.net/Id/sds-user-id", "value": id}});
     let organisation =
         json!({"identifier": {"system": "https://fhir.nhs.uk/Id/ods-organization-code", "value": letter.organisation}});
@@ -218,6 +225,13 @@ pub fn document_reference(letter: &Letter, id: &str, kind: (&str, &str), world: 
         resource["description"] = description.as_str().into();
     }
     resource
+}
+
+/// With the version in its ETag.
+pub fn appointment_answer(status: u16, appointment: &Appointment, referral: &Referral, world: &World) -> Answer {
+    Answer::fhir(status, &appointment_resource(appointment, referral, world))
+        .with("ETag", format!("W/\"{}\"", appointment.version))
+        .about(referral.ubrn)
 }
 
 /// `eRS-Appointment-1`, as A016, A034 and A038 answer it.

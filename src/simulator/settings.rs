@@ -36,7 +36,7 @@ pub struct SimulatorConfig {
     pub closed_organisations: Vec<String>,
     /// The referrals, files and advice requests that the published samples speak of.
     pub seed_samples: bool,
-    /// How long an upload stays `PENDING`.
+    /// How long the scan of an upload takes; it is `PENDING` until then.
     pub scan_delay: Duration,
     pub retention: Retention,
 }

@@ -10,7 +10,7 @@ pub struct ReferralView {
     pub ubrn: String,
     pub version: u32,
     pub state: &'static str,
-    /// Why it was deferred.
+    /// Why it was deferred or sent for triage, or how it was reviewed.
     pub reason: Option<&'static str>,
     pub nhs_number: String,
     pub priority: &'static str,

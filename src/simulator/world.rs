@@ -112,7 +112,7 @@ impl World {
 
     fn seed(&self, now: Timestamp) {
         if self.settings.seed_samples {
-            self.files.seed(now);
+            self.files.seed();
             self.referrals.seed(now, || self.environment.random_id());
             self.advice.seed(now, || self.environment.random_id());
         }
@@ -147,7 +147,11 @@ impl World {
         entry.ubrn = reply.answer.ubrn.or(entry.ubrn);
         self.ledger.record(entry, reply.delivery);
         let transaction = self.transactions.fetch_add(1, Ordering::Relaxed);
-        let request_id = format!("{}-{transaction}", self.environment.random_id());
+        let request_id = match call.header("X-Request-ID") {
+            // The Personal Demographics Service echoes the one that it asks for; e-RS and the platform make theirs.
+            Some(given) if call.path.starts_with(PDS_PATH) => given.to_owned(),
+            _ => format!("{}-{transaction}", self.environment.random_id()),
+        };
         reply.answer.headers.push(("X-Request-ID", request_id));
         if let Some(correlation_id) = call.header("X-Correlation-ID") {
             reply.answer.headers.push(("X-Correlation-ID", correlation_id.to_owned()));
@@ -309,7 +313,8 @@ fn read_body(call: &Call, kind: BodyKind) -> Result<Value, Refusal> {
     serde_json::from_slice(&call.body).map_err(|_| Refusal::Status(400))
 }
 
-/// The NHS number that a body names: A010 and A011 by parameter, A016 by participant.
+/// The NHS number that a body names: as a parameter of what is searched for or created, as a participant of an
+/// appointment.
 fn patient_in(body: &Value) -> Option<&str> {
     let in_parameters = body["parameter"].as_array().into_iter().flatten();
     let parameter = in_parameters.into_iter().find(|part| part["name"].as_str() == Some("patient"));

@@ -5,12 +5,12 @@
 use serde_json::{Value, json};
 
 use super::Act;
+use super::subject::is_related;
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral::{Referral, State};
-use crate::simulator::referral_resource::instant;
+use crate::simulator::referral_resource::{instant, state_reason};
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
-use crate::simulator::validation::element::Element;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
 
 const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-Parameters-1";
@@ -41,7 +41,7 @@ struct List {
     code: &'static str,
     item: &'static str,
     holds: fn(&Referral) -> bool,
-    /// Its items end with when the letter is due, the others with last update and state.
+    /// Its items end with when the letter is due, the others with last update, state and the reason for it.
     of_letters: bool,
 }
 
@@ -55,17 +55,15 @@ const LISTS: [List; 4] = [
     },
     List {
         code: "ASSESSMENT_RETURNED_CANCELLED_DNA",
-        item: "AssessmentReturnedCancelledDNA",
-        holds: |referral| {
-            referral.state == State::NotBooked
-                && referral.appointment.as_ref().is_some_and(|appointment| appointment.status == "cancelled")
-        },
+        item: "AssessmentReturnedCancelledDna",
+        // Providers neither assess nor note who did not attend here yet.
+        holds: |referral| referral.state == State::CancelledReferral,
         of_letters: false,
     },
     List {
         code: "AWAITING_BOOKING",
         item: "AwaitingBooking",
-        holds: |referral| referral.state == State::NotBooked,
+        holds: |referral| referral.state.waits_for_booking(),
         of_letters: false,
     },
     List {
@@ -81,11 +79,9 @@ const LISTS: [List; 4] = [
 pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     let list = read(act)?;
     let referrals = act.world.referrals.all();
-    let own = referrals.iter().filter(|referral| {
-        let elsewhere = referral.organisation.as_ref().is_some_and(|own| *own != act.caller.organisation);
-        !elsewhere && (list.holds)(referral)
-    });
-    let entries: Vec<Value> = own.map(|referral| entry(list, referral)).collect();
+    let own =
+        referrals.iter().filter(|referral| is_related(act, referral.organisation.as_deref()) && (list.holds)(referral));
+    let entries: Vec<Value> = own.map(|referral| entry(list, referral, act)).collect();
     let mut worklist = json!({
         "meta": {"profile": ["https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-List-1"]},
         "resourceType": "List",
@@ -104,11 +100,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
 
 fn read(act: &Act<'_>) -> Result<&'static List, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let list = parameters.one("listType").and_then(|value| {
         value.object(&["coding"], &mut issues)?;
         let coding = value.required("coding", &mut issues)?.only_item(&mut issues)?;
@@ -123,7 +115,7 @@ fn read(act: &Act<'_>) -> Result<&'static List, Refusal> {
     issues.or(list)
 }
 
-fn entry(list: &List, referral: &Referral) -> Value {
+fn entry(list: &List, referral: &Referral, act: &Act<'_>) -> Value {
     const STRUCTURE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition";
     let identifier = |url: &str, system: &str, value: &str| json!({"url": url, "valueReference": {"identifier": {"system": system, "value": value}}});
     let coded = |url: &str, system: &str, code: &str, display: Option<&str>| {
@@ -144,9 +136,12 @@ fn entry(list: &List, referral: &Referral) -> Value {
         let due = instant(referral.created);
         item.push(json!({"url": "letterDue", "valueDate": due.get(..10).unwrap_or(&due)}));
     } else {
-        let updated = referral.clinical_information_last.unwrap_or(referral.created);
-        item.push(json!({"url": "referralLastUpdated", "valueDateTime": instant(updated)}));
-        item.push(coded("status", "ReferralState", referral.state.code(), Some(referral.state.display())));
+        item.push(json!({"url": "referralLastUpdated", "valueDateTime": instant(referral.updated)}));
+        let (code, display) = referral.state.on_worklists();
+        item.push(coded("status", "ReferralState", code, Some(display)));
+        if let Some((reason, _)) = state_reason(referral, act.world) {
+            item.push(json!({"url": "reason", "valueCodeableConcept": {"coding": [reason]}}));
+        }
     }
     json!({
         "extension": [{

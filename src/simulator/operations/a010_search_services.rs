@@ -47,17 +47,13 @@ const DOCUMENTED: [&str; 19] = [
 
 pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let flow = parameters.one("requestType").and_then(|value| request_type(value, &mut issues));
     if let Some(value) = parameters.one("sortBy") {
         value.one_of("https://fhir.nhs.uk/STU3/CodeSystem/eRS-SortBy-1", &["DISTANCE", "IWT"], &mut issues);
     }
     patient(act, &parameters, &mut issues);
-    referring_clinician(act, &parameters, &body, &mut issues);
+    referring_clinician(act, &parameters, &mut issues);
     if let Some(value) = parameters.one("commissioningRuleOrganisation") {
         if flow == Some(Flow::Advice) {
             issues.add("FIELD_NOT_PERMITTED", &value.path, "is not supported for advice searches");

@@ -30,7 +30,8 @@ const RULES: [Rule; 6] = [
     optional("eReferralPathwayStart", "valueInstant"),
 ];
 
-const DOCUMENTED: [&str; 22] = [
+/// Of everything that creates a request: A011, A021, A044.
+pub const DOCUMENTED: [&str; 22] = [
     "REFERENCE_NOT_FOUND",
     "INAPPROPRIATE_VALUE",
     "TOO_MANY_ITEMS",
@@ -55,22 +56,26 @@ const DOCUMENTED: [&str; 22] = [
     "SNOMED_NOT_FOUND",
 ];
 
-struct Request<'a> {
-    patient: &'a str,
-    shortlist: Shortlist<'a>,
-    pathway_start: Option<&'a str>,
-    letter_intended: bool,
+pub struct Request<'a> {
+    pub patient: &'a str,
+    pub shortlist: Shortlist<'a>,
+    pub pathway_start: Option<&'a str>,
+    pub letter_intended: bool,
     /// Where an administrator refers.
-    clinician: Option<&'a str>,
+    pub clinician: Option<&'a str>,
 }
 
 pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     let request = read(act)?;
-    let world = act.world;
-    let referral = Referral {
-        ubrn: world.referrals.next_ubrn(),
+    Ok(keep(act, referral(act, &request)))
+}
+
+/// What the request asks for, not sent anywhere yet.
+pub fn referral(act: &Act<'_>, request: &Request<'_>) -> Referral {
+    Referral {
+        ubrn: act.world.referrals.next_ubrn(),
         version: FIRST_VERSION,
-        request_id: world.environment.random_id(),
+        request_id: act.world.environment.random_id(),
         patient: request.patient.into(),
         priority: request.shortlist.criteria.priority,
         criteria: with_provisioning(request.shortlist.criteria_parameters).to_string().into(),
@@ -84,11 +89,17 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         clinical_information_first: None,
         clinical_information_last: None,
         created: act.now,
+        updated: act.now,
         organisation: Some(act.caller.organisation.clone()),
         booking_failure: None,
         additional_requirements: Vec::new(),
         cancellation: None,
-    };
+    }
+}
+
+/// Notes that it was made; the answer shows it.
+pub fn keep(act: &Act<'_>, referral: Referral) -> Answer {
+    let world = act.world;
     world.ledger.record_creation(Creation {
         ubrn: referral.ubrn,
         nhs_number: referral.patient.as_str().into(),
@@ -99,41 +110,38 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     });
     let answer = referral_resource::answer(201, &referral, world, act.now);
     world.referrals.insert(referral);
-    Ok(answer)
+    answer
 }
 
 fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let patient = patient(act, &parameters, &mut issues);
-    let clinician = referring_clinician(act, &parameters, &body, &mut issues);
-    let intention = parameters.one("intentionToAddReferralLetter").and_then(|value| {
-        let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralLetterIntention-1";
-        value.one_of(system, &["NEED_TO_ADD_LATER", "NOT_INTENDING_TO_ADD"], &mut issues)
-    });
-    if let Some(value) = parameters.one("firstReminderLetterFollowUpDays") {
-        value.unsigned(&mut issues);
-    }
+    let clinician = referring_clinician(act, &parameters, &mut issues);
+    let letter_intended = letter_intended(&parameters, &mut issues);
     let pathway_start =
         parameters.one("eReferralPathwayStart").and_then(|value| pathway_start(act, value, &mut issues));
     let shortlist =
         parameters.one("shortlist").and_then(|value| shortlist::read(value, For::Referral, act.world, &mut issues));
-    let letter_intended = intention == Some("NEED_TO_ADD_LATER");
-    let request = patient.zip(shortlist).map(|(patient, shortlist)| Request {
-        patient,
-        shortlist,
-        pathway_start,
-        letter_intended,
-        clinician,
-    });
+    let request = (|| {
+        let (patient, shortlist, letter_intended) = (patient?, shortlist?, letter_intended?);
+        Some(Request { patient, shortlist, pathway_start, letter_intended, clinician })
+    })();
     issues.or(request)
 }
 
-/// The NHS number of a patient with whom e-RS can deal. A010 asks the same.
+/// Whether the referrer says that a letter will follow; read with the days until the first reminder of it.
+pub fn letter_intended(parameters: &Parameters<'_>, issues: &mut Issues) -> Option<bool> {
+    if let Some(value) = parameters.one("firstReminderLetterFollowUpDays") {
+        value.unsigned(issues);
+    }
+    let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralLetterIntention-1";
+    let intention = parameters.one("intentionToAddReferralLetter")?;
+    let code = intention.one_of(system, &["NEED_TO_ADD_LATER", "NOT_INTENDING_TO_ADD"], issues)?;
+    Some(code == "NEED_TO_ADD_LATER")
+}
+
+/// The NHS number of a patient with whom e-RS can deal.
 pub fn patient<'a>(act: &Act<'_>, parameters: &Parameters<'a>, issues: &mut Issues) -> Option<&'a str> {
     let value = parameters.one("patient")?;
     let number = value.identifier(NHS_NUMBER, issues)?;
@@ -148,13 +156,8 @@ pub fn patient<'a>(act: &Act<'_>, parameters: &Parameters<'a>, issues: &mut Issu
     Some(number)
 }
 
-/// An administrator names the clinician, a clinician names nobody. A010 asks the same.
-pub fn referring_clinician<'a>(
-    act: &Act<'_>,
-    parameters: &Parameters<'a>,
-    body: &Element<'_>,
-    issues: &mut Issues,
-) -> Option<&'a str> {
+/// An administrator names the clinician, a clinician names nobody.
+pub fn referring_clinician<'a>(act: &Act<'_>, parameters: &Parameters<'a>, issues: &mut Issues) -> Option<&'a str> {
     let admin = act.caller.function == "REFERRING_CLINICIAN_ADMIN";
     match parameters.one("referringClinician") {
         Some(value) if !admin => {
@@ -163,7 +166,7 @@ pub fn referring_clinician<'a>(
             None
         }
         Some(value) => criteria::clinician(value, act.world, issues),
-        None if admin && body.value.is_object() => {
+        None if admin && act.body.is_object() => {
             let text = "(referringClinician) is required for a referring clinician admin";
             issues.add("VALUE_IS_REQUIRED", "parameter", text);
             None

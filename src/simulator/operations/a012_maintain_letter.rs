@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{Act, check_relationship, check_writable, if_match, referral_ubrn};
+use super::Act;
+use super::subject::{check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::files::File;
 use crate::simulator::referral::{Letter, Referral, State};
@@ -18,7 +19,7 @@ const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-Maintain
 const DOCUMENT_PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-DocumentReference-1";
 const RULES: [Rule; 1] = [repeating("referralLetterFile", "resource")];
 
-const DOCUMENTED: [&str; 15] = [
+const DOCUMENTED: [&str; 14] = [
     "REFERENCE_NOT_FOUND",
     "INAPPROPRIATE_VALUE",
     "MISSING_VALUE",
@@ -33,7 +34,6 @@ const DOCUMENTED: [&str; 15] = [
     "CONFLICTING_VALUES",
     "DUPLICATE_FILENAME",
     "NO_CHANGES_DETECTED",
-    "INVALID_CODE",
 ];
 
 /// A file to be linked, as a DocumentReference names it.
@@ -45,31 +45,22 @@ pub struct Wanted<'a> {
 
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
-    let ubrn = referral_ubrn(act, ubrn)?;
-    let wanted = read(act);
-    act.world
-        .referrals
-        .with(ubrn, |referral| {
-            check_relationship(act, referral)?;
-            let wanted = wanted?;
-            check_writable(act, referral, version)?;
-            if referral.state == State::CancelledReferral {
-                return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral has been cancelled"));
-            }
-            let files = check_files(act, referral, &wanted)?;
-            replace(act, referral, &wanted, files);
-            Ok(referral_resource::answer(200, referral, act.world, act.now))
-        })
-        .unwrap_or(Err(Refusal::Status(404)))
+    with_referral(act, ubrn, |referral| {
+        check_patient(act, &referral.patient)?;
+        let wanted = read(act)?;
+        check_writable(act, referral, version)?;
+        if referral.state == State::CancelledReferral {
+            return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral has been cancelled"));
+        }
+        let files = check_files(act, referral, &wanted)?;
+        replace(act, referral, &wanted, files);
+        Ok(referral_resource::answer(200, referral, act.world, act.now))
+    })
 }
 
 fn read<'a>(act: &Act<'a>) -> Result<Vec<Wanted<'a>>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let documents = parameters.all("referralLetterFile");
     let wanted: Vec<Wanted<'a>> =
         documents.iter().filter_map(|document| read_document(document, "REFERRER", &mut issues)).collect();
@@ -137,6 +128,21 @@ fn check_files(act: &Act<'_>, referral: &Referral, wanted: &[Wanted<'_>]) -> Res
     Ok(files)
 }
 
+/// The file as the caller attaches it now.
+pub fn letter(act: &Act<'_>, wanted: &Wanted<'_>, file: File) -> Letter {
+    Letter {
+        number: act.world.referrals.next_number(),
+        file: wanted.file,
+        name: file.name,
+        content_type: file.content_type,
+        size: file.size,
+        description: wanted.description.map(String::from),
+        indexed: act.now,
+        attached_by: act.caller.holder.user().to_owned(),
+        organisation: act.caller.organisation.clone(),
+    }
+}
+
 fn replace(act: &Act<'_>, referral: &mut Referral, wanted: &[Wanted<'_>], files: Vec<File>) {
     for letter in &referral.letters {
         act.world.files.link(letter.file, None);
@@ -145,17 +151,7 @@ fn replace(act: &Act<'_>, referral: &mut Referral, wanted: &[Wanted<'_>], files:
     for (wanted, file) in wanted.iter().zip(files) {
         act.world.files.link(wanted.file, Some(referral.ubrn));
         let kept = before.iter().find(|letter| letter.file == wanted.file);
-        let mut letter = kept.cloned().unwrap_or_else(|| Letter {
-            number: act.world.referrals.next_number(),
-            file: wanted.file,
-            name: file.name,
-            content_type: file.content_type,
-            size: file.size,
-            description: None,
-            indexed: act.now,
-            attached_by: act.caller.holder.user().to_owned(),
-            organisation: act.caller.organisation.clone(),
-        });
+        let mut letter = kept.cloned().unwrap_or_else(|| letter(act, wanted, file));
         letter.description = wanted.description.map(String::from);
         referral.letters.push(letter);
     }
@@ -164,5 +160,5 @@ fn replace(act: &Act<'_>, referral: &mut Referral, wanted: &[Wanted<'_>], files:
     } else {
         referral.clinical_information_first = Some(act.now);
     }
-    referral.raise_version();
+    referral.raise_version(act.now);
 }

@@ -12,11 +12,11 @@ use crate::simulator::percent;
 use crate::simulator::referral_resource::instant;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::services::{Flow, Slot};
+use crate::simulator::validation::criteria::{PRIORITIES, is_ods_code};
 
 const RULE_ORGANISATION: &str = "NHSD-eRS-Comm-Rule-Org";
 const SERVICE: &str = "schedule.actor:HealthcareService";
 const PRACTITIONER: &str = "schedule.actor:Practitioner";
-const PRIORITIES: [&str; 3] = ["ROUTINE", "URGENT", "TWO_WEEK_WAIT"];
 const COUNT_MAX: usize = 100;
 
 struct Query {
@@ -119,10 +119,6 @@ fn read(act: &Act<'_>) -> Result<Query, Refusal> {
         page,
         schedules: given("_include").is_some(),
     })
-}
-
-fn is_ods_code(text: &str) -> bool {
-    (2..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
 fn offered_service<'a>(

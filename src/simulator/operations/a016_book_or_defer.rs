@@ -1,10 +1,11 @@
 //! A016 Book or defer appointment: a slot taken, the referral handed to the provider, or sent for triage.
 
-use super::{Act, check_patient, check_relationship, check_writable, reference_parts};
+use super::Act;
+use super::subject::{check_patient, check_relationship, check_writable, reference_parts};
 use crate::simulator::exchange::Answer;
 use crate::simulator::people::is_sds_user_id;
 use crate::simulator::referral::{Appointment, BookingFailure, Referral, State, Ubrn};
-use crate::simulator::referral_resource::appointment_resource;
+use crate::simulator::referral_resource::appointment_answer;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::services::{Flow, Service, Slot};
 use crate::simulator::validation::element::Element;
@@ -56,8 +57,8 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     act.world
         .referrals
         .with(ubrn, |referral| {
-            check_relationship(act, referral)?;
-            check_patient(act, referral)?;
+            check_relationship(act, referral.organisation.as_deref())?;
+            check_patient(act, &referral.patient)?;
             check_writable(act, referral, version)?;
             let service = check(act, referral, &request)?;
             let appointment = carry_out(act, &request, &service)?;
@@ -67,11 +68,10 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
                 Some(_) => State::DeferredToProvider,
             };
             referral.booking_failure = None;
-            referral.raise_version();
-            let resource = appointment_resource(&appointment, referral, act.world);
-            let etag = format!("W/\"{}\"", appointment.version);
+            referral.raise_version(act.now);
+            let answer = appointment_answer(201, &appointment, referral, act.world);
             referral.appointment = Some(appointment);
-            Ok(Answer::fhir(201, &resource).with("ETag", etag).about(ubrn))
+            Ok(answer)
         })
         .unwrap_or_else(|| {
             let text = "'incomingReferral[0]/reference' no such referral";
@@ -106,17 +106,13 @@ fn read_members<'a>(body: &Element<'a>, issues: &mut Issues) -> Option<Request<'
     if let Some(id) = body.required("id", issues) {
         id.text(issues);
     }
-    for (name, expected) in [("language", "en"), ("description", "e-Referral Appointment")] {
-        if let Some(found) = body.required(name, issues) {
-            found.fixed(expected, issues);
-        }
-    }
+    read_constants(body, issues);
     let status = body.required("status", issues).and_then(|status| read_status(&status, issues));
     let reason = body.optional("reason").and_then(|reason| read_reason(&reason, issues));
     let slot = body.optional("slot").and_then(|slot| read_slot(&slot, issues));
     let start = body.optional("start").and_then(|at| read_instant(&at, issues));
     let end = body.optional("end").and_then(|at| read_instant(&at, issues));
-    let comment = body.optional("comment").and_then(|comment| read_comment(&comment, issues));
+    let comment = read_comment(body, issues);
     let referral = body.required("incomingReferral", issues).and_then(|list| read_referral(&list, issues));
     let participants = body.required("participant", issues).map(|list| read_participants(&list, issues));
     match status {
@@ -201,12 +197,17 @@ fn read_instant<'a>(at: &Element<'a>, issues: &mut Issues) -> Option<&'a str> {
     }
 }
 
-pub fn read_comment<'a>(comment: &Element<'a>, issues: &mut Issues) -> Option<&'a str> {
-    let text = comment.text(issues)?;
-    if text.chars().count() > COMMENT_CHARACTERS_MAX {
-        issues.add("INVALID_VALUE", &comment.path, format_args!("at most {COMMENT_CHARACTERS_MAX} characters"));
+/// What an appointment always says of itself.
+pub fn read_constants(body: &Element<'_>, issues: &mut Issues) {
+    for (name, expected) in [("language", "en"), ("description", "e-Referral Appointment")] {
+        if let Some(found) = body.required(name, issues) {
+            found.fixed(expected, issues);
+        }
     }
-    Some(text)
+}
+
+pub fn read_comment<'a>(body: &Element<'a>, issues: &mut Issues) -> Option<&'a str> {
+    body.optional("comment")?.text_up_to(COMMENT_CHARACTERS_MAX, issues)
 }
 
 pub fn read_referral(list: &Element<'_>, issues: &mut Issues) -> Option<(Ubrn, u32)> {
@@ -279,7 +280,7 @@ fn read_participant<'a>(item: &Element<'a>, found: &mut Participants<'a>, issues
 /// The rules that need the referral and the service.
 fn check(act: &Act<'_>, referral: &Referral, request: &Request<'_>) -> Result<Service, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    if act.world.is_advice_request(referral.ubrn) || !referral.state.waits_for_booking() {
+    if !referral.state.waits_for_booking() {
         issues.add("INVALID_REQUEST_STATE", "incomingReferral[0]/reference", "the referral is not waiting for this");
     }
     if referral.patient != request.patient {

@@ -2,27 +2,23 @@
 
 use jiff::Timestamp;
 
-use super::{Act, check_relationship, referral_ubrn};
+use super::Act;
+use super::subject::with_referral;
 use crate::simulator::exchange::Answer;
 use crate::simulator::pdf;
 use crate::simulator::referral::{Referral, State, Ubrn};
 use crate::simulator::refusal::Refusal;
 
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
-    let ubrn = referral_ubrn(act, ubrn)?;
-    act.world
-        .referrals
-        .with(ubrn, |referral| {
-            check_relationship(act, referral)?;
-            if referral.state == State::CancelledReferral {
-                return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral has been cancelled"));
-            }
-            if !act.world.patients.has_access_code(&referral.patient) {
-                return Err(Refusal::unprocessable("NO_ACCESS_CODE", "the patient has no password for booking online"));
-            }
-            Ok(document(ubrn, "appointment-confirmation-summary", &lines(referral, act), act.now))
-        })
-        .unwrap_or(Err(Refusal::Status(404)))
+    with_referral(act, ubrn, |referral| {
+        if referral.state == State::CancelledReferral {
+            return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral has been cancelled"));
+        }
+        if !act.world.patients.has_access_code(&referral.patient) {
+            return Err(Refusal::unprocessable("NO_ACCESS_CODE", "the patient has no password for booking online"));
+        }
+        Ok(document(referral.ubrn, "appointment-confirmation-summary", &lines(referral, act), act.now))
+    })
 }
 
 /// What every document says of a referral.

@@ -53,8 +53,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         content: Some(act.call.body.clone()),
         meant_for,
         linked_to: None,
-        uploaded: act.now,
-        verdict: None,
+        scan: act.world.files.scan(name, act.now),
     };
     act.world.files.insert(id, file);
     let mut answer = Answer::bare(201).with("Location", format!("Binary/{id}"));

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{Act, advice_ubrn, check_advice_relationship};
+use super::Act;
+use super::subject::{check_patient, with_advice};
 use crate::simulator::advice_resource::{self, Included};
 use crate::simulator::exchange::Answer;
 use crate::simulator::percent;
@@ -26,15 +27,14 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     let (ubrn, version) = based_on
         .and_then(|reference| reference.strip_prefix("CommunicationRequest/")?.split_once("/_history/"))
         .ok_or(Refusal::Status(400))?;
-    let ubrn = advice_ubrn(act, ubrn).map_err(as_bad_request)?;
-    let found = act.world.advice.with(ubrn, |advice| {
-        check_advice_relationship(act, advice).map_err(as_bad_request)?;
+    let found = with_advice(act, ubrn, |advice| {
+        check_patient(act, &advice.patient)?;
         if advice.version.to_string() != version {
             return Err(Refusal::Status(404));
         }
-        Ok(advice_resource::conversation(advice, included, act.world, act.now))
+        Ok((advice.ubrn, advice_resource::conversation(advice, included, act.world, act.now)))
     });
-    let entries = found.unwrap_or(Err(Refusal::Status(404)))?;
+    let (ubrn, entries) = found.map_err(as_bad_request)?;
     let messages = entries.iter().filter(|entry| entry["search"]["mode"] == "match").count();
     let bundle = json!({
         "id": act.world.environment.random_id().to_string(),

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Act, history_not_supported, reference_parts};
+use super::Act;
+use super::subject::{history_not_supported, reference_parts};
 use crate::simulator::exchange::Answer;
 use crate::simulator::issue::Issue;
 use crate::simulator::percent;
@@ -44,8 +45,13 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         .unwrap_or_else(|| Err(Refusal::one(400, Issue::new("REFERENCE_NOT_FOUND", "no such referral"))))
 }
 
+/// Whether the caller may do this to the referral as it is now.
+pub fn may(act: &Act<'_>, referral: &Referral, action: &str) -> bool {
+    actions(act, referral).iter().any(|(code, _)| *code == action)
+}
+
 /// The code and the name of each action, by role and state.
-pub fn actions(act: &Act<'_>, referral: &Referral) -> &'static [(&'static str, &'static str)] {
+fn actions(act: &Act<'_>, referral: &Referral) -> &'static [(&'static str, &'static str)] {
     const CANCEL: (&str, &str) = ("CANCEL_REFERRAL", "Cancel Referral");
     match (act.caller.refers(), referral.state) {
         (_, State::CancelledReferral) => &[],

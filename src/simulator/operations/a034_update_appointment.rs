@@ -1,10 +1,11 @@
 //! A034 Update appointment: the only update there is cancels a directly booked one, and its slot is free again.
 
-use super::a016_book_or_defer::{PROFILES, read_comment, read_participants, read_referral};
-use super::{Act, appointment_id, check_patient, check_relationship, if_match};
+use super::Act;
+use super::a016_book_or_defer::{PROFILES, read_comment, read_constants, read_participants, read_referral};
+use super::subject::{if_match, with_appointment};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral::{Appointment, Referral, State, Ubrn};
-use crate::simulator::referral_resource::appointment_resource;
+use crate::simulator::referral_resource::appointment_answer;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
 use crate::simulator::validation::element::{Element, System};
@@ -34,24 +35,18 @@ struct Request<'a> {
 
 pub fn answer(act: &Act<'_>, id: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
-    let id = appointment_id(id)?;
-    act.world
-        .referrals
-        .with_appointment(id, |referral| {
-            check_relationship(act, referral)?;
-            check_patient(act, referral)?;
-            if act.world.is_locked(referral.ubrn) {
-                return Err(Refusal::Status(423));
-            }
-            let appointment = referral.appointment.as_ref().ok_or(Refusal::Status(404))?;
-            if appointment.version != version {
-                return Err(Refusal::Status(409));
-            }
-            let request = read(act)?;
-            check(act, referral, appointment, &request)?;
-            Ok(cancel(act, referral, &request))
-        })
-        .unwrap_or(Err(Refusal::Status(404)))
+    with_appointment(act, id, |referral| {
+        if act.world.is_locked(referral.ubrn) {
+            return Err(Refusal::Status(423));
+        }
+        let appointment = referral.appointment.as_ref().ok_or(Refusal::Status(404))?;
+        if appointment.version != version {
+            return Err(Refusal::Status(409));
+        }
+        let request = read(act)?;
+        check(act, referral, appointment, &request)?;
+        Ok(cancel(act, referral, &request))
+    })
 }
 
 fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
@@ -77,18 +72,14 @@ fn read_members<'a>(body: &Element<'a>, issues: &mut Issues) -> Option<Request<'
     body.resource("Appointment", &PROFILES, issues);
     let version = body.optional("meta").and_then(|meta| meta.required("versionId", issues)?.text(issues));
     let id = body.required("id", issues).and_then(|id| id.text(issues));
-    for (name, expected) in [("language", "en"), ("description", "e-Referral Appointment")] {
-        if let Some(found) = body.required(name, issues) {
-            found.fixed(expected, issues);
-        }
-    }
+    read_constants(body, issues);
     if let Some(status) = body.required("status", issues)
         && status.text(issues).is_some_and(|text| text != "cancelled")
     {
         issues.add("INAPPROPRIATE_VALUE", &status.path, "an appointment can only be cancelled");
     }
     let reason = body.required("reason", issues).and_then(|reason| read_reason(&reason, issues));
-    let comment = body.optional("comment").and_then(|comment| read_comment(&comment, issues));
+    let comment = read_comment(body, issues);
     let referral = body.required("incomingReferral", issues).and_then(|list| read_referral(&list, issues));
     let participants = body.required("participant", issues).map(|list| read_participants(&list, issues))?;
     Some(Request {
@@ -128,9 +119,10 @@ fn check(act: &Act<'_>, referral: &Referral, appointment: &Appointment, request:
     if request.service != appointment.service || request.patient != referral.patient {
         issues.add("INAPPROPRIATE_VALUE", "participant", "is not that of the appointment");
     }
-    match Reason::find(act, request.reason) {
+    let reason = act.world.reference_data.cancellation_reason(REASONS, "CANCEL", request.reason, act.now);
+    match reason.filter(|reason| reason.is_for(&act.caller.function)) {
         None => issues.add("INAPPROPRIATE_VALUE", "reason", "The reason provided is not valid in this case"),
-        Some(Reason { comment_is_mandatory: true }) if request.comment.is_none() => {
+        Some(reason) if reason.comment_is_mandatory && request.comment.is_none() => {
             issues.add("MISSING_VALUE", "comment", "is missing.");
         }
         Some(_) => {}
@@ -138,43 +130,14 @@ fn check(act: &Act<'_>, referral: &Referral, appointment: &Appointment, request:
     issues.refuse_if_any()
 }
 
-/// A reason with which the caller may cancel an appointment now.
-struct Reason {
-    comment_is_mandatory: bool,
-}
-
-impl Reason {
-    fn find(act: &Act<'_>, code: &str) -> Option<Self> {
-        if !act.world.reference_data.is_in_force(REASONS, code, act.now) {
-            return None;
-        }
-        let concepts = act.world.reference_data.document(REASONS)?["concept"].as_array()?;
-        let properties = concepts.iter().find(|concept| concept["code"] == code)?["property"].as_array()?;
-        let has = |name: &str, code: &str| {
-            properties.iter().any(|property| property["code"] == name && property["valueCoding"]["code"] == code)
-        };
-        let usable = has("usage", "CANCEL") && has("businessFunction", &act.caller.function);
-        let mandatory = |property: &serde_json::Value| {
-            property["code"] == "commentIsMandatory" && property["valueBoolean"].as_bool() == Some(true)
-        };
-        usable.then(|| Self { comment_is_mandatory: properties.iter().any(mandatory) })
-    }
-}
-
 fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>) -> Answer {
     referral.state = State::AppointmentCancelledByPatient;
-    referral.raise_version();
+    referral.raise_version(act.now);
     let mut appointment = referral.appointment.take().expect("the caller has found the appointment in this referral");
-    if let Some(slot) = appointment.slot.take() {
+    if let Some(slot) = appointment.cancel(request.reason, request.comment) {
         act.world.services.give_back(&slot);
     }
-    appointment.version += 1;
-    appointment.status = "cancelled";
-    appointment.cancellation = Some(request.reason.into());
-    appointment.comment = request.comment.map(String::from);
-    (appointment.start, appointment.end) = (None, None);
-    let resource = appointment_resource(&appointment, referral, act.world);
-    let etag = format!("W/\"{}\"", appointment.version);
+    let answer = appointment_answer(200, &appointment, referral, act.world);
     referral.appointment = Some(appointment);
-    Answer::fhir(200, &resource).with("ETag", etag).about(referral.ubrn)
+    answer
 }

@@ -2,18 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::a029_available_actions::actions;
-use super::{Act, check_relationship, check_writable, if_match, referral_ubrn};
+use super::Act;
+use super::a029_available_actions::may;
+use super::subject::{check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::reference_data::CancellationReason;
 use crate::simulator::referral::{Cancellation, Referral, State};
 use crate::simulator::referral_resource::{self, appointment_resource, profile};
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
-use crate::simulator::validation::element::{Element, System};
+use crate::simulator::validation::element::System;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
 
 const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-CancelReferral-Request-Parameters-1";
+const REASONS: &str = "REFERRAL-CANCELLATION-REASON";
 const COMMENTS_CHARACTERS_MAX: usize = 2000;
 /// What e-RS notes on the appointment that goes with its referral, as in the published sample.
 const APPOINTMENT_REASON: &str = "PATIENT_APPOINTMENT_CANCELLATION_OTHER";
@@ -38,50 +40,35 @@ struct Request<'a> {
 
 pub fn answer(act: &Act<'_>, ubrn: &str) -> Result<Answer, Refusal> {
     let version = if_match(act.call)?;
-    let ubrn = referral_ubrn(act, ubrn)?;
-    let request = read(act);
-    act.world
-        .referrals
-        .with(ubrn, |referral| {
-            check_relationship(act, referral)?;
-            let request = request?;
-            check_writable(act, referral, version)?;
-            if !actions(act, referral).iter().any(|(code, _)| *code == "CANCEL_REFERRAL") {
-                return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral cannot be cancelled now"));
-            }
-            let reason = check(act, referral, &request)?;
-            Ok(cancel(act, referral, &request, &reason))
-        })
-        .unwrap_or(Err(Refusal::Status(404)))
+    with_referral(act, ubrn, |referral| {
+        check_patient(act, &referral.patient)?;
+        let request = read(act)?;
+        check_writable(act, referral, version)?;
+        if !may(act, referral, "CANCEL_REFERRAL") {
+            return Err(Refusal::unprocessable("INVALID_REQUEST_STATE", "the referral cannot be cancelled now"));
+        }
+        check(act, referral, &request)?;
+        Ok(cancel(act, referral, &request))
+    })
 }
 
 fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let reason = parameters.one("cancellationReason").and_then(|value| {
-        let code = value.coding(System::ReferenceData("REFERRAL-CANCELLATION-REASON"), &mut issues)?;
+        let code = value.coding(System::ReferenceData(REASONS), &mut issues)?;
         Some((code, value.path.clone()))
     });
-    let comments = parameters.one("cancellationComments").and_then(|value| {
-        let text = value.text(&mut issues)?;
-        if text.chars().count() > COMMENTS_CHARACTERS_MAX {
-            let text = format_args!("at most {COMMENTS_CHARACTERS_MAX} characters").to_string();
-            issues.add("INAPPROPRIATE_VALUE", &value.path, text);
-        }
-        Some(text)
-    });
+    let comments = parameters.one("cancellationComments");
+    let comments = comments.and_then(|value| value.text_up_to(COMMENTS_CHARACTERS_MAX, &mut issues));
     issues.or(reason.map(|(reason, reason_path)| Request { reason, reason_path, comments }))
 }
 
-/// The reason, if this caller may give it for this referral.
-fn check<'w>(act: &Act<'w>, referral: &Referral, request: &Request<'_>) -> Result<CancellationReason<'w>, Refusal> {
+/// Whether this caller may give this reason for this referral.
+fn check(act: &Act<'_>, referral: &Referral, request: &Request<'_>) -> Result<(), Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
     let path = &request.reason_path;
-    let reason = act.world.reference_data.cancellation_reason(request.reason, act.now);
+    let reason = act.world.reference_data.cancellation_reason(REASONS, "CANCEL_REFERRAL", request.reason, act.now);
     match &reason {
         None => issues.add("INAPPROPRIATE_VALUE", path, "is not a reason to cancel a referral that is in force"),
         Some(reason) => {
@@ -98,7 +85,7 @@ fn check<'w>(act: &Act<'w>, referral: &Referral, request: &Request<'_>) -> Resul
             }
         }
     }
-    issues.or(reason)
+    issues.refuse_if_any()
 }
 
 fn is_for_provider(reason: &CancellationReason<'_>, state: State) -> bool {
@@ -112,32 +99,22 @@ fn has_live_appointment(referral: &Referral) -> bool {
     referral.appointment.as_ref().is_some_and(|appointment| appointment.status == "booked")
 }
 
-fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>, reason: &CancellationReason<'_>) -> Answer {
+fn cancel(act: &Act<'_>, referral: &mut Referral, request: &Request<'_>) -> Answer {
     let had_appointment = has_live_appointment(referral);
-    if had_appointment && let Some(appointment) = &mut referral.appointment {
-        appointment.status = "cancelled";
-        appointment.version += 1;
-        (appointment.start, appointment.end) = (None, None);
-        if let Some(slot) = appointment.slot.take() {
-            act.world.services.give_back(&slot);
-        }
+    if had_appointment
+        && let Some(appointment) = &mut referral.appointment
+        && let Some(slot) = appointment.cancel(APPOINTMENT_REASON, request.comments)
+    {
+        act.world.services.give_back(&slot);
     }
     referral.state = State::CancelledReferral;
-    referral.cancellation = Some(Cancellation {
-        reason: request.reason.to_owned(),
-        display: reason.display.to_owned(),
-        comments: request.comments.map(String::from),
-    });
-    referral.raise_version();
+    referral.cancellation =
+        Some(Cancellation { reason: request.reason.to_owned(), comments: request.comments.map(String::from) });
+    referral.raise_version(act.now);
     let resource = referral_resource::resource(referral, act.world, act.now);
     let mut updated = vec![json!({"name": "updatedReferralRequest", "resource": resource})];
     if had_appointment && let Some(appointment) = &referral.appointment {
-        let mut resource = appointment_resource(appointment, referral, act.world);
-        let system = format!("{}/STU3/CodeSystem/APPOINTMENT-CANCELLATION-REASON", act.world.addresses.base_url);
-        resource["reason"] = json!([{"coding": [{"system": system, "code": APPOINTMENT_REASON}]}]);
-        if let Some(comments) = request.comments {
-            resource["comment"] = comments.into();
-        }
+        let resource = appointment_resource(appointment, referral, act.world);
         updated.push(json!({"name": "updatedAppointment", "resource": resource}));
     }
     let body: Value = json!({

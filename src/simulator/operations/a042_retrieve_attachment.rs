@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Act;
+use super::subject::is_related;
 use crate::simulator::exchange::{Answer, Call};
 use crate::simulator::files::{Availability, File};
 use crate::simulator::issue::Issue;
@@ -16,12 +17,11 @@ use crate::simulator::world::World;
 const LINK_LIFETIME: SignedDuration = SignedDuration::from_secs(60);
 
 pub fn answer(act: &Act<'_>, id: &str) -> Result<Answer, Refusal> {
-    let found = id.parse().ok().and_then(|id: Uuid| Some((id, act.world.files.get(id)?)));
-    let (id, file) = found.ok_or(Refusal::Status(404))?;
-    match act.world.files.availability(&file, act.now) {
-        Availability::Available => {}
-        status => return Err(Refusal::one(422, Issue::new(status.code(), reason(status)))),
+    let (id, file) = find(act, id)?;
+    if !is_related_to_file(act, &file) {
+        return Err(Refusal::one(403, Issue::new("NO_RELATIONSHIP", "no legitimate relationship with the request")));
     }
+    check_available(&file, act.now)?;
     let expires = act.now.checked_add(LINK_LIFETIME).unwrap_or(Timestamp::MAX).as_second();
     let signature = signature(id, expires);
     let store = &act.world.addresses.object_store_url;
@@ -31,14 +31,49 @@ pub fn answer(act: &Act<'_>, id: &str) -> Result<Answer, Refusal> {
     Ok(answer)
 }
 
-fn reason(status: Availability) -> &'static str {
-    match status {
+/// The file of a path.
+pub fn find(act: &Act<'_>, id: &str) -> Result<(Uuid, File), Refusal> {
+    id.parse().ok().and_then(|id: Uuid| Some((id, act.world.files.get(id)?))).ok_or(Refusal::Status(404))
+}
+
+/// Whether the caller is related to the request that the file is attached to.
+pub fn is_related_to_file(act: &Act<'_>, file: &File) -> bool {
+    file.linked_to.is_none_or(|ubrn| {
+        let of_referral = act.world.referrals.with(ubrn, |found| is_related(act, found.organisation.as_deref()));
+        let of_advice = || act.world.advice.with(ubrn, |found| is_related(act, found.organisation.as_deref()));
+        of_referral.or_else(of_advice).unwrap_or(true)
+    })
+}
+
+pub fn check_available(file: &File, now: Timestamp) -> Result<(), Refusal> {
+    let text = match file.availability(now) {
+        Availability::Available => return Ok(()),
         Availability::Pending => {
             "The file is being scanned and cannot be retrieved. Wait at least 5 minutes before checking its availability again."
         }
         Availability::ThreatsFound => "The file has been quarantined.",
-        _ => "The file has failed validation.",
+        Availability::ValidationFailed => "The file has failed validation.",
+    };
+    Err(Refusal::unprocessable(file.availability(now).code(), text))
+}
+
+/// The file itself, under its name; without one once it has been forgotten for lack of room.
+pub fn content(file: File) -> Option<Answer> {
+    let content = file.content?;
+    let answer = Answer::bare(200)
+        .with("Content-Type", file.content_type)
+        .with("Content-Disposition", disposition(&file.name))
+        .with_body(content);
+    Some(answer)
+}
+
+/// A name beyond plain text, or with a comma, is written as RFC 5987 has it.
+fn disposition(name: &str) -> String {
+    let plain = name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !matches!(byte, b'"' | b'\\' | b','));
+    if plain {
+        return format!("attachment; filename=\"{name}\"");
     }
+    format!("attachment; filename*=UTF-8''{}", percent::encoded(name))
 }
 
 /// Ties a link to its file and its time; no secret is needed where everything is invented.
@@ -59,11 +94,5 @@ pub fn download(world: &World, call: &Call) -> Answer {
     if given("signature") != Some(&signature(id, expires)) || expires < world.now().as_second() {
         return Answer::empty_text(403);
     }
-    match world.files.get(id) {
-        Some(File { content: Some(content), content_type, name, .. }) => Answer::bare(200)
-            .with("Content-Type", content_type)
-            .with("Content-Disposition", format!("attachment; filename=\"{}\"", name.replace('"', "")))
-            .with_body(content),
-        _ => Answer::empty_text(404),
-    }
+    world.files.get(id).and_then(content).unwrap_or_else(|| Answer::empty_text(404))
 }

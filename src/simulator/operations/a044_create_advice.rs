@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use super::Act;
-use super::a011_create_referral::{patient, referring_clinician};
-use super::a012_maintain_letter::{Wanted, read_document};
+use super::a011_create_referral::{DOCUMENTED, patient, referring_clinician, with_provisioning};
+use super::a012_maintain_letter::{Wanted, letter, read_document};
 use crate::simulator::advice::{AdviceRequest, FIRST_VERSION, Message, Role};
 use crate::simulator::advice_resource;
 use crate::simulator::exchange::Answer;
@@ -14,7 +14,6 @@ use crate::simulator::referral::Letter;
 use crate::simulator::referral_resource::profile;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
-use crate::simulator::validation::element::Element;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
 use crate::simulator::validation::shortlist::{self, For, Shortlist};
 
@@ -28,31 +27,6 @@ const RULES: [Rule; 6] = [
     mandatory("request", "valueString"),
     optional("referringClinician", "valueIdentifier"),
     Rule { name: "requestAttachmentFile", value: "resource", mandatory: false, repeats: true },
-];
-
-const DOCUMENTED: [&str; 22] = [
-    "REFERENCE_NOT_FOUND",
-    "INAPPROPRIATE_VALUE",
-    "TOO_MANY_ITEMS",
-    "MISSING_VALUE",
-    "VALUE_IS_REQUIRED",
-    "FIELD_NOT_PERMITTED",
-    "PATIENT_ERROR",
-    "INVALID_VALUE",
-    "INVALID_CODE",
-    "UNEXPECTED_FIELD",
-    "INVALID_FHIR_STRUCTURE",
-    "REFERENCED_USER_IS_NOT_SPC",
-    "ORGANISATION_IS_CLOSED",
-    "ORGANISATION_NOT_APPROPRIATE",
-    "DUPLICATE_SERVICE",
-    "SHORTLISTED_SERVICE_NOT_IN_RESULTS",
-    "REFERENCED_USER_IS_NOT_ACTIVE",
-    "REFERENCED_USER_NOT_IN_ORG",
-    "NO_REG_GP_PRACTICE",
-    "REFERENCED_USER_IS_NOT_RC",
-    "REFERENCED_USER_IS_NOT_RC_AT_ORG",
-    "SNOMED_NOT_FOUND",
 ];
 
 struct Request<'a> {
@@ -88,7 +62,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         patient: request.patient.into(),
         priority: request.shortlist.criteria.priority,
         specialty: request.shortlist.criteria.specialty.map(String::from),
-        criteria: request.shortlist.criteria_parameters.to_string().into(),
+        criteria: with_provisioning(request.shortlist.criteria_parameters).to_string().into(),
         services: request.shortlist.services.iter().map(|id| (*id).into()).collect(),
         conversion: request.conversion,
         status: "PROVIDER_RESPONSE_REQUIRED",
@@ -123,26 +97,14 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
 
 fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    let body = Element::body(act.body);
-    if body.object(&["resourceType", "id", "meta", "parameter"], &mut issues).is_some() {
-        body.resource("Parameters", &[PROFILE], &mut issues);
-    }
-    let parameters = Parameters::read(&body, &RULES, &mut issues);
+    let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
     let patient = patient(act, &parameters, &mut issues);
-    referring_clinician(act, &parameters, &body, &mut issues);
-    let clinician = parameters.one("referringClinician").and_then(|value| value.value["value"].as_str());
+    let clinician = referring_clinician(act, &parameters, &mut issues);
     let conversion = parameters.one("providerConversionAuthorisation").and_then(|value| {
         let system = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ProviderConversionAuthorisation-1";
         value.one_of(system, &["AUTHORISED_TO_CONVERT", "NOT_AUTHORISED_TO_CONVERT"], &mut issues)
     });
-    let text = parameters.one("request").and_then(|value| {
-        let text = value.text(&mut issues)?;
-        if text.chars().count() > TEXT_CHARACTERS_MAX {
-            let why = format!("at most {TEXT_CHARACTERS_MAX} characters");
-            issues.add("INVALID_VALUE", &value.path, why);
-        }
-        Some(text)
-    });
+    let text = parameters.one("request").and_then(|value| value.text_up_to(TEXT_CHARACTERS_MAX, &mut issues));
     let shortlist =
         parameters.one("shortlist").and_then(|value| shortlist::read(value, For::Advice, act.world, &mut issues));
     let documents = parameters.all("requestAttachmentFile");
@@ -160,8 +122,9 @@ fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
 fn files(act: &Act<'_>, wanted: &[Wanted<'_>], issues: &mut Issues) -> Vec<Letter> {
     let mut names = HashSet::new();
     let mut files = Vec::with_capacity(wanted.len());
-    for Wanted { file: id, description, path } in wanted {
-        let Some(file) = act.world.files.get(*id) else {
+    for wanted in wanted {
+        let path = &wanted.path;
+        let Some(file) = act.world.files.get(wanted.file) else {
             issues.add("REFERENCE_NOT_FOUND", path, "no such file");
             continue;
         };
@@ -173,17 +136,7 @@ fn files(act: &Act<'_>, wanted: &[Wanted<'_>], issues: &mut Issues) -> Vec<Lette
         if !names.insert(file.name.to_lowercase()) {
             issues.add("INAPPROPRIATE_VALUE", path, "another file of this request has the same name");
         }
-        files.push(Letter {
-            number: act.world.referrals.next_number(),
-            file: *id,
-            name: file.name,
-            content_type: file.content_type,
-            size: file.size,
-            description: description.map(String::from),
-            indexed: act.now,
-            attached_by: act.caller.holder.user().to_owned(),
-            organisation: act.caller.organisation.clone(),
-        });
+        files.push(letter(act, wanted, file));
     }
     files
 }

@@ -2,6 +2,7 @@
 
 mod a004_reference_data;
 mod a005_retrieve_referral;
+mod a006_retrieve_attachment_stu3;
 mod a007_clinical_information;
 mod a008_worklist;
 mod a010_search_services;
@@ -11,18 +12,22 @@ mod a015_retrieve_slots;
 mod a016_book_or_defer;
 mod a019_generate_letter;
 mod a020_upload_file;
+mod a021_create_for_triage;
 mod a024_retrieve_advice;
 mod a025_advice_conversation;
 mod a029_available_actions;
 mod a030_business_functions;
 mod a031_change_shortlist;
+mod a032_change_and_send_for_triage;
 mod a033_services;
 mod a034_update_appointment;
 mod a036_cancel_referral;
 mod a038_retrieve_appointment;
+mod a041_search_requests;
 mod a042_retrieve_attachment;
 mod a043_advice_overview;
 mod a044_create_advice;
+mod subject;
 
 pub use a020_upload_file::CONTENT_TYPES as FILE_CONTENT_TYPES;
 pub use a042_retrieve_attachment::download;
@@ -30,12 +35,11 @@ pub use a042_retrieve_attachment::download;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use self::subject::reference_parts;
 use super::access::Caller;
-use super::advice::AdviceRequest;
 use super::exchange::{Answer, Call};
-use super::issue::Issue;
 use super::percent::decoded;
-use super::referral::{Referral, Ubrn};
+use super::referral::Ubrn;
 use super::refusal::Refusal;
 use super::world::World;
 
@@ -87,6 +91,7 @@ const DIRECTORY: Operation = Operation { functions: Some(&REFERRERS), provider_a
 
 static A004: Operation = Operation { number: "A004", ..READ };
 static A005: Operation = Operation { number: "A005", referrer_application: false, ..READ };
+static A006: Operation = Operation { number: "A006", referrer_application: false, ..READ };
 static A007: Operation = Operation { number: "A007", referrer_application: false, ..READ };
 static A008: Operation = users_only("A008", &REFERRING, BodyKind::Fhir);
 static A010: Operation = users_only("A010", &REFERRERS, BodyKind::Fhir);
@@ -96,6 +101,7 @@ static A015: Operation = users_only("A015", &REFERRERS, BodyKind::None);
 static A016: Operation = users_only("A016", &REFERRERS, BodyKind::Fhir);
 static A019: Operation = users_only("A019", &REFERRERS, BodyKind::None);
 static A020: Operation = users_only("A020", &CLINICAL, BodyKind::File);
+static A021: Operation = users_only("A021", &REFERRERS, BodyKind::Fhir);
 static A024: Operation = Operation { number: "A024", referrer_application: false, ..READ };
 static A025: Operation = Operation { number: "A025", referrer_application: false, ..READ };
 static A029: Operation = Operation { number: "A029", referrer_application: false, ..READ };
@@ -106,7 +112,9 @@ static A037: Operation = Operation { number: "A037", ..DIRECTORY };
 static A034: Operation = users_only("A034", &REFERRERS, BodyKind::Fhir);
 static A038: Operation = users_only("A038", &CLINICAL, BodyKind::None);
 static A031: Operation = users_only("A031", &REFERRERS, BodyKind::Fhir);
+static A032: Operation = users_only("A032", &REFERRERS, BodyKind::Fhir);
 static A036: Operation = Operation { number: "A036", referrer_application: false, body: BodyKind::Fhir, ..READ };
+static A041: Operation = users_only("A041", &CLINICAL, BodyKind::None);
 static A042: Operation = Operation { number: "A042", referrer_application: false, ..READ };
 static A043: Operation = Operation { number: "A043", referrer_application: false, ..READ };
 static A044: Operation = users_only("A044", &REFERRERS, BodyKind::Fhir);
@@ -116,6 +124,7 @@ static A044: Operation = users_only("A044", &REFERRERS, BodyKind::Fhir);
 pub enum Target {
     RetrieveReferenceData { key: String },
     RetrieveReferral { ubrn: String, version: Option<String> },
+    RetrieveAttachmentStu3 { id: String },
     ClinicalInformation { ubrn: String },
     FetchWorklist,
     SearchServices,
@@ -125,6 +134,7 @@ pub enum Target {
     BookOrDefer,
     GenerateLetter { ubrn: String },
     UploadFile,
+    CreateForTriage,
     RetrieveAdvice { ubrn: String, version: Option<String> },
     AdviceConversation,
     AvailableActions,
@@ -135,7 +145,9 @@ pub enum Target {
     UpdateAppointment { id: String },
     RetrieveAppointment { id: String, version: Option<String> },
     ChangeShortlist { ubrn: String },
+    ChangeAndSendForTriage { ubrn: String },
     CancelReferral { ubrn: String },
+    SearchRequests,
     RetrieveAttachment { id: String },
     AdviceOverview { ubrn: String },
     CreateAdvice,
@@ -157,6 +169,7 @@ impl Target {
             ("POST", ["STU3", "ReferralRequest", "$ers.fetchworklist"]) => Self::FetchWorklist,
             ("POST", ["STU3", "HealthcareService", "$ers.searchHealthcareServicesForPatient"]) => Self::SearchServices,
             ("POST", ["STU3", "ReferralRequest", "$ers.createReferral"]) => Self::CreateReferral,
+            ("POST", ["STU3", "ReferralRequest", "$ers.createReferralAndSendForTriage"]) => Self::CreateForTriage,
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.maintainReferralLetter"]) => {
                 Self::MaintainLetter { ubrn: (*ubrn).into() }
             }
@@ -169,6 +182,7 @@ impl Target {
                 Self::GenerateLetter { ubrn: (*ubrn).into() }
             }
             ("POST", ["STU3", "Binary"]) => Self::UploadFile,
+            ("GET", ["STU3", "Binary", id]) => Self::RetrieveAttachmentStu3 { id: (*id).into() },
             ("GET", ["STU3", "CommunicationRequest", ubrn]) => {
                 Self::RetrieveAdvice { ubrn: (*ubrn).into(), version: None }
             }
@@ -189,9 +203,13 @@ impl Target {
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.changeShortlist"]) => {
                 Self::ChangeShortlist { ubrn: (*ubrn).into() }
             }
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.changeShortlistAndSendForTriage"]) => {
+                Self::ChangeAndSendForTriage { ubrn: (*ubrn).into() }
+            }
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.cancelReferral"]) => {
                 Self::CancelReferral { ubrn: (*ubrn).into() }
             }
+            ("GET", ["R4", "ServiceRequest"]) => Self::SearchRequests,
             ("GET", ["R4", "Binary", id]) => Self::RetrieveAttachment { id: (*id).into() },
             ("POST", ["STU3", "CommunicationRequest", ubrn, "$ers.generateCRI"]) => {
                 Self::AdviceOverview { ubrn: (*ubrn).into() }
@@ -205,6 +223,7 @@ impl Target {
         match self {
             Self::RetrieveReferenceData { .. } => &A004,
             Self::RetrieveReferral { .. } => &A005,
+            Self::RetrieveAttachmentStu3 { .. } => &A006,
             Self::FetchWorklist => &A008,
             Self::SearchServices => &A010,
             Self::CreateReferral => &A011,
@@ -214,6 +233,7 @@ impl Target {
             Self::ClinicalInformation { .. } => &A007,
             Self::GenerateLetter { .. } => &A019,
             Self::UploadFile => &A020,
+            Self::CreateForTriage => &A021,
             Self::RetrieveAdvice { .. } => &A024,
             Self::AdviceConversation => &A025,
             Self::AvailableActions => &A029,
@@ -224,14 +244,16 @@ impl Target {
             Self::UpdateAppointment { .. } => &A034,
             Self::RetrieveAppointment { .. } => &A038,
             Self::ChangeShortlist { .. } => &A031,
+            Self::ChangeAndSendForTriage { .. } => &A032,
             Self::CancelReferral { .. } => &A036,
+            Self::SearchRequests => &A041,
             Self::RetrieveAttachment { .. } => &A042,
             Self::AdviceOverview { .. } => &A043,
             Self::CreateAdvice => &A044,
         }
     }
 
-    /// The UBRN that the call names, wherever its operation puts it.
+    /// The UBRN that the call names in its path, in what its body refers to or in a header; not one in a query.
     pub fn ubrn(&self, call: &Call, body: &Value) -> Option<Ubrn> {
         match self {
             Self::RetrieveReferral { ubrn, .. }
@@ -240,6 +262,7 @@ impl Target {
             | Self::GenerateLetter { ubrn }
             | Self::RetrieveAdvice { ubrn, .. }
             | Self::ChangeShortlist { ubrn }
+            | Self::ChangeAndSendForTriage { ubrn }
             | Self::CancelReferral { ubrn }
             | Self::AdviceOverview { ubrn } => Ubrn::parse(ubrn),
             Self::BookOrDefer | Self::UpdateAppointment { .. } => {
@@ -255,6 +278,7 @@ impl Target {
         match self {
             Self::RetrieveReferenceData { key } => a004_reference_data::answer(act, key),
             Self::RetrieveReferral { ubrn, version } => a005_retrieve_referral::answer(act, ubrn, version.as_deref()),
+            Self::RetrieveAttachmentStu3 { id } => a006_retrieve_attachment_stu3::answer(act, id),
             Self::FetchWorklist => a008_worklist::answer(act),
             Self::SearchServices => a010_search_services::answer(act),
             Self::CreateReferral => a011_create_referral::answer(act),
@@ -264,6 +288,7 @@ impl Target {
             Self::ClinicalInformation { ubrn } => a007_clinical_information::answer(act, ubrn),
             Self::GenerateLetter { ubrn } => a019_generate_letter::answer(act, ubrn),
             Self::UploadFile => a020_upload_file::answer(act),
+            Self::CreateForTriage => a021_create_for_triage::answer(act),
             Self::RetrieveAdvice { ubrn, version } => a024_retrieve_advice::answer(act, ubrn, version.as_deref()),
             Self::AdviceConversation => a025_advice_conversation::answer(act),
             Self::AvailableActions => a029_available_actions::answer(act),
@@ -274,7 +299,9 @@ impl Target {
             Self::UpdateAppointment { id } => a034_update_appointment::answer(act, id),
             Self::RetrieveAppointment { id, version } => a038_retrieve_appointment::answer(act, id, version.as_deref()),
             Self::ChangeShortlist { ubrn } => a031_change_shortlist::answer(act, ubrn),
+            Self::ChangeAndSendForTriage { ubrn } => a032_change_and_send_for_triage::answer(act, ubrn),
             Self::CancelReferral { ubrn } => a036_cancel_referral::answer(act, ubrn),
+            Self::SearchRequests => a041_search_requests::answer(act),
             Self::RetrieveAttachment { id } => a042_retrieve_attachment::answer(act, id),
             Self::AdviceOverview { ubrn } => a043_advice_overview::answer(act, ubrn),
             Self::CreateAdvice => a044_create_advice::answer(act),
@@ -292,87 +319,6 @@ pub struct Act<'a> {
     pub now: Timestamp,
 }
 
-/// `ReferralRequest/{ubrn}/_history/{version}`
-pub fn reference_parts(reference: &str) -> Option<(Ubrn, u32)> {
-    let (ubrn, version) = reference.strip_prefix("ReferralRequest/")?.split_once("/_history/")?;
-    let digits = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-    Some((Ubrn::parse(ubrn)?, digits.then(|| version.parse().ok())??))
-}
-
-/// The version in `If-Match`, which must have exactly the weak form `W/"n"`.
-fn if_match(call: &Call) -> Result<u32, Refusal> {
-    let version = call.header("If-Match").and_then(|value| value.strip_prefix("W/\"")?.strip_suffix('"'));
-    version
-        .filter(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(Refusal::Status(412))
-}
-
-/// The UBRN in a path: 404 for what is none, 422 for an advice request.
-fn referral_ubrn(act: &Act<'_>, text: &str) -> Result<Ubrn, Refusal> {
-    let ubrn = Ubrn::parse(text).ok_or(Refusal::Status(404))?;
-    if act.world.is_advice_request(ubrn) {
-        return Err(Refusal::unprocessable("INVALID_REQUEST_TYPE", "the UBRN is an advice request"));
-    }
-    Ok(ubrn)
-}
-
-/// A referrer is related to the referrals of their own organisation.
-fn check_relationship(act: &Act<'_>, referral: &Referral) -> Result<(), Refusal> {
-    let foreign = referral.organisation.as_ref().is_some_and(|own| *own != act.caller.organisation);
-    if act.caller.refers() && foreign {
-        return Err(Refusal::unprocessable("NO_RELATIONSHIP", "no legitimate relationship with the referral"));
-    }
-    Ok(())
-}
-
-/// The record of some patients cannot be used.
-fn check_patient(act: &Act<'_>, referral: &Referral) -> Result<(), Refusal> {
-    match act.world.patients.refusal(&referral.patient) {
-        Some("PATIENT_ERROR") => Err(Refusal::unprocessable("PATIENT_ERROR", "the patient's record cannot be used")),
-        _ => Ok(()),
-    }
-}
-
-/// The id of an appointment in a path; 400 for what is none.
-fn appointment_id(text: &str) -> Result<u64, Refusal> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten().ok_or(Refusal::Status(400))
-}
-
-/// 423 while the record is locked, 409 when `version` is not the current one.
-fn check_writable(act: &Act<'_>, referral: &Referral, version: u32) -> Result<(), Refusal> {
-    if act.world.is_locked(referral.ubrn) {
-        return Err(Refusal::Status(423));
-    }
-    if referral.version != version {
-        return Err(Refusal::Status(409));
-    }
-    Ok(())
-}
-
-/// The UBRN of an advice request in a path: 404 for what is none, 422 for a referral.
-fn advice_ubrn(act: &Act<'_>, text: &str) -> Result<Ubrn, Refusal> {
-    let ubrn = Ubrn::parse(text).ok_or(Refusal::Status(404))?;
-    if act.world.referrals.with(ubrn, |_| ()).is_some() {
-        return Err(Refusal::unprocessable("INVALID_REQUEST_TYPE", "the UBRN is a referral"));
-    }
-    Ok(ubrn)
-}
-
-/// A referrer is related to the advice requests of their own organisation.
-fn check_advice_relationship(act: &Act<'_>, advice: &AdviceRequest) -> Result<(), Refusal> {
-    let foreign = advice.organisation.as_ref().is_some_and(|own| *own != act.caller.organisation);
-    if act.caller.refers() && foreign {
-        return Err(Refusal::unprocessable("NO_RELATIONSHIP", "no legitimate relationship with the advice request"));
-    }
-    Ok(())
-}
-
-fn history_not_supported(status: u16) -> Refusal {
-    Refusal::one(status, Issue::new("HISTORY_NOT_SUPPORTED", "only the current version can be named"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,8 +331,12 @@ mod tests {
             ("GET", "/STU3/ReferralRequest/000000070000/_history/5", Some("A005")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.maintainReferralLetter", Some("A012")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.cancelReferral", Some("A036")),
+            ("POST", "/STU3/ReferralRequest/$ers.createReferralAndSendForTriage", Some("A021")),
+            ("POST", "/STU3/ReferralRequest/000000070000/$ers.changeShortlistAndSendForTriage", Some("A032")),
+            ("GET", "/R4/ServiceRequest", Some("A041")),
             ("POST", "/STU3/ReferralRequest/000000070000/$ers.generateCRI", Some("A007")),
             ("GET", "/R4/Binary/att-1", Some("A042")),
+            ("GET", "/STU3/Binary/att-1", Some("A006")),
             ("GET", "/STU3/Slot", Some("A015")),
             ("PUT", "/STU3/Appointment/70000", Some("A034")),
             ("GET", "/STU3/Appointment/70000/_history/5", Some("A038")),
@@ -397,21 +347,6 @@ mod tests {
         ] {
             let found = Target::of(method, path).map(|target| target.operation().number);
             assert_eq!(found, number, "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn if_match_must_have_the_exact_weak_form() {
-        for (value, version) in [
-            (r#"W/"5""#, Some(5)),
-            (r#""5""#, None),
-            ("5", None),
-            (r#"W/"""#, None),
-            (r#"W/"+5""#, None),
-            (r#"w/"5""#, None),
-        ] {
-            let call = Call { headers: vec![("if-match".into(), value.into())], ..Call::default() };
-            assert_eq!(if_match(&call).ok(), version, "{value}");
         }
     }
 }

@@ -3,11 +3,11 @@
 use super::*;
 use crate::simulator::Quota;
 
-async fn provider_application(bench: &Bench) -> String {
+/// The access token of an application-restricted client.
+pub async fn application(bench: &Bench, client_id: &str) -> String {
     use jsonwebtoken::{Algorithm, EncodingKey, Header};
     let mut header = Header::new(Algorithm::RS512);
     header.kid = Some(demonstration::KEY_ID.into());
-    let client_id = demonstration::PROVIDER_CLIENT_ID;
     let exp = bench.simulator.clock().now().as_second() + 60;
     let claims =
         json!({"iss": client_id, "sub": client_id, "aud": bench.simulator.token_url(), "jti": "p", "exp": exp});
@@ -93,7 +93,7 @@ async fn the_headers_of_a_user_are_demanded_and_those_of_the_platform_refused() 
 #[tokio::test]
 async fn an_application_may_read_as_provider_and_never_create() {
     let bench = Bench::start().await;
-    let token = provider_application(&bench).await;
+    let token = application(&bench, demonstration::PROVIDER_CLIENT_ID).await;
     let call = |method, path: &str| {
         bench.http.request(method, format!("{}{path}", bench.simulator.base_url())).bearer_auth(&token)
     };
@@ -112,6 +112,43 @@ async fn an_application_may_read_as_provider_and_never_create() {
         let reply = seen(request.send().await.expect("an answer")).await;
         assert_eq!((reply.status, reply.codes()), (status, codes.iter().map(|code| (*code).to_owned()).collect()));
     }
+}
+
+#[tokio::test]
+async fn the_requests_of_a_patient_whose_record_cannot_be_used_are_closed() {
+    use crate::simulator::referral::Ubrn;
+    let bench = Bench::start().await;
+    bench.simulator.world.referrals.with(Ubrn(70_000), |referral| referral.patient = "9999000010".into());
+    bench.simulator.world.advice.with(Ubrn(49_146_177), |advice| advice.patient = "9999000010".into());
+    let of_referral = |operation: &str| format!("/STU3/ReferralRequest/000000070000{operation}");
+    let of_advice = |operation: &str| format!("/STU3/CommunicationRequest/000049146177{operation}");
+    let post = |path: String| bench.request(Method::POST, &path);
+    let write = |operation: &str, sample: &str| {
+        let request = post(of_referral(operation)).header("Content-Type", FHIR).header("If-Match", r#"W/"6""#);
+        request.body(example(sample).to_string())
+    };
+    let letter = "a012-maintain-referral-letter/request-single-document-reference.json";
+    let shortlist = "a031-change-shortlist/request-unbooked-referral.json";
+    let cancellation = "a036-cancel-referral/request-intend-private-without-comment.json";
+    let conversation = "/STU3/Communication?based-on=CommunicationRequest/000049146177/_history/1";
+    for (request, status) in [
+        (bench.request(Method::GET, &of_referral("")), 422),
+        (bench.request(Method::GET, &of_referral("/_history/6")), 422),
+        (post(of_referral("/$ers.generateCRI")), 422),
+        (write("/$ers.maintainReferralLetter", letter), 422),
+        (write("/$ers.changeShortlist", shortlist), 422),
+        (write("/$ers.cancelReferral", cancellation), 422),
+        (bench.request(Method::GET, &of_advice("")), 422),
+        (bench.request(Method::GET, conversation), 400),
+        (post(of_advice("/$ers.generateCRI")), 422),
+    ] {
+        let reply = seen(request.send().await.expect("an answer")).await;
+        assert_eq!((reply.status, reply.codes()), (status, vec!["PATIENT_ERROR".to_owned()]), "{}", reply.text);
+    }
+    assert_eq!(bench.simulator.referral("000000070000").expect("a referral").version, 6, "nothing was done");
+    // The letter to a patient knows no such refusal.
+    let letter = seen(post(of_referral("/$ers.generatePatientLetter")).send().await.expect("an answer")).await;
+    assert_eq!(letter.status, 200, "{}", letter.text);
 }
 
 #[tokio::test]

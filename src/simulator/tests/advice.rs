@@ -33,6 +33,13 @@ async fn the_advice_sample_makes_a_request_that_can_be_followed() {
     let read = bench.get(&format!("/STU3/CommunicationRequest/{ubrn}")).await;
     assert_eq!((read.status, read.header("ETag")), (200, r#"W/"1""#), "{}", read.text);
     assert_eq!(read.json()["category"][0]["coding"][0]["code"], "PROVIDER_RESPONSE_REQUIRED");
+    let sample = example("a024-retrieve-advice-request/response-with-attachment-file-reference.json");
+    let provisioning = |request: &Value| {
+        let parameters = request["contained"][0]["parameter"].as_array().cloned().unwrap_or_default();
+        parameters.into_iter().find(|part| part["name"] == "commissioningProvisioning")
+    };
+    assert!(provisioning(&sample).is_some());
+    assert_eq!(provisioning(&read.json()), provisioning(&sample), "whatever was asked for");
     let versioned = |version| format!("/STU3/CommunicationRequest/{ubrn}/_history/{version}");
     assert_eq!(bench.get(&versioned(1)).await.status, 200);
     assert_eq!(bench.get(&versioned(2)).await.status, 404);

@@ -164,6 +164,11 @@ async fn a_wrong_search_for_slots_gets_the_documented_code_with_400() {
             "{from} {to}"
         );
     }
+    for (code, status) in [("R6", 400), ("r69", 400), ("ABCDEFGH12", 200), ("ABCDEFGH123", 400)] {
+        let request = bench.request(Method::GET, &good).header("NHSD-eRS-Comm-Rule-Org", code);
+        let reply = seen(request.send().await.expect("an answer")).await;
+        assert_eq!(reply.status, status, "an ODS code has three to ten letters and digits: {code}");
+    }
     let bare = bench.get(&good).await;
     assert_eq!((bare.status, bare.codes()), (400, vec!["MISSING_HEADER".to_owned()]));
     let provider = bench.acting_as("R69", "SERVICE_PROVIDER_CLINICIAN");
@@ -208,6 +213,39 @@ async fn a_slot_is_gone_while_it_is_booked_and_back_when_it_is_cancelled() {
     let rebooked = bench.post(APPOINTMENT, &booking(0, 7, None)).await;
     assert_eq!((rebooked.status, bench.state(UBRN)), (201, "BOOKED"), "{}", rebooked.text);
     assert_eq!(bench.get(&format!("{APPOINTMENT}/{id}")).await.status, 404, "another appointment is the current one");
+}
+
+#[tokio::test]
+async fn a_referral_says_why_its_appointment_was_cancelled() {
+    let bench = bench().await;
+    let booked = bench.post(APPOINTMENT, &booking(0, 3, None)).await.json();
+    let id = booked["id"].as_str().expect("an id");
+    bench.simulator.clock().freeze(bench.simulator.clock().now() + jiff::SignedDuration::from_mins(1));
+    let mut body = cancellation(&booked, "PATIENT_OTHER_ENGAGEMENT");
+    body["comment"] = "A wedding".into();
+    let cancelled = bench.cancel_appointment(id, Some(r#"W/"0""#), &body).await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text);
+    let referral = bench.get(&format!("/STU3/ReferralRequest/{UBRN}")).await.json();
+    let extensions = referral["extension"].as_array().expect("extensions");
+    let state = extensions.iter().find(|one| one["url"].as_str().is_some_and(|url| url.ends_with("ReferralState-1")));
+    let parts = &state.expect("a state")["extension"];
+    let reason = json!({
+        "system": format!("{}/STU3/CodeSystem/APPOINTMENT-CANCELLATION-REASON", bench.simulator.base_url()),
+        "code": "PATIENT_OTHER_ENGAGEMENT",
+        "display": "Patient - Other more pressing engagement",
+    });
+    assert_eq!(parts[1], json!({"url": "reason", "valueCoding": reason}), "{parts}");
+    assert_eq!(parts[2], json!({"url": "comments", "valueString": "A wedding"}), "{parts}");
+
+    let awaiting = example("a008-retrieve-worklist/request-minimal-awaiting-booking.json");
+    let list = bench.post(WORKLIST, &awaiting).await.json();
+    let entries = list["entry"].as_array().expect("entries");
+    let of_referral = |entry: &&Value| entry["item"]["reference"] == format!("ReferralRequest/{UBRN}");
+    let entry = entries.iter().find(of_referral).expect("the referral waits for booking again");
+    let coded = |part: usize| &entry["extension"][0]["extension"][part]["valueCodeableConcept"]["coding"][0];
+    assert_eq!((&coded(6)["code"], coded(7)), (&json!("APP_CANCELLED_BY_PATIENT"), &reason), "{entry}");
+    let now = crate::simulator::referral_resource::instant(bench.simulator.clock().now());
+    assert_eq!(entry["extension"][0]["extension"][5]["valueDateTime"], now, "last updated when it was cancelled");
 }
 
 #[tokio::test]
@@ -324,6 +362,7 @@ fn insert(bench: &Bench, number: u64, appointment: Option<u64>) -> String {
         clinical_information_first: None,
         clinical_information_last: None,
         created: now,
+        updated: now,
         organisation: Some("R69".into()),
         booking_failure: None,
     });

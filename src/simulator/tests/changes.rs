@@ -94,6 +94,8 @@ async fn the_cancellation_samples_of_a_provider_are_accepted_in_their_state() {
     let bench = Bench::start().await;
     bench.post(APPOINTMENT, &triage(SAMPLE, 6, "50001")).await;
     assert!(bench.simulator.accept_to_book_later(SAMPLE) && !bench.simulator.accept_to_book_later(SAMPLE));
+    let shown = bench.get(&format!("/STU3/ReferralRequest/{SAMPLE}")).await.text;
+    assert!(shown.contains("Triaged - Provider To Action"), "{shown}");
     let bench = bench.acting_as("R69", "SERVICE_PROVIDER_CLINICIAN");
     assert_eq!(bench.cancel(10, &outside).await.codes(), ["INAPPROPRIATE_VALUE"], "after triage with its reasons");
     let mut silent = cancellation("outpatient-service");
@@ -119,6 +121,11 @@ async fn an_appointment_that_stands_is_cancelled_with_its_referral() {
     assert_eq!(updated["parameter"][1]["name"], "updatedAppointment");
     assert_eq!(updated["parameter"][1]["resource"]["status"], "cancelled");
     assert_eq!(updated["parameter"][1]["resource"]["meta"]["versionId"], "1");
+    let id = updated["parameter"][1]["resource"]["id"].as_str().expect("an id");
+    let shown = bench.get(&format!("{APPOINTMENT}/{id}")).await.json();
+    assert_eq!(shown, updated["parameter"][1]["resource"], "what was answered is what is kept");
+    assert_eq!(shown["reason"][0]["coding"][0]["code"], "PATIENT_APPOINTMENT_CANCELLATION_OTHER");
+    assert_eq!(shown["comment"], "This is a cancellation reason comment");
 }
 
 #[tokio::test]
@@ -172,6 +179,20 @@ async fn the_shortlist_samples_replace_services_criteria_and_what_was_noted() {
         assert!(!reply.text.contains("\"TRANSPORT\"") && reply.text.contains("HEART_FAILURE"), "{}", reply.text);
         assert_eq!(bench.simulator.referral(SAMPLE).expect("a referral").services, services);
     }
+}
+
+#[tokio::test]
+async fn a_new_shortlist_says_anew_whether_a_letter_will_follow() {
+    let bench = Bench::start().await;
+    let mut outstanding = Vec::new();
+    for (version, intention) in [(6, "NOT_INTENDING_TO_ADD"), (8, "NEED_TO_ADD_LATER")] {
+        let mut body = example("a031-change-shortlist/request-unbooked-referral.json");
+        body["parameter"][1]["valueCoding"]["code"] = intention.into();
+        assert_eq!(bench.change(version, &body).await.status, 200, "{intention}");
+        let request = example("a008-retrieve-worklist/request-minimal-letters-outstanding.json");
+        outstanding.push(bench.post(WORKLIST, &request).await.text.contains(SAMPLE));
+    }
+    assert_eq!(outstanding, [false, true]);
 }
 
 #[tokio::test]

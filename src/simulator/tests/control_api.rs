@@ -56,6 +56,12 @@ async fn faults_locks_scans_clock_and_quota_can_be_set() {
     let reply = bench.get("/R4/Binary/50f0c0d5-7ed1-4587-8fce-889c8685eb54").await;
     assert_eq!(reply.codes(), ["VALIDATION_FAILED"]);
 
+    let threats = Some(json!({"availability": "THREATS_FOUND"}));
+    assert_eq!(control(&bench, Method::PUT, "/scans/bad%20file.pdf", threats).await.0, 200);
+    let bad = bench.upload("bad file.pdf", "application/pdf", None, b"%PDF-".to_vec()).await;
+    control(&bench, Method::PUT, "/clock", Some(json!({"advance_ms": 30_000}))).await;
+    assert_eq!(bench.get(&format!("/R4/{}", bad.header("Location"))).await.codes(), ["THREATS_FOUND"]);
+
     let clock = json!({"frozen": "2026-03-16T09:30:00Z"});
     assert_eq!(control(&bench, Method::PUT, "/clock", Some(clock)).await.1["now"], "2026-03-16T09:30:00Z");
     control(&bench, Method::PUT, "/clock", Some(json!({"advance_ms": 1000}))).await;
@@ -80,6 +86,7 @@ async fn nonsense_is_told_apart_from_what_is_not_there() {
         (Method::PUT, "/clock", Some(json!({"now": "yesterday"})), 400),
         (Method::PUT, "/clock", Some(json!({"now": "2026-03-16T09:30:00Z", "advance_ms": 1})), 400),
         (Method::PUT, "/locks/7", None, 400),
+        (Method::PUT, "/scans/bad.pdf", Some(json!({"availability": "INFECTED"})), 400),
         (Method::GET, "/referrals/000000099999", None, 404),
         (Method::GET, "/ledger?after=x", None, 400),
     ] {

@@ -3,16 +3,20 @@
 mod access_rules;
 mod advice;
 mod appointments;
+mod attachments;
 mod bad_requests;
 mod changes;
 mod control_api;
+mod demographics;
 mod faults;
 mod official_samples;
 mod published_schema;
 mod referral_life;
+mod service_requests;
 mod shapes;
 mod specification;
 mod token_rules;
+mod triage;
 mod without_socket;
 
 use std::time::Duration;

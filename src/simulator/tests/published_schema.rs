@@ -52,6 +52,25 @@ async fn changed_and_cancelled_referrals_are_valid_against_the_published_schema(
 }
 
 #[tokio::test]
+async fn worklists_are_valid_against_the_published_schema() {
+    let published = Published::read();
+    let bench = Bench::start().await;
+    bench.created().await;
+    bench.act(UBRN, "cancelReferral", Some(r#"W/"6""#), &cancellation("intend-private-without-comment")).await;
+    for list in ["awaiting-booking", "letters-outstanding", "assessment-returned-cancelled-dna"] {
+        let mut reply =
+            bench.post(WORKLIST, &example(&format!("a008-retrieve-worklist/request-minimal-{list}.json"))).await;
+        // The description has this text where the environment's URL stands.
+        reply.text = reply.text.replace(bench.simulator.base_url(), "_baseurl_");
+        published.check("post", WORKLIST, &reply);
+        let mut misspelt = reply.json();
+        let url = &mut misspelt["entry"][0]["extension"][0]["url"];
+        *url = url.as_str().expect("a URL").to_uppercase().into();
+        assert_ne!(published.violations("post", WORKLIST, &misspelt), Vec::<String>::new(), "{list}");
+    }
+}
+
+#[tokio::test]
 async fn advice_is_valid_against_the_published_schema() {
     let published = Published::read();
     let bench = administrator().await;

@@ -34,6 +34,10 @@ async fn a_write_needs_the_current_version_in_the_exact_form() {
         let reply = bench.link(&ubrn, if_match, &letters(&[&file])).await;
         assert_eq!((reply.status, reply.text.as_str()), (status, ""), "{if_match:?}");
     }
+    let mut provider = letters(&[&file]);
+    provider["parameter"][0]["resource"]["type"]["coding"][0]["code"] = "PROVIDER".into();
+    let refused = bench.link(&ubrn, Some(r#"W/"3""#), &provider).await;
+    assert_eq!((refused.status, refused.codes()), (422, vec!["INVALID_VALUE".to_owned()]), "no other is documented");
     assert_eq!(bench.version(&ubrn).await, 3, "nothing has happened");
     assert_eq!(bench.link(&ubrn, Some(r#"W/"3""#), &letters(&[&file])).await.status, 200);
     assert_eq!(bench.link(&ubrn, Some(r#"W/"3""#), &letters(&[&file])).await.status, 409, "a replay is harmless");
@@ -158,4 +162,16 @@ async fn the_oldest_referrals_are_forgotten_on_a_long_run() {
     assert!(bench.simulator.referral(&ubrns[0]).is_none() && bench.simulator.referral(&ubrns[2]).is_some());
     assert_eq!((bench.simulator.creations().len(), bench.simulator.ledger().len()), (1, 2));
     assert_eq!(bench.simulator.created(), 3);
+
+    // Advice requests take UBRNs of the same numbers.
+    let bench = bench.acting_as("R69", "REFERRING_CLINICIAN_ADMIN");
+    let mut advice = super::advice::request(&bench).await;
+    advice["parameter"].as_array_mut().expect("parameters").remove(4);
+    for _ in 0..3 {
+        assert_eq!(bench.post(super::advice::CREATE_ADVICE, &advice).await.status, 200);
+    }
+    let bench = bench.acting_as("R69", "REFERRING_CLINICIAN");
+    let last = bench.created().await;
+    let kept: Vec<bool> = ubrns.iter().map(|ubrn| bench.simulator.referral(ubrn).is_some()).collect();
+    assert_eq!((kept, bench.simulator.referral(&last).is_some()), (vec![false; 3], true));
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The schema of a documented answer, with everything that it refers to.
-fn schema(path: &str, method: &str, status: u16) -> jsonschema::Validator {
+pub fn schema(path: &str, method: &str, status: u16) -> jsonschema::Validator {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ers/openapi.json");
     let text = std::fs::read_to_string(file).expect("the specification is there");
     let document: Value = serde_json::from_str(&text).expect("the specification is JSON");
@@ -17,7 +17,7 @@ fn schema(path: &str, method: &str, status: u16) -> jsonschema::Validator {
     jsonschema::draft202012::new(&schema).expect("a schema")
 }
 
-fn violations(schema: &jsonschema::Validator, value: &Value) -> Vec<String> {
+pub fn violations(schema: &jsonschema::Validator, value: &Value) -> Vec<String> {
     schema.iter_errors(value).map(|error| format!("{} {error}", error.instance_path())).collect()
 }
 

@@ -84,6 +84,15 @@ impl<'a> Element<'a> {
         }
     }
 
+    /// A text of so many characters at most.
+    pub fn text_up_to(&self, characters_max: usize, issues: &mut Issues) -> Option<&'a str> {
+        let text = self.text(issues)?;
+        if text.chars().count() > characters_max {
+            issues.add("INVALID_VALUE", &self.path, format_args!("at most {characters_max} characters"));
+        }
+        Some(text)
+    }
+
     pub fn boolean(&self, issues: &mut Issues) -> Option<bool> {
         let value = self.value.as_bool();
         if value.is_none() {

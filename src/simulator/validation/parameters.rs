@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use super::Issues;
 use super::element::Element;
 
@@ -33,6 +35,15 @@ pub struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
+    /// Those of a whole request body, which must be a Parameters resource of this profile.
+    pub fn of_body(body: &'a Value, profile: &str, rules: &[Rule], issues: &mut Issues) -> Self {
+        let body = Element::body(body);
+        if body.object(&["resourceType", "id", "meta", "parameter"], issues).is_some() {
+            body.resource("Parameters", &[profile], issues);
+        }
+        Self::read(&body, rules, issues)
+    }
+
     /// Reads `parameter` of a Parameters resource, and reports what is unknown, repeated or missing.
     pub fn read(resource: &Element<'a>, rules: &[Rule], issues: &mut Issues) -> Self {
         let mut read = Self::default();

@@ -11,7 +11,7 @@ use crate::simulator::world::World;
 const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-Shortlist-List-1";
 const CRITERIA_EXTENSION: &str =
     "https://fhir.nhs.uk/STU3/StructureDefinition/Extension-eRS-Shortlist-SearchCriteria-1";
-/// On A011 and A031.
+/// Of a referral that is not sent anywhere yet (A011, A031).
 pub const SERVICES_MAX: usize = 20;
 
 pub struct Shortlist<'a> {
@@ -25,6 +25,8 @@ pub struct Shortlist<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum For {
     Referral,
+    /// Exactly one service, which triages (A021, A032).
+    Triage,
     /// Exactly one service, which gives advice (A044).
     Advice,
 }
@@ -33,13 +35,14 @@ impl For {
     fn services_max(self) -> usize {
         match self {
             Self::Referral => SERVICES_MAX,
-            Self::Advice => 1,
+            Self::Triage | Self::Advice => 1,
         }
     }
 
     fn flows(self) -> &'static [Flow] {
         match self {
             Self::Referral => &[Flow::Appointment, Flow::Triage],
+            Self::Triage => &[Flow::Triage],
             Self::Advice => &[Flow::Advice],
         }
     }
