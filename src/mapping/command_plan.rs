@@ -17,6 +17,8 @@ use super::yaml::{Keys, Node, Yaml};
 pub struct CommandPlan {
     pub command: String,
     pub file: Arc<str>,
+    /// Asked before the first call.
+    require: Vec<Requirement>,
     steps: Vec<PlanStep>,
     result: Option<Template>,
     /// Published when the command halts short of its end, whatever the step.
@@ -89,7 +91,7 @@ pub fn compile(
     parts: &BTreeMap<String, Node>,
     diagnostics: &mut Diagnostics,
 ) -> Option<(CommandPlan, Vec<Path>)> {
-    let keys = Keys::of(file, node, &["command", "steps", "result", "halted", "about"], diagnostics)?;
+    let keys = Keys::of(file, node, &["command", "require", "steps", "result", "halted", "about"], diagnostics)?;
     let command = keys.text("command", diagnostics);
     if command.is_none() {
         diagnostics.report(file, node.at, "`command` is missing: which command do these calls carry out?");
@@ -115,6 +117,7 @@ pub fn compile(
         }
         _ => compiler.diagnostics.report(&file, node.at, "`steps` must be a list of calls"),
     }
+    let require = keys.get("require").map(|node| requirements(&mut compiler, node)).unwrap_or_default();
     let result = keys.get("result").map(|node| compiler.template(node));
     let halted = keys.get("halted").map(|node| events(&mut compiler, node)).unwrap_or_default();
     if let Some(event) = halted.iter().find(|event| event.on.is_empty()) {
@@ -124,7 +127,7 @@ pub fn compile(
     }
     check_saved(&compiler.paths, &steps, compiler.diagnostics);
     let paths = compiler.paths;
-    Some((CommandPlan { command: command?, file, steps, result, halted }, paths))
+    Some((CommandPlan { command: command?, file, require, steps, result, halted }, paths))
 }
 
 fn push_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &Operations, steps: &mut Vec<PlanStep>) {
@@ -334,6 +337,10 @@ impl CommandPlan {
         context: &PlanContext<'_>,
         state: &mut PlanState,
     ) -> Result<NextCall, PlanProblem> {
+        if *state == PlanState::default() {
+            let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };
+            check(&self.require, &scope)?;
+        }
         while let Some(step) = self.steps.get(state.step) {
             if state.stale == Some(state.step) {
                 state.stale = None;
@@ -389,12 +396,7 @@ impl CommandPlan {
             push(&mut saved, name, rendered);
         }
         let scope = Scope { context, saved: &saved, item: item.as_ref(), index: state.item, reply: Some(&value) };
-        for requirement in &step.require {
-            let holds = requirement.that.render(&scope)?;
-            if !matches!(holds, Some(Value::Bool(true))) {
-                return Err(PlanProblem { code: requirement.code.clone(), text: requirement.text.clone() });
-            }
-        }
+        check(&step.require, &scope)?;
         let mut absorbed = Absorbed { events: rendered_events(&step.events, &scope)?, ..Absorbed::default() };
         let again = match &step.again {
             Some(again) => again.wanted(&scope, state)?,
@@ -483,6 +485,15 @@ impl CommandPlan {
         let items = scope.lookup(step.each.as_ref()?)?;
         items.get(state.item).cloned()
     }
+}
+
+fn check(requirements: &[Requirement], scope: &Scope<'_>) -> Result<(), PlanProblem> {
+    for requirement in requirements {
+        if !matches!(requirement.that.render(scope)?, Some(Value::Bool(true))) {
+            return Err(PlanProblem { code: requirement.code.clone(), text: requirement.text.clone() });
+        }
+    }
+    Ok(())
 }
 
 fn push(saved: &mut Map<String, Value>, name: &str, value: Value) {

@@ -4,6 +4,7 @@ mod advice;
 mod appointments;
 mod cancellation;
 mod changes;
+mod deprecated;
 mod walk;
 
 use serde_json::{Map, Value, json};

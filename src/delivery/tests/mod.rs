@@ -2,6 +2,7 @@
 
 mod advice;
 mod appointments;
+mod attachments;
 mod changes;
 mod doubt;
 mod fake_ers;

@@ -89,13 +89,12 @@ fn connection_to(simulator: &SimulatorHandle) -> Connection {
     connection
 }
 
-fn source(name: &str, mode: Mode, book_by_wish: bool) -> Source {
-    let text = json!({ "name": name, "connection": "ers" });
-    Source { mode, book_by_wish, ..serde_json::from_value(text).expect("a source with its defaults") }
-}
-
-fn sources(mode: Mode, book_by_wish: bool) -> Arc<Sources> {
-    Arc::new([("northmoor".to_owned(), source("northmoor", mode, book_by_wish))].into())
+/// The only source, with its defaults but for a change.
+fn sources(change: impl FnOnce(&mut Source)) -> Arc<Sources> {
+    let text = json!({ "name": "northmoor", "connection": "ers" });
+    let mut source: Source = serde_json::from_value(text).expect("a source with its defaults");
+    change(&mut source);
+    Arc::new([(source.name.clone(), source)].into())
 }
 
 impl World {
@@ -117,7 +116,7 @@ impl World {
         let store = Arc::new(SqliteStore::open(path, &environment).await.expect("a store"));
         let keys = Keys::load_or_create(&folder.path().join("gateway.key"), &environment).expect("a key file");
         let set = Arc::new(MappingSet::built_in().expect("the shipped mappings are whole"));
-        let (sources, _) = watch::channel(sources(Mode::Live, false));
+        let (sources, _) = watch::channel(sources(|_| {}));
         let registry = Registry::new();
         let Wanted { settings, connection, pds } = wanted;
         Self {
@@ -235,11 +234,11 @@ impl World {
     }
 
     pub fn set_mode(&self, mode: Mode) {
-        self.set_source(mode, false);
+        self.set_source(|source| source.mode = mode);
     }
 
-    pub fn set_source(&self, mode: Mode, book_by_wish: bool) {
-        self.sources.send_replace(sources(mode, book_by_wish));
+    pub fn set_source(&self, change: impl FnOnce(&mut Source)) {
+        self.sources.send_replace(sources(change));
     }
 
     /// A referral as intake would admit it.
