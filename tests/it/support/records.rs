@@ -112,6 +112,11 @@ impl Records {
         self.events.lock().iter().filter(|(_, confirmed)| !confirmed).count()
     }
 
+    pub fn unconfirmed_positions(&self) -> Vec<u64> {
+        let events = self.events.lock();
+        events.iter().filter(|(_, confirmed)| !confirmed).map(|(event, _)| event.position).collect()
+    }
+
     fn act(&self, name: &'static str, id: CommandId, act: Act) -> Result<()> {
         let mut commands = self.commands.lock();
         let command = commands.iter_mut().find(|c| c.id == id).ok_or(StoreError::NotFound)?;
