@@ -74,7 +74,10 @@ impl Publisher {
                     link.down();
                     close(&connected.connection).await;
                     match ended {
-                        Ok(Ended::Stopped) => return,
+                        Ok(Ended::Stopped) => {
+                            held.leave().await;
+                            return;
+                        }
                         Err(error) => tracing::warn!(
                             node = connected.node, %error,
                             "publishing stopped; events stay in the outbox"
@@ -83,7 +86,7 @@ impl Publisher {
                 }
                 Err(error) => tracing::warn!(%error, "events stay in the outbox"),
             }
-            drop(held);
+            held.leave().await;
             if !backoff.wait(&self.environment).await {
                 return;
             }

@@ -141,11 +141,11 @@ impl InstanceStore for Records {
         Ok(self.instances.lock().clone())
     }
 
-    async fn take_duty(&self, _duty: &str, _instance: &str, _hold: Duration) -> Result<bool> {
-        Ok(true)
+    async fn take_duty(&self, _duty: &str, _instance: &str, hold: Duration) -> Result<Option<Timestamp>> {
+        Ok(Some(Timestamp::now() + hold))
     }
 
-    async fn leave_duty(&self, _duty: &str, _instance: &str) -> Result<()> {
+    async fn leave_duty(&self, _duty: &str, _instance: &str, _until: Timestamp) -> Result<()> {
         Ok(())
     }
 }
