@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::support::waiting::client;
 use crate::support::world::World;
 
 /// Deferred answers too.
@@ -175,7 +176,7 @@ async fn differences(sample: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sample_gets_the_same_answer_over_http() {
-    let client = reqwest::Client::new();
+    let client = client();
     let mut taken = 0;
     for sample in expected() {
         let file = sample["file"].as_str().expect("a file name");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{gateway, run, text};
+use crate::support::waiting::get;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -62,7 +63,7 @@ impl Served {
     }
 
     async fn metric(&self, name: &str) -> f64 {
-        let text = reqwest::get(format!("{}/metrics", self.api)).await.expect("metrics").text().await.expect("text");
+        let text = get(format!("{}/metrics", self.api)).await.text().await.expect("text");
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}"));
         line.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a number")
     }
