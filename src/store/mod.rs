@@ -207,10 +207,12 @@ pub trait InstanceStore: Send + Sync {
     async fn beat(&self, beat: Beat) -> Result<()>;
     /// Those that were alive within the last day, by name.
     async fn instances(&self) -> Result<Vec<InstanceView>>;
-    /// Takes or renews a duty that one instance has at a time, for `hold` from now. False while another has it.
-    async fn take_duty(&self, duty: &str, instance: &str, hold: Duration) -> Result<bool>;
-    /// Lets go of a duty, so that another need not wait for its end.
-    async fn leave_duty(&self, duty: &str, instance: &str) -> Result<()>;
+    /// Takes or renews a duty that one instance has at a time, for `hold` from now: until the returned time, or `None`
+    /// while another has it.
+    async fn take_duty(&self, duty: &str, instance: &str, hold: Duration) -> Result<Option<Timestamp>>;
+    /// Lets go of a duty that was taken until then, so that another need not wait for its end. One that was taken
+    /// anew stays, however late this is carried out.
+    async fn leave_duty(&self, duty: &str, instance: &str, until: Timestamp) -> Result<()>;
 }
 
 /// The quota of an application at e-RS, where several instances share it.

@@ -32,6 +32,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{CliError, Done};
 use super::stop::Asked;
+use crate::environment::is_this_machine;
 use figure::Figure;
 use postgres::Server;
 
@@ -42,7 +43,7 @@ use postgres::Server;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  ers-gateway bench                                  all but the two with a million rows, about four minutes
+  ers-gateway bench                                  all but the two with a million rows, a few minutes
   ers-gateway bench --quick                          a smoke run of seconds; its figures mean little
   ers-gateway bench --only intake --only mapping     some of it
   ers-gateway bench --folder /var/lib/ers-gateway    on the disk that the store will be on
@@ -192,11 +193,12 @@ impl Bench {
 
 /// A broker elsewhere is somebody's: thousands of events are not for it.
 fn require_this_machine(url: &str) -> Result<(), CliError> {
-    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
-    match host.as_deref() {
-        Some("localhost" | "127.0.0.1" | "[::1]") => Ok(()),
-        _ => Err(CliError::Usage("--amqp takes a broker on this machine only: amqp://…@127.0.0.1:PORT/…".to_owned())),
+    let url = reqwest::Url::parse(url).ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str).map(|host| host.trim_matches(['[', ']']));
+    if host.is_some_and(is_this_machine) {
+        return Ok(());
     }
+    Err(CliError::Usage("--amqp takes a broker on this machine only: amqp://…@127.0.0.1:PORT/…".to_owned()))
 }
 
 #[cfg(test)]

@@ -149,8 +149,8 @@ passes_on!(MappingStore {
 passes_on!(InstanceStore {
     fn beat(beat: Beat) -> ();
     fn instances() -> Vec<InstanceView>;
-    fn take_duty(duty: &str, instance: &str, hold: Duration) -> bool;
-    fn leave_duty(duty: &str, instance: &str) -> ();
+    fn take_duty(duty: &str, instance: &str, hold: Duration) -> Option<Timestamp>;
+    fn leave_duty(duty: &str, instance: &str, until: Timestamp) -> ();
 });
 
 passes_on!(RetentionStore {

@@ -279,22 +279,35 @@ impl World {
         let fields = body.as_object_mut().expect("a literal object");
         fields.insert("localId".into(), local_id.into());
         fields.extend(more.as_object().expect("a literal object").clone());
-        let violations = self.set.schemas().violations(name, &body);
-        assert!(violations.is_empty(), "{violations:?}");
         let id = CommandId(self.environment.new_id());
         let now = self.environment.now();
-        let digest = self.keys.alias_digest(AliasKind::LocalId, &["northmoor", local_id]);
+        let digest_of = |kind, parts: &[&str]| Alias { kind, digest: self.keys.alias_digest(kind, parts) };
+        let by_local_id = digest_of(AliasKind::LocalId, &["northmoor", local_id]);
+        // As intake does: a read knows its referral when it comes, and stands in a thread of its own.
+        let is_read = self.set.plan(name).expect("a plan").is_read();
+        let (class, alias, not_after) = if is_read {
+            let known = self.store.find_thread(&by_local_id).await.expect("readable");
+            if let Some(ubrn) = known.and_then(|known| known.known.get("ubrn").cloned()) {
+                body["ubrn"] = ubrn;
+            }
+            let deadline = now + self.settings.read_deadline;
+            (Class::Interactive, digest_of(AliasKind::Command, &[&id.to_string()]), Some(deadline))
+        } else {
+            (Class::Routine, by_local_id, None)
+        };
+        let violations = self.set.schemas().violations(name, &body);
+        assert!(violations.is_empty(), "{violations:?}");
         let mut command = NewCommand {
             id,
             name: name.into(),
             body,
-            class: Class::Routine,
-            aliases: vec![Alias { kind: AliasKind::LocalId, digest }],
+            class,
+            aliases: vec![alias],
             creates: None,
             mapping_set: self.set.digest().to_owned(),
             state: State::Queued,
             plan: Value::Null,
-            not_after: None,
+            not_after,
         };
         change(&mut command);
         let message = NewMessage {

@@ -63,6 +63,7 @@ use tokio_postgres::error::SqlState;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+pub(crate) use self::connect::stays_on_this_machine;
 pub use self::connect::{Address, AddressError};
 
 use self::acts::Deed;

@@ -294,15 +294,16 @@ impl InstanceStore for PostgresStore {
         self.ask(|inner| async move { instances::instances(&*inner.client().await?).await }).await
     }
 
-    async fn take_duty(&self, duty: &str, instance: &str, hold: Duration) -> Result<bool> {
+    async fn take_duty(&self, duty: &str, instance: &str, hold: Duration) -> Result<Option<Timestamp>> {
         let (duty, instance) = (duty.to_owned(), instance.to_owned());
         self.ask(|inner| async move { instances::take_duty(&*inner.client().await?, &duty, &instance, hold).await })
             .await
     }
 
-    async fn leave_duty(&self, duty: &str, instance: &str) -> Result<()> {
+    async fn leave_duty(&self, duty: &str, instance: &str, until: Timestamp) -> Result<()> {
         let (duty, instance) = (duty.to_owned(), instance.to_owned());
-        self.ask(|inner| async move { instances::leave_duty(&*inner.client().await?, &duty, &instance).await }).await
+        self.ask(|inner| async move { instances::leave_duty(&*inner.client().await?, &duty, &instance, until).await })
+            .await
     }
 }
 

@@ -202,11 +202,11 @@ impl InstanceStore for SqliteStore {
         Ok(self.beat.lock().iter().map(|(beat, seen_at)| only_instance(beat, *seen_at)).collect())
     }
 
-    async fn take_duty(&self, _duty: &str, _instance: &str, _hold: Duration) -> Result<bool> {
-        Ok(true)
+    async fn take_duty(&self, _duty: &str, _instance: &str, hold: Duration) -> Result<Option<Timestamp>> {
+        Ok(Some(self.environment.now() + hold))
     }
 
-    async fn leave_duty(&self, _duty: &str, _instance: &str) -> Result<()> {
+    async fn leave_duty(&self, _duty: &str, _instance: &str, _until: Timestamp) -> Result<()> {
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 mod admission;
 mod claiming;
 mod content;
+mod duties;
 mod events;
 pub(crate) mod given;
 mod people;
@@ -114,6 +115,9 @@ scenarios! {
         events_are_purged_once_nobody_waits_for_them,
         one_call_is_bounded_and_a_round_passes_everything_once,
         numbers_are_not_used_again_after_a_purge;
+    duties:
+        a_duty_that_was_left_is_had_again_at_once,
+        a_duty_that_was_taken_anew_outlives_a_late_leave;
     random:
         many_random_steps_keep_the_promises;
 }

@@ -112,6 +112,11 @@ impl Records {
         self.events.lock().iter().filter(|(_, confirmed)| !confirmed).count()
     }
 
+    pub fn unconfirmed_positions(&self) -> Vec<u64> {
+        let events = self.events.lock();
+        events.iter().filter(|(_, confirmed)| !confirmed).map(|(event, _)| event.position).collect()
+    }
+
     fn act(&self, name: &'static str, id: CommandId, act: Act) -> Result<()> {
         let mut commands = self.commands.lock();
         let command = commands.iter_mut().find(|c| c.id == id).ok_or(StoreError::NotFound)?;
@@ -136,11 +141,11 @@ impl InstanceStore for Records {
         Ok(self.instances.lock().clone())
     }
 
-    async fn take_duty(&self, _duty: &str, _instance: &str, _hold: Duration) -> Result<bool> {
-        Ok(true)
+    async fn take_duty(&self, _duty: &str, _instance: &str, hold: Duration) -> Result<Option<Timestamp>> {
+        Ok(Some(Timestamp::now() + hold))
     }
 
-    async fn leave_duty(&self, _duty: &str, _instance: &str) -> Result<()> {
+    async fn leave_duty(&self, _duty: &str, _instance: &str, _until: Timestamp) -> Result<()> {
         Ok(())
     }
 }
