@@ -186,9 +186,11 @@ impl Intake {
             Decision::Command { name, thread, body, documents, mapping_set } => {
                 let id = CommandId(self.environment.new_id());
                 let is_read = self.is_read(&name);
-                // A read is in nobody's way and behind nobody: a thread of its own.
+                // A read is in nobody's way and behind nobody: a thread of its own. So is what pauses between its calls.
                 let (class, thread) = if is_read {
                     (Class::Interactive, ThreadNames::default())
+                } else if self.mappings.current().plan(&name).is_some_and(CommandPlan::pauses) {
+                    (Class::Poll, ThreadNames::default())
                 } else {
                     let priority = body.get("priority").and_then(Value::as_str);
                     (priority.map_or(Class::Routine, Class::of_priority), thread)
@@ -339,6 +341,14 @@ fn business_digest(body: &Value) -> [u8; 32] {
         digest.update(member);
         digest.update(body.pointer(member).map(Value::to_string).unwrap_or_default());
         digest.update([0]);
+    }
+    // What came later counts only where it is: digests of before stay what they were.
+    for member in ["/windowStart", "/windowEnd", "/days", "/clinician"] {
+        if let Some(value) = body.pointer(member) {
+            digest.update(member);
+            digest.update(value.to_string());
+            digest.update([0]);
+        }
     }
     for service in body.pointer("/shortlist").and_then(Value::as_array).into_iter().flatten() {
         digest.update(service.get("service").map(Value::to_string).unwrap_or_default());

@@ -93,6 +93,7 @@ fn connection_to(simulator: &SimulatorHandle) -> Connection {
 fn sources(change: impl FnOnce(&mut Source)) -> Arc<Sources> {
     let text = json!({ "name": "northmoor", "connection": "ers" });
     let mut source: Source = serde_json::from_value(text).expect("a source with its defaults");
+    source.follow_scans = false;
     change(&mut source);
     Arc::new([(source.name.clone(), source)].into())
 }
