@@ -359,6 +359,12 @@ impl World {
         self.store.replay(id, act).await.expect("released");
     }
 
+    /// A person sets a command aside.
+    pub async fn discard(&self, id: CommandId) {
+        let act = Act { by: "a person".into(), why: "not wanted".into(), at: self.now() };
+        self.store.discard(id, act).await.expect("set aside");
+    }
+
     pub async fn rest(&self, duration: Duration) {
         self.environment.sleep(duration).await;
     }
