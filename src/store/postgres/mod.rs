@@ -254,7 +254,7 @@ impl Inner {
         let mut tries = 1;
         loop {
             let client = self.client().await?;
-            match acts::act_on(&client, self.workspace(), command, deed, &act).await {
+            match acts::act_on(&client, self.workspace(), command, &deed, &act, &self.environment).await {
                 Ok(workspace) => {
                     self.ringer.ring(workspace.bells);
                     return Ok(());
