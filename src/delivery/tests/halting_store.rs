@@ -102,6 +102,8 @@ passes_on!(IntakeStore {
     fn admit(admission: Admission) -> Admitted;
     fn find_thread(alias: &Alias) -> Option<ThreadView>;
     fn acknowledged(messages: Vec<(MessageId, Timestamp)>) -> ();
+    fn waiting_for_patients(ids: Vec<String>) -> Vec<CommandId>;
+    fn hold(command: CommandId, why: Failure, act: Act) -> ();
 });
 
 passes_on!(ContentStore {
@@ -121,7 +123,6 @@ passes_on!(SearchStore {
     fn messages(filter: MessageFilter) -> Vec<MessageView>;
     fn command(id: CommandId) -> Option<CommandView>;
     fn commands_of(message: MessageId) -> Vec<CommandView>;
-    fn waiting_for_patients(ids: Vec<String>) -> Vec<CommandId>;
     fn transitions(command: CommandId) -> Vec<TransitionView>;
     fn attempts(command: CommandId) -> Vec<AttemptView>;
     fn depths() -> Vec<Depth>;
@@ -132,7 +133,6 @@ passes_on!(OperatorStore {
     fn replay(command: CommandId, act: Act) -> ();
     fn discard(command: CommandId, act: Act) -> ();
     fn release(command: CommandId, act: Act) -> ();
-    fn hold(command: CommandId, why: Failure, act: Act) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
 });
 
