@@ -201,7 +201,9 @@ impl SimulatorHandle {
     /// As if e-RS, or somebody in its web application, had changed the record: its version rises. False when there is
     /// no such referral.
     pub fn touch(&self, ubrn: &str) -> bool {
-        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, referral::Referral::raise_version)).is_some()
+        let now = self.world.now();
+        let raise = |referral: &mut referral::Referral| referral.raise_version(now);
+        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, raise)).is_some()
     }
 
     /// As if the provider had reviewed a referral sent for triage and will book it later. False when it is not
