@@ -247,7 +247,7 @@ pub(super) fn answer_label(msh18: &str) -> &str {
 const UTF_8_LABEL: &str = "UNICODE UTF-8";
 
 /// Text for an answer whose header is made of bytes: what the charset lacks becomes `?`.
-pub(super) fn encode_or_question_mark<'a>(text: &'a str, encoding: &'static Encoding) -> Cow<'a, [u8]> {
+pub fn encode_or_question_mark<'a>(text: &'a str, encoding: &'static Encoding) -> Cow<'a, [u8]> {
     let (bytes, _, unmappable) = encoding.encode(text);
     if !unmappable {
         return bytes;

@@ -238,7 +238,7 @@ impl Intake {
             .collect()
     }
 
-    fn is_read(&self, command: &str) -> bool {
+    pub(super) fn is_read(&self, command: &str) -> bool {
         self.mappings.current().plan(command).is_some_and(CommandPlan::is_read)
     }
 

@@ -2,6 +2,7 @@
 //! (`hl7/reference.md` section 9, in this order).
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use encoding_rs::Encoding;
@@ -14,7 +15,7 @@ use super::answer::{Answer, DeferredReply, HeldAnswer, Outcome};
 use super::reading::{Reading, read};
 use super::sources::KnownSource;
 use super::{Inbound, Intake};
-use crate::command::MessageId;
+use crate::command::{MessageId, State};
 use crate::config::{ControlIdReuse, ReplyMode};
 use crate::hl7::{AckCode, AckError, AnswersWanted, Batch, ErrorLocation, Header, Phase, Stamp, acknowledge};
 use crate::mapping::{Location, Problem, hex};
@@ -149,6 +150,7 @@ impl Intake {
         decision: Decision,
     ) -> Result<Attempt, StoreError> {
         let decision = self.review(received, decision).await?;
+        let is_read = matches!(&decision, Decision::Command { name, .. } if self.is_read(name));
         let problems = match &decision {
             Decision::Refuse(problems) => problems.clone(),
             _ => Vec::new(),
@@ -189,7 +191,7 @@ impl Intake {
             Admitted::ControlIdReused { message } => return Ok(Attempt::KeyReused(message)),
         };
         if matches!(answer.outcome, Outcome::Accepted | Outcome::Duplicate) {
-            self.await_result(received, header, wanted, encoding, &mut answer).await?;
+            self.await_result(received, header, wanted, encoding, is_read, &mut answer).await?;
         }
         Ok(Attempt::Stored(Box::new(answer)))
     }
@@ -265,21 +267,25 @@ impl Intake {
         answer
     }
 
-    /// `reply: result` waits for e-RS up to a cap; enhanced mode may want an application answer later. Whoever
-    /// sends again because the first answer was lost wants the same.
+    /// `reply: result` waits for e-RS up to a cap, and so does whoever asks e-RS something: nothing else carries the
+    /// answer. Enhanced mode may want an application answer later; over HTTP, if it wants no other, in its place.
+    /// Whoever sends again because the first answer was lost wants the same.
     async fn await_result(
         &self,
         received: &Received<'_>,
         header: &Header<'_>,
         wanted: AnswersWanted,
         encoding: &'static Encoding,
+        is_read: bool,
         answer: &mut Answer,
     ) -> Result<(), StoreError> {
         let Some(message) = answer.message else { return Ok(()) };
         let config = &received.source.config;
         // A queue takes no reply: waiting would only hold what is behind.
         let replies = received.inbound.transport != Transport::Amqp;
-        let now = replies && config.reply == ReplyMode::Result && wanted == AnswersWanted::Original;
+        let original = wanted == AnswersWanted::Original && (config.reply == ReplyMode::Result || is_read);
+        let is_only_answer = received.inbound.transport == Transport::Http && wanted.on_arrival(true).is_none();
+        let now = replies && (original || (is_only_answer && wanted.may_follow()));
         if !now && !wanted.may_follow() {
             return Ok(());
         }
@@ -291,11 +297,16 @@ impl Intake {
             _ => message,
         };
         if now {
-            let settled = self.settled(outcome_of, config.reply_wait).await;
-            if let Some(reply) =
-                settled.and_then(|views| self.application_answer(header, &received.raw, encoding, &views))
-            {
-                answer.hl7 = Some(reply);
+            let limit = if is_read { self.ages.read_deadline + READ_GRACE } else { config.reply_wait };
+            let settled = self.settled(outcome_of, limit).await.unwrap_or_default();
+            let success = settled.iter().all(|view| matches!(view.state, State::Completed | State::Shadowed));
+            let reply = match settled.as_slice() {
+                [] => None,
+                views => self.application_answer(header, &received.raw, encoding, views).await,
+            };
+            let reply = reply.or_else(|| is_read.then(|| self.unanswered(header, encoding)));
+            if reply.is_some() && (original || wanted.after_outcome(success)) {
+                answer.hl7 = reply;
             }
         } else {
             answer.deferred = Some(DeferredReply { message, outcome_of });
@@ -312,6 +323,9 @@ impl Intake {
         Stamp { at: Zoned::new(self.environment.now(), zone), control_id }
     }
 }
+
+/// A read that is not answered by its deadline fails a moment later.
+const READ_GRACE: Duration = Duration::from_secs(2);
 
 /// `REF^I12`. What is longer than any message type came from the wrong field, and is cut.
 fn kind_of(header: &Header<'_>) -> String {
