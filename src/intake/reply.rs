@@ -166,10 +166,15 @@ impl Intake {
         let reply = set.reply(dialect, &header.message_type(), &trigger)?;
         let outcome = self.outcome(reply, view, errors).await;
         let settings = Value::Object(source.settings.clone());
+        // As delivery has it: what the command names is known.
+        let mut known = view.known.clone();
+        if let (Some(known), Some(ubrn)) = (known.as_object_mut(), view.body.get("ubrn")) {
+            known.entry("ubrn").or_insert_with(|| ubrn.clone());
+        }
         let context = PlanContext {
             command: &view.name,
             body: &view.body,
-            known: &view.known,
+            known: &known,
             connection: &Value::Null,
             settings: &settings,
             now: "",

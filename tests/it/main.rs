@@ -11,6 +11,7 @@ mod http;
 mod limits;
 mod modes;
 mod outcomes;
+mod replies;
 mod samples;
 mod shared;
 mod support;
