@@ -24,6 +24,7 @@ const REQUIRED_FIELD_MISSING: u16 = 101;
 pub(super) struct Received<'i> {
     pub inbound: &'i Inbound,
     pub source: &'i KnownSource,
+    /// Kept.
     pub raw: Bytes,
     pub charset: &'static str,
     pub control_id: Option<String>,

@@ -14,6 +14,7 @@ use super::admission::{Decision, Received, key_reused};
 use super::answer::{Answer, DeferredReply, HeldAnswer, Outcome};
 use super::reading::{Reading, read};
 use super::sources::KnownSource;
+use super::wire::Wire;
 use super::{Inbound, Intake};
 use crate::command::{MessageId, State};
 use crate::config::{ControlIdReuse, ReplyMode};
@@ -30,10 +31,12 @@ enum Attempt {
 
 impl Intake {
     pub(super) async fn receive_hl7v2(&self, inbound: &Inbound, bytes: Bytes, http_charset: Option<&str>) -> Answer {
-        if Batch::starts(&bytes) {
-            return self.receive_batch(inbound, bytes, http_charset).await;
+        let wire = Wire::of(bytes);
+        if Batch::starts(&wire.text) {
+            // Its messages are kept one by one, as they are read.
+            return self.receive_batch(inbound, wire.text.clone(), wire.http_charset(http_charset)).await;
         }
-        self.receive_one(inbound, bytes, http_charset).await
+        self.receive_one(inbound, &wire, http_charset).await
     }
 
     /// Each message on its own, in order; one reply batch. Refused as a whole if one is: a transport that takes
@@ -48,7 +51,8 @@ impl Intake {
         let mut replies = Vec::new();
         let mut whole = Answer::bare(Outcome::Accepted, Vec::new());
         for range in batch.messages() {
-            let answer = self.receive_one(inbound, bytes.slice(range), http_charset).await;
+            let wire = Wire::in_utf8(bytes.slice(range));
+            let answer = self.receive_one(inbound, &wire, http_charset).await;
             if answer.outcome == Outcome::Unavailable {
                 // What was stored stays stored; the sender's resend of the batch is answered from the record.
                 return Answer::bare(Outcome::Unavailable, Vec::new());
@@ -67,12 +71,12 @@ impl Intake {
         whole
     }
 
-    async fn receive_one(&self, inbound: &Inbound, bytes: Bytes, http_charset: Option<&str>) -> Answer {
-        let header = match Header::scan(&bytes) {
+    async fn receive_one(&self, inbound: &Inbound, wire: &Wire, http_charset: Option<&str>) -> Answer {
+        let header = match Header::scan(&wire.text) {
             Ok(header) => header,
             Err(unreadable) => {
                 let problem = Problem::new(Location::Message, 102, unreadable.to_string());
-                return self.unreadable(inbound, &bytes, problem).await;
+                return self.unreadable(inbound, &wire.raw, problem).await;
             }
         };
         let Some(source) = self.source_of(inbound, &header) else {
@@ -83,22 +87,22 @@ impl Intake {
             };
             return self.refuse_unstored(&header, Outcome::UnknownSource, error);
         };
-        if bytes.len() > source.config.message_bytes_max {
+        if wire.raw.len() > source.config.message_bytes_max {
             let text = format!("the message is larger than {} bytes", source.config.message_bytes_max);
             let error = AckError { location: None, code: 207, text };
             return self.refuse_unstored(&header, Outcome::TooLarge, error);
         }
         let wanted = AnswersWanted::of(&header);
-        let Reading { decision, encoding, charset, .. } = self.read(source, &header, &bytes, http_charset);
+        let Reading { decision, encoding, charset, .. } = self.read(source, &header, wire, http_charset);
         let received = Received {
             inbound,
             source,
-            raw: bytes.clone(),
+            raw: wire.raw.clone(),
             charset,
             control_id: header.known_control_id(),
             kind: kind_of(&header),
         };
-        let stored = self.store_all(received, &header, wanted, encoding, decision, http_charset).await;
+        let stored = self.store_all(received, wire, &header, wanted, encoding, decision, http_charset).await;
         stored.unwrap_or_else(|error| {
             tracing::error!(source = %source.config.name, %error, "a message could not be stored and was not acknowledged");
             let text = "the gateway cannot store messages now; send it again".into();
@@ -111,13 +115,14 @@ impl Intake {
     async fn store_all(
         &self,
         mut received: Received<'_>,
+        wire: &Wire,
         header: &Header<'_>,
         wanted: AnswersWanted,
         encoding: &'static Encoding,
         decision: Decision,
         http_charset: Option<&str>,
     ) -> Result<Answer, StoreError> {
-        let first = match self.store_decision(&received, header, wanted, encoding, decision).await? {
+        let first = match self.store_decision(&received, wire, header, wanted, encoding, decision).await? {
             Attempt::Stored(answer) => return Ok(*answer),
             Attempt::KeyReused(first) => first,
         };
@@ -126,8 +131,8 @@ impl Intake {
             // Known from now on by its control id and its content together.
             let digest = hex(&Sha256::digest(&received.raw)[..4]);
             received.control_id = received.control_id.map(|id| format!("{id} ({digest})"));
-            let Reading { decision, encoding, .. } = self.read(received.source, header, &received.raw, http_charset);
-            let again = self.store_decision(&received, header, wanted, encoding, decision).await?;
+            let Reading { decision, encoding, .. } = self.read(received.source, header, wire, http_charset);
+            let again = self.store_decision(&received, wire, header, wanted, encoding, decision).await?;
             if let Attempt::Stored(answer) = again {
                 return Ok(*answer);
             }
@@ -135,7 +140,7 @@ impl Intake {
         received.control_id = None;
         let problems = vec![key_reused(Location::field("MSH", 10))];
         let refusal = Decision::Refuse(problems.clone());
-        match self.store_decision(&received, header, wanted, encoding, refusal).await? {
+        match self.store_decision(&received, wire, header, wanted, encoding, refusal).await? {
             Attempt::Stored(answer) => Ok(*answer),
             Attempt::KeyReused(_) => Ok(Answer::bare(Outcome::Rejected, problems)),
         }
@@ -144,6 +149,7 @@ impl Intake {
     async fn store_decision(
         &self,
         received: &Received<'_>,
+        wire: &Wire,
         header: &Header<'_>,
         wanted: AnswersWanted,
         encoding: &'static Encoding,
@@ -191,13 +197,13 @@ impl Intake {
             Admitted::ControlIdReused { message } => return Ok(Attempt::KeyReused(message)),
         };
         if matches!(answer.outcome, Outcome::Accepted | Outcome::Duplicate) {
-            self.await_result(received, header, wanted, encoding, is_read, &mut answer).await?;
+            self.await_result(received, wire, header, wanted, encoding, is_read, &mut answer).await?;
         }
         Ok(Attempt::Stored(Box::new(answer)))
     }
 
-    fn read(&self, source: &KnownSource, header: &Header<'_>, bytes: &Bytes, http_charset: Option<&str>) -> Reading {
-        let reading = read(&self.mappings.current(), source, header, bytes, http_charset);
+    fn read(&self, source: &KnownSource, header: &Header<'_>, wire: &Wire, http_charset: Option<&str>) -> Reading {
+        let reading = read(&self.mappings.current(), source, header, wire, http_charset);
         if reading.mislabelled {
             tracing::warn!(source = %source.config.name, "MSH-18 names another charset, but the bytes are UTF-8; read as UTF-8");
         }
@@ -273,6 +279,7 @@ impl Intake {
     async fn await_result(
         &self,
         received: &Received<'_>,
+        wire: &Wire,
         header: &Header<'_>,
         wanted: AnswersWanted,
         encoding: &'static Encoding,
@@ -302,7 +309,7 @@ impl Intake {
             let success = settled.iter().all(|view| matches!(view.state, State::Completed | State::Shadowed));
             let reply = match settled.as_slice() {
                 [] => None,
-                views => self.application_answer(header, &received.raw, encoding, views).await,
+                views => self.application_answer(header, &wire.text, encoding, views).await,
             };
             let reply = reply.or_else(|| is_read.then(|| self.unanswered(header, encoding)));
             if reply.is_some() && (original || wanted.after_outcome(success)) {

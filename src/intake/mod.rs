@@ -14,6 +14,7 @@ mod receipts;
 mod reply;
 mod sources;
 mod trial;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

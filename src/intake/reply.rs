@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::answer::DeferredReply;
 use super::hl7v2::plain_application_answer;
+use super::wire::Wire;
 use super::{Intake, sources::KnownSource};
 use crate::command::{MessageId, State};
 use crate::hl7::acknowledgement::reply_head;
@@ -52,13 +53,16 @@ impl Intake {
     pub async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes> {
         let views = self.settled(reply.outcome_of, limit).await?;
         let raw = self.store.read_message(reply.message, 0..COPIED_BYTES_MAX as u64).await.ok()?;
+        let raw = Wire::of(raw).text;
         let header = Header::scan(&raw).ok()?;
         let success = views.iter().all(|view| matches!(view.state, State::Completed | State::Shadowed));
         if !AnswersWanted::of(&header).after_outcome(success) {
             return None;
         }
         let view = self.store.message(reply.message).await.ok()??;
-        let encoding = Encoding::for_label(view.charset.as_bytes()).unwrap_or(encoding_rs::UTF_8);
+        // An answer to UTF-16 is UTF-8.
+        let encoding =
+            Encoding::for_label(view.charset.as_bytes()).map_or(encoding_rs::UTF_8, Encoding::output_encoding);
         let answer = self.application_answer(&header, &raw, encoding, &views).await;
         let is_read = views.iter().all(|view| self.is_read(&view.name));
         answer.or_else(|| is_read.then(|| self.unanswered(&header, encoding)))
