@@ -7,6 +7,7 @@ mod claiming;
 mod content;
 mod events;
 pub(crate) mod given;
+mod links;
 mod people;
 mod random;
 mod recovery;
@@ -114,6 +115,9 @@ scenarios! {
         events_are_purged_once_nobody_waits_for_them,
         one_call_is_bounded_and_a_round_passes_everything_once,
         numbers_are_not_used_again_after_a_purge;
+    links:
+        a_piece_is_held_until_it_is_let_go,
+        the_number_that_comes_next_is_changed_by_who_knows_it;
     random:
         many_random_steps_keep_the_promises;
 }
