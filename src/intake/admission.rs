@@ -26,9 +26,13 @@ pub(super) struct Received<'i> {
     pub source: &'i KnownSource,
     /// Kept.
     pub raw: Bytes,
+    /// Of what came: of a message in pieces, the last.
+    pub sha256: [u8; 32],
     pub charset: &'static str,
     pub control_id: Option<String>,
     pub kind: String,
+    /// The sequence number that comes next, where there is a protocol.
+    pub expected: Option<i64>,
 }
 
 /// What the mapping made of it.
@@ -46,6 +50,8 @@ pub(super) enum Decision {
         thread: ThreadNames,
     },
     Refuse(Vec<Problem>),
+    /// A piece of a message: it waits for the rest.
+    Hold,
 }
 
 /// A commit to make, and what it is about.
@@ -137,7 +143,7 @@ impl Intake {
                 transport: received.inbound.transport,
                 control_id: received.control_id.clone(),
                 received_at: now,
-                sha256: Sha256::digest(&received.raw).into(),
+                sha256: received.sha256,
                 charset: received.charset.to_owned(),
                 kind: received.kind.clone(),
                 raw: received.raw.clone(),
@@ -174,6 +180,7 @@ impl Intake {
                 admission.verdict = Verdict::Rejected;
                 admission.message.problems = problems;
             }
+            Decision::Hold => {}
             Decision::Notice { name, thread } => {
                 let mut data = json!({ "message": message, "source": source, "kind": received.kind, "reason": name });
                 for (key, value) in [("localId", &thread.local_id), ("ubrn", &thread.ubrn)] {

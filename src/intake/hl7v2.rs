@@ -12,15 +12,18 @@ use sha2::{Digest, Sha256};
 
 use super::admission::{Decision, Received, key_reused};
 use super::answer::{Answer, DeferredReply, HeldAnswer, Outcome};
+use super::continuation;
+use super::numbering::Numbered;
 use super::reading::{Reading, read};
 use super::sources::KnownSource;
 use super::wire::Wire;
 use super::{Inbound, Intake};
 use crate::command::{MessageId, State};
 use crate::config::{ControlIdReuse, ReplyMode};
+use crate::hl7::continuation::Piece;
 use crate::hl7::{AckCode, AckError, AnswersWanted, Batch, ErrorLocation, Header, Phase, Stamp, acknowledge};
-use crate::mapping::{Location, Problem, hex};
-use crate::store::{Admitted, StoreError, Transport};
+use crate::mapping::{Location, Problem, ThreadNames, hex};
+use crate::store::{Admitted, HeldPiece, StoreError, Transport};
 
 /// What became of one attempt to store a decision.
 enum Attempt {
@@ -92,23 +95,92 @@ impl Intake {
             let error = AckError { location: None, code: 207, text };
             return self.refuse_unstored(&header, Outcome::TooLarge, error);
         }
-        let wanted = AnswersWanted::of(&header);
-        let Reading { decision, encoding, charset, .. } = self.read(source, &header, wire, http_charset);
-        let received = Received {
-            inbound,
-            source,
-            raw: wire.raw.clone(),
-            charset,
-            control_id: header.known_control_id(),
-            kind: kind_of(&header),
+        // Numbers of one link are judged one after the other.
+        let _turn = match source.config.sequence_protocol {
+            true => Some(source.link.lock().await),
+            false => None,
         };
-        let stored = self.store_all(received, wire, &header, wanted, encoding, decision, http_charset).await;
-        stored.unwrap_or_else(|error| {
+        let taken = self.take(inbound, source, &header, wire, http_charset).await;
+        taken.unwrap_or_else(|error| {
             tracing::error!(source = %source.config.name, %error, "a message could not be stored and was not acknowledged");
             let text = "the gateway cannot store messages now; send it again".into();
             let error = AckError { location: None, code: 207, text };
             self.refuse_unstored(&header, Outcome::Unavailable, error)
         })
+    }
+
+    /// A message of a known source: its number, its pieces, its content, in this order.
+    async fn take(
+        &self,
+        inbound: &Inbound,
+        source: &KnownSource,
+        header: &Header<'_>,
+        wire: &Wire,
+        http_charset: Option<&str>,
+    ) -> Result<Answer, StoreError> {
+        let wanted = AnswersWanted::of(header);
+        let numbered = self.numbered(source, header).await?;
+        let mut received = Received {
+            inbound,
+            source,
+            raw: wire.raw.clone(),
+            sha256: Sha256::digest(&wire.raw).into(),
+            charset: wire.stored_name().unwrap_or(encoding_rs::UTF_8.name()),
+            control_id: header.known_control_id(),
+            kind: kind_of(header),
+            expected: numbered.expected(),
+        };
+        let shape = header.problems(&source.config.processing_ids);
+        // Of a header that cannot be read nothing more is asked.
+        let piece = if shape.is_empty() { Piece::of(header, &wire.text) } else { Piece::NONE };
+        let mut refusal = numbered.problem();
+        // Taken before: whatever is said of it today, it is a resend.
+        let is_resend = (refusal.is_some() || piece.follows.is_some()) && self.was_taken(&received).await?;
+        if is_resend && matches!(numbered, Numbered::Before { .. }) {
+            refusal = None;
+        }
+        let mut subject = Cow::Borrowed(wire);
+        let mut pieces = Vec::new();
+        if let (None, Some(follows)) = (&refusal, piece.follows) {
+            match (piece.goes_on, self.joined(source, header, follows, wire).await?) {
+                (None, Ok(joined)) => {
+                    received.raw = joined.wire.raw.clone();
+                    (subject, pieces) = (Cow::Owned(joined.wire), joined.pieces);
+                }
+                // The last piece joins them all again.
+                (Some(_), Ok(_)) => {}
+                (_, Err(problem)) => refusal = Some(problem),
+            }
+        }
+        let (decision, encoding) = if let Some(problem) = refusal {
+            // Once what is missing has come, the same message is a new one.
+            received.control_id = received.control_id.filter(|_| is_resend);
+            (Decision::Refuse(vec![problem]), encoding_rs::UTF_8)
+        } else if matches!(numbered, Numbered::Opens { .. }) {
+            received.control_id = None;
+            let (name, thread) = ("LinkOpened".to_owned(), ThreadNames::default());
+            (Decision::Notice { name, thread }, encoding_rs::UTF_8)
+        } else if piece.goes_on.is_some() {
+            (Decision::Hold, encoding_rs::UTF_8)
+        } else {
+            let Reading { decision, encoding, charset, .. } = self.read(source, header, &subject, http_charset);
+            received.charset = charset;
+            (decision, encoding)
+        };
+        let held = matches!(decision, Decision::Hold).then(|| continuation::held(source, &piece)).flatten();
+        let answer = self.store_all(received, &subject, header, wanted, encoding, decision, http_charset).await?;
+        // Remembered before the answer leaves: without it the sender comes again.
+        if let (Some((source, pointer)), Some(message)) = (held, answer.message) {
+            self.store.hold_piece(HeldPiece { source, pointer, message, at: self.environment.now() }).await?;
+        }
+        if !pieces.is_empty() {
+            self.store.let_go_of_pieces(pieces).await?;
+        }
+        if let Numbered::InTurn { known, number } = numbered {
+            let now = self.environment.now();
+            self.store.expect_number(&source.config.name, known, number + 1, now).await?;
+        }
+        Ok(answer)
     }
 
     /// Stores the decision; a control id that was used for other content is refused, or taken by setting.
@@ -129,7 +201,7 @@ impl Intake {
         tracing::warn!(first.message.id = %first, "a control id came again with other content");
         if received.source.config.same_control_id_other_content == ControlIdReuse::Accept {
             // Known from now on by its control id and its content together.
-            let digest = hex(&Sha256::digest(&received.raw)[..4]);
+            let digest = hex(&received.sha256[..4]);
             received.control_id = received.control_id.map(|id| format!("{id} ({digest})"));
             let Reading { decision, encoding, .. } = self.read(received.source, header, wire, http_charset);
             let again = self.store_decision(&received, wire, header, wanted, encoding, decision).await?;
@@ -164,11 +236,11 @@ impl Intake {
         let outcome = match &decision {
             Decision::Refuse(_) => Outcome::Rejected,
             Decision::Notice { .. } => Outcome::Notice,
-            Decision::Command { .. } => Outcome::Accepted,
+            Decision::Command { .. } | Decision::Hold => Outcome::Accepted,
         };
         let mut prepared = self.prepare(received, decision);
         let (message, commands) = (prepared.message, prepared.commands.clone());
-        let held = HeldAnswer::new(self.answer(header, wanted, &problems, encoding, received.source));
+        let held = HeldAnswer::new(self.answer(header, wanted, &problems, encoding, received));
         prepared.admission.acknowledgement = held.to_be_kept();
         let mut answer = match self.admit(received, prepared).await? {
             Admitted::New { repeats: Some(earlier), stored } => Answer {
@@ -186,7 +258,7 @@ impl Intake {
                     Some(acknowledgement)
                 } else if self.store.message(message).await?.is_none() {
                     // Purged, and taken when it came: one that was refused is new when it comes again.
-                    self.answer(header, wanted, &[], encoding, received.source)
+                    self.answer(header, wanted, &[], encoding, received)
                 } else {
                     None
                 };
@@ -228,12 +300,13 @@ impl Intake {
         wanted: AnswersWanted,
         problems: &[Problem],
         encoding: &'static Encoding,
-        source: &KnownSource,
+        received: &Received<'_>,
     ) -> Option<Bytes> {
         let phase = wanted.on_arrival(problems.is_empty())?;
         let errors: Vec<AckError> = problems.iter().map(to_ack_error).collect();
         let code = AckCode::of(&errors, phase);
-        Some(acknowledge(header, code, &errors, &self.stamp(Some(source)), encoding))
+        let stamp = Stamp { expected: received.expected, ..self.stamp(Some(received.source)) };
+        Some(acknowledge(header, code, &errors, &stamp, encoding))
     }
 
     /// Nothing could be stored: a negative answer, or none.
@@ -256,9 +329,11 @@ impl Intake {
                 inbound,
                 source,
                 raw: bytes.clone(),
+                sha256: Sha256::digest(bytes).into(),
                 charset: encoding_rs::UTF_8.name(),
                 control_id: None,
                 kind: "not HL7 v2".to_owned(),
+                expected: None,
             };
             let prepared = self.prepare(&received, Decision::Refuse(vec![problem]));
             let message = prepared.message;
@@ -309,7 +384,7 @@ impl Intake {
             let success = settled.iter().all(|view| matches!(view.state, State::Completed | State::Shadowed));
             let reply = match settled.as_slice() {
                 [] => None,
-                views => self.application_answer(header, &wire.text, encoding, views).await,
+                views => self.application_answer(header, &wire.text, encoding, views, received.expected).await,
             };
             let reply = reply.or_else(|| is_read.then(|| self.unanswered(header, encoding)));
             if reply.is_some() && (original || wanted.after_outcome(success)) {
@@ -327,7 +402,7 @@ impl Intake {
         let id = self.environment.new_id().simple().to_string();
         // Up to v2.6 a control id has 20 characters; the end of a version 7 UUID is its random part.
         let control_id = id[id.len() - 20..].to_ascii_uppercase();
-        Stamp { at: Zoned::new(self.environment.now(), zone), control_id }
+        Stamp { at: Zoned::new(self.environment.now(), zone), control_id, expected: None }
     }
 }
 
@@ -335,7 +410,7 @@ impl Intake {
 const READ_GRACE: Duration = Duration::from_secs(2);
 
 /// `REF^I12`. What is longer than any message type came from the wrong field, and is cut.
-fn kind_of(header: &Header<'_>) -> String {
+pub(super) fn kind_of(header: &Header<'_>) -> String {
     const PART_CHARS_MAX: usize = 20;
     let cut = |part: Cow<'_, str>| part.chars().take(PART_CHARS_MAX).collect::<String>();
     format!("{}^{}", cut(header.message_type()), cut(header.trigger()))

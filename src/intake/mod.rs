@@ -7,8 +7,10 @@
 mod admission;
 mod answer;
 mod command_json;
+mod continuation;
 mod hl7v2;
 mod metrics;
+mod numbering;
 mod reading;
 mod receipts;
 mod reply;

@@ -16,7 +16,7 @@ use super::{Intake, sources::KnownSource};
 use crate::command::{MessageId, State};
 use crate::hl7::acknowledgement::reply_head;
 use crate::hl7::charset::encode_or_question_mark;
-use crate::hl7::{AckCode, AckError, AnswersWanted, Delimiters, Header};
+use crate::hl7::{AckCode, AckError, AnswersWanted, Delimiters, Header, Stamp};
 use crate::mapping::{CopiedSegments, PlanContext, ReplyLine, ReplyMapping, ReplyOutcome, ReplyPiece};
 use crate::store::CommandView;
 
@@ -63,7 +63,7 @@ impl Intake {
         // An answer to UTF-16 is UTF-8.
         let encoding =
             Encoding::for_label(view.charset.as_bytes()).map_or(encoding_rs::UTF_8, Encoding::output_encoding);
-        let answer = self.application_answer(&header, &raw, encoding, &views).await;
+        let answer = self.application_answer(&header, &raw, encoding, &views, None).await;
         let is_read = views.iter().all(|view| self.is_read(&view.name));
         answer.or_else(|| is_read.then(|| self.unanswered(&header, encoding)))
     }
@@ -83,6 +83,7 @@ impl Intake {
         raw: &[u8],
         encoding: &'static Encoding,
         views: &[CommandView],
+        expected: Option<i64>,
     ) -> Option<Bytes> {
         let mut errors = Vec::new();
         for view in views {
@@ -106,7 +107,7 @@ impl Intake {
             }
         }
         let source = views.first().and_then(|view| self.sources.named(&view.source));
-        let stamp = self.stamp(source.map(|source| &**source));
+        let stamp = Stamp { expected, ..self.stamp(source.map(|source| &**source)) };
         let typed = match (source, views.first()) {
             // Nothing was asked of e-RS, so there is nothing to say.
             (Some(_), Some(view)) if view.state == State::Shadowed => None,

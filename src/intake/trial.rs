@@ -62,7 +62,7 @@ pub fn try_message(
     };
     let mut trial = match reading.decision {
         Decision::Refuse(problems) => Trial::refused(&code(&problems), problems),
-        Decision::Notice { .. } => Trial { notice: true, ..Trial::refused(&code(&[]), Vec::new()) },
+        Decision::Notice { .. } | Decision::Hold => Trial { notice: true, ..Trial::refused(&code(&[]), Vec::new()) },
         Decision::Command { name, thread, .. } if !CREATES.contains(&name.as_str()) && thread.ubrn.is_none() => {
             let error = AckError { location: None, code: 204, text: "Unknown key identifier".into() };
             let problem = to_problem(&error);

@@ -9,6 +9,7 @@ mod crash;
 mod house;
 mod http;
 mod limits;
+mod links;
 mod modes;
 mod outcomes;
 mod replies;
