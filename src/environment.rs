@@ -5,6 +5,7 @@
 //! task on its own, so a test can run the whole house on a seeded, paused clock.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,9 +150,30 @@ impl Environment {
     }
 }
 
+/// Whether a host, by its name or address, is surely this machine: what is sent there is on no wire.
+pub fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_loopback_is_this_machine() {
+        for (host, is_own) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("127.8.8.8", true),
+            ("::1", true),
+            ("0.0.0.0", false),
+            ("10.0.0.1", false),
+            ("127.0.0.1.example.com", false),
+            ("", false),
+        ] {
+            assert_eq!(is_this_machine(host), is_own, "{host}");
+        }
+    }
 
     #[tokio::test]
     async fn a_stage_stops_alone_or_with_the_whole() {

@@ -103,22 +103,22 @@ impl Retention {
     }
 
     async fn look(&self, store: &dyn Store, world: &Environment) -> Result<()> {
-        if !store.take_duty(DUTY, &self.instance, DUTY_HOLD).await? {
-            return Ok(());
-        }
-        let outcome = self.run_round(store, world).await;
-        store.leave_duty(DUTY, &self.instance).await?;
+        let Some(mut until) = store.take_duty(DUTY, &self.instance, DUTY_HOLD).await? else { return Ok(()) };
+        let outcome = self.run_round(store, world, &mut until).await;
+        store.leave_duty(DUTY, &self.instance, until).await?;
         outcome
     }
 
-    async fn run_round(&self, store: &dyn Store, world: &Environment) -> Result<()> {
+    /// While the duty is held: until then, or later as it is renewed.
+    async fn run_round(&self, store: &dyn Store, world: &Environment, until: &mut Timestamp) -> Result<()> {
         let (began, mut held_since) = (world.instant(), world.instant());
         let (mut messages, mut events) = (0, 0);
         let mut round = Round::of(self.purge_at(world.now()));
         loop {
             if held_since.elapsed() > DUTY_HOLD / 4 {
-                if !store.take_duty(DUTY, &self.instance, DUTY_HOLD).await? {
-                    break;
+                match store.take_duty(DUTY, &self.instance, DUTY_HOLD).await? {
+                    Some(renewed) => *until = renewed,
+                    None => break,
                 }
                 held_since = world.instant();
             }

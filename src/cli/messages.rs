@@ -1,4 +1,4 @@
-//! `messages`: what came in and what became of it; replay and discard of what failed.
+//! `messages`: what came in and what became of it; what a person decides about what waits for one.
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::table::table;
 use crate::command::{CommandId, MessageId, State, Verdict};
 use crate::store::MessageFilter;
 
-/// Look at messages and their commands; replay or discard what failed
+/// Look at messages and their commands; replay, release or discard what waits for a person
 #[derive(Subcommand)]
 pub enum Messages {
     List(List),
@@ -24,10 +24,19 @@ Examples:
 
 A replayed command goes on at the step where it stopped; calls known to be done are not made again.")]
     Replay(Decide),
+    /// Let unauthorised commands go on, once somebody has signed in; recorded with who decided and why
+    #[command(after_help = "\
+Examples:
+  ers-gateway messages list --state unauthorised
+  ers-gateway messages release 0199f2c4-… --why 'signed in again'     every unauthorised command of a message, or
+                                                                      one command")]
+    Release(Decide),
     /// Give failed commands up for good; recorded with who decided and why
     #[command(after_help = "\
 Examples:
   ers-gateway messages discard 0199f2c4-… --why 'sent by hand, UBRN known to the practice'
+
+Of a message the failed commands are meant; one that is in doubt, or waits otherwise, is named by itself.
 
 A discarded command is not sent again, and those that it held go on.")]
     Discard(Decide),
@@ -89,12 +98,12 @@ pub struct Show {
     json: bool,
 }
 
-/// A decision about failed commands; recorded with who decided and why
+/// A decision about commands that wait for a person; recorded with who decided and why
 #[derive(Args)]
 pub struct Decide {
     #[command(flatten)]
     place: Where,
-    /// Messages (all their failed commands) or commands
+    /// Messages (all their commands that wait for this decision) or commands
     #[arg(required = true, value_name = "MESSAGE|COMMAND")]
     ids: Vec<uuid::Uuid>,
     /// Why; goes to the audit log
@@ -119,6 +128,7 @@ impl Messages {
                 Self::List(list) => list.run().await,
                 Self::Show(show) => show.run().await,
                 Self::Replay(decide) => decide.run(Decision::Replay).await,
+                Self::Release(decide) => decide.run(Decision::Release).await,
                 Self::Discard(decide) => decide.run(Decision::Discard).await,
             }
         })
@@ -234,7 +244,26 @@ fn describe(message: &Value, commands: &[Value]) -> String {
 #[derive(Clone, Copy)]
 enum Decision {
     Replay,
+    Release,
     Discard,
+}
+
+impl Decision {
+    /// State of the commands that it is about where a message is named.
+    fn of_state(self) -> &'static str {
+        match self {
+            Self::Replay | Self::Discard => "failed",
+            Self::Release => "unauthorised",
+        }
+    }
+
+    fn past(self) -> &'static str {
+        match self {
+            Self::Replay => "replayed",
+            Self::Release => "released",
+            Self::Discard => "discarded",
+        }
+    }
 }
 
 impl Decide {
@@ -242,30 +271,28 @@ impl Decide {
         let records = self.place.open().await?;
         let mut decided = 0;
         for id in &self.ids {
-            for command in commands_of(&records, *id).await? {
+            for command in commands_of(&records, *id, decision.of_state()).await? {
                 match decision {
                     Decision::Replay => records.replay(command, &self.by, &self.why).await?,
+                    Decision::Release => records.release(command, &self.by, &self.why).await?,
                     Decision::Discard => records.discard(command, &self.by, &self.why).await?,
                 }
                 decided += 1;
-                println!(
-                    "{} command {command}",
-                    if matches!(decision, Decision::Replay) { "replayed" } else { "discarded" }
-                );
+                println!("{} command {command}", decision.past());
             }
         }
         if decided == 0 {
-            return Err(CliError::No("none of them has a failed command".to_owned()));
+            return Err(CliError::No(format!("none of them has a command that is {}", decision.of_state())));
         }
         Ok(())
     }
 }
 
-/// The failed commands of a message, or the command itself.
-async fn commands_of(records: &Records, id: uuid::Uuid) -> Result<Vec<CommandId>, CliError> {
+/// The commands of a message in that state, or the command itself.
+async fn commands_of(records: &Records, id: uuid::Uuid, state: &str) -> Result<Vec<CommandId>, CliError> {
     match records.message(MessageId(id)).await {
         Ok(message) => Ok(list(&message["commands"])
-            .filter(|command| command["state"] == "failed")
+            .filter(|command| command["state"] == state)
             .filter_map(|command| command["id"].as_str()?.parse().ok())
             .collect()),
         Err(CliError::NotFound(_)) => records.command(CommandId(id)).await.map(|_| vec![CommandId(id)]),

@@ -96,6 +96,15 @@ impl Records {
         }
     }
 
+    pub async fn release(&self, id: CommandId, by: &str, why: &str) -> Result<(), CliError> {
+        match self {
+            Self::Api(api) => {
+                api.post(&format!("v1/commands/{id}/release"), &json!({ "by": by, "why": why })).await.map(drop)
+            }
+            Self::Store(store, environment) => Ok(store.release(id, act(by, why, environment)).await?),
+        }
+    }
+
     pub async fn discard(&self, id: CommandId, by: &str, why: &str) -> Result<(), CliError> {
         match self {
             Self::Api(api) => {

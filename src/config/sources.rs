@@ -141,6 +141,9 @@ pub struct Source {
     /// All pieces of a message (DSC, MSH-14) must have come so long after the first.
     #[serde(default = "continuation_wait", with = "duration")]
     pub continuation_wait: Duration,
+    /// Letters are watched until e-RS has scanned them.
+    #[serde(default = "yes")]
+    pub follow_scans: bool,
     /// Settings of the dialect, visible to mappings as `settings`.
     #[serde(default)]
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -152,6 +155,7 @@ impl Source {
         let mut settings = self.settings.clone();
         settings.insert("trustUntraced".into(), self.trust_untraced.into());
         settings.insert("searchFirst".into(), self.search_first.into());
+        settings.insert("followScans".into(), self.follow_scans.into());
         settings.insert("bookByWish".into(), self.book_by_wish.into());
         settings.insert("timeZone".into(), self.time_zone.as_str().into());
         settings

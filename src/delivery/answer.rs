@@ -153,7 +153,7 @@ impl Run {
     ) -> Result<Flow, Abandoned> {
         let Outgoing { ground, call, operation } = out;
         let headers = response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
-        let document = document(response, &body);
+        let document = document(response, &body, operation.file);
         let reply = Reply { status: response.status, headers, body, document };
         let mut state = self.plan.state.clone();
         let now = self.now();
@@ -222,7 +222,10 @@ impl Run {
             status: answer.map(|(response, _)| response.status),
             outcome: outcome.to_owned(),
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            response: answer.map(|(response, body)| kept(response, body)).unwrap_or_default().into(),
+            response: answer
+                .map(|(response, body)| kept(response, body, out.operation.file))
+                .unwrap_or_default()
+                .into(),
         };
         match out.operation.effect {
             Effect::Read => self.ledger.read(attempt, finished),
@@ -231,14 +234,15 @@ impl Run {
     }
 }
 
-/// What e-RS answered in the place of JSON, if it did.
-fn document(response: &Response, body: &Value) -> Option<Document> {
-    if !body.is_null() || response.body.is_empty() {
+/// What e-RS answered in the place of JSON, if it did; of an operation that answers with files, whatever came.
+fn document(response: &Response, body: &Value, is_file: bool) -> Option<Document> {
+    let is_good_file = is_file && response.status / 100 == 2;
+    if response.body.is_empty() || !is_good_file && !body.is_null() {
         return None;
     }
     let content_type = response.header("content-type").unwrap_or("application/octet-stream");
     let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if content_type.starts_with("text/") || content_type.ends_with("json") {
+    if !is_good_file && (content_type.starts_with("text/") || content_type.ends_with("json")) {
         return None;
     }
     let sha256 = hex(&Sha256::digest(&response.body));
@@ -246,13 +250,13 @@ fn document(response: &Response, body: &Value) -> Option<Document> {
 }
 
 /// An answer as it is kept with its attempt.
-fn kept(response: &Response, body: &Value) -> Value {
+fn kept(response: &Response, body: &Value, is_file: bool) -> Value {
     let headers: serde_json::Map<String, Value> =
         response.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     let body = match response.body.len() {
         0 => Value::Null,
         // Whole, for it is what was asked for; the transport takes nothing that is larger than a document may be.
-        _ if document(response, body).is_some() => json!({ "base64": STANDARD.encode(&response.body) }),
+        _ if document(response, body, is_file).is_some() => json!({ "base64": STANDARD.encode(&response.body) }),
         length if length > ANSWER_KEPT_BYTES => beginning(&response.body, length),
         _ if body.is_null() => String::from_utf8_lossy(&response.body).into_owned().into(),
         _ => body.clone(),

@@ -266,7 +266,16 @@ impl Run {
         let headers = client.headers(call, operation, correlation_id);
         let request = client.request(call, operation, &headers, body, token);
         let span = tracing::info_span!("call", call = call.call, step = call.step, correlation_id);
-        match self.shared.transport.send(request).instrument(span).await {
+        let sent = async {
+            let response = self.shared.transport.send(request).await?;
+            match response.header("location") {
+                Some(place) if operation.file && response.status == 307 => {
+                    self.shared.transport.send(client.elsewhere(place, operation)?).await
+                }
+                _ => Ok(response),
+            }
+        };
+        match sent.instrument(span).await {
             Ok(response) => Sent::Answered(response),
             Err(error) => match (fault.get(), error) {
                 (Some(fault), _) => Sent::LetterUnreadable(fault),

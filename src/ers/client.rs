@@ -11,7 +11,7 @@ use super::refresh_token::{RefreshTokenGrant, SessionVault};
 use super::signed_jwt::{PrivateKeyError, SignedJwtGrant};
 use super::token::{AccessToken, GrantType, TokenSource};
 use super::token_endpoint::TokenEndpoint;
-use super::transport::{Body, Request, Transport};
+use super::transport::{Body, Request, Transport, TransportError};
 use crate::config::{Access, Connection};
 use crate::environment::Environment;
 use crate::mapping::{CallBody, Operation, PreparedCall};
@@ -128,6 +128,22 @@ impl Client {
             }
         }
         headers
+    }
+
+    /// A file is elsewhere: it is fetched there, with nothing of ours. The place is a secret for as long as it lasts.
+    pub fn elsewhere(&self, place: &str, operation: &Operation) -> Result<Request, TransportError> {
+        let refuse = |why: &str| TransportError::NotSent(format!("e-RS named a place for the file that {why}"));
+        let url = reqwest::Url::parse(place).map_err(|_| refuse("is no URL"))?;
+        if url.scheme() != "https" && !self.base_url.starts_with("http:") {
+            return Err(refuse("is not https"));
+        }
+        Ok(Request {
+            method: "GET".into(),
+            url: url.into(),
+            headers: Vec::new(),
+            body: Body::Empty,
+            timeout: operation.timeout,
+        })
     }
 
     /// The request as it goes out.

@@ -14,6 +14,8 @@ use crate::store::{OutboxStore, Signals};
 
 /// When the gateway stops, what is still in the outbox gets this long; the rest goes out after the next start.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// A broker that does not confirm an event for so long is given up, and asked again over a new connection.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Everything that a session needs; lives longer than any of them.
 pub struct Publisher {
@@ -24,6 +26,7 @@ pub struct Publisher {
     pub(super) schemas: Arc<EventSchemas>,
     pub(super) metrics: PublisherMetrics,
     pub(super) environment: Environment,
+    pub(super) confirm_timeout: Duration,
 }
 
 impl Publisher {
@@ -36,7 +39,12 @@ impl Publisher {
         metrics: PublisherMetrics,
         environment: Environment,
     ) -> Self {
-        Self { broker, outbox, signals, duty, schemas, metrics, environment }
+        Self { broker, outbox, signals, duty, schemas, metrics, environment, confirm_timeout: CONFIRM_TIMEOUT }
+    }
+
+    /// Gives up a broker that does not confirm an event for `limit`.
+    pub fn with_confirm_timeout(self, limit: Duration) -> Self {
+        Self { confirm_timeout: limit, ..self }
     }
 
     /// Publishes until the gateway stops, and then, for a short time, what is left.
@@ -66,7 +74,10 @@ impl Publisher {
                     link.down();
                     close(&connected.connection).await;
                     match ended {
-                        Ok(Ended::Stopped) => return,
+                        Ok(Ended::Stopped) => {
+                            held.leave().await;
+                            return;
+                        }
                         Err(error) => tracing::warn!(
                             node = connected.node, %error,
                             "publishing stopped; events stay in the outbox"
@@ -75,7 +86,7 @@ impl Publisher {
                 }
                 Err(error) => tracing::warn!(%error, "events stay in the outbox"),
             }
-            drop(held);
+            held.leave().await;
             if !backoff.wait(&self.environment).await {
                 return;
             }

@@ -20,8 +20,6 @@ use crate::store::{StoreError, StoredEvent};
 
 /// A missed bell costs at most this; also how often the channel is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A broker that confirms nothing for so long is given up, and asked again over a new connection.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a session ended without an error.
 pub enum Ended {
@@ -37,7 +35,7 @@ pub enum SessionError {
     Broken(#[from] lapin::Error),
     #[error("the connection to the broker ended")]
     Closed,
-    #[error("the broker answered nothing for too long")]
+    #[error("the broker owes an answer for too long")]
     Stalled,
     #[error("another instance may be publishing now")]
     Displaced,
@@ -57,7 +55,6 @@ pub struct Session<'a> {
     confirmed: &'a mut Vec<u64>,
     /// After a refusal nothing is sent before this.
     paused_until: Option<Instant>,
-    last_confirmation: Instant,
 }
 
 impl<'a> Session<'a> {
@@ -81,7 +78,6 @@ impl<'a> Session<'a> {
             confirming: FuturesUnordered::new(),
             confirmed,
             paused_until: None,
-            last_confirmation: Instant::now(),
         })
     }
 
@@ -89,6 +85,8 @@ impl<'a> Session<'a> {
         let environment = self.publisher.environment.clone();
         let bell = self.publisher.signals.outbox.clone();
         let mut look = true;
+        // Kept across turns, so that steady traffic does not put it off.
+        let mut look_at = environment.instant() + LOOK_EVERY;
         loop {
             // Listens before reading, so that an event committed in between still rings.
             let rung = bell.notified();
@@ -97,6 +95,11 @@ impl<'a> Session<'a> {
 
             let stopping = environment.shutdown().is_cancelled();
             self.note_confirmed().await?;
+            let now = environment.instant();
+            if now >= look_at {
+                self.check_channel(now)?;
+                (look, look_at) = (true, now + LOOK_EVERY);
+            }
             if look {
                 look = self.fetch().await?;
             }
@@ -117,10 +120,7 @@ impl<'a> Session<'a> {
                 () = rung => look = true,
                 // One more look, so that what delivery did last is published too.
                 () = environment.shutdown().cancelled(), if !stopping => look = true,
-                () = environment.sleep(LOOK_EVERY) => {
-                    look = true;
-                    self.check_channel()?;
-                }
+                () = environment.sleep(look_at.saturating_duration_since(now)) => {}
             }
         }
     }
@@ -146,14 +146,11 @@ impl<'a> Session<'a> {
             if self.window.in_flight() > 0 {
                 return Ok(());
             }
-            let opening = tokio::time::timeout(CONFIRM_TIMEOUT, confirming_channel(self.connection));
+            let opening = tokio::time::timeout(self.publisher.confirm_timeout, confirming_channel(self.connection));
             self.channel = opening.await.map_err(|_| SessionError::Stalled)??;
             self.paused_until = None;
         }
-        if self.window.in_flight() == 0 {
-            self.last_confirmation = Instant::now();
-        }
-        while let Some(event) = self.window.next() {
+        while let Some(event) = self.window.next(self.publisher.environment.instant()) {
             self.report_violations(&event);
             let body = cloud_event(&event).to_string();
             let sent = self.channel.basic_publish(
@@ -163,7 +160,7 @@ impl<'a> Session<'a> {
                 body.as_bytes(),
                 properties(&event),
             );
-            let sent = tokio::time::timeout(CONFIRM_TIMEOUT, sent).await;
+            let sent = tokio::time::timeout(self.publisher.confirm_timeout, sent).await;
             let confirm = sent.map_err(|_| SessionError::Stalled)??;
             let (position, name) = (event.position, event.name);
             self.confirming.push(async move { (position, name, confirm.await) }.boxed());
@@ -192,7 +189,6 @@ impl<'a> Session<'a> {
         backoff: &mut Backoff,
     ) -> Result<(), SessionError> {
         let metrics = &self.publisher.metrics;
-        self.last_confirmation = Instant::now();
         match answer? {
             Confirmation::Ack(returned) => {
                 if returned.is_some() {
@@ -231,11 +227,12 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn check_channel(&self) -> Result<(), SessionError> {
+    fn check_channel(&self, now: Instant) -> Result<(), SessionError> {
         if !self.channel.status().connected() {
             return Err(SessionError::Closed);
         }
-        if self.window.in_flight() > 0 && self.last_confirmation.elapsed() > CONFIRM_TIMEOUT {
+        let oldest = self.window.oldest_sent_at();
+        if oldest.is_some_and(|sent| now.saturating_duration_since(sent) > self.publisher.confirm_timeout) {
             return Err(SessionError::Stalled);
         }
         Ok(())

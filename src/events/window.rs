@@ -6,17 +6,24 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
+use tokio::time::Instant;
+
 use crate::store::StoredEvent;
 
 pub struct Window {
     in_flight_max: usize,
     /// Fetched, not sent; in commit order.
     waiting: VecDeque<StoredEvent>,
-    in_flight: BTreeMap<u64, StoredEvent>,
+    in_flight: BTreeMap<u64, Sent>,
     /// Threads with an event in flight.
     busy: HashSet<String>,
     /// Everything up to here was fetched.
     position: u64,
+}
+
+struct Sent {
+    event: StoredEvent,
+    at: Instant,
 }
 
 /// Fetched ahead for each event in flight, so that one busy thread leaves work for the others.
@@ -52,6 +59,11 @@ impl Window {
         self.in_flight.len()
     }
 
+    /// Since when the broker owes an answer, to whatever was sent first.
+    pub fn oldest_sent_at(&self) -> Option<Instant> {
+        self.in_flight.values().map(|sent| sent.at).min()
+    }
+
     pub fn fetched(&mut self, events: Vec<StoredEvent>) {
         if let Some(last) = events.last() {
             self.position = last.position;
@@ -60,7 +72,7 @@ impl Window {
     }
 
     /// The next event to send, which is in flight from now on.
-    pub fn next(&mut self) -> Option<StoredEvent> {
+    pub fn next(&mut self, now: Instant) -> Option<StoredEvent> {
         if self.in_flight.len() >= self.in_flight_max {
             return None;
         }
@@ -69,20 +81,20 @@ impl Window {
         let index = self.waiting.iter().position(|event| !self.busy.contains(&event.thread))?;
         let event = self.waiting.remove(index)?;
         self.busy.insert(event.thread.clone());
-        self.in_flight.insert(event.position, event.clone());
+        self.in_flight.insert(event.position, Sent { event: event.clone(), at: now });
         Some(event)
     }
 
     /// Confirmed by the broker and noted by the store.
     pub fn confirmed(&mut self, position: u64) {
-        if let Some(event) = self.in_flight.remove(&position) {
+        if let Some(Sent { event, .. }) = self.in_flight.remove(&position) {
             self.busy.remove(&event.thread);
         }
     }
 
     /// Refused by the broker: back to its place in the order.
     pub fn refused(&mut self, position: u64) {
-        if let Some(event) = self.in_flight.remove(&position) {
+        if let Some(Sent { event, .. }) = self.in_flight.remove(&position) {
             self.busy.remove(&event.thread);
             let index = self.waiting.partition_point(|waiting| waiting.position < position);
             self.waiting.insert(index, event);
@@ -113,7 +125,7 @@ mod tests {
     }
 
     fn sent(window: &mut Window) -> Vec<u64> {
-        std::iter::from_fn(|| window.next()).map(|event| event.position).collect()
+        std::iter::from_fn(|| window.next(Instant::now())).map(|event| event.position).collect()
     }
 
     #[test]
@@ -149,6 +161,26 @@ mod tests {
         assert_eq!(window.position(), 0);
     }
 
+    #[test]
+    fn later_confirmations_do_not_hide_one_that_is_missing() {
+        let mut window = Window::new(8);
+        let began = Instant::now();
+        let after = |seconds| began + std::time::Duration::from_secs(seconds);
+        window.fetched(vec![event(1, "a"), event(2, "b"), event(3, "c")]);
+        for second in 0..3 {
+            assert!(window.next(after(second)).is_some());
+        }
+        assert_eq!(window.oldest_sent_at(), Some(began));
+        window.confirmed(2);
+        window.confirmed(3);
+        assert_eq!(window.oldest_sent_at(), Some(began));
+        // Sent again, it is waited for anew.
+        window.refused(1);
+        assert_eq!(window.oldest_sent_at(), None);
+        assert!(window.next(after(9)).is_some());
+        assert_eq!(window.oldest_sent_at(), Some(after(9)));
+    }
+
     proptest! {
         /// However the broker answers, each thread's events are confirmed in their order, and all of them.
         #[test]
@@ -166,7 +198,7 @@ mod tests {
             while !left.is_empty() || !window.is_empty() {
                 let room = window.room().min(left.len());
                 window.fetched(left.drain(..room).collect());
-                flying.extend(std::iter::from_fn(|| window.next()));
+                flying.extend(std::iter::from_fn(|| window.next(Instant::now())));
                 prop_assert!(flying.len() <= in_flight_max);
                 let (ack, which) = answers.next().map_or((true, 0), |(ack, i)| (ack, i.index(flying.len())));
                 let event = flying.remove(which);

@@ -94,7 +94,13 @@ impl Intake {
             return Decision::Refuse(problems);
         }
         let member = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
-        let thread = ThreadNames { local_id: member("localId"), ubrn: member("ubrn"), document: None };
+        let thread = ThreadNames {
+            local_id: member("localId"),
+            ubrn: member("ubrn"),
+            document: member("documentId"),
+            replaces: member("replaces"),
+            appointment: member("placerAppointment"),
+        };
         Decision::Command {
             name: name.to_owned(),
             thread,

@@ -59,6 +59,10 @@ pub enum ThreadKey {
     LocalId,
     Ubrn,
     Document,
+    /// The document that this one replaces.
+    Replaces,
+    /// The sender's own identifier of an appointment.
+    Appointment,
 }
 
 #[derive(Clone, Debug)]
@@ -360,6 +364,8 @@ impl Compiler<'_> {
             "localId" => ThreadKey::LocalId,
             "ubrn" => ThreadKey::Ubrn,
             "document" => ThreadKey::Document,
+            "replaces" => ThreadKey::Replaces,
+            "appointment" => ThreadKey::Appointment,
             _ => {
                 let hint = did_you_mean(&key.name, ["localId", "ubrn", "document"]);
                 self.diagnostics.report_with_hint(

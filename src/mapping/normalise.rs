@@ -75,6 +75,10 @@ pub struct ThreadNames {
     pub ubrn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub appointment: Option<String>,
 }
 
 /// Who made which member of the command: for *explain* and for error locations.
@@ -274,6 +278,8 @@ impl<'m, 'a> Normaliser<'m, 'a> {
                 ThreadKey::LocalId => names.local_id = value,
                 ThreadKey::Ubrn => names.ubrn = value,
                 ThreadKey::Document => names.document = value,
+                ThreadKey::Replaces => names.replaces = value,
+                ThreadKey::Appointment => names.appointment = value,
             }
         }
         names

@@ -39,6 +39,9 @@ pub struct Operation {
     /// A good answer of a read may be used again for so long (reference data); zero: ask each time.
     #[serde(default, with = "duration")]
     pub keep: Duration,
+    /// Its answer is a file, whatever its type. One that is elsewhere (307) is fetched there, without the token.
+    #[serde(default)]
+    pub file: bool,
     /// Operations that fail together share a circuit breaker.
     pub group: String,
 }

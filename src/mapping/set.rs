@@ -220,11 +220,16 @@ impl MappingSet {
         let plan = self.known_plan(context)?;
         let mut state = PlanState::default();
         let mut calls = Vec::new();
-        while let NextCall::Call(call) = plan.next_call(&self.operations, context, &mut state)? {
-            plan.assume(context, &mut state, &call)?;
-            calls.push(*call);
+        loop {
+            match plan.next_call(&self.operations, context, &mut state)? {
+                NextCall::Call(call) => {
+                    plan.assume(context, &mut state, &call)?;
+                    calls.push(*call);
+                }
+                NextCall::Pause(_) => state.waited = true,
+                NextCall::Done { .. } => return Ok(calls),
+            }
         }
-        Ok(calls)
     }
 
     fn known_plan(&self, context: &PlanContext<'_>) -> Result<&CommandPlan, PlanProblem> {
@@ -296,6 +301,10 @@ fn plans(
         let schema = command_schema(&plan.command).unwrap_or_default();
         for path in paths.iter().filter(|path| path.root == Root::Command) {
             check_against_schema(&schema, path, diagnostics);
+        }
+        for next in plan.follows().filter(|next| !schemas.knows(next)) {
+            let hint = did_you_mean(next, schemas.names());
+            diagnostics.report_with_hint(file, node.at, format!("there is no command {next} that could follow"), hint);
         }
         plans.insert(plan.command.clone(), plan);
     }

@@ -4,6 +4,7 @@ mod advice;
 mod appointments;
 mod cancellation;
 mod changes;
+mod deprecated;
 mod walk;
 
 use serde_json::{Map, Value, json};
@@ -300,31 +301,11 @@ fn letter_handle(description: &str, indexed: &str) -> Value {
     })
 }
 
-/// Runs a plan with given answers, so that later bodies hold what e-RS would have said.
+/// The calls of a plan that is carried out with given answers, so that later bodies hold what e-RS would have said.
 fn run(set: &MappingSet, command: &str, body: &Value, answers: &[(&str, Reply)]) -> Vec<PreparedCall> {
-    assert_eq!(set.schemas().violations(command, body), [], "the command is valid");
-    let connection = json!({"codeSystemBase": "_baseUrl_", "businessFunction": "REFERRING_CLINICIAN"});
-    let (known, settings) = (json!({"ubrn": "000000070000"}), json!({}));
-    let context = PlanContext {
-        command,
-        body,
-        known: &known,
-        connection: &connection,
-        settings: &settings,
-        now: "2026-03-16T09:30:00Z",
-    };
-    let mut state = PlanState::default();
-    let mut calls = Vec::new();
-    for (call, answer) in answers {
-        let NextCall::Call(prepared) = set.next_call(&context, &mut state).expect("a call") else {
-            panic!("ended early")
-        };
-        assert_eq!(prepared.call, *call);
-        set.absorb(&context, &mut state, &prepared, answer).expect("the answer is taken");
-        calls.push(*prepared);
-    }
-    assert!(matches!(set.next_call(&context, &mut state), Ok(NextCall::Done { .. })), "nothing follows");
-    calls
+    let walk = walk::walk_through(set, (command, body), json!({"ubrn": "000000070000"}), answers);
+    walk.result();
+    walk.calls
 }
 
 fn answer(status: u16, headers: &[(&str, &str)], body: Value) -> Reply {

@@ -33,7 +33,7 @@ use tokio::sync::{Notify, broadcast};
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use records::*;
 
-use crate::command::{CommandId, MessageId};
+use crate::command::{CommandId, Failure, MessageId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -153,6 +153,8 @@ pub trait SearchStore: Send + Sync {
     async fn messages(&self, filter: MessageFilter) -> Result<Vec<MessageView>>;
     async fn command(&self, id: CommandId) -> Result<Option<CommandView>>;
     async fn commands_of(&self, message: MessageId) -> Result<Vec<CommandView>>;
+    /// Commands about these patients (NHS numbers, or local ids) that wait for anything, oldest first.
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>>;
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>>;
     async fn attempts(&self, command: CommandId) -> Result<Vec<AttemptView>>;
     /// Number and oldest arrival per state and class of what is not final, and the counts of what is.
@@ -168,6 +170,9 @@ pub trait OperatorStore: Send + Sync {
     async fn discard(&self, command: CommandId, act: Act) -> Result<()>;
     /// An unauthorised command goes back to the queue, now that there is a session.
     async fn release(&self, command: CommandId, act: Act) -> Result<()>;
+    /// What has not begun to be sent fails with this reason, and is told (`CommandFailed`); it holds its thread until a
+    /// person acts. `Outdated` if it runs, or is at rest.
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()>;
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>>;
 }
 
@@ -220,10 +225,12 @@ pub trait InstanceStore: Send + Sync {
     async fn beat(&self, beat: Beat) -> Result<()>;
     /// Those that were alive within the last day, by name.
     async fn instances(&self) -> Result<Vec<InstanceView>>;
-    /// Takes or renews a duty that one instance has at a time, for `hold` from now. False while another has it.
-    async fn take_duty(&self, duty: &str, instance: &str, hold: Duration) -> Result<bool>;
-    /// Lets go of a duty, so that another need not wait for its end.
-    async fn leave_duty(&self, duty: &str, instance: &str) -> Result<()>;
+    /// Takes or renews a duty that one instance has at a time, for `hold` from now: until the returned time, or `None`
+    /// while another has it.
+    async fn take_duty(&self, duty: &str, instance: &str, hold: Duration) -> Result<Option<Timestamp>>;
+    /// Lets go of a duty that was taken until then, so that another need not wait for its end. One that was taken
+    /// anew stays, however late this is carried out.
+    async fn leave_duty(&self, duty: &str, instance: &str, until: Timestamp) -> Result<()>;
 }
 
 /// The quota of an application at e-RS, where several instances share it.

@@ -16,6 +16,7 @@ use crate::support::rabbitmq::{Client, RabbitMq};
 use crate::support::referrals::Patients;
 use crate::support::sender::{MllpSender, framed};
 use crate::support::serve::Serve;
+use crate::support::waiting::{client, get};
 
 const EXCHANGE: &str = "ers.events";
 const EVENTS: &str = "events";
@@ -78,7 +79,7 @@ impl Canary {
     }
 
     async fn http(&mut self, what: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> u16 {
-        let client = reqwest::Client::new();
+        let client = client();
         let mut request = client.post(self.gateway.url(path)).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -91,7 +92,7 @@ impl Canary {
     }
 
     async fn get(&mut self, path: &str) {
-        let answer = reqwest::get(self.gateway.url(path)).await.expect("an answer");
+        let answer = get(self.gateway.url(path)).await;
         let bytes = answer.bytes().await.expect("a body").to_vec();
         self.heard.push((format!("GET {path}"), bytes));
     }

@@ -1,6 +1,6 @@
 //! Too large, too many, too slow, and no room left: refused in the sender's terms, and nothing breaks.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ers_gateway::environment::Environment;
 use ers_gateway::simulator::{Simulator, SimulatorConfig, SimulatorHandle};
@@ -10,10 +10,12 @@ use tokio::net::TcpStream;
 use crate::support::referrals::{Patients, create, northmoor, sample};
 use crate::support::sender::{HttpSender, MllpSender, contains, field, framed};
 use crate::support::serve::Serve;
+use crate::support::waiting::{client, get};
 use crate::support::world::World;
 
 const MEGABYTE: usize = 1024 * 1024;
 const SOON: Duration = Duration::from_secs(60);
+const FLOODED_WITHIN: Duration = Duration::from_secs(120);
 
 fn shown(answer: &[u8]) -> String {
     String::from_utf8_lossy(&answer[..answer.len().min(2_000)]).replace('\r', "\n")
@@ -72,7 +74,9 @@ async fn frames_and_bodies_without_an_end_cost_a_bounded_memory() {
     let stream = TcpStream::connect(gateway.mllp).await.expect("it listens");
     let outside = tokio::spawn(flood_and_leave(stream));
     let mut most = before;
+    let began = Instant::now();
     while !(floods.iter().all(|flood| flood.is_finished()) && outside.is_finished()) {
+        assert!(began.elapsed() < FLOODED_WITHIN, "connections stay open, and nothing is read\n{}", gateway.log_end());
         most = gateway.memory_bytes().max(most);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -85,7 +89,7 @@ async fn frames_and_bodies_without_an_end_cost_a_bounded_memory() {
 
     let body = vec![b' '; 100 * MEGABYTE];
     let url = gateway.url("/v1/commands/CreateReferral?source=northmoor");
-    let sent = reqwest::Client::new().post(url).header("content-type", "application/json").body(body).send().await;
+    let sent = client().post(url).header("content-type", "application/json").body(body).send().await;
     // The answer may be lost behind the bytes that nobody reads any more.
     assert!(sent.is_err() || sent.is_ok_and(|answer| answer.status() == 413));
     let answer = MllpSender::new(gateway.mllp).deliver(&sample("01-")).await;
@@ -172,7 +176,7 @@ async fn a_store_that_cannot_write_is_told_and_nothing_else_until_there_is_room_
     assert!(code == b"AE" || code == b"AR", "{}", shown(&refused));
     assert!(contains(&refused, b"207"), "{}", shown(&refused));
     let body = create("EV-F2", &patients.next());
-    let answer = reqwest::Client::new()
+    let answer = client()
         .post(&url)
         .header("content-type", "application/json")
         .body(body.to_string())
@@ -180,7 +184,7 @@ async fn a_store_that_cannot_write_is_told_and_nothing_else_until_there_is_room_
         .await
         .expect("an answer");
     assert_eq!(answer.status(), 503);
-    let live = reqwest::get(gateway.url("/health/live")).await.expect("an answer");
+    let live = get(gateway.url("/health/live")).await;
     assert_eq!(live.status(), 200);
     assert_eq!(ers.created(), 1, "what is not stored is not sent");
 

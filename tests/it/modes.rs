@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::support::referrals::{Patients, attach, create, northmoor, sample};
 use crate::support::sender::{HttpSender, MllpSender, contains, field};
 use crate::support::serve::Serve;
+use crate::support::waiting::{get, until};
 use crate::support::world::World;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -73,7 +74,7 @@ async fn a_paused_source_is_acknowledged_and_waits_until_it_is_live() {
     // Another source's messages go past it.
     let answer = sender.deliver(&sample("02-")).await;
     assert_eq!(field(&answer, b"MSA", 1), b"CA", "{}", shown(&answer));
-    until("the other source's referral is made", || ers.created() == 1).await;
+    until("the other source's referral is made", SOON, || ers.created() == 1).await;
     assert_eq!(ers.creations()[0].nhs_number.as_ref(), "9994121405");
     assert!(gateway.stop().await.success());
 
@@ -82,15 +83,6 @@ async fn a_paused_source_is_acknowledged_and_waits_until_it_is_live() {
     gateway.settle(SOON).await;
     assert_eq!(ers.created(), 2);
     ers.stop().await;
-}
-
-async fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let waiting = async {
-        while !reached() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(tokio::time::timeout(SOON, waiting).await.is_ok(), "not within {SOON:?}: {what}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -296,13 +288,11 @@ async fn services_that_nobody_vouches_for_are_looked_up_first() {
 
 /// The commands of every message, by the gateway's own HTTP interface.
 async fn commands(gateway: &Serve) -> Vec<Value> {
-    let get = async |path: String| -> Value {
-        reqwest::get(gateway.url(&path)).await.expect("an answer").json().await.expect("JSON")
-    };
+    let read = async |path: String| -> Value { get(gateway.url(&path)).await.json().await.expect("JSON") };
     let mut commands = Vec::new();
-    for message in get("/v1/messages".into()).await["messages"].as_array().expect("a list") {
+    for message in read("/v1/messages".into()).await["messages"].as_array().expect("a list") {
         let id = message["id"].as_str().expect("an id");
-        let message = get(format!("/v1/messages/{id}")).await;
+        let message = read(format!("/v1/messages/{id}")).await;
         commands.extend(message["commands"].as_array().expect("a list").iter().cloned());
     }
     commands
@@ -358,7 +348,7 @@ async fn a_gateway_that_stood_still_past_its_leases_sends_nothing_twice_and_forg
         http.deliver(&url("CreateReferral"), &format!("k-{number}"), &body).await;
     }
     http.deliver(&url("AttachLetters"), "k-4", &attach("EV-0", "letter.txt", "QSBsZXR0ZXI=")).await;
-    until("e-RS has them in hand", || ers.fired(creating) == 3 && ers.fired(reading) == 1).await;
+    until("e-RS has them in hand", SOON, || ers.fired(creating) == 3 && ers.fired(reading) == 1).await;
     gateway.signal("STOP");
     tokio::time::sleep(Duration::from_secs(4)).await;
     gateway.signal("CONT");

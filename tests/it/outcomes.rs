@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use ers_gateway::command::State;
 use serde_json::Value;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -127,9 +128,7 @@ fn the_page_says_what_becomes_of_a_message() {
         written == page,
         "docs/outcomes.md is out of date: ERS_GATEWAY_WRITE_OUTCOMES=1 cargo test --test it outcomes"
     );
-    for state in
-        ["failed", "in_doubt", "unauthorised", "waiting", "completed", "queued", "running", "discarded", "shadowed"]
-    {
+    for state in State::NAMES {
         assert!(page.contains(&format!("`{state}`")), "{state} is explained");
     }
 }

@@ -31,6 +31,13 @@ const SECONDS_APART: i64 = 26;
 /// Rows between two looks at whether somebody wants it to stop.
 const PORTION: u64 = 20_000;
 
+/// Standings of `command`, in both stores.
+const READY: i16 = 0;
+const WAITING: i16 = 3;
+pub(super) const COMPLETED: i16 = 7;
+/// Long after everything, in microseconds.
+const FAR_AWAY: i64 = 4_000_000_000_000_000;
+
 /// What became of the filled messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filled {
@@ -164,12 +171,38 @@ impl Row {
     }
 
     /// Of the command.
+    pub fn standing(&self, filled: Filled) -> i16 {
+        match filled {
+            Filled::Finished => COMPLETED,
+            Filled::Waiting if self.number % 10 == 9 => WAITING,
+            Filled::Waiting => READY,
+        }
+    }
+
+    /// Of a command of that standing, and when it is due.
+    pub fn state(standing: i16) -> (&'static str, Option<i64>) {
+        match standing {
+            COMPLETED => (r#"{"state":"completed"}"#, None),
+            WAITING => {
+                (r#"{"state":"waiting","step":"create","until":"2096-10-02T07:06:40Z","why":"locked"}"#, Some(FAR_AWAY))
+            }
+            _ => (r#"{"state":"queued"}"#, None),
+        }
+    }
+
+    /// Of the message, and of whatever else is known by a digest.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.number.to_be_bytes()).into()
+    }
+
+    /// What a thread and a plan know of a command that was carried out.
+    pub const KNOWN: &str = r#"{"ubrn":"000000000000"}"#;
+    pub const PLAN: &str = r#"{"done":["create"]}"#;
+
+    /// Of the command.
     pub fn body() -> Value {
         json!({ "localId": "EV", "text": "x".repeat(1_100) })
     }
-
-    pub const WAITING_STATE: &str =
-        r#"{"state":"waiting","step":"create","until":"2096-10-02T07:06:40Z","why":"locked"}"#;
 
     /// Request or answer of the call.
     pub fn exchange() -> Value {
@@ -182,7 +215,7 @@ impl Row {
     }
 
     pub fn alias(&self) -> Alias {
-        Alias { kind: AliasKind::LocalId, digest: Sha256::digest(self.number.to_be_bytes()).into() }
+        Alias { kind: AliasKind::LocalId, digest: self.digest() }
     }
 }
 

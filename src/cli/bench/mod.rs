@@ -22,6 +22,7 @@ mod process;
 mod queue;
 mod sqlite;
 mod waiting;
+mod workflows;
 
 pub use sqlite::bare_loop;
 
@@ -32,6 +33,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{CliError, Done};
 use super::stop::Asked;
+use crate::environment::is_this_machine;
 use figure::Figure;
 use postgres::Server;
 
@@ -42,7 +44,7 @@ use postgres::Server;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  ers-gateway bench                                  all but the two with a million rows, about four minutes
+  ers-gateway bench                                  all but the two with a million rows, a few minutes
   ers-gateway bench --quick                          a smoke run of seconds; its figures mean little
   ers-gateway bench --only intake --only mapping     some of it
   ers-gateway bench --folder /var/lib/ers-gateway    on the disk that the store will be on
@@ -85,6 +87,8 @@ enum Scenario {
     Letters,
     /// Memory and start, idle and with 200,000 commands waiting
     Waiting,
+    /// Each workflow of a referrer, one at a time, without network and pace
+    Workflows,
     /// What a claim costs with a thousand to a million commands waiting; only by name or quick
     Queue,
     /// Start, memory, search, lists and purging with a million finished messages; only by name or quick
@@ -100,6 +104,8 @@ struct Scale {
     measured: Duration,
     warm_up: Duration,
     waiting_commands: u64,
+    /// Of each workflow.
+    workflow_rounds: usize,
     queue_depths: [u64; 3],
     finished_messages: u64,
 }
@@ -113,6 +119,7 @@ impl Scale {
             measured,
             warm_up,
             waiting_commands: 200_000,
+            workflow_rounds: 60,
             queue_depths: [1_000, 100_000, 1_000_000],
             finished_messages: 1_000_000,
         }
@@ -126,6 +133,7 @@ impl Scale {
             measured,
             warm_up,
             waiting_commands: 2_000,
+            workflow_rounds: 3,
             queue_depths: [1_000, 2_000, 5_000],
             finished_messages: 5_000,
         }
@@ -182,6 +190,7 @@ impl Bench {
                 Scenario::EndToEnd => end_to_end::measure(scale, self.amqp.as_deref()).await?,
                 Scenario::Letters => letters::measure(scale).await?,
                 Scenario::Waiting => waiting::measure(scale).await?,
+                Scenario::Workflows => workflows::measure(scale).await?,
                 Scenario::Queue => queue::measure(scale).await?,
                 Scenario::BigStore => big_store::measure(scale).await?,
             });
@@ -192,11 +201,12 @@ impl Bench {
 
 /// A broker elsewhere is somebody's: thousands of events are not for it.
 fn require_this_machine(url: &str) -> Result<(), CliError> {
-    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
-    match host.as_deref() {
-        Some("localhost" | "127.0.0.1" | "[::1]") => Ok(()),
-        _ => Err(CliError::Usage("--amqp takes a broker on this machine only: amqp://…@127.0.0.1:PORT/…".to_owned())),
+    let url = reqwest::Url::parse(url).ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str).map(|host| host.trim_matches(['[', ']']));
+    if host.is_some_and(is_this_machine) {
+        return Ok(());
     }
+    Err(CliError::Usage("--amqp takes a broker on this machine only: amqp://…@127.0.0.1:PORT/…".to_owned()))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use tokio::time::Instant;
 
-use crate::command::{CommandId, MessageId};
+use crate::command::{CommandId, Failure, MessageId};
 use crate::environment::Environment;
 use crate::store::sqlite::SqliteStore;
 use crate::store::*;
@@ -127,6 +127,7 @@ passes_on!(SearchStore {
     fn messages(filter: MessageFilter) -> Vec<MessageView>;
     fn command(id: CommandId) -> Option<CommandView>;
     fn commands_of(message: MessageId) -> Vec<CommandView>;
+    fn waiting_for_patients(ids: Vec<String>) -> Vec<CommandId>;
     fn transitions(command: CommandId) -> Vec<TransitionView>;
     fn attempts(command: CommandId) -> Vec<AttemptView>;
     fn depths() -> Vec<Depth>;
@@ -137,6 +138,7 @@ passes_on!(OperatorStore {
     fn replay(command: CommandId, act: Act) -> ();
     fn discard(command: CommandId, act: Act) -> ();
     fn release(command: CommandId, act: Act) -> ();
+    fn hold(command: CommandId, why: Failure, act: Act) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
 });
 
@@ -155,8 +157,8 @@ passes_on!(MappingStore {
 passes_on!(InstanceStore {
     fn beat(beat: Beat) -> ();
     fn instances() -> Vec<InstanceView>;
-    fn take_duty(duty: &str, instance: &str, hold: Duration) -> bool;
-    fn leave_duty(duty: &str, instance: &str) -> ();
+    fn take_duty(duty: &str, instance: &str, hold: Duration) -> Option<Timestamp>;
+    fn leave_duty(duty: &str, instance: &str, until: Timestamp) -> ();
 });
 
 passes_on!(RetentionStore {

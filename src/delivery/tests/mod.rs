@@ -2,6 +2,7 @@
 
 mod advice;
 mod appointments;
+mod attachments;
 mod changes;
 mod doubt;
 mod fake_ers;
@@ -10,6 +11,7 @@ mod lease;
 mod order;
 mod patience;
 mod patients;
+mod scans;
 mod sending;
 mod sessions;
 mod wishes;

@@ -45,7 +45,8 @@ async fn a_number_that_replaced_the_senders_outlives_a_second_question() {
     for number in [SURVIVOR, ADELINE] {
         world.simulator().change_patient(ADELINE, number, |record| record["id"] = json!(SURVIVOR));
     }
-    world.simulator().inject(Fault::on("A011", Action::answer(429)).times(6));
+    let busy = Action::Answer { status: 429, code: None, diagnostics: None, retry_after: Some(60), body: None };
+    world.simulator().inject(Fault::on("A011", busy).times(1));
     let command = refer(&world, None).await;
     world.until(command, "completed").await;
     assert!(asked(&world) > 1, "the finding is older than it is kept");

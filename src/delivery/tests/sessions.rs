@@ -60,6 +60,29 @@ async fn an_ended_session_is_said_once_and_needs_a_sign_in() {
     assert_eq!(world.ers.token_forms().len(), 1, "a dead session is not tried again");
 }
 
+/// Whoever asked does not wait until somebody has signed in.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_nobody_may_make_fails_at_once_and_says_why() {
+    let ended = World::started().await;
+    ended.ers.token_server_says(401, json!({ "error": "invalid_grant" }));
+    let mut connection = user_restricted();
+    if let Access::UserRestricted(user) = &mut connection.access {
+        user.business_function = "AUTHORISED_APPLICATION".into();
+    }
+    let not_permitted = World::new(Wanted { connection, ..Wanted::default() }).await;
+    not_permitted.start();
+    for (world, told) in [(ended, "sign in again"), (not_permitted, "does not permit it")] {
+        let began = world.now();
+        let command = world.about("000000070001", "RetrieveReferral", json!({})).await;
+        let (code, text) = world.failure(command).await;
+        assert_eq!(code, "NOT_AUTHORISED", "{text}");
+        assert!(text.contains(told) && text.contains("ers"), "{text}");
+        assert!(world.now().duration_since(began) < jiff::SignedDuration::from_secs(10));
+        assert!(world.ers.calls().is_empty());
+        assert!(!world.event_names().await.contains(&"AuthorisationRequired".to_owned()), "nothing is held");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_newly_configured_token_begins_a_new_session_when_the_old_one_has_ended() {
     let world = World::started().await;

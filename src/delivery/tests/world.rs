@@ -89,13 +89,13 @@ fn connection_to(simulator: &SimulatorHandle) -> Connection {
     connection
 }
 
-fn source(name: &str, mode: Mode, book_by_wish: bool) -> Source {
-    let text = json!({ "name": name, "connection": "ers" });
-    Source { mode, book_by_wish, ..serde_json::from_value(text).expect("a source with its defaults") }
-}
-
-fn sources(mode: Mode, book_by_wish: bool) -> Arc<Sources> {
-    Arc::new([("northmoor".to_owned(), source("northmoor", mode, book_by_wish))].into())
+/// The only source, with its defaults but for a change.
+fn sources(change: impl FnOnce(&mut Source)) -> Arc<Sources> {
+    let text = json!({ "name": "northmoor", "connection": "ers" });
+    let mut source: Source = serde_json::from_value(text).expect("a source with its defaults");
+    source.follow_scans = false;
+    change(&mut source);
+    Arc::new([(source.name.clone(), source)].into())
 }
 
 impl World {
@@ -117,7 +117,7 @@ impl World {
         let store = Arc::new(SqliteStore::open(path, &environment).await.expect("a store"));
         let keys = Keys::load_or_create(&folder.path().join("gateway.key"), &environment).expect("a key file");
         let set = Arc::new(MappingSet::built_in().expect("the shipped mappings are whole"));
-        let (sources, _) = watch::channel(sources(Mode::Live, false));
+        let (sources, _) = watch::channel(sources(|_| {}));
         let registry = Registry::new();
         let Wanted { settings, connection, pds } = wanted;
         Self {
@@ -235,11 +235,11 @@ impl World {
     }
 
     pub fn set_mode(&self, mode: Mode) {
-        self.set_source(mode, false);
+        self.set_source(|source| source.mode = mode);
     }
 
-    pub fn set_source(&self, mode: Mode, book_by_wish: bool) {
-        self.sources.send_replace(sources(mode, book_by_wish));
+    pub fn set_source(&self, change: impl FnOnce(&mut Source)) {
+        self.sources.send_replace(sources(change));
     }
 
     /// A referral as intake would admit it.
@@ -280,22 +280,35 @@ impl World {
         let fields = body.as_object_mut().expect("a literal object");
         fields.insert("localId".into(), local_id.into());
         fields.extend(more.as_object().expect("a literal object").clone());
-        let violations = self.set.schemas().violations(name, &body);
-        assert!(violations.is_empty(), "{violations:?}");
         let id = CommandId(self.environment.new_id());
         let now = self.environment.now();
-        let digest = self.keys.alias_digest(AliasKind::LocalId, &["northmoor", local_id]);
+        let digest_of = |kind, parts: &[&str]| Alias { kind, digest: self.keys.alias_digest(kind, parts) };
+        let by_local_id = digest_of(AliasKind::LocalId, &["northmoor", local_id]);
+        // As intake does: a read knows its referral when it comes, and stands in a thread of its own.
+        let is_read = self.set.plan(name).expect("a plan").is_read();
+        let (class, alias, not_after) = if is_read {
+            let known = self.store.find_thread(&by_local_id).await.expect("readable");
+            if let Some(ubrn) = known.and_then(|known| known.known.get("ubrn").cloned()) {
+                body["ubrn"] = ubrn;
+            }
+            let deadline = now + self.settings.read_deadline;
+            (Class::Interactive, digest_of(AliasKind::Command, &[&id.to_string()]), Some(deadline))
+        } else {
+            (Class::Routine, by_local_id, None)
+        };
+        let violations = self.set.schemas().violations(name, &body);
+        assert!(violations.is_empty(), "{violations:?}");
         let mut command = NewCommand {
             id,
             name: name.into(),
             body,
-            class: Class::Routine,
-            aliases: vec![Alias { kind: AliasKind::LocalId, digest }],
+            class,
+            aliases: vec![alias],
             creates: None,
             mapping_set: self.set.digest().to_owned(),
             state: State::Queued,
             plan: Value::Null,
-            not_after: None,
+            not_after,
         };
         change(&mut command);
         let message = NewMessage {
@@ -344,6 +357,12 @@ impl World {
     pub async fn replay(&self, id: CommandId) {
         let act = Act { by: "a person".into(), why: "looked at it".into(), at: self.now() };
         self.store.replay(id, act).await.expect("released");
+    }
+
+    /// A person sets a command aside.
+    pub async fn discard(&self, id: CommandId) {
+        let act = Act { by: "a person".into(), why: "not wanted".into(), at: self.now() };
+        self.store.discard(id, act).await.expect("set aside");
     }
 
     pub async fn rest(&self, duration: Duration) {

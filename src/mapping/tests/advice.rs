@@ -22,7 +22,7 @@ fn the_official_a044_sample_is_made_exactly() {
     assert_eq!(json_body(&walk.calls, "A044"), &expected);
     assert!(walk.calls[0].headers.iter().all(|(name, _)| name != "NHSD-eRS-Referral-ID"), "there is no UBRN yet");
     assert_eq!(walk.end, Ok(json!({"ubrn": "000000070000", "version": "1"})));
-    let (name, data) = &walk.events[0];
+    let PlanEvent { name, data } = &walk.events[0];
     let expected = json!({
         "ubrn": "000000070000", "version": "1", "priority": "ROUTINE", "service": "11014",
         "conversion": "AUTHORISED_TO_CONVERT",

@@ -105,7 +105,7 @@ fn official_a036_samples_are_made_exactly() {
         assert_eq!(walk.calls[3].path, "/STU3/ReferralRequest/000000070000/$ers.cancelReferral");
         assert_eq!(walk.calls[3].headers, [("If-Match".to_owned(), format!("W/\"{version}\""))], "{request}");
         assert!(walk.calls[2].path.contains(&format!("focus=ReferralRequest/000000070000/_history/{version}")));
-        let (name, data) = &walk.events[0];
+        let PlanEvent { name, data } = &walk.events[0];
         let parameters = official(&format!("a036-cancel-referral/{done}.json"));
         let mut expected = json!({
             "ubrn": "000000070000", "reason": reason,

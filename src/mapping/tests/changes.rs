@@ -56,7 +56,7 @@ fn letters_that_are_not_named_stay() {
             .filter_map(|part| part["resource"]["content"][0]["attachment"]["url"].as_str())
             .collect();
         assert_eq!(linked, remaining, "{remove}");
-        let (name, data) = &walk.events[0];
+        let PlanEvent { name, data } = &walk.events[0];
         let told: Vec<&str> =
             data["letters"].as_array().expect("letters").iter().filter_map(|one| one["binary"].as_str()).collect();
         assert_eq!((name.as_str(), told), ("ReferralLetterRemoved", removed), "{remove}");
@@ -114,7 +114,7 @@ fn official_a031_samples_are_made_exactly() {
         let version = unbooked["meta"]["versionId"].as_str().expect("a version");
         assert_eq!(walk.calls[1].headers, [("If-Match".to_owned(), format!("W/\"{version}\""))]);
         let answered = official(&format!("a031-change-shortlist/response-{sample}.json"));
-        let (name, data) = &walk.events[0];
+        let PlanEvent { name, data } = &walk.events[0];
         let expected = json!({
             "ubrn": "000000070000", "version": answered["meta"]["versionId"], "priority": "URGENT",
             "services": services,

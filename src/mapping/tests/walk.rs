@@ -1,13 +1,16 @@
 //! Walking a plan to its end, for tests: with answers, and with the samples that they are made of.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::mapping::PlanProblem;
 
-/// How a plan went: the calls that were made, and how it ended.
+/// How a plan went: the calls that were made, what it told and learned, and how it ended.
 pub(super) struct Walk {
     pub calls: Vec<PreparedCall>,
     pub end: Result<Value, PlanProblem>,
-    pub events: Vec<(String, Value)>,
+    pub events: Vec<PlanEvent>,
+    pub known: Map<String, Value>,
 }
 
 impl Walk {
@@ -18,12 +21,47 @@ impl Walk {
     pub fn code(&self) -> &str {
         self.end.as_ref().err().map_or("", |problem| problem.code.as_str())
     }
+
+    pub fn result(&self) -> &Value {
+        self.end.as_ref().unwrap_or_else(|problem| panic!("{:?}: {problem}", self.names()))
+    }
+
+    pub fn call(&self, number: &str) -> &PreparedCall {
+        self.calls.iter().find(|call| call.call == number).unwrap_or_else(|| panic!("no {number}"))
+    }
+
+    pub fn event(&self, name: &str) -> &Value {
+        &self.events.iter().find(|event| event.name == name).unwrap_or_else(|| panic!("no {name}")).data
+    }
 }
 
 /// Walks a plan to its end, each call answered by `answers`.
 pub(super) fn walk(
     set: &MappingSet,
+    command: (&str, &Value),
+    function: Option<&str>,
+    answers: &dyn Fn(&PreparedCall) -> Reply,
+) -> Walk {
+    walk_knowing(set, command, json!({"ubrn": "000000070000"}), function, answers)
+}
+
+/// The same with the answers in their order: each is for that call, and must be asked for unless the plan ends early.
+pub(super) fn walk_through(set: &MappingSet, command: (&str, &Value), known: Value, answers: &[(&str, Reply)]) -> Walk {
+    let given = Cell::new(0);
+    let walk = walk_knowing(set, command, known, Some("REFERRING_CLINICIAN"), &|call| {
+        let (number, reply) = answers.get(given.get()).unwrap_or_else(|| panic!("{} was not expected", call.call));
+        assert_eq!(call.call, *number);
+        given.set(given.get() + 1);
+        reply.clone()
+    });
+    assert!(walk.end.is_err() || given.get() == answers.len(), "{:?} and nothing after it", walk.names());
+    walk
+}
+
+fn walk_knowing(
+    set: &MappingSet,
     (command, body): (&str, &Value),
+    known: Value,
     function: Option<&str>,
     answers: &dyn Fn(&PreparedCall) -> Reply,
 ) -> Walk {
@@ -32,21 +70,26 @@ pub(super) fn walk(
     if let Some(function) = function {
         connection["businessFunction"] = function.into();
     }
-    let (known, settings) = (json!({"ubrn": "000000070000"}), json!({}));
-    let context = PlanContext {
-        command,
-        body,
-        known: &known,
-        connection: &connection,
-        settings: &settings,
-        now: "2026-03-16T09:30:00.000Z",
-    };
+    let known = known.as_object().cloned().expect("a literal object");
+    let mut walk = Walk { calls: Vec::new(), end: Ok(Value::Null), events: Vec::new(), known };
     let mut state = PlanState::default();
-    let mut walk = Walk { calls: Vec::new(), end: Ok(Value::Null), events: Vec::new() };
     loop {
+        let known = Value::Object(walk.known.clone());
+        let context = PlanContext {
+            command,
+            body,
+            known: &known,
+            connection: &connection,
+            settings: &json!({}),
+            now: "2026-03-16T09:30:00.000Z",
+        };
         let call = match set.next_call(&context, &mut state) {
             Ok(NextCall::Call(call)) => call,
-            Ok(NextCall::Done { result }) => {
+            Ok(NextCall::Pause(_)) => {
+                state.waited = true;
+                continue;
+            }
+            Ok(NextCall::Done { result, .. }) => {
                 walk.end = Ok(result);
                 return walk;
             }
@@ -58,7 +101,10 @@ pub(super) fn walk(
         let absorbed = set.absorb(&context, &mut state, &call, &answers(&call));
         walk.calls.push(*call);
         match absorbed {
-            Ok(absorbed) => walk.events.extend(absorbed.events.into_iter().map(|event| (event.name, event.data))),
+            Ok(absorbed) => {
+                walk.events.extend(absorbed.events);
+                walk.known.extend(absorbed.known);
+            }
             Err(problem) => {
                 walk.end = Err(problem);
                 return walk;

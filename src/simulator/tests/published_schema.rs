@@ -1,59 +1,39 @@
-//! Answers are valid against the published description of the API, as the published samples are.
+//! Answers about referrals and advice are valid against the published specification.
 
 use super::advice::{CREATE_ADVICE, administrator, request};
 use super::changes::{booked, cancellation};
+use super::specification::{schema, violations};
 use super::*;
 
 const UBRN: &str = "000000070000";
 
-struct Published(Value);
-
-impl Published {
-    fn read() -> Self {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ers/openapi.json");
-        let text = std::fs::read_to_string(file).expect("the description is there");
-        Self(serde_json::from_str(&text).expect("it is JSON"))
-    }
-
-    /// Every violation of what the operation answers with 200.
-    fn violations(&self, method: &str, path: &str, answer: &Value) -> Vec<String> {
-        let reference = self.0["paths"][path][method]["responses"]["200"]["$ref"].as_str().expect(path);
-        let response = self.0.pointer(&reference[1..]).expect("references stay in the document");
-        let schema = &response["content"]["application/fhir+json"]["schema"];
-        let whole = json!({"$ref": schema["$ref"], "components": self.0["components"]});
-        let validator = jsonschema::draft202012::new(&whole).expect("a schema");
-        validator.iter_errors(answer).map(|error| format!("{}: {error}", error.instance_path())).collect()
-    }
-
-    fn check(&self, method: &str, path: &str, reply: &Seen) {
-        assert_eq!(reply.status, 200, "{path}: {}", reply.text);
-        assert_eq!(self.violations(method, path, &reply.json()), Vec::<String>::new(), "{path}");
-    }
+/// An answer of 200.
+fn check(method: &str, path: &str, reply: &Seen) {
+    assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+    assert_eq!(violations(&schema(path, method, 200), &reply.json()), Vec::<String>::new(), "{path}");
 }
 
 #[tokio::test]
 async fn changed_and_cancelled_referrals_are_valid_against_the_published_schema() {
     const CHANGE: &str = "/STU3/ReferralRequest/{ubrn}/$ers.changeShortlist";
     const CANCEL: &str = "/STU3/ReferralRequest/{ubrn}/$ers.cancelReferral";
-    let published = Published::read();
     let bench = Bench::start().await;
     let body = example("a031-change-shortlist/request-unbooked-referral-mixed-shortlist.json");
     let changed = bench.act(UBRN, "changeShortlist", Some(r#"W/"6""#), &body).await;
-    published.check("post", CHANGE, &changed);
+    check("post", CHANGE, &changed);
     let mut nameless = changed.json();
     nameless["id"] = json!(70_000);
-    assert_ne!(published.violations("post", CHANGE, &nameless), Vec::<String>::new(), "the schema asks something");
+    assert_ne!(violations(&schema(CHANGE, "post", 200), &nameless), Vec::<String>::new(), "the schema asks something");
     let body = cancellation("no-longer-required");
-    published.check("post", CANCEL, &bench.act(UBRN, "cancelReferral", Some(r#"W/"8""#), &body).await);
+    check("post", CANCEL, &bench.act(UBRN, "cancelReferral", Some(r#"W/"8""#), &body).await);
     let bench = booked().await;
     bench.simulator.note_requirement(UBRN, crate::simulator::AdditionalRequirement::Advocacy);
     let version = format!("W/\"{}\"", bench.version(UBRN).await);
-    published.check("post", CANCEL, &bench.act(UBRN, "cancelReferral", Some(&version), &body).await);
+    check("post", CANCEL, &bench.act(UBRN, "cancelReferral", Some(&version), &body).await);
 }
 
 #[tokio::test]
 async fn worklists_are_valid_against_the_published_schema() {
-    let published = Published::read();
     let bench = Bench::start().await;
     bench.created().await;
     bench.act(UBRN, "cancelReferral", Some(r#"W/"6""#), &cancellation("intend-private-without-comment")).await;
@@ -62,28 +42,27 @@ async fn worklists_are_valid_against_the_published_schema() {
             bench.post(WORKLIST, &example(&format!("a008-retrieve-worklist/request-minimal-{list}.json"))).await;
         // The description has this text where the environment's URL stands.
         reply.text = reply.text.replace(bench.simulator.base_url(), "_baseurl_");
-        published.check("post", WORKLIST, &reply);
+        check("post", WORKLIST, &reply);
         let mut misspelt = reply.json();
         let url = &mut misspelt["entry"][0]["extension"][0]["url"];
         *url = url.as_str().expect("a URL").to_uppercase().into();
-        assert_ne!(published.violations("post", WORKLIST, &misspelt), Vec::<String>::new(), "{list}");
+        assert_ne!(violations(&schema(WORKLIST, "post", 200), &misspelt), Vec::<String>::new(), "{list}");
     }
 }
 
 #[tokio::test]
 async fn advice_is_valid_against_the_published_schema() {
-    let published = Published::read();
     let bench = administrator().await;
     let created = bench.post(CREATE_ADVICE, &request(&bench).await).await;
-    published.check("post", CREATE_ADVICE, &created);
+    check("post", CREATE_ADVICE, &created);
     let created = created.json();
     let ubrn = created["parameter"][0]["resource"]["id"].as_str().expect("a UBRN");
     let read = bench.get(&format!("/STU3/CommunicationRequest/{ubrn}")).await;
-    published.check("get", "/STU3/CommunicationRequest/{ubrn}", &read);
+    check("get", "/STU3/CommunicationRequest/{ubrn}", &read);
     let conversation = format!(
         "/STU3/Communication?based-on=CommunicationRequest/{ubrn}/_history/1\
          &_include=Communication:sender-practitionerrole:PractionerRole\
          &_include=Communication:content-reference:DocumentReference"
     );
-    published.check("get", "/STU3/Communication", &bench.get(&conversation).await);
+    check("get", "/STU3/Communication", &bench.get(&conversation).await);
 }

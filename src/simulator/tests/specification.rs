@@ -1,12 +1,17 @@
 //! Answers about slots and appointments are valid against the published specification, and so are the samples.
 
+use std::sync::LazyLock;
+
 use super::*;
 
 /// The schema of a documented answer, with everything that it refers to.
-pub fn schema(path: &str, method: &str, status: u16) -> jsonschema::Validator {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ers/openapi.json");
-    let text = std::fs::read_to_string(file).expect("the specification is there");
-    let document: Value = serde_json::from_str(&text).expect("the specification is JSON");
+pub(super) fn schema(path: &str, method: &str, status: u16) -> jsonschema::Validator {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ers/openapi.json");
+        let text = std::fs::read_to_string(file).expect("the specification is there");
+        serde_json::from_str(&text).expect("the specification is JSON")
+    });
+    let document = &*DOCUMENT;
     let mut answer = &document["paths"][path][method]["responses"][status.to_string()];
     if let Some(reference) = answer["$ref"].as_str() {
         answer = document.pointer(reference.trim_start_matches('#')).expect("a reference inside of the document");
@@ -17,7 +22,7 @@ pub fn schema(path: &str, method: &str, status: u16) -> jsonschema::Validator {
     jsonschema::draft202012::new(&schema).expect("a schema")
 }
 
-pub fn violations(schema: &jsonschema::Validator, value: &Value) -> Vec<String> {
+pub(super) fn violations(schema: &jsonschema::Validator, value: &Value) -> Vec<String> {
     schema.iter_errors(value).map(|error| format!("{} {error}", error.instance_path())).collect()
 }
 

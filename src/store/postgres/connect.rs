@@ -20,6 +20,8 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::environment::is_this_machine;
+
 /// Connections of one gateway: three that commit in groups, the rest for reading and what people do.
 const CONNECTIONS_MAX: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,7 +63,7 @@ impl Address {
             return Err(AddressError("names no host: postgres://user:password@host/database".into()));
         }
         match ours.mode.as_deref() {
-            None if !config.get_hosts().iter().all(is_this_machine) => {
+            None if !stays_on_this_machine(&config) => {
                 config.ssl_mode(SslMode::Require);
             }
             None => {}
@@ -138,12 +140,15 @@ impl Address {
     }
 }
 
-fn is_this_machine(host: &Host) -> bool {
-    match host {
-        Host::Tcp(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
+/// An address (`hostaddr`) is where a connection goes, whatever the host's name.
+pub(crate) fn stays_on_this_machine(config: &Config) -> bool {
+    let is_own = |host: &Host| match host {
+        Host::Tcp(name) => is_this_machine(name),
         #[cfg(unix)]
         Host::Unix(_) => true,
-    }
+    };
+    let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
+    !hosts.is_empty() && hosts.iter().all(is_own) && addresses.iter().all(IpAddr::is_loopback)
 }
 
 /// Parameters of a URL that are read here.
@@ -204,6 +209,10 @@ mod tests {
             ("postgres://gateway@db.trust.nhs.uk/ers", SslMode::Require),
             ("postgres://gateway@127.0.0.1,db.trust.nhs.uk/ers", SslMode::Require),
             ("postgres://gateway@127.0.0.1/ers", SslMode::Prefer),
+            ("postgres://gateway@127.0.0.1/ers?hostaddr=127.0.0.1", SslMode::Prefer),
+            ("postgres://gateway@127.0.0.1/ers?hostaddr=10.1.2.3", SslMode::Require),
+            ("postgres://gateway@localhost,localhost/ers?hostaddr=127.0.0.1,10.1.2.3", SslMode::Require),
+            ("postgres://gateway@localhost/ers?hostaddr=10.1.2.3&sslmode=disable", SslMode::Disable),
             ("postgres://gateway@localhost/ers?sslmode=verify-full", SslMode::Require),
             ("postgres://gateway@db.trust.nhs.uk/ers?sslmode=disable&connect_timeout=3", SslMode::Disable),
         ] {

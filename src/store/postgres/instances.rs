@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
+use jiff::Timestamp;
 
 use super::columns;
 use super::failure::Failed;
@@ -122,7 +123,12 @@ pub(super) async fn oldest_schema(client: &ClientWrapper) -> Result<Option<i32>>
     Ok(row.try_get(0)?)
 }
 
-pub(super) async fn take_duty(client: &ClientWrapper, duty: &str, instance: &str, hold: Duration) -> Result<bool> {
+pub(super) async fn take_duty(
+    client: &ClientWrapper,
+    duty: &str,
+    instance: &str,
+    hold: Duration,
+) -> Result<Option<Timestamp>> {
     let statement = client
         .prepare_cached(concat!(
             "INSERT INTO duty (name, instance, until) VALUES ($1, $2, ",
@@ -131,14 +137,16 @@ pub(super) async fn take_duty(client: &ClientWrapper, duty: &str, instance: &str
              ON CONFLICT (name) DO UPDATE SET instance = excluded.instance, until = excluded.until
              WHERE duty.instance = excluded.instance OR duty.until < ",
             clock!(),
-            " RETURNING 1"
+            " RETURNING until"
         ))
         .await?;
-    Ok(client.query_opt(&statement, &[&duty, &instance, &micros(hold)]).await?.is_some())
+    let taken = client.query_opt(&statement, &[&duty, &instance, &micros(hold)]).await?;
+    taken.map(|row| columns::time(&row, 0)).transpose()
 }
 
-pub(super) async fn leave_duty(client: &ClientWrapper, duty: &str, instance: &str) -> Result<()> {
-    client.execute("DELETE FROM duty WHERE name = $1 AND instance = $2", &[&duty, &instance]).await?;
+pub(super) async fn leave_duty(client: &ClientWrapper, duty: &str, instance: &str, until: Timestamp) -> Result<()> {
+    let leave = "DELETE FROM duty WHERE name = $1 AND instance = $2 AND until = $3";
+    client.execute(leave, &[&duty, &instance, &until.as_microsecond()]).await?;
     Ok(())
 }
 

@@ -64,6 +64,7 @@ use tokio_postgres::error::SqlState;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+pub(crate) use self::connect::stays_on_this_machine;
 pub use self::connect::{Address, AddressError};
 
 use self::acts::Deed;
@@ -254,7 +255,7 @@ impl Inner {
         let mut tries = 1;
         loop {
             let client = self.client().await?;
-            match acts::act_on(&client, self.workspace(), command, deed, &act).await {
+            match acts::act_on(&client, self.workspace(), command, &deed, &act, &self.environment).await {
                 Ok(workspace) => {
                     self.ringer.ring(workspace.bells);
                     return Ok(());

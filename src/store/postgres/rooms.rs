@@ -15,7 +15,7 @@ use super::{
     Inner, PostgresStore, acts, again, claims, content, instances, intake, kept, links, listing, migrations, outbox,
     progress, retention, search, sources,
 };
-use crate::command::{CommandId, MessageId};
+use crate::command::{CommandId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
@@ -227,6 +227,10 @@ impl SearchStore for PostgresStore {
         self.ask(|inner| async move { search::commands_of(&*inner.client().await?, message).await }).await
     }
 
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
+        self.ask(|inner| async move { search::waiting_for_patients(&*inner.client().await?, &ids).await }).await
+    }
+
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>> {
         self.ask(|inner| async move { search::transitions(&*inner.client().await?, command).await }).await
     }
@@ -256,6 +260,10 @@ impl OperatorStore for PostgresStore {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.ask(|inner| async move { inner.act(command, Deed::Release, act).await }).await
+    }
+
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
+        self.ask(|inner| async move { inner.act(command, Deed::Hold(why), act).await }).await
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
@@ -324,15 +332,16 @@ impl InstanceStore for PostgresStore {
         self.ask(|inner| async move { instances::instances(&*inner.client().await?).await }).await
     }
 
-    async fn take_duty(&self, duty: &str, instance: &str, hold: Duration) -> Result<bool> {
+    async fn take_duty(&self, duty: &str, instance: &str, hold: Duration) -> Result<Option<Timestamp>> {
         let (duty, instance) = (duty.to_owned(), instance.to_owned());
         self.ask(|inner| async move { instances::take_duty(&*inner.client().await?, &duty, &instance, hold).await })
             .await
     }
 
-    async fn leave_duty(&self, duty: &str, instance: &str) -> Result<()> {
+    async fn leave_duty(&self, duty: &str, instance: &str, until: Timestamp) -> Result<()> {
         let (duty, instance) = (duty.to_owned(), instance.to_owned());
-        self.ask(|inner| async move { instances::leave_duty(&*inner.client().await?, &duty, &instance).await }).await
+        self.ask(|inner| async move { instances::leave_duty(&*inner.client().await?, &duty, &instance, until).await })
+            .await
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 
 use super::{SqliteStore, audit, claims, content, intake, kept, links, listing, outbox, progress, search, threads};
-use crate::command::{CommandId, MessageId};
+use crate::command::{CommandId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore,
@@ -137,6 +137,10 @@ impl SearchStore for SqliteStore {
         self.readers.read(move |connection| search::commands_of(connection, message)).await
     }
 
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
+        self.readers.read(move |connection| search::waiting_for_patients(connection, &ids)).await
+    }
+
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>> {
         self.readers.read(move |connection| search::transitions(connection, command)).await
     }
@@ -166,6 +170,10 @@ impl OperatorStore for SqliteStore {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.writer()?.write(0, move |books| books.release(command, &act)).await
+    }
+
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.hold(command, &why, &act)).await
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
@@ -229,11 +237,11 @@ impl InstanceStore for SqliteStore {
         Ok(self.beat.lock().iter().map(|(beat, seen_at)| only_instance(beat, *seen_at)).collect())
     }
 
-    async fn take_duty(&self, _duty: &str, _instance: &str, _hold: Duration) -> Result<bool> {
-        Ok(true)
+    async fn take_duty(&self, _duty: &str, _instance: &str, hold: Duration) -> Result<Option<Timestamp>> {
+        Ok(Some(self.environment.now() + hold))
     }
 
-    async fn leave_duty(&self, _duty: &str, _instance: &str) -> Result<()> {
+    async fn leave_duty(&self, _duty: &str, _instance: &str, _until: Timestamp) -> Result<()> {
         Ok(())
     }
 }

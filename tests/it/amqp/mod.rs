@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use ers_gateway::config::{Broker, BrokerInput, QueueType, TopologyMode};
 
+use crate::support::waiting::until;
+
 /// Long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -43,13 +45,4 @@ fn input(queue: &str) -> BrokerInput {
 /// A name that no other scenario uses.
 fn unique(name: &str) -> String {
     format!("{name}-{}", uuid::Uuid::new_v4())
-}
-
-async fn until(what: &str, limit: Duration, mut reached: impl FnMut() -> bool) {
-    let waiting = async {
-        while !reached() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(tokio::time::timeout(limit, waiting).await.is_ok(), "not within {limit:?}: {what}");
 }

@@ -1,10 +1,11 @@
 //! The outbox to a topic exchange.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ers_gateway::amqp::Nodes;
 use ers_gateway::config::{Broker, TopologyMode};
 use ers_gateway::environment::Environment;
+use ers_gateway::store::StoredEvent;
 use lapin::types::AMQPValue;
 use serde_json::Value;
 
@@ -87,6 +88,42 @@ async fn what_the_broker_refuses_is_published_again_and_in_order_once_it_is_take
         sequences.push(envelope["sequence"].as_str().and_then(|s| s.parse::<u64>().ok()).expect("a number"));
     }
     assert_eq!(sequences, [1, 2, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_event_that_is_never_confirmed_is_published_again_however_busy_the_others_are() {
+    let node = RabbitMq::shared();
+    let (exchange, queue) = (unique("events"), unique("stuck"));
+    let (publishing, records) = Publishing::patient_for(Duration::from_secs(3), broker(&node.url(), &exchange));
+    publishing.is_up().await;
+    let client = node.client().await;
+    client.bind(&queue, &exchange, "AppointmentBooked").await;
+    // A queue that takes everything and answers nothing.
+    let process = |verb: &str| {
+        let name = format!("rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>)");
+        node.control(&[
+            "eval",
+            &format!("{{ok, Q}} = rabbit_amqqueue:lookup({name}), sys:{verb}(amqqueue:get_pid(Q))."),
+        ])
+    };
+    process("suspend");
+    let stuck = StoredEvent { name: "AppointmentBooked".into(), ..event(1, "stuck", 1) };
+    records.publish(stuck);
+    let began = Instant::now();
+    let mut position = 1;
+    while began.elapsed() < Duration::from_secs(8) {
+        position += 1;
+        records.publish(event(position, "busy", position));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(records.unconfirmed_positions().first(), Some(&1));
+    process("resume");
+    until("all are confirmed", SOON, || records.unconfirmed_count() == 0).await;
+    let mut times = 0;
+    while client.take(&queue, Duration::from_secs(1)).await.is_some() {
+        times += 1;
+    }
+    assert!(times >= 2, "published {times} times");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{gateway, run, text};
+use crate::support::waiting::get;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -62,7 +63,7 @@ impl Served {
     }
 
     async fn metric(&self, name: &str) -> f64 {
-        let text = reqwest::get(format!("{}/metrics", self.api)).await.expect("metrics").text().await.expect("text");
+        let text = get(format!("{}/metrics", self.api)).await.text().await.expect("text");
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}"));
         line.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a number")
     }
@@ -165,4 +166,48 @@ async fn a_stopped_gateway_can_be_looked_into_through_its_store() {
         assert!(String::from_utf8_lossy(&purged.stdout).starts_with(told), "{before}");
     }
     assert_eq!(run(&["store", "verify", "--store", text(&store)]).status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_was_authorised_for_is_released_by_a_person() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = settings(folder.path());
+    // May not refer, so that nothing leaves.
+    let provider = std::fs::read_to_string(&file).expect("settings");
+    std::fs::write(&file, provider.replace("REFERRING_CLINICIAN_ADMIN", "SERVICE_PROVIDER_CLINICIAN"))
+        .expect("written");
+    let mut served = Served::start(&file);
+    let message = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hl7/04-refi12-v24-eastvale-2ww.hl7");
+    assert_eq!(run(&["send", message, "--to", &served.mllp]).status.code(), Some(0));
+    let api = served.api.clone();
+    let unauthorised = |place: &[&str]| -> Option<String> {
+        let list = run(&[&["messages", "list", "--state", "unauthorised", "--json"], place].concat());
+        let list: Value = serde_json::from_slice(&list.stdout).expect("JSON");
+        list["messages"][0]["id"].as_str().map(str::to_owned)
+    };
+    let asked = Instant::now();
+    let id = loop {
+        if let Some(id) = unauthorised(&["--api", &api]) {
+            break id;
+        }
+        assert!(asked.elapsed() < SOON, "it waits for nobody");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let act = |verb: &str, place: &[&str]| {
+        run(&[&["messages", verb, &id, "--why", "signed in again", "--by", "Grace"], place].concat())
+    };
+    assert_eq!(act("replay", &["--api", &api]).status.code(), Some(1), "nothing of it has failed");
+    let released = act("release", &["--api", &api]);
+    assert!(released.status.success() && released.stdout.starts_with(b"released command"), "{released:?}");
+
+    served.signal("-TERM");
+    assert_eq!(served.process.wait().expect("ended").code(), Some(0));
+    // It was tried again, or will be; whatever stands there, a second release by the file is decided by the state.
+    let store = folder.path().join("store.db");
+    let place = ["--store", text(&store)];
+    let waits = unauthorised(&place).is_some();
+    assert_eq!(act("release", &place).status.code(), Some(if waits { 0 } else { 1 }));
+    assert_eq!(unauthorised(&place), None);
+    let shown = run(&[&["messages", "show", &id], &place[..]].concat());
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("signed in again"), "{shown:?}");
 }

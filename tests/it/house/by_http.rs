@@ -1,8 +1,11 @@
 //! In by HTTP, out in the feed.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::support::referrals::sample;
+use crate::support::waiting::{client, get};
 use crate::support::world::World;
 
 const HL7: (&str, &str) = ("content-type", "application/hl7-v2; charset=utf-8");
@@ -29,7 +32,7 @@ async fn post(
     headers: &[(&str, &str)],
     body: impl Into<reqwest::Body>,
 ) -> reqwest::Response {
-    let mut request = reqwest::Client::new().post(format!("http://{}{path}", world.http)).body(body);
+    let mut request = client().post(format!("http://{}{path}", world.http)).body(body);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -50,11 +53,14 @@ async fn an_hl7_message_becomes_a_referral_and_its_resend_the_same_answer() {
     let again = post(&world, "/v1/hl7v2", &[HL7], sample("01-")).await.text().await.expect("an answer");
     assert_eq!(again, first);
 
+    world.settle().await;
     let mut events = Vec::new();
+    let began = Instant::now();
     while events.is_empty() {
-        let page = reqwest::get(format!("http://{}/v1/events?after=0", world.http)).await.expect("an answer");
+        assert!(began.elapsed() < Duration::from_secs(30), "no event: {}", world.story().await);
+        let page = get(format!("http://{}/v1/events?after=0", world.http)).await;
         events = json_of(page).await["events"].as_array().expect("a list").clone();
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(events[0]["type"], "ReferralCreated", "{events:?}");
     assert_eq!(world.simulator.created(), 1);

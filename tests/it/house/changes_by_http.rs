@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::support::waiting::{client, get};
 use crate::support::world::World;
 
 async fn act(world: &World, name: &str, body: &Value) -> (u16, Value) {
     let url = format!("http://{}/v1/commands/{name}?source=northmoor", world.http);
-    let request =
-        reqwest::Client::new().post(url).header("content-type", "application/json").header("prefer", "wait=10");
+    let request = client().post(url).header("content-type", "application/json").header("prefer", "wait=10");
     let response = request.body(body.to_string()).send().await.expect("the gateway answers");
     (response.status().as_u16(), response.json().await.expect("a JSON body"))
 }
@@ -33,7 +33,7 @@ async fn a_referral_is_written_about_and_cancelled_by_the_senders_own_name_for_i
     let letter = &body["commands"][0];
     let (id, step) = (letter["id"].as_str().expect("an id"), letter["result"]["step"].as_str().expect("a step"));
     let url = format!("http://{}/v1/commands/{id}/documents/{step}", world.http);
-    let document = reqwest::get(url).await.expect("an answer");
+    let document = get(url).await;
     assert_eq!(document.headers()["content-type"], "application/pdf");
     assert!(document.headers()["content-disposition"].to_str().is_ok_and(|name| name.contains(&ubrn)));
     let document = document.bytes().await.expect("a whole body");

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::referrals::{create, sample};
 use crate::support::sender::{MllpSender, field};
+use crate::support::waiting::{client, get};
 use crate::support::world::World;
 
 const ADELINE: &str = "9994120034";
@@ -58,7 +59,7 @@ impl Checked {
 
     async fn post(&self, name: &str, body: Value) -> Value {
         let url = format!("http://{}/v1/commands/{name}?source=northmoor", self.world.http);
-        let request = reqwest::Client::new().post(url).header("content-type", "application/json");
+        let request = client().post(url).header("content-type", "application/json");
         let answer = request.header("prefer", "wait=20").body(body.to_string()).send().await.expect("an answer");
         let answer: Value = answer.json().await.expect("JSON");
         answer["commands"][0].clone()
@@ -67,7 +68,7 @@ impl Checked {
     async fn replay(&self, command: &Value) {
         let id = command["id"].as_str().expect("an id");
         let url = format!("http://{}/v1/commands/{id}/replay", self.world.http);
-        let request = reqwest::Client::new().post(url).header("content-type", "application/json");
+        let request = client().post(url).header("content-type", "application/json");
         let body = json!({"by": "j.doe", "why": "spoke with the practice"}).to_string();
         let answer = request.body(body).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{:?}", answer.text().await);
@@ -76,7 +77,7 @@ impl Checked {
 
     async fn command(&self, command: &Value) -> Value {
         let id = command["id"].as_str().expect("an id");
-        let answer = reqwest::get(format!("http://{}/v1/commands/{id}", self.world.http)).await.expect("an answer");
+        let answer = get(format!("http://{}/v1/commands/{id}", self.world.http)).await;
         answer.json().await.expect("JSON")
     }
 
@@ -172,7 +173,7 @@ async fn a_merged_number_is_followed_and_the_sender_hears_of_it() {
     checked.world.simulator.change_patient(ADELINE, ADELINE, |record| record["id"] = json!(survivor));
     assert_eq!(checked.refer("P1", |_| {}).await["state"], "completed");
     assert_eq!(checked.world.simulator.creations()[0].nhs_number.as_ref(), survivor);
-    let events = reqwest::get(format!("http://{}/v1/events?after=0", checked.world.http)).await.expect("an answer");
+    let events = get(format!("http://{}/v1/events?after=0", checked.world.http)).await;
     let events: Value = events.json().await.expect("JSON");
     let merged = &events["events"][0];
     assert_eq!((&merged["type"], &merged["data"]["nhsNumber"]), (&json!("PatientNumberSuperseded"), &json!(survivor)));
@@ -250,7 +251,7 @@ async fn where_nobody_checks_the_sender_must_say_who_is_meant() {
     let world = World::with(|config| config.environment = EnvironmentName::Int).await;
     let url = format!("http://{}/v1/commands/CreateReferral?source=northmoor", world.http);
     let ask = async |body: Value| {
-        let request = reqwest::Client::new().post(&url).header("content-type", "application/json");
+        let request = client().post(&url).header("content-type", "application/json");
         let answer = request.header("prefer", "wait=20").body(body.to_string()).send().await.expect("an answer");
         (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"))
     };

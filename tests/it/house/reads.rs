@@ -6,6 +6,7 @@ use ers_gateway::simulator::{Action, Fault};
 use serde_json::{Value, json};
 
 use crate::support::referrals::{attach, create};
+use crate::support::waiting::{client, until};
 use crate::support::world::World;
 
 /// Unavailable, come again in so many seconds.
@@ -15,7 +16,7 @@ fn asks_for(seconds: u64) -> Action {
 
 async fn ask(world: &World, name: &str, body: Value) -> (u16, Value) {
     let url = format!("http://{}/v1/commands/{name}?source=northmoor", world.http);
-    let request = reqwest::Client::new().post(url).header("content-type", "application/json");
+    let request = client().post(url).header("content-type", "application/json");
     let answer = request.header("prefer", "wait=20").body(body.to_string()).send().await.expect("an answer");
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
@@ -78,12 +79,10 @@ async fn a_read_passes_what_waits_on_the_same_referral() {
     world.simulator.inject(Fault::on("A020", asks_for(3_600)).times(9));
     let letter = attach("NM-2", "letter.txt", "VGVzdA==");
     let url = format!("http://{}/v1/commands/AttachLetters?source=northmoor", world.http);
-    let request = reqwest::Client::new().post(url).header("content-type", "application/json");
+    let request = client().post(url).header("content-type", "application/json");
     let stored = request.header("prefer", "respond-async").body(letter.to_string()).send().await.expect("an answer");
     assert_eq!(stored.status(), 202, "{:?}", stored.text().await);
-    while !world.calls().contains(&"A020") {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the upload is tried", Duration::from_secs(30), || world.calls().contains(&"A020")).await;
     let result = answer(&world, "RetrieveReferral", json!({"localId": "NM-2"})).await;
     assert_eq!(result["ubrn"], ubrn);
     world.stop().await;

@@ -60,7 +60,11 @@ impl Harm {
         let place = random.random_range(0..GATEWAYS);
         let for_a_while = Duration::from_millis(random.random_range(500..4_000));
         match self {
-            Self::Kill => cluster.kill_and_start(place),
+            Self::Kill => {
+                cluster.kill_and_start(place);
+                // One whose database goes away while it starts ends, and nobody here starts it again.
+                cluster.gateways[place].ready().await;
+            }
             Self::Pause => {
                 cluster.gateways[place].signal("STOP");
                 tokio::time::sleep(LONGER_THAN_THE_LEASE).await;

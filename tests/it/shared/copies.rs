@@ -1,7 +1,7 @@
 //! `store copy` as a process that is killed in the middle, and begun again until it is done.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -50,6 +50,11 @@ async fn fill(file: &Path) {
     }
 }
 
+fn signal(process: &Child, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "no signal {name}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_that_is_killed_goes_on_where_it_was_and_ends_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -69,10 +74,16 @@ async fn a_copy_that_is_killed_goes_on_where_it_was_and_ends_the_same() {
     for kill in 1..=KILLS {
         let mut copying = gateway(&copy).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
         let began = Instant::now();
-        while copied() <= before {
-            assert!(began.elapsed() < COPIED_MAX, "kill {kill}: nothing more was copied");
+        // It stands still while it is looked at: however slow that is, it is not done before it is killed.
+        loop {
+            std::thread::sleep(Duration::from_millis(5));
             assert_eq!(copying.try_wait().expect("asked"), None, "kill {kill}: it ended before it was killed");
-            std::thread::sleep(Duration::from_millis(2));
+            signal(&copying, "STOP");
+            if copied() > before {
+                break;
+            }
+            assert!(began.elapsed() < COPIED_MAX, "kill {kill}: nothing more was copied");
+            signal(&copying, "CONT");
         }
         copying.kill().expect("killed");
         copying.wait().expect("ended");

@@ -6,6 +6,7 @@ use crate::support::cluster::Cluster;
 use crate::support::postgres::Postgres;
 use crate::support::referrals::{Patients, northmoor};
 use crate::support::sender::{MllpSender, field};
+use crate::support::waiting::get;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readiness_falls_before_a_drain() {
@@ -20,7 +21,7 @@ async fn readiness_falls_before_a_drain() {
     cluster.gateways[0].signal("TERM");
     let asked = Instant::now();
     let ready = cluster.gateways[0].url("/health/ready");
-    while reqwest::get(&ready).await.expect("it answers still").status() != 503 {
+    while get(&ready).await.status() != 503 {
         assert!(asked.elapsed() < Duration::from_secs(1), "it says that it is ready");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::rabbitmq::{Client, RabbitMq};
 
-/// Nothing more comes after so long.
+/// For the next of those that are in the queue, on a busy machine too.
+const NEXT_WITHIN: Duration = Duration::from_secs(30);
+/// Nothing comes beyond them after so long.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// Every event of a queue, each once.
@@ -34,10 +36,14 @@ impl Heard {
         let mut heard = Self::default();
         let mut by_place: BTreeMap<(String, u64), Value> = BTreeMap::new();
         let mut last: BTreeMap<String, u64> = BTreeMap::new();
+        let mut waiting = client.depth(queue).await;
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let consumer = client.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await;
         let mut consumer = consumer.expect("the queue is there");
-        while let Ok(Some(delivery)) = tokio::time::timeout(QUIET, consumer.next()).await {
+        loop {
+            let patience = if waiting > 0 { NEXT_WITHIN } else { QUIET };
+            let Ok(Some(delivery)) = tokio::time::timeout(patience, consumer.next()).await else { break };
+            waiting = waiting.saturating_sub(1);
             let delivery = delivery.expect("the node is up");
             let event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
             let member = |name: &str| event[name].as_str().unwrap_or_else(|| panic!("no {name}: {event}"));

@@ -12,6 +12,7 @@ use ers_gateway::inbound::http::{HttpDeps, HttpServer, Readiness};
 
 use super::intake::ScriptedIntake;
 use super::records::Records;
+use super::waiting::client;
 
 pub struct HttpGateway {
     pub address: SocketAddr,
@@ -55,16 +56,7 @@ impl HttpGateway {
             readiness: readiness.clone(),
         };
         let handle = HttpServer::start(listener, deps.clone(), &environment).expect("port 0 is free");
-        Self {
-            address: handle.address(),
-            records,
-            intake,
-            readiness,
-            metrics,
-            environment,
-            deps,
-            client: reqwest::Client::new(),
-        }
+        Self { address: handle.address(), records, intake, readiness, metrics, environment, deps, client: client() }
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -17,4 +17,5 @@ pub mod records;
 pub mod referrals;
 pub mod sender;
 pub mod serve;
+pub mod waiting;
 pub mod world;

@@ -174,6 +174,8 @@ impl Postgres {
         let mut psql = Command::new(binary("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &port]);
         psql.args(["-U", "gateway", "-d", "postgres", "-c", sql]);
+        // One that is stopped, or starts, accepts connections and answers nothing.
+        psql.env("PGCONNECT_TIMEOUT", "20");
         let answered = psql.stdin(Stdio::null()).output().expect("psql runs");
         let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if answered.status.success() { Ok(told(&answered.stdout)) } else { Err(told(&answered.stderr)) }

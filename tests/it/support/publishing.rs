@@ -26,13 +26,30 @@ impl Publishing {
     }
 
     pub fn over(broker: Broker, outbox: Arc<dyn OutboxStore>, signals: Signals) -> Self {
+        Self::start_as(broker, outbox, signals, |publisher| publisher)
+    }
+
+    /// Over rows in memory; gives up a broker that does not confirm for so long.
+    pub fn patient_for(limit: Duration, broker: Broker) -> (Self, Arc<Records>) {
+        let records = Records::new();
+        let limited = |publisher: Publisher| publisher.with_confirm_timeout(limit);
+        (Self::start_as(broker, records.clone(), records.signals.clone(), limited), records)
+    }
+
+    fn start_as(
+        broker: Broker,
+        outbox: Arc<dyn OutboxStore>,
+        signals: Signals,
+        as_wanted: impl FnOnce(Publisher) -> Publisher,
+    ) -> Self {
         let environment = Environment::system();
         let registry = prometheus::Registry::new();
         let schemas = Arc::new(EventSchemas::built_in());
         let links = BrokerLinks::register(&registry).expect("registered once");
         let metrics = PublisherMetrics::register(&registry, links, schemas.clone()).expect("registered once");
         let duty = Duty::new(Records::new(), "outbox", "gateway-1", &environment);
-        Publisher::new(broker, outbox, signals, duty, schemas, metrics, environment.clone()).start();
+        let publisher = Publisher::new(broker, outbox, signals, duty, schemas, metrics, environment.clone());
+        as_wanted(publisher).start();
         Self { environment, registry }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ers_gateway::command::{Class, CommandId, EventId, MessageId, State, ThreadId, Verdict};
+use ers_gateway::command::{Class, CommandId, EventId, Failure, MessageId, State, ThreadId, Verdict};
 use ers_gateway::store::{
     Act, AttemptView, AuditEntry, Beat, CommandView, Depth, InstanceStore, InstanceView, MessageFilter, MessageView,
     OperatorStore, OutboxDepth, OutboxStore, Result, SearchStore, Settled, Signals, StoreError, StoredEvent,
@@ -112,6 +112,11 @@ impl Records {
         self.events.lock().iter().filter(|(_, confirmed)| !confirmed).count()
     }
 
+    pub fn unconfirmed_positions(&self) -> Vec<u64> {
+        let events = self.events.lock();
+        events.iter().filter(|(_, confirmed)| !confirmed).map(|(event, _)| event.position).collect()
+    }
+
     fn act(&self, name: &'static str, id: CommandId, act: Act) -> Result<()> {
         let mut commands = self.commands.lock();
         let command = commands.iter_mut().find(|c| c.id == id).ok_or(StoreError::NotFound)?;
@@ -136,11 +141,11 @@ impl InstanceStore for Records {
         Ok(self.instances.lock().clone())
     }
 
-    async fn take_duty(&self, _duty: &str, _instance: &str, _hold: Duration) -> Result<bool> {
-        Ok(true)
+    async fn take_duty(&self, _duty: &str, _instance: &str, hold: Duration) -> Result<Option<Timestamp>> {
+        Ok(Some(Timestamp::now() + hold))
     }
 
-    async fn leave_duty(&self, _duty: &str, _instance: &str) -> Result<()> {
+    async fn leave_duty(&self, _duty: &str, _instance: &str, _until: Timestamp) -> Result<()> {
         Ok(())
     }
 }
@@ -200,6 +205,10 @@ impl SearchStore for Records {
         Ok(Vec::new())
     }
 
+    async fn waiting_for_patients(&self, _: Vec<String>) -> Result<Vec<CommandId>> {
+        Ok(Vec::new())
+    }
+
     async fn outbox_depth(&self) -> Result<OutboxDepth> {
         let events = self.events.lock();
         let mut waiting = events.iter().filter(|(_, confirmed)| !confirmed).peekable();
@@ -219,6 +228,10 @@ impl OperatorStore for Records {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.act("release", command, act)
+    }
+
+    async fn hold(&self, command: CommandId, _: Failure, act: Act) -> Result<()> {
+        self.act("hold", command, act)
     }
 
     async fn audit_log(&self, _: u64, _: usize) -> Result<Vec<AuditEntry>> {

@@ -1,7 +1,7 @@
 //! Senders as hospital systems are: whoever gets no answer sends the same bytes again, until there is one.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -14,6 +14,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// A balancer waits no longer for one of several.
 const NEXT_AFTER: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// Nothing that a scenario does to a gateway keeps a message from it for so long.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 
 /// One MLLP connection, opened again whenever it is lost: to the next gateway, if there are several.
 pub struct MllpSender {
@@ -36,10 +38,11 @@ impl MllpSender {
 
     /// The answer's bytes, without the frame.
     pub async fn deliver(&mut self, message: &[u8]) -> Vec<u8> {
+        let began = Instant::now();
         loop {
+            assert!(began.elapsed() < GIVE_UP_AFTER, "no answer that can stay: {}", String::from_utf8_lossy(message));
             match tokio::time::timeout(self.patience, self.exchange(message)).await {
-                // The store cannot write now: 207, the one answer after which the same message may come again.
-                Ok(Ok(answer)) if field(&answer, b"MSA", 1) != b"AA" && contains(&answer, b"207") => {
+                Ok(Ok(answer)) if may_come_again(&answer) => {
                     if self.addresses.len() > 1 {
                         self.turn_to_next();
                     }
@@ -100,6 +103,13 @@ pub fn field<'a>(message: &'a [u8], segment: &[u8], number: usize) -> &'a [u8] {
     line.split(|byte| *byte == b'|').nth(number).unwrap_or_default()
 }
 
+/// The store cannot write now: 207, the one answer after which the same message may come again. Only in ERR: times and
+/// control ids have the same digits now and then.
+fn may_come_again(answer: &[u8]) -> bool {
+    let mut lines = answer.split(|byte| *byte == b'\r');
+    lines.any(|line| line.starts_with(b"ERR") && contains(line, b"207"))
+}
+
 pub fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
@@ -133,7 +143,9 @@ impl HttpSender {
     /// From the first of several gateways that answers.
     pub async fn deliver_to_any(&mut self, urls: &[String], key: &str, body: &Value) -> (u16, Value) {
         let body = body.to_string();
+        let began = Instant::now();
         loop {
+            assert!(began.elapsed() < GIVE_UP_AFTER, "no answer that can stay: {body}");
             let turn = usize::try_from(self.resent).unwrap_or(0) % urls.len();
             let request = self.client.post(&urls[turn]).header("content-type", "application/json");
             match request.header("idempotency-key", key).body(body.clone()).send().await {
@@ -168,7 +180,9 @@ impl QueueSender {
 
     pub async fn deliver(&mut self, properties: BasicProperties, body: &[u8]) {
         let properties = properties.with_delivery_mode(2);
+        let began = Instant::now();
         loop {
+            assert!(began.elapsed() < GIVE_UP_AFTER, "the queue {} does not take a message", self.queue);
             match tokio::time::timeout(ANSWER_MAX, self.publish(properties.clone(), body)).await {
                 Ok(Ok(true)) => return,
                 // A channel that was refused once may be refused for ever (`amqp::confirming_channel`).
@@ -192,5 +206,18 @@ impl QueueSender {
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let confirm = channel.basic_publish("".into(), self.queue.into(), options, body, properties).await?.await?;
         Ok(confirm.is_ack() && confirm.take_message().is_none())
+    }
+}
+
+#[test]
+fn only_an_error_says_that_a_message_may_come_again() {
+    let stamped = "MSH|^~\\&|ERSGW|RXX00|SBEPR|RXX00|20261126120207+0000||ACK^I12^ACK|0207207207207207207A|P|2.5.1\r";
+    for (rest, may) in [
+        ("MSA|CA|SB-7\r", false),
+        ("MSA|CR|SB-7\rERR|||205^Duplicate key identifier^HL70357|E\r", false),
+        ("MSA|CR|SB-7\rERR|||207^Application internal error^HL70357|E\r", true),
+        ("MSA|AR|SB-7\rERR|^^^207&Application internal error&HL70357\r", true),
+    ] {
+        assert_eq!(may_come_again(format!("{stamped}{rest}").as_bytes()), may, "{rest}");
     }
 }

@@ -13,6 +13,8 @@ use ers_gateway::simulator::SimulatorHandle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::waiting::client;
+
 const READY_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(60);
 /// Below the ports that the machine gives to connections, so that nobody takes one between two lives.
@@ -47,7 +49,7 @@ impl Serve {
         let sources: Vec<Value> = senders
             .iter()
             .map(|(name, application, facility)| {
-                json!({"name": name, "application": application, "facility": facility, "connection": name})
+                json!({"name": name, "application": application, "facility": facility, "connection": name, "follow_scans": false})
             })
             .collect();
         let connections: Vec<Value> = senders
@@ -131,8 +133,10 @@ impl Serve {
     /// Waits until it takes messages.
     pub async fn ready(&mut self) {
         let started = Instant::now();
+        let client = client();
         loop {
-            if let Ok(answer) = reqwest::get(self.url("/health/ready")).await
+            let asking = client.get(self.url("/health/ready")).timeout(Duration::from_secs(5)).send();
+            if let Ok(answer) = asking.await
                 && answer.status() == 200
             {
                 return;

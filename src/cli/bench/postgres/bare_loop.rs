@@ -73,6 +73,8 @@ impl Rows {
         let newest = "SELECT number FROM (SELECT number FROM message ORDER BY number DESC LIMIT $1) n ORDER BY number";
         let numbers = client.query(newest, &[&max]).await.map_err(failed)?;
         let numbers: Vec<i64> = numbers.iter().map(|row| row.get(0)).collect();
+        // A short run admits fewer than a group.
+        let group = group.min(numbers.len()).max(1);
         let mut groups = Vec::new();
         for numbers in numbers.chunks_exact(group) {
             let (first, last) = (numbers[0], numbers[group - 1]);
@@ -103,6 +105,9 @@ pub(in crate::cli::bench) async fn write(
     let mut writers = Vec::new();
     for _ in 0..connections {
         writers.push(Writer::new(schema).await?);
+    }
+    if rows.groups.is_empty() {
+        return Err(CliError::No("no message was admitted: there is nothing to write again".to_owned()));
     }
     let began = Instant::now();
     let share = rows.groups.len().div_ceil(connections);
@@ -184,4 +189,33 @@ impl ToSql for Raw {
     }
 
     tokio_postgres::types::to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::super::ground::{Filled, Ground};
+    use super::super::Server;
+    use super::*;
+    use crate::store::postgres::tests::server::Postgres;
+
+    #[tokio::test]
+    async fn a_few_messages_are_written_again_and_none_is_no_measurement() {
+        let running = Postgres::shared();
+        let server = Server::parse(&running.plain_url()).expect("on this machine");
+        let (from, to) = (server.new_schema().await.expect("a schema"), server.new_schema().await.expect("a schema"));
+        let (admitted, empty) = (Ground::Postgres(Arc::clone(&from)), Ground::Postgres(Arc::clone(&to)));
+        drop((admitted.open().await.expect("tables"), empty.open().await.expect("tables")));
+        let second = Duration::from_secs(1);
+        let none = Rows::read(&from, 100, 64).await.expect("read");
+        assert!(write(&none, &to, 2, second).await.is_err());
+
+        admitted.fill(0..3, Filled::Waiting).await.expect("filled");
+        let few = Rows::read(&from, 100, 64).await.expect("read");
+        assert!(write(&few, &to, 2, second).await.expect("written") > 0.0);
+        let client = to.connect().await.expect("connected");
+        let written = client.query_one("SELECT count(*) FROM message", &[]).await.expect("counted");
+        assert_eq!(written.get::<_, i64>(0), 3);
+    }
 }

@@ -6,16 +6,15 @@
 pub(super) mod bare_loop;
 pub(super) mod rows;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::config::Host;
 use tokio_postgres::types::PgLsn;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::super::exit::CliError;
 use super::process;
+use crate::store::postgres::stays_on_this_machine;
 
 /// Tables and indexes of a schema, with what is out of line.
 const SIZE: &str = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
@@ -31,11 +30,11 @@ impl Server {
     pub fn parse(url: &str) -> Result<Self, CliError> {
         let usage = |why: &str| CliError::Usage(format!("--postgres {why}: postgres://user@127.0.0.1:PORT/database"));
         let config: Config = url.parse().map_err(|_| usage("cannot be read"))?;
-        if config.get_hosts().is_empty() || !config.get_hosts().iter().all(is_this_machine) {
+        if !stays_on_this_machine(&config) {
             return Err(usage("takes a server on this machine only"));
         }
-        if url.contains('?') {
-            return Err(usage("takes no parameters"));
+        if url.contains('?') || !url.contains("://") {
+            return Err(usage("takes a URL without parameters"));
         }
         Ok(Self { url: url.to_owned(), config })
     }
@@ -137,14 +136,6 @@ pub(super) fn failed(error: tokio_postgres::Error) -> CliError {
     CliError::Unavailable(format!("PostgreSQL: {error}{why}"))
 }
 
-fn is_this_machine(host: &Host) -> bool {
-    match host {
-        Host::Tcp(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
-        #[cfg(unix)]
-        Host::Unix(_) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +149,8 @@ mod tests {
             ("postgres://gateway@127.0.0.1,db.trust.nhs.uk/ers", false),
             ("postgres://gateway@127.0.0.1.example.com/ers", false),
             ("postgres://gateway@127.0.0.1/ers?options=-c%20search_path%3Dlive", false),
+            ("host=127.0.0.1 hostaddr=10.1.2.3 user=gateway dbname=ers", false),
+            ("host=127.0.0.1 user=gateway dbname=ers", false),
             ("postgres:///ers", false),
             ("127.0.0.1", false),
         ] {

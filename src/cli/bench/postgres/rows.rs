@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::pin::pin;
 
-use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use tokio_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
@@ -18,12 +16,6 @@ use crate::command::Class;
 
 /// Between the numbers of two messages (`0001_first_tables.expand.sql`).
 const APART: i64 = 4096;
-/// Standings of `command` (the same).
-const READY: i16 = 0;
-const WAITING: i16 = 3;
-const COMPLETED: i16 = 7;
-/// Long after everything.
-const FAR_AWAY: i64 = 4_000_000_000_000_000;
 
 pub(in crate::cli::bench) async fn write(schema: &Schema, numbers: Range<u64>, filled: Filled) -> Result<(), CliError> {
     let mut client = schema.connect().await?;
@@ -88,18 +80,10 @@ impl Portion<'_> {
                 command: number * APART + 1,
                 source: self.sources[row.source],
                 at: row.received_at.as_microsecond(),
-                digest: Sha256::digest(row.number.to_be_bytes()).to_vec(),
+                digest: row.digest().to_vec(),
                 row,
             }
         })
-    }
-
-    fn standing(&self, row: &Row) -> i16 {
-        match self.filled {
-            Filled::Finished => COMPLETED,
-            Filled::Waiting if row.number % 10 == 9 => WAITING,
-            Filled::Waiting => READY,
-        }
     }
 
     async fn copy_in(&self, table: &str, columns: &str, types: &[Type]) -> Result<BinaryCopyInWriter, CliError> {
@@ -173,7 +157,7 @@ impl Portion<'_> {
         let columns = "number, id, sequence, created_by, created_by_id, created_by_digest, known";
         let types = [Type::INT8, Type::UUID, Type::INT8, Type::INT8, Type::UUID, Type::BYTEA, Type::TEXT];
         let mut writer = pin!(self.copy_in("thread", columns, &types).await?);
-        let known = is_finished.then(|| json!({ "ubrn": "000000000000" }).to_string());
+        let known = is_finished.then_some(Row::KNOWN);
         for keys in self.keys() {
             let id = keys.row.command().0;
             let row: [&(dyn ToSql + Sync); 7] = [&keys.number, &id, &1_i64, &keys.command, &id, &keys.digest, &known];
@@ -215,14 +199,10 @@ impl Portion<'_> {
         ];
         let mut writer = pin!(self.copy_in("command", columns, &types).await?);
         let body = Row::body().to_string();
-        let plan = is_finished.then_some(r#"{"done":["create"]}"#);
+        let plan = is_finished.then_some(Row::PLAN);
         for keys in self.keys() {
-            let standing = self.standing(&keys.row);
-            let (state, due) = match standing {
-                COMPLETED => (r#"{"state":"completed"}"#, None),
-                WAITING => (Row::WAITING_STATE, Some(FAR_AWAY)),
-                _ => (r#"{"state":"queued"}"#, None),
-            };
+            let standing = keys.row.standing(self.filled);
+            let (state, due) = Row::state(standing);
             let row: [&(dyn ToSql + Sync); 20] = [
                 &keys.command,
                 &keys.row.command().0,
@@ -342,7 +322,7 @@ impl Portion<'_> {
     async fn count(&self) -> Result<(), CliError> {
         let mut tally = BTreeMap::new();
         for keys in self.keys() {
-            *tally.entry((self.standing(&keys.row), class(keys.row.class), keys.source)).or_insert(0_i64) += 1;
+            *tally.entry((keys.row.standing(self.filled), class(keys.row.class), keys.source)).or_insert(0_i64) += 1;
         }
         for ((standing, class, source), count) in tally {
             let sql = "INSERT INTO tally VALUES (0, $1, $2, $3, $4)

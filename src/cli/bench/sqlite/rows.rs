@@ -5,17 +5,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use rusqlite::{Connection, Statement, params};
-use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
-use super::super::ground::{Filled, RAW, Row, SOURCES};
-
-/// Standings of `command` (`0001_first_tables.sql`).
-const READY: i64 = 0;
-const WAITING: i64 = 3;
-const COMPLETED: i64 = 7;
-/// Long after everything.
-const FAR_AWAY: i64 = 4_000_000_000_000_000;
+use super::super::ground::{COMPLETED, Filled, RAW, Row, SOURCES};
 
 pub(in crate::cli::bench) fn write(file: &Path, numbers: Range<u64>, filled: Filled) -> rusqlite::Result<()> {
     let mut connection = Connection::open(file)?;
@@ -32,11 +23,7 @@ pub(in crate::cli::bench) fn write(file: &Path, numbers: Range<u64>, filled: Fil
         let mut statements = Statements::prepare(&transaction)?;
         for number in numbers {
             let row = Row::of(number);
-            let standing = match filled {
-                Filled::Finished => COMPLETED,
-                Filled::Waiting if number % 10 == 9 => WAITING,
-                Filled::Waiting => READY,
-            };
+            let standing = row.standing(filled);
             statements.write(&row, standing)?;
             *tally.entry((standing, row.class.rank(), source_number(&row))).or_insert(0_i64) += 1;
         }
@@ -103,22 +90,14 @@ impl<'c> Statements<'c> {
         })
     }
 
-    fn write(&mut self, row: &Row, standing: i64) -> rusqlite::Result<()> {
+    fn write(&mut self, row: &Row, standing: i16) -> rusqlite::Result<()> {
         let number = i64::try_from(row.number).unwrap_or(i64::MAX - 1) + 1;
         let (message, command) = (row.message().0.into_bytes(), row.command().0.into_bytes());
         let (source, at) = (source_number(row), row.received_at.as_microsecond());
-        let digest: [u8; 32] = Sha256::digest(row.number.to_be_bytes()).into();
+        let digest = row.digest();
         let is_finished = standing == COMPLETED;
-        let (state, due) = match standing {
-            COMPLETED => (r#"{"state":"completed"}"#.to_owned(), None),
-            WAITING => (Row::WAITING_STATE.to_owned(), Some(FAR_AWAY)),
-            _ => (r#"{"state":"queued"}"#.to_owned(), None),
-        };
-        self.thread.execute(params![
-            number,
-            command,
-            is_finished.then(|| json!({ "ubrn": "000000000000" }).to_string())
-        ])?;
+        let (state, due) = Row::state(standing);
+        self.thread.execute(params![number, command, is_finished.then_some(Row::KNOWN)])?;
         self.alias.execute(params![row.alias().digest, number])?;
         self.command.execute(params![
             number,
@@ -132,7 +111,7 @@ impl<'c> Statements<'c> {
             due,
             digest,
             self.body,
-            is_finished.then_some(r#"{"done":["create"]}"#),
+            is_finished.then_some(Row::PLAN),
         ])?;
         self.message.execute(params![
             number,
