@@ -15,6 +15,7 @@ mod reading;
 mod receipts;
 mod reply;
 mod sources;
+mod taking;
 mod trial;
 mod wire;
 

@@ -13,7 +13,7 @@ use super::answer::DeferredReply;
 use super::hl7v2::plain_application_answer;
 use super::wire::Wire;
 use super::{Intake, sources::KnownSource};
-use crate::command::{MessageId, State};
+use crate::command::{MessageId, State, Verdict};
 use crate::hl7::acknowledgement::reply_head;
 use crate::hl7::charset::encode_or_question_mark;
 use crate::hl7::{AckCode, AckError, AnswersWanted, Delimiters, Header, Stamp};
@@ -51,7 +51,11 @@ impl Intake {
     /// The application answer, once the message's commands came to rest; `None` if the sender wants none
     /// for this outcome, or `limit` passed.
     pub async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes> {
-        let views = self.settled(reply.outcome_of, limit).await?;
+        let view = self.store.message(reply.message).await.ok()??;
+        let views = match view.verdict {
+            Verdict::Notice => Vec::new(),
+            _ => self.settled(reply.outcome_of, limit).await?,
+        };
         let raw = self.store.read_message(reply.message, 0..COPIED_BYTES_MAX as u64).await.ok()?;
         let raw = Wire::of(raw).text;
         let header = Header::scan(&raw).ok()?;
@@ -59,12 +63,11 @@ impl Intake {
         if !AnswersWanted::of(&header).after_outcome(success) {
             return None;
         }
-        let view = self.store.message(reply.message).await.ok()??;
         // An answer to UTF-16 is UTF-8.
         let encoding =
             Encoding::for_label(view.charset.as_bytes()).map_or(encoding_rs::UTF_8, Encoding::output_encoding);
         let answer = self.application_answer(&header, &raw, encoding, &views, None).await;
-        let is_read = views.iter().all(|view| self.is_read(&view.name));
+        let is_read = !views.is_empty() && views.iter().all(|view| self.is_read(&view.name));
         answer.or_else(|| is_read.then(|| self.unanswered(&header, encoding)))
     }
 
