@@ -11,6 +11,7 @@ mod audit_chain;
 pub mod copy;
 mod open;
 mod partition_key;
+mod pass;
 pub mod postgres;
 pub mod quota;
 mod records;
@@ -31,6 +32,7 @@ use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
 pub use open::{OpenError, StorePlace, open, open_to_act};
+pub use pass::pass;
 pub use records::*;
 
 use crate::command::{CommandId, Failure, MessageId};
@@ -105,6 +107,12 @@ pub trait IntakeStore: Send + Sync {
     async fn expected_number(&self, source: &str) -> Result<Option<u64>>;
     /// Changes it. False if it is not `known` any more.
     async fn expect_number(&self, source: &str, known: Option<u64>, next: u64, at: Timestamp) -> Result<bool>;
+
+    /// Commands about these patients (NHS numbers, or local ids) that wait for anything, oldest first.
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>>;
+    /// What has not begun to be sent fails with this reason, and is told (`CommandFailed`); it holds its thread until a
+    /// person acts. `Outdated` if it runs, or is at rest.
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()>;
 }
 
 /// What delivery needs.
@@ -153,8 +161,6 @@ pub trait SearchStore: Send + Sync {
     async fn messages(&self, filter: MessageFilter) -> Result<Vec<MessageView>>;
     async fn command(&self, id: CommandId) -> Result<Option<CommandView>>;
     async fn commands_of(&self, message: MessageId) -> Result<Vec<CommandView>>;
-    /// Commands about these patients (NHS numbers, or local ids) that wait for anything, oldest first.
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>>;
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>>;
     async fn attempts(&self, command: CommandId) -> Result<Vec<AttemptView>>;
     /// Number and oldest arrival per state and class of what is not final, and the counts of what is.
@@ -170,9 +176,6 @@ pub trait OperatorStore: Send + Sync {
     async fn discard(&self, command: CommandId, act: Act) -> Result<()>;
     /// An unauthorised command goes back to the queue, now that there is a session.
     async fn release(&self, command: CommandId, act: Act) -> Result<()>;
-    /// What has not begun to be sent fails with this reason, and is told (`CommandFailed`); it holds its thread until a
-    /// person acts. `Outdated` if it runs, or is at rest.
-    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()>;
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>>;
 }
 

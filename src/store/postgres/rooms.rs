@@ -93,6 +93,14 @@ impl IntakeStore for PostgresStore {
         )
         .await
     }
+
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
+        self.ask(|inner| async move { search::waiting_for_patients(&*inner.client().await?, &ids).await }).await
+    }
+
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
+        self.ask(|inner| async move { inner.act(command, Deed::Hold(why), act).await }).await
+    }
 }
 
 #[async_trait]
@@ -227,10 +235,6 @@ impl SearchStore for PostgresStore {
         self.ask(|inner| async move { search::commands_of(&*inner.client().await?, message).await }).await
     }
 
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
-        self.ask(|inner| async move { search::waiting_for_patients(&*inner.client().await?, &ids).await }).await
-    }
-
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>> {
         self.ask(|inner| async move { search::transitions(&*inner.client().await?, command).await }).await
     }
@@ -260,10 +264,6 @@ impl OperatorStore for PostgresStore {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.ask(|inner| async move { inner.act(command, Deed::Release, act).await }).await
-    }
-
-    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
-        self.ask(|inner| async move { inner.act(command, Deed::Hold(why), act).await }).await
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {

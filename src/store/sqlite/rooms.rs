@@ -66,6 +66,14 @@ impl IntakeStore for SqliteStore {
         let source = source.to_owned();
         self.writer()?.write(0, move |books| books.expect_number(&source, known, next, at)).await
     }
+
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
+        self.readers.read(move |connection| search::waiting_for_patients(connection, &ids)).await
+    }
+
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.hold(command, &why, &act)).await
+    }
 }
 
 #[async_trait]
@@ -137,10 +145,6 @@ impl SearchStore for SqliteStore {
         self.readers.read(move |connection| search::commands_of(connection, message)).await
     }
 
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
-        self.readers.read(move |connection| search::waiting_for_patients(connection, &ids)).await
-    }
-
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>> {
         self.readers.read(move |connection| search::transitions(connection, command)).await
     }
@@ -170,10 +174,6 @@ impl OperatorStore for SqliteStore {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.writer()?.write(0, move |books| books.release(command, &act)).await
-    }
-
-    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
-        self.writer()?.write(0, move |books| books.hold(command, &why, &act)).await
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {

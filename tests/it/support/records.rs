@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ers_gateway::command::{Class, CommandId, EventId, Failure, MessageId, State, ThreadId, Verdict};
+use ers_gateway::command::{Class, CommandId, EventId, MessageId, State, ThreadId, Verdict};
 use ers_gateway::store::{
     Act, AttemptView, AuditEntry, Beat, CommandView, Depth, InstanceStore, InstanceView, MessageFilter, MessageView,
     OperatorStore, OutboxDepth, OutboxStore, Result, SearchStore, Settled, Signals, StoreError, StoredEvent,
@@ -205,10 +205,6 @@ impl SearchStore for Records {
         Ok(Vec::new())
     }
 
-    async fn waiting_for_patients(&self, _: Vec<String>) -> Result<Vec<CommandId>> {
-        Ok(Vec::new())
-    }
-
     async fn outbox_depth(&self) -> Result<OutboxDepth> {
         let events = self.events.lock();
         let mut waiting = events.iter().filter(|(_, confirmed)| !confirmed).peekable();
@@ -228,10 +224,6 @@ impl OperatorStore for Records {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.act("release", command, act)
-    }
-
-    async fn hold(&self, command: CommandId, _: Failure, act: Act) -> Result<()> {
-        self.act("hold", command, act)
     }
 
     async fn audit_log(&self, _: u64, _: usize) -> Result<Vec<AuditEntry>> {
