@@ -107,7 +107,7 @@ fn map(
     let normalised = set.normalise(dialect, message, encoding, &source.settings, None);
     let decision = match normalised.kind {
         Kind::Refused => Decision::Refuse(normalised.problems),
-        Kind::Notice { name, thread, .. } => Decision::Notice { name, thread },
+        Kind::Notice { name, thread, .. } => Decision::Notice { name, thread: *thread },
         Kind::Command(draft) => Decision::Command {
             name: draft.name,
             thread: draft.thread,
