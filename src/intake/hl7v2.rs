@@ -2,6 +2,7 @@
 //! (`hl7/reference.md` section 9, in this order).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use encoding_rs::Encoding;
@@ -96,6 +97,7 @@ impl Intake {
             charset,
             control_id: header.known_control_id(),
             kind: kind_of(&header),
+            places: BTreeMap::new(),
         };
         let stored = self.store_all(received, &header, wanted, encoding, decision, http_charset).await;
         stored.unwrap_or_else(|error| {
@@ -251,6 +253,7 @@ impl Intake {
                 charset: encoding_rs::UTF_8.name(),
                 control_id: None,
                 kind: "not HL7 v2".to_owned(),
+                places: BTreeMap::new(),
             };
             let prepared = self.prepare(&received, Decision::Refuse(vec![problem]));
             let message = prepared.message;
@@ -342,7 +345,7 @@ pub(super) fn to_ack_error(problem: &Problem) -> AckError {
             component: *component,
             subcomponent: *subcomponent,
         }),
-        Location::Json(_) | Location::Message => None,
+        Location::Json(_) | Location::Fhir(_) | Location::Message => None,
     };
     AckError { location, code: problem.code, text: problem.text.clone() }
 }

@@ -7,7 +7,10 @@
 mod admission;
 mod answer;
 mod command_json;
+mod fhir;
+mod fhir_reading;
 mod hl7v2;
+mod keeping;
 mod metrics;
 mod reading;
 mod receipts;
@@ -23,6 +26,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 pub use answer::{Answer, DEFERRED_REPLY_MAX, DeferredReply, Outcome};
+pub use fhir_reading::is_fhir;
 pub use metrics::IntakeMetrics;
 pub use sources::{KnownSource, SourceModes, Sources};
 pub use trial::{Trial, TrialAck, TrialCommand, try_message};
@@ -57,6 +61,12 @@ pub enum Content {
     /// A canonical command as JSON.
     Command {
         name: String,
+        bytes: Bytes,
+        /// `Idempotency-Key`, or the AMQP message id.
+        idempotency_key: Option<String>,
+    },
+    /// A FHIR R4 resource, or a Bundle of them, as JSON.
+    Fhir {
         bytes: Bytes,
         /// `Idempotency-Key`, or the AMQP message id.
         idempotency_key: Option<String>,
@@ -121,6 +131,10 @@ impl Intake {
             Content::Command { name, bytes, idempotency_key } => {
                 let (name, bytes, key) = (name.clone(), bytes.clone(), idempotency_key.clone());
                 self.receive_command(&inbound, &name, bytes, key).await
+            }
+            Content::Fhir { bytes, idempotency_key } => {
+                let (bytes, key) = (bytes.clone(), idempotency_key.clone());
+                self.receive_fhir(&inbound, bytes, key).await
             }
         };
         self.metrics.took(transport, answer.outcome, started.elapsed());

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 /// Where a problem is. HL7: segment, its ordinal, field, repetition, component, subcomponent (ERL, ERR-2).
-/// JSON: a pointer.
+/// JSON: a pointer. FHIR: a FHIRPath.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Location {
     Hl7 {
@@ -19,6 +19,8 @@ pub enum Location {
     },
     /// RFC 6901.
     Json(String),
+    /// `Bundle.entry[1].resource.identifier[0].value`
+    Fhir(String),
     /// The whole message.
     Message,
 }
@@ -74,6 +76,7 @@ impl fmt::Display for Location {
                 Ok(())
             }
             Self::Json(pointer) => f.write_str(if pointer.is_empty() { "/" } else { pointer }),
+            Self::Fhir(path) => f.write_str(path),
             Self::Message => f.write_str("message"),
         }
     }
