@@ -305,6 +305,10 @@ impl Coverage {
         self.elements.unread(document)
     }
 
+    pub fn astray(&self, kind: &str, document: &FhirDocument<'_>) -> Vec<Problem> {
+        self.elements.astray(kind, document)
+    }
+
     pub fn modifiers(&self, document: &FhirDocument<'_>) -> Vec<Problem> {
         self.elements.modifiers(document)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::document::{FhirDocument, shown_name};
+use super::document::{FhirDocument, Led, Node, shown_name};
 use super::json::Json;
 use super::selector::FhirSelector;
 use crate::mapping::problem::{Location, Problem};
@@ -49,6 +49,8 @@ impl IgnoredElement {
 #[derive(Debug, Default)]
 pub struct Elements {
     by_kind: BTreeMap<String, BTreeSet<Vec<String>>>,
+    ignored: BTreeMap<String, BTreeSet<Vec<String>>>,
+    /// At the top of every resource.
     everywhere: Vec<Vec<String>>,
     /// Types that are ignored as a whole.
     whole: BTreeSet<String>,
@@ -84,7 +86,7 @@ impl Elements {
                 self.whole.insert(kind.clone());
             }
             (Some(kind), path) => {
-                self.by_kind.entry(kind.clone()).or_default().insert(path.to_vec());
+                self.ignored.entry(kind.clone()).or_default().insert(path.to_vec());
             }
         }
     }
@@ -138,7 +140,7 @@ impl Elements {
                 continue;
             }
             // A type comes from the message; only those that the mapping knows are named.
-            if !self.by_kind.contains_key(resource.kind) {
+            if !self.by_kind.contains_key(resource.kind) && !self.ignored.contains_key(resource.kind) {
                 add("Bundle.entry.resource".into());
                 continue;
             }
@@ -178,10 +180,67 @@ impl Elements {
     }
 
     fn covers(&self, kind: &str, path: &[String]) -> bool {
-        let known = self.by_kind.get(kind);
-        known.is_some_and(|paths| paths.contains(path))
-            // What `*.meta` names stands at any depth.
-            || self.everywhere.iter().any(|everywhere| path.ends_with(everywhere))
+        self.by_kind.get(kind).is_some_and(|paths| paths.contains(path)) || self.is_ignored(kind, path)
+    }
+
+    fn is_ignored(&self, kind: &str, path: &[String]) -> bool {
+        self.ignored.get(kind).is_some_and(|paths| paths.contains(path))
+            || self.everywhere.iter().any(|everywhere| everywhere == path)
+    }
+
+    /// References of the request itself that lead out of the message, unless they are ignored, read as they are, or
+    /// say by an identifier what they mean: a document that is only pointed at would be lost.
+    pub fn astray(&self, kind: &str, document: &FhirDocument<'_>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (index, resource) in document.resources().iter().enumerate() {
+            if resource.kind == kind && !self.whole.contains(kind) && document.was_reached(resource) {
+                let mut path = Vec::new();
+                self.references(kind, Node { json: resource.node, resource: index }, document, &mut path, &mut problems);
+            }
+        }
+        problems
+    }
+
+    fn references(
+        &self,
+        kind: &str,
+        node: Node<'_>,
+        document: &FhirDocument<'_>,
+        path: &mut Vec<String>,
+        problems: &mut Vec<Problem>,
+    ) {
+        match node.json {
+            Json::Array(entries) => {
+                for entry in entries {
+                    self.references(kind, Node { json: entry, ..node }, document, path, problems);
+                }
+            }
+            Json::Object(members) => {
+                let is_reference = node.json.text_of("reference").is_some() && node.json.get("identifier").is_none();
+                let is_read = || {
+                    let whole: Vec<String> = path.iter().map(String::as_str).chain(["reference"]).map(str::to_owned).collect();
+                    self.by_kind.get(kind).is_some_and(|paths| paths.contains(&whole))
+                };
+                if is_reference
+                    && !is_read()
+                    && problems.len() < UNUSED_MAX
+                    && let Led::Astray(why) = document.follow(node)
+                {
+                    problems.push(why.problem(format!("{}.reference", document.place(node))));
+                }
+                for (name, value) in members {
+                    if path.is_empty() && name == "contained" {
+                        continue;
+                    }
+                    path.push(name.clone().into_owned());
+                    if !self.is_ignored(kind, path) {
+                        self.references(kind, Node { json: value, ..node }, document, path, problems);
+                    }
+                    path.pop();
+                }
+            }
+            _ => {}
+        }
     }
 }
 

@@ -211,15 +211,17 @@ impl<'d> FhirDocument<'d> {
         }
     }
 
-    /// What names this message, so that a resend is known: the identifier of the Bundle, the id of the MessageHeader,
-    /// or an identifier of a single resource together with its version. Without a version, a change could not be told
+    /// What names this message, so that a resend is known: the identifier of the Bundle, the id of the MessageHeader (or
+    /// the UUID that its entry has), or an identifier of a single resource together with its version. Without a version, a change could not be told
     /// from a resend.
     pub fn control_id(&self) -> Option<String> {
         let value = |json: &'d Json<'d>| json.entries().iter().find_map(|entry| entry.text_of("value"));
         let identifier = self.root.get("identifier").and_then(value);
         if self.root.text_of("resourceType") == Some("Bundle") {
-            let header = self.first("MessageHeader").and_then(|header| header.node.text_of("id"));
-            return identifier.or(header).map(str::to_owned);
+            let header = self.first("MessageHeader");
+            let id = header.and_then(|header| header.node.text_of("id"));
+            let url = header.and_then(|header| header.full_url?.strip_prefix("urn:uuid:"));
+            return identifier.or(id).or(url).map(str::to_owned);
         }
         let version = self.root.get("meta").and_then(|meta| meta.text_of("versionId"))?;
         Some(format!("{}/{version}", identifier?))

@@ -17,8 +17,14 @@ const NO_ESCAPE: u8 = b'\\';
 impl<'m, 'd> Normaliser<'m, 'd> {
     pub(super) fn letters(&mut self, mapping: &'m InboundMapping, documents: &mut Documents) -> Vec<Letter> {
         let mut letters = Vec::new();
+        let mut seen = std::collections::HashSet::new();
         for spec in &mapping.letters {
-            let entries: Vec<Entry<'d>> = spec.each.entries(&self.document);
+            // A document that several specifications come to is one letter, by the first of them.
+            let mut is_new = |entry: &Entry<'d>| match entry {
+                Entry::Segment(_) => true,
+                Entry::Node(node) => seen.insert(std::ptr::from_ref(node.json)),
+            };
+            let entries: Vec<Entry<'d>> = spec.each.entries(&self.document).into_iter().filter(|entry| is_new(entry)).collect();
             let astray = spec.each.astray(&self.document, None);
             self.tell(astray);
             let mut rest = entries.as_slice();

@@ -47,6 +47,10 @@ impl<'m> Normaliser<'m, '_> {
         }
         let unread = mapping.coverage.unread(document);
         let modifiers = mapping.coverage.modifiers(document);
+        if let Origin::Fhir { kind, .. } = &mapping.from {
+            let astray = mapping.coverage.astray(kind, document);
+            self.tell(astray);
+        }
         self.tell(unread);
         self.tell(modifiers);
     }
