@@ -195,7 +195,13 @@ impl Elements {
         for (index, resource) in document.resources().iter().enumerate() {
             if resource.kind == kind && !self.whole.contains(kind) && document.was_reached(resource) {
                 let mut path = Vec::new();
-                self.references(kind, Node { json: resource.node, resource: index }, document, &mut path, &mut problems);
+                self.references(
+                    kind,
+                    Node { json: resource.node, resource: index },
+                    document,
+                    &mut path,
+                    &mut problems,
+                );
             }
         }
         problems
@@ -218,7 +224,8 @@ impl Elements {
             Json::Object(members) => {
                 let is_reference = node.json.text_of("reference").is_some() && node.json.get("identifier").is_none();
                 let is_read = || {
-                    let whole: Vec<String> = path.iter().map(String::as_str).chain(["reference"]).map(str::to_owned).collect();
+                    let whole: Vec<String> =
+                        path.iter().map(String::as_str).chain(["reference"]).map(str::to_owned).collect();
                     self.by_kind.get(kind).is_some_and(|paths| paths.contains(&whole))
                 };
                 if is_reference

@@ -24,7 +24,8 @@ impl<'m, 'd> Normaliser<'m, 'd> {
                 Entry::Segment(_) => true,
                 Entry::Node(node) => seen.insert(std::ptr::from_ref(node.json)),
             };
-            let entries: Vec<Entry<'d>> = spec.each.entries(&self.document).into_iter().filter(|entry| is_new(entry)).collect();
+            let entries: Vec<Entry<'d>> =
+                spec.each.entries(&self.document).into_iter().filter(|entry| is_new(entry)).collect();
             let astray = spec.each.astray(&self.document, None);
             self.tell(astray);
             let mut rest = entries.as_slice();
