@@ -34,8 +34,12 @@ fn write_mapping(text: &mut String, from: &str, mapping: &InboundMapping) {
     };
     let _ = write!(text, "\n## {from} {makes}\n\nMapping: `mappings/{}`\n", mapping.file);
     for condition in &mapping.when {
-        let values: Vec<&str> =
-            condition.values.iter().map(|value| if value == "*" { "any value" } else { value }).collect();
+        let named = |value: &'_ String| match value.as_str() {
+            "*" => "any value".to_owned(),
+            "" => "absent".to_owned(),
+            value => value.to_owned(),
+        };
+        let values: Vec<String> = condition.values.iter().map(named).collect();
         let _ = writeln!(text, "\nOnly when {} is {}.", condition.on, values.join(" or "));
     }
     if !mapping.requires.is_empty() {

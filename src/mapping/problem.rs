@@ -19,13 +19,24 @@ pub enum Location {
     },
     /// RFC 6901.
     Json(String),
-    /// `Bundle.entry[1].resource.identifier[0].value`
+    /// `Bundle.entry[1].resource.identifier[0].value`; see [`Location::fhir`].
     Fhir(String),
     /// The whole message.
     Message,
 }
 
+/// A FHIRPath longer than this is cut; a sender decides how deep its elements are.
+const PATH_CHARS_MAX: usize = 250;
+
 impl Location {
+    pub fn fhir(path: &str) -> Self {
+        match path.char_indices().nth(PATH_CHARS_MAX) {
+            _ if path.is_empty() => Self::Message,
+            None => Self::Fhir(path.to_owned()),
+            Some((end, _)) => Self::Fhir(format!("{}…", &path[..end])),
+        }
+    }
+
     pub fn segment(name: &str) -> Self {
         Self::Hl7 {
             segment: name.to_owned(),

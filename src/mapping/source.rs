@@ -253,7 +253,7 @@ impl Selector {
                 _ => selector.nominal_location(None),
             },
             (Self::Fhir(selector), Document::Fhir(document)) => {
-                Location::Fhir(selector.nominal(document, node_of(within)))
+                Location::fhir(&selector.nominal(document, node_of(within)))
             }
             (Self::Fhir(_), Document::Hl7v2 { .. }) => Location::Message,
         }

@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_an_issue_with_its_place() {
-        let problems = vec![
+        let problems = [
             Problem::new(Location::Fhir("Bundle.entry[1].resource.birthDate".into()), 102, "Data type error"),
             Problem::new(Location::Message, 200, "Unsupported message type"),
         ];

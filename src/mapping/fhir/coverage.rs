@@ -100,7 +100,7 @@ impl Elements {
         told.map(|resource| {
             let text = "Resource not supported: nothing that is made of this message would carry it; leave it out, or \
                         send it as a document";
-            Problem::new(Location::Fhir(resource.place.clone()), NOT_SUPPORTED, text)
+            Problem::new(Location::fhir(&resource.place), NOT_SUPPORTED, text)
         })
         .collect()
     }
@@ -117,7 +117,7 @@ impl Elements {
                 if matches!(last, "modifierExtension" | "implicitRules") && problems.len() < UNUSED_MAX {
                     let names: String = path.iter().map(|name| format!(".{name}")).collect();
                     let text = "Element not supported: it changes the meaning of others, and nothing here reads it";
-                    let place = Location::Fhir(format!("{}{names}", resource.place));
+                    let place = Location::fhir(&format!("{}{names}", resource.place));
                     problems.push(Problem::new(place, NOT_SUPPORTED, text));
                 }
             });

@@ -280,7 +280,7 @@ impl<'d> FhirDocument<'d> {
     }
 
     pub fn location(&self, node: Node<'d>) -> Location {
-        Location::Fhir(self.place(node))
+        Location::fhir(&self.place(node))
     }
 
     /// Follows a Reference, or a string that is one (`Attachment.url`), inside the message.
@@ -372,7 +372,7 @@ fn shown_type(kind: &str) -> String {
 }
 
 fn at(place: &str, code: u16, text: impl Into<String>) -> Problem {
-    let location = if place.is_empty() { Location::Message } else { Location::Fhir(place.to_owned()) };
+    let location = if place.is_empty() { Location::Message } else { Location::fhir(place) };
     Problem::new(location, code, text)
 }
 
@@ -385,6 +385,6 @@ impl Astray {
             }
             Self::Ambiguous => "Data type error: two resources of the message have what the reference names",
         };
-        Problem::new(Location::Fhir(place), VALUE, text)
+        Problem::new(Location::fhir(&place), VALUE, text)
     }
 }

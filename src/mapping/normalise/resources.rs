@@ -32,7 +32,7 @@ impl<'m> Normaliser<'m, '_> {
         let others = document.resources().iter().filter(|resource| resource.kind == kind).skip(1);
         let problems = others.map(|other| {
             let text = format!("Segment sequence error: one {kind} in a message; send each in a message of its own");
-            Problem::new(Location::Fhir(other.place.clone()), STRUCTURE, text)
+            Problem::new(Location::fhir(&other.place), STRUCTURE, text)
         });
         self.problems.extend(problems);
     }
