@@ -31,6 +31,9 @@ const UNSUPPORTED_MESSAGE_TYPE: u16 = 200;
 const UNSUPPORTED_EVENT_CODE: u16 = 201;
 const INTERNAL_ERROR: u16 = 207;
 
+/// Values that differ from the first one: so many are told of each member.
+const DIFFERING_MAX: usize = 20;
+
 /// What a message became.
 #[derive(Debug, Default)]
 pub struct Normalised {
@@ -214,6 +217,7 @@ impl<'m, 'd> Normaliser<'m, 'd> {
                 Kind::Notice { name: name.clone(), thread, body }
             }
         };
+        self.check_all_was_searched();
         let kind = if self.problems.is_empty() { kind } else { Kind::Refused };
         Normalised {
             kind,
@@ -424,9 +428,13 @@ impl<'m, 'd> Normaliser<'m, 'd> {
         };
         self.note(leaf, selector, Some(first), true, base, within);
         let Some(value) = self.refine(read, first) else { return Evaluated::Absent };
+        let told_before = self.problems.len();
         for (_, other) in &matches[1..] {
             if other.stands_where(first) {
                 continue;
+            }
+            if self.problems.len() >= told_before + DIFFERING_MAX {
+                break;
             }
             if self.refine(read, other).is_some_and(|other| other != value) {
                 let label = read.label.as_deref().unwrap_or(&leaf.key);

@@ -219,7 +219,11 @@ impl Selector {
                     if seen.insert(std::ptr::from_ref(node.json)) {
                         nodes.push(node);
                     }
-                    Took::More
+                    if nodes.len() < ENTRIES_MAX {
+                        return Took::More;
+                    }
+                    document.exhaust();
+                    Took::Enough
                 };
                 selector.visit(document, None, &mut visitor, &mut |_, _| {});
                 nodes.into_iter().map(Entry::Node).collect()
@@ -259,6 +263,9 @@ impl Selector {
         }
     }
 }
+
+/// More entries of one kind than any command has room for; such a message is refused.
+const ENTRIES_MAX: usize = 500;
 
 /// References led astray by one selector that are told.
 const ASTRAY_MAX: usize = 20;

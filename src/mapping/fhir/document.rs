@@ -52,6 +52,8 @@ pub struct FhirDocument<'d> {
     resources: Vec<Resource<'d>>,
     by_url: HashMap<&'d str, usize>,
     by_id: HashMap<(&'d str, &'d str), Vec<usize>>,
+    /// By container and id.
+    contained: HashMap<(usize, &'d str), Vec<usize>>,
     steps: Cell<u32>,
 }
 
@@ -80,6 +82,7 @@ impl<'d> FhirDocument<'d> {
             resources: Vec::new(),
             by_url: HashMap::new(),
             by_id: HashMap::new(),
+            contained: HashMap::new(),
             steps: Cell::new(STEPS_MAX),
         };
         let mut problems = Vec::new();
@@ -169,10 +172,11 @@ impl<'d> FhirDocument<'d> {
         if let Some(url) = full_url {
             self.by_url.entry(url).or_insert(index);
         }
-        if let Some(id) = node.text_of("id")
-            && container.is_none()
-        {
-            self.by_id.entry((kind, id)).or_default().push(index);
+        if let Some(id) = node.text_of("id") {
+            match container {
+                None => self.by_id.entry((kind, id)).or_default().push(index),
+                Some(container) => self.contained.entry((container, id)).or_default().push(index),
+            }
         }
         let contained = format!("{place}.contained");
         self.resources.push(Resource { node, kind, place, full_url, container, reached: Cell::new(false) });
@@ -255,6 +259,11 @@ impl<'d> FhirDocument<'d> {
         left > 0
     }
 
+    /// There is more than anybody wants: nothing further is looked at.
+    pub fn exhaust(&self) {
+        self.steps.set(0);
+    }
+
     /// Selectors were stopped: what they found is not all that there is.
     pub fn is_exhausted(&self) -> bool {
         self.steps.get() == 0
@@ -302,9 +311,7 @@ impl<'d> FhirDocument<'d> {
             if id.is_empty() {
                 return Led::To(container);
             }
-            let inside =
-                |found: &Resource<'d>| found.container == Some(container) && found.node.text_of("id") == Some(id);
-            return only(self.resources.iter().enumerate().filter(|(_, found)| inside(found)).map(|(index, _)| index));
+            return only(self.contained.get(&(container, id)).into_iter().flatten().copied());
         }
         let unversioned = reference.split_once("/_history/").map_or(reference, |(before, _)| before);
         for url in [reference, unversioned] {

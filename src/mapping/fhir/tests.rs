@@ -235,6 +235,38 @@ fn circles_of_references_and_fans_of_them_come_to_an_end() {
     assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
+/// As large as a message may be, and wrong in every entry.
+#[test]
+fn a_message_that_is_wrong_everywhere_is_refused_in_time() {
+    let many = |entry: &str, count: usize| vec![entry; count].join(",");
+    for (what, members) in [
+        ("services without a number", format!(r#""performer": [{}]"#, many(r##"{"reference": "#"}"##, 80_000))),
+        (
+            "references that lead nowhere",
+            format!(r#""supportingInfo": [{}]"#, many(r##"{"reference": "#x"}"##, 80_000)),
+        ),
+        (
+            "NHS numbers that differ",
+            format!(
+                r##""subject": {{"reference": "#p"}}, "contained": [{{"resourceType": "Patient", "id": "p", "identifier": [
+                    {{"system": "https://fhir.nhs.uk/Id/nhs-number", "value": "9994120034"}}, {}]}}]"##,
+                many(r#"{"system": "https://fhir.nhs.uk/Id/nhs-number", "value": "9994121405"}"#, 60_000)
+            ),
+        ),
+        ("elements that change others", format!(r#""note": [{}]"#, many(r#"{"modifierExtension": 1}"#, 100_000))),
+    ] {
+        let text = format!(r#"{{"resourceType": "ServiceRequest", "status": "active", "intent": "order", {members}}}"#);
+        let started = std::time::Instant::now();
+        let problems = over(&text, |document| {
+            let set = shipped();
+            let dialect = set.dialect("default").expect("shipped");
+            set.normalise_fhir(dialect, document, &serde_json::Map::new(), None).problems.len()
+        });
+        assert!((1..500).contains(&problems), "{what}: {problems}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{what}: {:?}", started.elapsed());
+    }
+}
+
 #[test]
 fn what_is_unread_is_told_by_its_name_and_odd_names_are_not_repeated() {
     let text = r#"{"resourceType": "Patient", "birthDate": "1957-03-14", "telecom": [{"value": "1"}, {"value": "2"}],

@@ -37,14 +37,20 @@ impl<'m> Normaliser<'m, '_> {
         self.problems.extend(problems);
     }
 
-    /// Resources that nothing read, elements that change the meaning of others, a message too large to be searched.
+    /// A message too large to be searched: what was found in it says nothing of what is there.
+    pub(super) fn check_all_was_searched(&mut self) {
+        if let Document::Fhir(document) = self.document
+            && document.is_exhausted()
+        {
+            let text =
+                "Value too long: too many entries, or too many references between them; send less in one message";
+            self.problems = vec![Problem::new(Location::Message, TOO_LONG, text)];
+        }
+    }
+
+    /// Resources that nothing read, references that lead away, elements that change the meaning of others.
     pub(super) fn check_nothing_is_lost(&mut self, mapping: &InboundMapping) {
         let Document::Fhir(document) = self.document else { return };
-        if document.is_exhausted() {
-            let text = "Value too long: too many entries refer to too many others; send less in one message";
-            self.problems.push(Problem::new(Location::Message, TOO_LONG, text));
-            return;
-        }
         let unread = mapping.coverage.unread(document);
         let modifiers = mapping.coverage.modifiers(document);
         if let Origin::Fhir { kind, .. } = &mapping.from {

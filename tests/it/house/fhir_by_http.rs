@@ -135,6 +135,17 @@ async fn every_problem_is_an_issue_at_its_fhirpath_and_no_value_is_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancellation_by_a_name_that_nobody_knows_is_refused_where_the_name_stands() {
+    let world = World::start().await;
+    let unknown = fhir_sample("04-").replace("https://fhir.nhs.uk/Id/UBRN", "https://example.invalid/Id/other");
+    let (status, refused) = outcome(post(&world, "/v1/fhir/southbeck", &[FHIR], unknown).await).await;
+    let issue = &refused["issue"][0];
+    assert_eq!((status, &issue["code"]), (422, &json!("not-found")), "{refused}");
+    assert_eq!(issue["expression"], json!(["Bundle.entry[1].resource.identifier[0].value"]));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_fhir_is_refused_with_the_status_of_its_kind() {
     let world = World::start().await;
     let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
