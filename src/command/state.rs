@@ -81,6 +81,8 @@ pub enum WaitReason {
     NoToken,
     /// The breaker for this group of operations is open.
     BreakerOpen,
+    /// Its plan asks e-RS no sooner.
+    Planned,
 }
 
 /// Why a command failed, in codes that are safe for metrics and events. `text` is for people and

@@ -135,6 +135,15 @@ pub struct Source {
     /// A slot is chosen for a patient where a sender names a time span instead. The patient must then be told.
     #[serde(default)]
     pub book_by_wish: bool,
+    /// Letters are watched until e-RS has scanned them.
+    #[serde(default = "yes")]
+    pub follow_scans: bool,
+    /// MSH-13: messages are taken in the order of their numbers, none left out (sequence protocol).
+    #[serde(default)]
+    pub sequence_protocol: bool,
+    /// All pieces of a message (DSC, MSH-14) must have come so long after the first.
+    #[serde(default = "continuation_wait", with = "duration")]
+    pub continuation_wait: Duration,
     /// Settings of the dialect, visible to mappings as `settings`.
     #[serde(default)]
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -146,6 +155,7 @@ impl Source {
         let mut settings = self.settings.clone();
         settings.insert("trustUntraced".into(), self.trust_untraced.into());
         settings.insert("searchFirst".into(), self.search_first.into());
+        settings.insert("followScans".into(), self.follow_scans.into());
         settings.insert("bookByWish".into(), self.book_by_wish.into());
         settings.insert("timeZone".into(), self.time_zone.as_str().into());
         settings
@@ -206,6 +216,9 @@ fn wait_max() -> Duration {
 }
 fn reply_wait() -> Duration {
     Duration::from_secs(20)
+}
+fn continuation_wait() -> Duration {
+    Duration::from_secs(600)
 }
 fn charset() -> String {
     "windows-1252".into()

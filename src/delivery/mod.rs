@@ -15,6 +15,7 @@ mod backoff;
 mod base64_text;
 mod breaker;
 mod engine;
+mod follow;
 mod kept;
 mod lease;
 mod ledger;

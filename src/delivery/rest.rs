@@ -78,6 +78,12 @@ impl Run {
         self.end(Happened::Deferred { until, why }, text.to_owned()).await
     }
 
+    /// As long as its plan says.
+    pub(super) async fn pause(&mut self, pause: Duration) -> Result<Flow, Abandoned> {
+        let until = self.shared.environment.now() + pause;
+        self.end(Happened::Deferred { until, why: WaitReason::Planned }, "its plan asks no sooner".into()).await
+    }
+
     /// Waits for a user, or for a connection that may do this.
     pub(super) async fn unauthorised(&mut self, connection: &str, text: &str) -> Result<Flow, Abandoned> {
         if self.is_read() {

@@ -129,7 +129,16 @@ impl Run {
             let next = self.with_context(ground, &now, |context| ground.set.mappings.next_call(context, &mut state));
             self.plan.state = state;
             match next {
-                Ok(NextCall::Done { result }) => return self.complete(result).await,
+                Ok(NextCall::Done { result, follow }) => {
+                    return match self.follow(follow).await? {
+                        Flow::On => self.complete(result).await,
+                        Flow::Ended => Ok(Flow::Ended),
+                    };
+                }
+                Ok(NextCall::Pause(pause)) => {
+                    self.plan.state.waited = true;
+                    return self.pause(pause).await;
+                }
                 Ok(NextCall::Call(call)) if self.needs_patient_check(ground.set.mappings.operation(&call.call)) => {
                     // The call is made anew: PDS may have given another number.
                     if let Flow::Ended = self.check_patient().await? {

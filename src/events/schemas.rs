@@ -87,6 +87,8 @@ mod tests {
             "ReferralSentForTriage",
             "ReferralCancelled",
             "ReferralLetterRemoved",
+            "ReferralLetterAvailable",
+            "ReferralLetterUnavailable",
             "ReferralShortlistChanged",
             "PatientLetterGenerated",
             "AdviceRequestCreated",

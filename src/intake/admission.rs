@@ -11,7 +11,9 @@ use super::{Inbound, Intake};
 use crate::command::{Class, CommandId, EventId, MessageId, State, Verdict};
 use crate::config::{EnvironmentName, Mode};
 use crate::mapping::{CommandPlan, Location, Problem, ThreadNames};
-use crate::store::{Admission, Admitted, Alias, AliasKind, NewCommand, NewDocument, NewEvent, NewMessage, StoreError};
+use crate::store::{
+    Admission, Admitted, Alias, AliasKind, NewCommand, NewDocument, NewEvent, NewMessage, StoreError, ThreadView,
+};
 
 /// Commands that make a referral or an advice request: their content is digested, so that a resend under another control id
 /// makes nothing new (`hl7/reference.md` 6.4, second guard).
@@ -26,12 +28,17 @@ const REQUIRED_FIELD_MISSING: u16 = 101;
 pub(super) struct Received<'i> {
     pub inbound: &'i Inbound,
     pub source: &'i KnownSource,
+    /// Kept.
     pub raw: Bytes,
+    /// Of what came: of a message in pieces, the last.
+    pub sha256: [u8; 32],
     pub charset: &'static str,
     pub control_id: Option<String>,
     pub kind: String,
     /// Where members of the command stand in a FHIR message.
     pub places: BTreeMap<String, Location>,
+    /// The sequence number that comes next, where there is a protocol.
+    pub expected: Option<i64>,
 }
 
 /// What the mapping made of it.
@@ -49,6 +56,8 @@ pub(super) enum Decision {
         thread: ThreadNames,
     },
     Refuse(Vec<Problem>),
+    /// A piece of a message: it waits for the rest.
+    Hold,
 }
 
 /// A commit to make, and what it is about.
@@ -57,6 +66,52 @@ pub(super) struct Prepared {
     pub message: MessageId,
     pub commands: Vec<CommandId>,
 }
+
+/// A name that a sender has for a referral, or for something of it.
+struct OwnName {
+    kind: AliasKind,
+    name: fn(&ThreadNames) -> Option<&str>,
+    what: &'static str,
+    /// Where it stands in HL7 v2, and in JSON.
+    segment: &'static str,
+    field: u16,
+    pointer: &'static str,
+}
+
+const OWN_NAMES: [OwnName; 4] = [
+    OwnName {
+        kind: AliasKind::LocalId,
+        name: |thread| thread.local_id.as_deref(),
+        what: "this local id",
+        segment: "RF1",
+        field: 6,
+        pointer: "/localId",
+    },
+    OwnName {
+        kind: AliasKind::Document,
+        name: |thread| thread.document.as_deref(),
+        what: "the document of this number",
+        segment: "TXA",
+        field: 12,
+        pointer: "/documentId",
+    },
+    OwnName {
+        kind: AliasKind::Document,
+        name: |thread| thread.replaces.as_deref(),
+        what: "the document that is replaced",
+        segment: "TXA",
+        field: 13,
+        pointer: "/replaces",
+    },
+    OwnName {
+        kind: AliasKind::Appointment,
+        name: |thread| thread.appointment.as_deref(),
+        what: "the appointment of this number",
+        segment: "ARQ",
+        field: 1,
+        pointer: "/placerAppointment",
+    },
+];
 
 impl Intake {
     /// Checks that need the store or the settings, and not the message alone.
@@ -86,38 +141,29 @@ impl Intake {
                  was chosen",
             ));
         }
-        let known = match &thread.local_id {
-            // What makes a referral and names no other asks nothing of what is known.
-            Some(_) if creates && thread.ubrn.is_none() => None,
-            Some(local_id) => self.store.find_thread(&self.local_alias(received.source, local_id)).await?,
-            None => None,
-        };
         let is_read = self.is_read(&name);
-        if is_read && thread.ubrn.is_none() && thread.local_id.is_some() {
-            // It does not wait behind what makes the referral, so the UBRN must be known by now.
-            match known.as_ref().and_then(|known| known.known.get("ubrn")) {
-                Some(ubrn) => body["ubrn"] = ubrn.clone(),
-                None => problems.push(Problem::new(
-                    location_of(received, "RF1", 6, "/localId"),
-                    UNKNOWN_KEY_IDENTIFIER,
-                    "Unknown key identifier: no UBRN is known for this local id yet, and none was given",
-                )),
-            }
-        }
+        // What makes a referral and names no other asks nothing of what is known.
+        let known = match creates && thread.ubrn.is_none() {
+            true => None,
+            false => self.known_by(received, &thread, &mut problems).await?,
+        };
+        let given = OWN_NAMES.iter().find(|own| (own.name)(&thread).is_some());
+        let unknown = |problems: &mut Vec<Problem>, why: &str| {
+            let OwnName { segment, field, pointer, .. } = given.unwrap_or(&OWN_NAMES[0]);
+            let text = format!("Unknown key identifier: {why}");
+            problems.push(Problem::new(location_of(received, segment, *field, pointer), UNKNOWN_KEY_IDENTIFIER, text));
+        };
         match (&known, &thread.ubrn) {
+            // It does not wait behind what makes the referral, so the UBRN must be known by now.
+            (known, None) if is_read && given.is_some() => {
+                match known.as_ref().and_then(|known| known.known.get("ubrn")) {
+                    Some(ubrn) => body["ubrn"] = ubrn.clone(),
+                    None => unknown(&mut problems, "no UBRN is known for this local id yet, and none was given"),
+                }
+            }
             _ if is_read => {}
-            (None, None) if !creates => problems.push(Problem::new(
-                location_of(received, "RF1", 6, "/localId"),
-                UNKNOWN_KEY_IDENTIFIER,
-                "Unknown key identifier: no referral is known by this local id, and no UBRN was given",
-            )),
-            // Taking it would make one thread of two referrals, perhaps of two patients.
-            (Some(known), Some(ubrn)) if known.known.get("ubrn").is_some_and(|other| other != ubrn) => {
-                problems.push(Problem::new(
-                    location_of(received, "RF1", 11, "/ubrn"),
-                    UNKNOWN_KEY_IDENTIFIER,
-                    "Unknown key identifier: the referral with this local id has another UBRN",
-                ));
+            (None, None) if !creates => {
+                unknown(&mut problems, "no referral is known by this local id, and no UBRN was given");
             }
             _ => {}
         }
@@ -140,7 +186,7 @@ impl Intake {
                 transport: received.inbound.transport,
                 control_id: received.control_id.clone(),
                 received_at: now,
-                sha256: Sha256::digest(&received.raw).into(),
+                sha256: received.sha256,
                 charset: received.charset.to_owned(),
                 kind: received.kind.clone(),
                 raw: received.raw.clone(),
@@ -177,6 +223,7 @@ impl Intake {
                 admission.verdict = Verdict::Rejected;
                 admission.message.problems = problems;
             }
+            Decision::Hold => {}
             Decision::Notice { name, thread } => {
                 let mut data = json!({ "message": message, "source": source, "kind": received.kind, "reason": name });
                 for (key, value) in [("localId", &thread.local_id), ("ubrn", &thread.ubrn)] {
@@ -190,9 +237,11 @@ impl Intake {
             Decision::Command { name, thread, body, documents, mapping_set } => {
                 let id = CommandId(self.environment.new_id());
                 let is_read = self.is_read(&name);
-                // A read is in nobody's way and behind nobody: a thread of its own.
+                // A read is in nobody's way and behind nobody: a thread of its own. So is what pauses between its calls.
                 let (class, thread) = if is_read {
                     (Class::Interactive, ThreadNames::default())
+                } else if self.mappings.current().plan(&name).is_some_and(CommandPlan::pauses) {
+                    (Class::Poll, ThreadNames::default())
                 } else {
                     let priority = body.get("priority").and_then(Value::as_str);
                     (priority.map_or(Class::Routine, Class::of_priority), thread)
@@ -242,7 +291,7 @@ impl Intake {
             .collect()
     }
 
-    fn is_read(&self, command: &str) -> bool {
+    pub(super) fn is_read(&self, command: &str) -> bool {
         self.mappings.current().plan(command).is_some_and(CommandPlan::is_read)
     }
 
@@ -257,16 +306,46 @@ impl Intake {
         received.checked_add(age).ok()
     }
 
-    pub(super) fn local_alias(&self, source: &KnownSource, local_id: &str) -> Alias {
-        let kind = AliasKind::LocalId;
-        Alias { kind, digest: self.keys.alias_digest(kind, &[&source.config.name, local_id]) }
+    /// The thread that one of the sender's own names leads to. Names that lead to another referral than the UBRN would
+    /// make one thread of two, perhaps of two patients.
+    async fn known_by(
+        &self,
+        received: &Received<'_>,
+        thread: &ThreadNames,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Option<ThreadView>, StoreError> {
+        let mut found: Option<ThreadView> = None;
+        for own in &OWN_NAMES {
+            let Some(name) = (own.name)(thread) else { continue };
+            let Some(view) = self.store.find_thread(&self.own_alias(received.source, own.kind, name)).await? else {
+                continue;
+            };
+            let ubrn = view.known.get("ubrn").and_then(Value::as_str);
+            let expected = thread
+                .ubrn
+                .as_deref()
+                .or_else(|| found.as_ref().and_then(|first| first.known.get("ubrn").and_then(Value::as_str)));
+            if let (Some(ubrn), Some(expected)) = (ubrn, expected)
+                && ubrn != expected
+            {
+                problems.push(Problem::new(
+                    location_of(received, own.segment, own.field, own.pointer),
+                    UNKNOWN_KEY_IDENTIFIER,
+                    format!("Unknown key identifier: {} belongs to a referral with another UBRN", own.what),
+                ));
+            }
+            found = found.or(Some(view));
+        }
+        Ok(found)
+    }
+
+    fn own_alias(&self, source: &KnownSource, kind: AliasKind, name: &str) -> Alias {
+        Alias { kind, digest: self.keys.alias_digest(kind, &[&source.config.name, name]) }
     }
 
     fn aliases(&self, source: &KnownSource, thread: &ThreadNames, command: CommandId) -> Vec<Alias> {
-        let mut aliases = Vec::new();
-        if let Some(local_id) = &thread.local_id {
-            aliases.push(self.local_alias(source, local_id));
-        }
+        let own = OWN_NAMES.iter().filter_map(|own| Some(self.own_alias(source, own.kind, (own.name)(thread)?)));
+        let mut aliases: Vec<Alias> = own.collect();
         if let Some(ubrn) = &thread.ubrn {
             aliases.push(Alias { kind: AliasKind::Ubrn, digest: self.keys.alias_digest(AliasKind::Ubrn, &[ubrn]) });
         }
@@ -344,6 +423,14 @@ fn business_digest(body: &Value) -> [u8; 32] {
         digest.update(member);
         digest.update(body.pointer(member).map(Value::to_string).unwrap_or_default());
         digest.update([0]);
+    }
+    // What came later counts only where it is: digests of before stay what they were.
+    for member in ["/windowStart", "/windowEnd", "/days", "/clinician"] {
+        if let Some(value) = body.pointer(member) {
+            digest.update(member);
+            digest.update(value.to_string());
+            digest.update([0]);
+        }
     }
     for service in body.pointer("/shortlist").and_then(Value::as_array).into_iter().flatten() {
         digest.update(service.get("service").map(Value::to_string).unwrap_or_default());

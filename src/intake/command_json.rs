@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::admission::{Decision, Received, key_reused};
 use super::answer::{Answer, Outcome};
@@ -50,12 +51,14 @@ impl Intake {
         let received = Received {
             inbound,
             source,
+            sha256: Sha256::digest(&bytes).into(),
             raw: bytes.clone(),
             charset: encoding_rs::UTF_8.name(),
             control_id: key,
             // Any other name may be anything.
             kind: if self.mappings.current().schemas().knows(&name) { name } else { "unknown command".to_owned() },
             places: BTreeMap::new(),
+            expected: None,
         };
         match self.keep(&received, decision).await {
             Ok(Kept::Answered(answer)) => answer,
@@ -98,7 +101,13 @@ impl Intake {
             return Decision::Refuse(problems);
         }
         let member = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
-        let thread = ThreadNames { local_id: member("localId"), ubrn: member("ubrn"), document: None };
+        let thread = ThreadNames {
+            local_id: member("localId"),
+            ubrn: member("ubrn"),
+            document: member("documentId"),
+            replaces: member("replaces"),
+            appointment: member("placerAppointment"),
+        };
         Decision::Command {
             name: name.to_owned(),
             thread,

@@ -41,11 +41,13 @@ impl Intake {
         let received = Received {
             inbound,
             source,
+            sha256: Sha256::digest(&bytes).into(),
             raw: bytes,
             charset: encoding_rs::UTF_8.name(),
             control_id: control_id.map(short),
             kind,
             places,
+            expected: None,
         };
         let answer = self.keep_fhir(received, decision).await.unwrap_or_else(|error| {
             tracing::error!(source = %source.config.name, %error, "a message could not be stored and was not accepted");

@@ -22,7 +22,7 @@ impl Intake {
         let (outcome, problems) = match &decision {
             Decision::Refuse(problems) => (Outcome::Rejected, problems.clone()),
             Decision::Notice { .. } => (Outcome::Notice, Vec::new()),
-            Decision::Command { .. } => (Outcome::Accepted, Vec::new()),
+            Decision::Command { .. } | Decision::Hold => (Outcome::Accepted, Vec::new()),
         };
         let prepared = self.prepare(received, decision);
         let (message, commands) = (prepared.message, prepared.commands.clone());

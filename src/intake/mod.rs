@@ -7,16 +7,19 @@
 mod admission;
 mod answer;
 mod command_json;
+mod continuation;
 mod fhir;
 mod fhir_reading;
 mod hl7v2;
 mod keeping;
 mod metrics;
+mod numbering;
 mod reading;
 mod receipts;
 mod reply;
 mod sources;
 mod trial;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

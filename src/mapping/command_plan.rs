@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::diagnostic::Diagnostics;
 use super::halt::{Halt, halts};
 use super::operations::{Effect, Operation};
-use super::plan::{CallBody, Letter, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
+use super::plan::{CallBody, FollowUp, Letter, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::set::{Absorbed, PlanContext, PlanProblem};
 use super::step_conditions::{Again, Lack, again, lacks};
-use super::template::{Condition, Path, Root, Scope, Template, TemplateCompiler, Written, reply_value};
+use super::template::{Condition, Path, ROOTS, Root, Scope, Template, TemplateCompiler, Written, reply_value};
 use super::yaml::{Keys, Node, Yaml};
+use crate::config::duration;
 
 pub struct CommandPlan {
     pub command: String,
@@ -20,6 +22,9 @@ pub struct CommandPlan {
     /// Asked before the first call.
     require: Vec<Requirement>,
     steps: Vec<PlanStep>,
+    /// Asked when all calls are done and told: what does not hold fails the command.
+    ensure: Vec<Requirement>,
+    follow: Vec<FollowTemplate>,
     result: Option<Template>,
     /// Published when the command halts short of its end, whatever the step.
     halted: Vec<EventTemplate>,
@@ -38,6 +43,8 @@ struct PlanStep {
     /// With `each`: the first entry that succeeds is enough; these codes of e-RS go on to the next.
     next_on: Vec<String>,
     again: Option<Again>,
+    /// Before each call.
+    pause: Option<Duration>,
     /// Index of the step to go back to when e-RS says that what it read is old.
     stale: Option<usize>,
     path: Vec<(String, Template)>,
@@ -55,6 +62,13 @@ struct PlanStep {
     events: Vec<EventTemplate>,
     /// What `map try` shows for a saved value that only e-RS could give.
     preview: Map<String, Value>,
+}
+
+struct FollowTemplate {
+    command: String,
+    when: Vec<Condition>,
+    needs: Vec<Path>,
+    body: Template,
 }
 
 struct Requirement {
@@ -75,8 +89,8 @@ struct EventTemplate {
 pub type Operations = BTreeMap<String, Operation>;
 
 const STEP_KEYS: &[&str] = &[
-    "step", "call", "needs", "lacks", "when", "each", "next_on", "again", "stale", "path", "query", "headers", "body",
-    "letter", "save", "collect", "know", "require", "events", "preview", "about",
+    "step", "call", "needs", "lacks", "when", "each", "next_on", "again", "pause", "stale", "path", "query", "headers",
+    "body", "letter", "save", "collect", "know", "require", "events", "preview", "about",
 ];
 
 /// Steps that several plans share.
@@ -91,13 +105,18 @@ pub fn compile(
     parts: &BTreeMap<String, Node>,
     diagnostics: &mut Diagnostics,
 ) -> Option<(CommandPlan, Vec<Path>)> {
-    let keys = Keys::of(file, node, &["command", "require", "steps", "result", "halted", "about"], diagnostics)?;
+    let keys = Keys::of(
+        file,
+        node,
+        &["command", "require", "steps", "ensure", "follow", "result", "halted", "about"],
+        diagnostics,
+    )?;
     let command = keys.text("command", diagnostics);
     if command.is_none() {
         diagnostics.report(file, node.at, "`command` is missing: which command do these calls carry out?");
     }
     let file: Arc<str> = file.into();
-    let mut compiler = TemplateCompiler { file: file.clone(), fragments, diagnostics, paths: Vec::new() };
+    let mut compiler = TemplateCompiler { file: file.clone(), roots: ROOTS, fragments, diagnostics, paths: Vec::new() };
     let mut steps: Vec<PlanStep> = Vec::new();
     match keys.get("steps") {
         Some(Node { yaml: Yaml::List(items), .. }) => {
@@ -118,6 +137,8 @@ pub fn compile(
         _ => compiler.diagnostics.report(&file, node.at, "`steps` must be a list of calls"),
     }
     let require = keys.get("require").map(|node| requirements(&mut compiler, node)).unwrap_or_default();
+    let ensure = keys.get("ensure").map(|node| requirements(&mut compiler, node)).unwrap_or_default();
+    let follow = keys.get("follow").map(|node| follow_ups(&mut compiler, node)).unwrap_or_default();
     let result = keys.get("result").map(|node| compiler.template(node));
     let halted = keys.get("halted").map(|node| events(&mut compiler, node)).unwrap_or_default();
     if let Some(event) = halted.iter().find(|event| event.on.is_empty()) {
@@ -127,7 +148,7 @@ pub fn compile(
     }
     check_saved(&compiler.paths, &steps, compiler.diagnostics);
     let paths = compiler.paths;
-    Some((CommandPlan { command: command?, file, require, steps, result, halted }, paths))
+    Some((CommandPlan { command: command?, file, require, steps, ensure, follow, result, halted }, paths))
 }
 
 fn push_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &Operations, steps: &mut Vec<PlanStep>) {
@@ -215,6 +236,7 @@ fn compile_step(
     Some(PlanStep {
         lacks: keys.get("lacks").map(|node| lacks(compiler, node)).unwrap_or_default(),
         again: keys.get("again").and_then(|node| again(compiler, node)),
+        pause: keys.get("pause").and_then(|node| pause(compiler, node)),
         stale: keys.get("stale").and_then(|node| stale(compiler, node, before)),
         needs: keys.get("needs").map(|node| compiler.paths_of(node)).unwrap_or_default(),
         when: keys.get("when").map(|node| compiler.conditions(node)).unwrap_or_default(),
@@ -239,6 +261,38 @@ fn compile_step(
         require,
         events,
     })
+}
+
+/// `pause: 5m`
+fn pause(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Option<Duration> {
+    let parsed = duration::parse(node.as_text().unwrap_or_default());
+    if parsed.is_none() {
+        compiler.diagnostics.report(&compiler.file.clone(), node.at, "`pause` is a time, such as 5m");
+    }
+    parsed
+}
+
+/// `- { command, when, needs, body }`
+fn follow_ups(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Vec<FollowTemplate> {
+    let file = compiler.file.clone();
+    let Yaml::List(items) = &node.yaml else {
+        compiler.diagnostics.report(&file, node.at, "`follow` is a list of { command, body }");
+        return Vec::new();
+    };
+    let mut compiled = Vec::new();
+    for item in items {
+        let Some(keys) = Keys::of(&file, item, &["command", "when", "needs", "body"], compiler.diagnostics) else {
+            continue;
+        };
+        let command = keys.text("command", compiler.diagnostics);
+        let when = keys.get("when").map(|node| compiler.conditions(node)).unwrap_or_default();
+        let needs = keys.get("needs").map(|node| compiler.paths_of(node)).unwrap_or_default();
+        match (command, keys.get("body").map(|node| compiler.template(node))) {
+            (Some(command), Some(body)) => compiled.push(FollowTemplate { command, when, needs, body }),
+            _ => compiler.diagnostics.report(&file, item.at, "what follows needs `command` and `body`"),
+        }
+    }
+    compiled
 }
 
 /// `stale: read`, the name of a step above that reads.
@@ -327,6 +381,16 @@ impl CommandPlan {
         self.steps.iter().all(|step| step.reads && step.events.is_empty())
     }
 
+    /// It pauses between its calls: nothing of a referral may wait behind it.
+    pub fn pauses(&self) -> bool {
+        self.steps.iter().any(|step| step.pause.is_some())
+    }
+
+    /// Commands that it has carried out next.
+    pub fn follows(&self) -> impl Iterator<Item = &str> {
+        self.follow.iter().map(|follow| follow.command.as_str())
+    }
+
     pub fn event_names(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().flat_map(|step| &step.events).chain(&self.halted).map(|event| event.name.as_str())
     }
@@ -360,6 +424,9 @@ impl CommandPlan {
                 state.item = 0;
                 continue;
             }
+            if let (Some(pause), false) = (step.pause, state.waited) {
+                return Ok(NextCall::Pause(pause));
+            }
             let item = items.as_ref().and_then(|items| items.as_ref()).and_then(|items| items.get(state.item));
             let scope = Scope { item, index: state.item, ..scope };
             return step.prepare(operations, &scope, state.item).map(|call| NextCall::Call(Box::new(call)));
@@ -369,7 +436,15 @@ impl CommandPlan {
             Some(template) => template.render(&scope)?.unwrap_or_default(),
             None => Value::Null,
         };
-        Ok(NextCall::Done { result })
+        check(&self.ensure, &scope)?;
+        let mut follow = Vec::new();
+        for next in &self.follow {
+            if next.needs.iter().all(|path| scope.has(path)) && next.when.iter().all(|c| c.holds(&scope)) {
+                let body = next.body.render(&scope)?.unwrap_or_default();
+                follow.push(FollowUp { command: next.command.clone(), body });
+            }
+        }
+        Ok(NextCall::Done { result, follow })
     }
 
     pub fn absorb(
@@ -520,6 +595,7 @@ fn rendered_events<'e>(
 }
 
 fn advance(step: &PlanStep, again: bool, state: &mut PlanState) {
+    state.waited = false;
     if again || step.each.is_some() && step.next_on.is_empty() {
         state.item += 1;
     } else {

@@ -52,7 +52,7 @@ impl Dialect {
         let mut by_resource = Vec::new();
         for file in files.values() {
             let (Some(from), Some(outcome)) = (file.from.clone(), file.outcome.clone()) else { continue };
-            let mapping = InboundMapping {
+            let mapping = Arc::new(InboundMapping {
                 file: file.file.clone(),
                 from: from.clone(),
                 when: file.when.clone().unwrap_or_default(),
@@ -64,11 +64,12 @@ impl Dialect {
                 letters: file.letters.clone().unwrap_or_default(),
                 clinical_text: file.clinical_text.clone(),
                 coverage: Coverage::of(file, ignore),
-            };
-            let mapping = Arc::new(mapping);
+            });
             match from {
-                Origin::Hl7v2 { code, trigger } => {
-                    mappings.entry(code).or_default().entry(trigger).or_default().push(mapping);
+                Origin::Hl7v2(types) => {
+                    for (code, trigger) in types {
+                        mappings.entry(code).or_default().entry(trigger).or_default().push(mapping.clone());
+                    }
                 }
                 Origin::Fhir { .. } => by_resource.push(mapping),
             }
@@ -94,13 +95,18 @@ impl Dialect {
     pub fn mappings_by_resource(&self, has: impl Fn(&str) -> bool) -> impl Iterator<Item = &InboundMapping> {
         self.by_resource.iter().map(|mapping| &**mapping).filter(move |mapping| match &mapping.from {
             Origin::Fhir { kind, .. } => has(kind),
-            Origin::Hl7v2 { .. } => false,
+            Origin::Hl7v2(_) => false,
         })
     }
 
+    /// Each once, however many messages it takes.
     pub fn all(&self) -> impl Iterator<Item = &InboundMapping> {
+        let mut seen = std::collections::HashSet::new();
         let by_type = self.mappings.values().flat_map(HashMap::values).flatten();
-        by_type.chain(&self.by_resource).map(|mapping| &**mapping)
+        by_type
+            .chain(&self.by_resource)
+            .filter(move |mapping| seen.insert(Arc::as_ptr(mapping)))
+            .map(|mapping| &**mapping)
     }
 
     pub fn knows_type(&self, code: &str) -> bool {

@@ -59,6 +59,10 @@ pub enum ThreadKey {
     LocalId,
     Ubrn,
     Document,
+    /// The document that this one replaces.
+    Replaces,
+    /// The sender's own identifier of an appointment.
+    Appointment,
 }
 
 #[derive(Clone, Debug)]
@@ -265,6 +269,18 @@ impl Ignored {
     }
 }
 
+/// `REF^I12`, or a list of such.
+pub fn message_types(file: &str, node: &Node, diagnostics: &mut Diagnostics) -> Option<Vec<(String, String)>> {
+    let mut types = Vec::new();
+    for (text, at) in texts(file, node, diagnostics) {
+        match text.split_once('^') {
+            Some((code, trigger)) => types.push((code.to_owned(), trigger.to_owned())),
+            None => diagnostics.report(file, at, "`hl7v2` is a message type and a trigger event, such as REF^I12"),
+        }
+    }
+    (!types.is_empty()).then_some(types)
+}
+
 struct Compiler<'c> {
     file: &'c str,
     /// `None` where a file inherits what it is for: then each selector's looks tell.
@@ -317,20 +333,10 @@ impl Compiler<'_> {
             self.report(node.at, "`fhir` is the type of a resource, such as ServiceRequest");
             return None;
         }
-        let text = keys.text("hl7v2", self.diagnostics)?;
-        match text.split_once('^') {
-            Some((code, trigger)) if !several => {
-                Some(Origin::Hl7v2 { code: code.to_owned(), trigger: trigger.to_owned() })
-            }
-            Some(_) => {
-                self.report(node.at, "`several` is for FHIR");
-                None
-            }
-            None => {
-                self.report(node.at, "`hl7v2` is a message type and a trigger event, such as REF^I12");
-                None
-            }
+        if several {
+            self.report(node.at, "`several` is for FHIR");
         }
+        message_types(self.file, keys.get("hl7v2")?, self.diagnostics).map(Origin::Hl7v2)
     }
 
     fn conditions(&mut self, node: &Node) -> Vec<Condition> {
@@ -384,6 +390,8 @@ impl Compiler<'_> {
             "localId" => ThreadKey::LocalId,
             "ubrn" => ThreadKey::Ubrn,
             "document" => ThreadKey::Document,
+            "replaces" => ThreadKey::Replaces,
+            "appointment" => ThreadKey::Appointment,
             _ => {
                 let hint = did_you_mean(&key.name, ["localId", "ubrn", "document"]);
                 self.diagnostics.report_with_hint(

@@ -49,9 +49,11 @@ pub use letter::{
 };
 pub use normalise::{Draft, Kind, Normalised, ThreadNames, Trace, TraceRow};
 pub use operations::{Effect, Operation};
-pub use plan::{CallBody, Document, Letter, LetterContent, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
+pub use plan::{
+    CallBody, Document, FollowUp, Letter, LetterContent, NextCall, PlanEvent, PlanState, PreparedCall, Reply,
+};
 pub use problem::{Location, Problem};
-pub use reply::{ReplyLine, ReplyMapping};
+pub use reply::{CopiedSegments, ReplyLine, ReplyMapping, ReplyOutcome, ReplyPiece};
 pub use set::{
     Absorbed, DEFAULT_DIALECT, MappingSet, MappingSets, PlanContext, PlanProblem, command_schema, command_schemas,
 };

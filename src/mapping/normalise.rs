@@ -49,8 +49,17 @@ pub struct Normalised {
 }
 
 /// What is asked of the store or the settings, and may be refused then.
-const CHECKED_LATER: [&str; 6] =
-    ["/patient/nhsNumber", "/patient/family", "/patient/birthDate", "/windowStart", "/localId", "/ubrn"];
+const CHECKED_LATER: [&str; 9] = [
+    "/patient/nhsNumber",
+    "/patient/family",
+    "/patient/birthDate",
+    "/windowStart",
+    "/localId",
+    "/ubrn",
+    "/documentId",
+    "/replaces",
+    "/placerAppointment",
+];
 
 #[derive(Debug, Default)]
 pub enum Kind {
@@ -86,6 +95,10 @@ pub struct ThreadNames {
     pub ubrn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub appointment: Option<String>,
 }
 
 /// Who made which member of the command: for *explain* and for error locations.
@@ -300,6 +313,8 @@ impl<'m, 'd> Normaliser<'m, 'd> {
                 ThreadKey::LocalId => names.local_id = value,
                 ThreadKey::Ubrn => names.ubrn = value,
                 ThreadKey::Document => names.document = value,
+                ThreadKey::Replaces => names.replaces = value,
+                ThreadKey::Appointment => names.appointment = value,
             }
         }
         names

@@ -1,5 +1,7 @@
 //! The shapes in which a plan meets delivery: what to call next, and what came back.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,6 +18,9 @@ pub struct PlanState {
     /// Index of a step that e-RS refused because what was read before it is old by now: that is read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale: Option<usize>,
+    /// The pause before the step at hand is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waited: bool,
 }
 
 /// One e-RS request, ready to be sent but for token, host and pacing.
@@ -80,10 +85,20 @@ pub enum LetterContent {
 #[derive(Clone, Debug, PartialEq)]
 pub enum NextCall {
     Call(Box<PreparedCall>),
-    /// Nothing is left to call. `result` answers the sender; `known` is merged into the thread.
+    /// Nothing for so long; then asked again, with `waited` set.
+    Pause(Duration),
+    /// Nothing is left to call. `result` answers the sender.
     Done {
         result: Value,
+        follow: Vec<FollowUp>,
     },
+}
+
+/// A command that a finished plan has carried out next, apart from its thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FollowUp {
+    pub command: String,
+    pub body: Value,
 }
 
 /// An answer of e-RS with a success status, for `save`.

@@ -25,7 +25,7 @@ use super::operations::{Effect, Operation};
 use super::plan::{NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::reply::{self, ReplyMapping};
 use super::source::Document;
-use super::template::{Root, Step, Template, TemplateCompiler};
+use super::template::{ROOTS, Root, Step, Template, TemplateCompiler};
 use super::yaml::{self, Keys, Node, Yaml};
 use crate::command::CommandSchemas;
 use crate::hl7::Message;
@@ -160,7 +160,7 @@ impl MappingSet {
     /// How a dialect answers a message of this type and trigger event; `None`: with a plain ACK.
     pub fn reply(&self, dialect: &str, code: &str, trigger: &str) -> Option<&ReplyMapping> {
         let replies = self.replies.get(dialect)?;
-        replies.iter().find(|reply| reply.answers.0 == code && reply.answers.1 == trigger).map(|reply| &**reply)
+        replies.iter().find(|reply| reply.answers(code, trigger)).map(|reply| &**reply)
     }
 
     pub fn operation(&self, call: &str) -> Option<&Operation> {
@@ -233,11 +233,16 @@ impl MappingSet {
         let plan = self.known_plan(context)?;
         let mut state = PlanState::default();
         let mut calls = Vec::new();
-        while let NextCall::Call(call) = plan.next_call(&self.operations, context, &mut state)? {
-            plan.assume(context, &mut state, &call)?;
-            calls.push(*call);
+        loop {
+            match plan.next_call(&self.operations, context, &mut state)? {
+                NextCall::Call(call) => {
+                    plan.assume(context, &mut state, &call)?;
+                    calls.push(*call);
+                }
+                NextCall::Pause(_) => state.waited = true,
+                NextCall::Done { .. } => return Ok(calls),
+            }
         }
-        Ok(calls)
     }
 
     fn known_plan(&self, context: &PlanContext<'_>) -> Result<&CommandPlan, PlanProblem> {
@@ -310,6 +315,10 @@ fn plans(
         for path in paths.iter().filter(|path| path.root == Root::Command) {
             check_against_schema(&schema, path, diagnostics);
         }
+        for next in plan.follows().filter(|next| !schemas.knows(next)) {
+            let hint = did_you_mean(next, schemas.names());
+            diagnostics.report_with_hint(file, node.at, format!("there is no command {next} that could follow"), hint);
+        }
         plans.insert(plan.command.clone(), plan);
     }
     plans
@@ -363,7 +372,7 @@ fn fragments(files: &MappingFiles, diagnostics: &mut Diagnostics) -> BTreeMap<St
     for (key, node) in node.as_map().unwrap_or_default() {
         // A fragment may use those above it.
         let mut compiler =
-            TemplateCompiler { file: FILE.into(), fragments: &fragments, diagnostics, paths: Vec::new() };
+            TemplateCompiler { file: FILE.into(), roots: ROOTS, fragments: &fragments, diagnostics, paths: Vec::new() };
         let template = compiler.template(node);
         fragments.insert(key.name.clone(), Arc::new(template));
     }

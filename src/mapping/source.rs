@@ -17,8 +17,8 @@ use crate::hl7::{Dtm, Message, Segment, Zones, is_null, unescape};
 /// What a mapping file is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// MSH-9.1 and MSH-9.2.
-    Hl7v2 { code: String, trigger: String },
+    /// MSH-9.1 and MSH-9.2 of each message that it takes.
+    Hl7v2(Vec<(String, String)>),
     /// The type of a resource. `several`: more than one of them may be in a message.
     Fhir { kind: String, several: bool },
 }
@@ -26,17 +26,20 @@ pub enum Origin {
 impl Origin {
     pub fn language(&self) -> Language {
         match self {
-            Self::Hl7v2 { .. } => Language::Hl7v2,
+            Self::Hl7v2(_) => Language::Hl7v2,
             Self::Fhir { .. } => Language::Fhir,
         }
     }
 }
 
-/// `REF^I12`, `FHIR ServiceRequest`
+/// `REF^I12, REF^I13`, `FHIR ServiceRequest`
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hl7v2 { code, trigger } => write!(f, "{code}^{trigger}"),
+            Self::Hl7v2(types) => {
+                let types: Vec<String> = types.iter().map(|(code, trigger)| format!("{code}^{trigger}")).collect();
+                f.write_str(&types.join(", "))
+            }
             Self::Fhir { kind, .. } => write!(f, "FHIR {kind}"),
         }
     }

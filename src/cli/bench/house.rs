@@ -228,7 +228,7 @@ fn settings_of(instance: &str, mllp: SocketAddr, http: SocketAddr, ers: SocketAd
     for (name, application, facility) in [("eastvale", "EASTVALE", "RYY00"), ("southbeck", "SBEPR", "RXX00")] {
         let _ = writeln!(
             yaml,
-            "  - {{ name: {name}, application: {application}, facility: {facility}, connection: {name}, mode: {mode} }}"
+            "  - {{ name: {name}, application: {application}, facility: {facility}, connection: {name}, mode: {mode}, follow_scans: false }}"
         );
     }
     yaml.push_str("connections:\n");

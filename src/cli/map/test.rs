@@ -106,6 +106,7 @@ fn source_for(config: &Config, dialect: &str, test: &MappingTest) -> Option<Sour
         match (name.as_str(), value.as_bool()) {
             ("trustUntraced", Some(flag)) => source.trust_untraced = flag,
             ("searchFirst", Some(flag)) => source.search_first = flag,
+            ("followScans", Some(flag)) => source.follow_scans = flag,
             ("bookByWish", Some(flag)) => source.book_by_wish = flag,
             _ => {
                 source.settings.insert(name.clone(), value.clone());

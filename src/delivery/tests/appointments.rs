@@ -408,3 +408,27 @@ async fn a_booking_that_does_not_follow_the_cancellation_is_told_loudly() {
     assert_eq!(scene.state(), "BOOKED");
     assert_eq!(scene.events().await, ["AppointmentBooked", "CommandInDoubt"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_appointment_is_known_by_what_the_sender_calls_it() {
+    let mut scene = Scene::with(offering(4)).await;
+    let named = |mut body: Value, placer: &str| {
+        body["placerAppointment"] = placer.into();
+        body
+    };
+    scene.carry_out("R1", "BookAppointment", named(chosen(1), "APT-1"), "completed").await;
+    let rebooked = scene.carry_out("R1", "RebookAppointment", named(rebooking(2), "APT-1"), "completed").await;
+    let appointment = &rebooked.plan["result"]["appointment"];
+    assert_eq!(rebooked.known["appointments"], json!([{"placer": "APT-1", "appointment": appointment}]));
+    // An appointment that was never booked is not confused with the one that stands.
+    let other = named(json!({"reason": "PATIENT_ILL"}), "APT-2");
+    let refused = scene.carry_out("R1", "CancelAppointment", other, "failed").await;
+    assert_eq!((code(&refused).as_str(), scene.state()), ("APPOINTMENT_UNKNOWN", "BOOKED"));
+    scene.world.discard(refused.id).await;
+    let cancel = named(json!({"reason": "PATIENT_ILL"}), "APT-1");
+    scene.carry_out("R1", "CancelAppointment", cancel.clone(), "completed").await;
+    scene.carry_out("R1", "BookAppointment", named(chosen(3), "APT-3"), "completed").await;
+    // Nor is one that is long cancelled.
+    let late = scene.carry_out("R1", "CancelAppointment", cancel, "failed").await;
+    assert_eq!((code(&late).as_str(), scene.state()), ("APPOINTMENT_DIFFERS", "BOOKED"));
+}

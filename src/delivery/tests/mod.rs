@@ -11,6 +11,7 @@ mod lease;
 mod order;
 mod patience;
 mod patients;
+mod scans;
 mod sending;
 mod sessions;
 mod wishes;

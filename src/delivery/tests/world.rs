@@ -93,6 +93,7 @@ fn connection_to(simulator: &SimulatorHandle) -> Connection {
 fn sources(change: impl FnOnce(&mut Source)) -> Arc<Sources> {
     let text = json!({ "name": "northmoor", "connection": "ers" });
     let mut source: Source = serde_json::from_value(text).expect("a source with its defaults");
+    source.follow_scans = false;
     change(&mut source);
     Arc::new([(source.name.clone(), source)].into())
 }
@@ -356,6 +357,12 @@ impl World {
     pub async fn replay(&self, id: CommandId) {
         let act = Act { by: "a person".into(), why: "looked at it".into(), at: self.now() };
         self.store.replay(id, act).await.expect("released");
+    }
+
+    /// A person sets a command aside.
+    pub async fn discard(&self, id: CommandId) {
+        let act = Act { by: "a person".into(), why: "not wanted".into(), at: self.now() };
+        self.store.discard(id, act).await.expect("set aside");
     }
 
     pub async fn rest(&self, duration: Duration) {

@@ -7,7 +7,7 @@
 //!
 //! An element that repeats gives the first entry that leads to a value; `[*]` gives all, `[1]` the second, as FHIRPath
 //! counts. Operators of predicates: `=` (one of `A|B`; an empty value matches an absent one), `!=`, `^=` (starts
-//! with), `$=` (ends with).
+//! with), `!^=`, `$=` (ends with).
 
 use std::fmt;
 
@@ -58,6 +58,7 @@ enum Operator {
     Equals,
     Differs,
     StartsWith,
+    StartsOtherwise,
     EndsWith,
 }
 
@@ -328,12 +329,14 @@ impl Predicate {
         let mut values = Vec::new();
         collect(json, &self.path, &mut values);
         let matches = |wanted: &String| match self.operator {
-            Operator::StartsWith => values.iter().any(|value| value.starts_with(wanted.as_str())),
+            Operator::StartsWith | Operator::StartsOtherwise => {
+                values.iter().any(|value| value.starts_with(wanted.as_str()))
+            }
             Operator::EndsWith => values.iter().any(|value| value.ends_with(wanted.as_str())),
             Operator::Equals | Operator::Differs if wanted.is_empty() => values.is_empty(),
             Operator::Equals | Operator::Differs => values.iter().any(|value| value == wanted),
         };
-        self.values.iter().any(matches) != (self.operator == Operator::Differs)
+        self.values.iter().any(matches) != matches!(self.operator, Operator::Differs | Operator::StartsOtherwise)
     }
 }
 
@@ -447,8 +450,13 @@ fn predicate(text: &str) -> Result<Predicate, &'static str> {
     const FORM: &str = "between `[` and `]` stands `*`, a number from 0, or `element=value` (`!=`, `^=`, `$=`)";
     let at = text.find(['=', '!', '^', '$']).ok_or(FORM)?;
     let (path, rest) = text.split_at(at);
-    let operators =
-        [("!=", Operator::Differs), ("^=", Operator::StartsWith), ("$=", Operator::EndsWith), ("=", Operator::Equals)];
+    let operators = [
+        ("!^=", Operator::StartsOtherwise),
+        ("!=", Operator::Differs),
+        ("^=", Operator::StartsWith),
+        ("$=", Operator::EndsWith),
+        ("=", Operator::Equals),
+    ];
     let (operator, values) =
         operators.iter().find_map(|(sign, operator)| Some((*operator, rest.strip_prefix(sign)?))).ok_or(FORM)?;
     let path: Vec<String> = path.trim().split('.').map(|name| name.trim().to_owned()).collect();

@@ -58,6 +58,7 @@ fn selectors_find_what_they_say() {
             ("ServiceRequest.identifier[1].value", vec!["000000070001"]),
             ("ServiceRequest.identifier[system=x|ubrn].value", vec!["000000070001"]),
             ("ServiceRequest.identifier[system^=ub].value", vec!["000000070001"]),
+            ("ServiceRequest.identifier[system!^=ub].value", vec!["L1"]),
             ("ServiceRequest.identifier[system$=cal].value", vec!["L1"]),
             ("ServiceRequest.identifier[use=].value", vec!["L1"]),
             ("ServiceRequest.identifier[system=ubrn,use=old].value", vec![]),

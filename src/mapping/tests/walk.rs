@@ -85,7 +85,11 @@ fn walk_knowing(
         };
         let call = match set.next_call(&context, &mut state) {
             Ok(NextCall::Call(call)) => call,
-            Ok(NextCall::Done { result }) => {
+            Ok(NextCall::Pause(_)) => {
+                state.waited = true;
+                continue;
+            }
+            Ok(NextCall::Done { result, .. }) => {
                 walk.end = Ok(result);
                 return walk;
             }

@@ -1,6 +1,7 @@
 //! What a person does to a command: a transition and a row of the audit log in one commit.
 
 use deadpool_postgres::ClientWrapper;
+use serde_json::json;
 
 use super::columns::micros;
 use super::failure::Failed;
@@ -8,7 +9,8 @@ use super::flight::Flight;
 use super::read;
 use super::workspace::Workspace;
 use super::write::{Signature, write_and_commit};
-use crate::command::{CommandId, Happened, State};
+use crate::command::{CommandId, Failure, Happened, State};
+use crate::environment::Environment;
 use crate::store::audit_chain::{Hash, chain};
 use crate::store::{Act, AuditEntry, Result, StoreError, damaged};
 
@@ -19,29 +21,33 @@ const AUDIT_LOCK: i32 = 0x6572_7303;
 /// Entries in one answer.
 const ENTRIES_MAX: usize = 10_000;
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Deed {
     /// A failed command goes back to the queue. Its plan stays, so what is known done is skipped; its age limit
     /// goes, for a person has decided that it is to be sent.
     Replay,
     Discard,
     Release,
+    /// Not before it has begun to be sent.
+    Hold(Failure),
 }
 
 impl Deed {
-    fn name(self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             Self::Replay => "replay",
             Self::Discard => "discard",
             Self::Release => "release",
+            Self::Hold(_) => "hold",
         }
     }
 
-    fn happened(self) -> Happened {
+    fn happened(&self) -> Happened {
         match self {
             Self::Replay => Happened::Replayed,
             Self::Discard => Happened::Discarded,
             Self::Release => Happened::Released,
+            Self::Hold(why) => Happened::Refused { why: why.clone() },
         }
     }
 }
@@ -51,8 +57,9 @@ pub(super) async fn act_on(
     client: &ClientWrapper,
     mut workspace: Workspace,
     id: CommandId,
-    deed: Deed,
+    deed: &Deed,
     act: &Act,
+    environment: &Environment,
 ) -> std::result::Result<Workspace, Failed> {
     let lock_threads = client.prepare_cached(read::LOCK_THREADS_OF).await?;
     let commands_and_theirs = client.prepare_cached(read::COMMANDS_AND_THEIRS).await?;
@@ -67,7 +74,7 @@ pub(super) async fn act_on(
         // Its thread was merged in this instant.
         return Err(Failed::Again(StoreError::Unavailable("the command is being moved".into())));
     }
-    decide(&mut workspace, id, deed, act)?;
+    decide(&mut workspace, id, deed, act, environment)?;
     let previous = last_entry(client).await?;
     let (last, hash) = previous.unwrap_or((0, [0; 32]));
     let (entry, at, subject) = (last + 1, micros(act.at), format!("command {id}"));
@@ -82,18 +89,25 @@ pub(super) async fn act_on(
 const NOTE_ACT: &str =
     "INSERT INTO audit (number, at, by, act, subject, why, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
-fn decide(workspace: &mut Workspace, id: CommandId, deed: Deed, act: &Act) -> Result<()> {
+fn decide(workspace: &mut Workspace, id: CommandId, deed: &Deed, act: &Act, environment: &Environment) -> Result<()> {
     let row = workspace.commands.values().find(|row| row.id == id.0).ok_or(StoreError::NotFound)?;
     let (number, from) = (row.number, row.state.name());
     if let Deed::Replay = deed {
         refuse_second(workspace, number, id)?;
     }
     let state: State = workspace.commands[&number].state.clone();
+    if let (Deed::Hold(_), State::Running { .. } | State::InDoubt { .. }) = (deed, &state) {
+        return Err(StoreError::Outdated(format!("command {id} is on its way, so it cannot be held")));
+    }
     let to = state
         .after(deed.happened())
         .map_err(|_| StoreError::Outdated(format!("command {id} is {from}, so {} is not possible", deed.name())))?;
     workspace.raise_fence(number)?;
     workspace.change(number, &to, act.at, &act.why, &act.by)?;
+    if let Deed::Hold(why) = deed {
+        let more = json!({ "code": why.code, "text": why.text });
+        workspace.publish_about(number, "CommandFailed", act.at, more, environment)?;
+    }
     if let (Deed::Replay, Some(row)) = (deed, workspace.commands.get_mut(&number)) {
         row.ageless = true;
         row.deferrals = 0;

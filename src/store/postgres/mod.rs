@@ -34,6 +34,7 @@ mod intake;
 mod keeper;
 mod kept;
 mod lane;
+mod links;
 mod listing;
 mod migrations;
 mod outbox;
@@ -254,7 +255,7 @@ impl Inner {
         let mut tries = 1;
         loop {
             let client = self.client().await?;
-            match acts::act_on(&client, self.workspace(), command, deed, &act).await {
+            match acts::act_on(&client, self.workspace(), command, &deed, &act, &self.environment).await {
                 Ok(workspace) => {
                     self.ringer.ring(workspace.bells);
                     return Ok(());

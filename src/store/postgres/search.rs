@@ -84,6 +84,18 @@ pub(super) async fn commands_of(client: &ClientWrapper, message: MessageId) -> R
     client.query(&statement, &[&message.0]).await?.iter().map(command_view).collect()
 }
 
+pub(super) async fn waiting_for_patients(client: &ClientWrapper, ids: &[String]) -> Result<Vec<CommandId>> {
+    let statement = client
+        .prepare_cached(
+            "SELECT id FROM command
+             WHERE standing IN (0, 1, 3, 4)
+               AND (body::jsonb #>> '{patient,nhsNumber}' = ANY ($1) OR body::jsonb #> '{patient,localIds}' ?| $1)
+             ORDER BY number",
+        )
+        .await?;
+    client.query(&statement, &[&ids]).await?.iter().map(|row| Ok(CommandId(row.try_get(0)?))).collect()
+}
+
 fn command_view(row: &Row) -> Result<CommandView> {
     Ok(CommandView {
         id: CommandId(row.try_get(0)?),

@@ -1,9 +1,10 @@
 //! What a person does to a command: a transition and a row of the audit log in one commit.
 
 use rusqlite::OptionalExtension as _;
+use serde_json::json;
 
 use super::books::Books;
-use crate::command::{CommandId, Happened, State};
+use crate::command::{CommandId, Failure, Happened, State};
 use crate::store::{Act, Result, StoreError};
 
 impl Books {
@@ -45,6 +46,14 @@ impl Books {
 
     pub(super) fn release(&mut self, command: CommandId, act: &Act) -> Result<()> {
         self.act_on(command, Happened::Released, "release", act).map(drop)
+    }
+
+    pub(super) fn hold(&mut self, command: CommandId, why: &Failure, act: &Act) -> Result<()> {
+        if let State::Running { .. } | State::InDoubt { .. } = self.command_row(command)?.state {
+            return Err(StoreError::Outdated(format!("command {command} is on its way, so it cannot be held")));
+        }
+        let number = self.act_on(command, Happened::Refused { why: why.clone() }, "hold", act)?;
+        self.publish_about(number, "CommandFailed", act.at, json!({ "code": why.code, "text": why.text }))
     }
 
     fn act_on(&mut self, command: CommandId, happened: Happened, name: &str, act: &Act) -> Result<i64> {

@@ -69,6 +69,25 @@ pub(super) fn commands_of(connection: &Connection, message: MessageId) -> Result
     Ok(views)
 }
 
+pub(super) fn waiting_for_patients(connection: &Connection, ids: &[String]) -> Result<Vec<CommandId>> {
+    let ids = serde_json::to_string(ids).expect("a list of texts");
+    let mut statement = connection.prepare_cached(
+        "WITH wanted (id) AS (SELECT value FROM json_each(?1))
+         SELECT c.id FROM command c
+         WHERE c.standing IN (0, 1, 3, 4) AND c.standing <> 7
+           AND (json_extract(c.body, '$.patient.nhsNumber') IN (SELECT id FROM wanted)
+                OR EXISTS (SELECT 1 FROM json_each(c.body, '$.patient.localIds') l
+                           WHERE l.value IN (SELECT id FROM wanted)))
+         ORDER BY c.number",
+    )?;
+    let mut rows = statement.query([ids])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(CommandId(columns::uuid(row, 0)?));
+    }
+    Ok(found)
+}
+
 fn command_view(connection: &Connection, row: &Row<'_>) -> Result<CommandView> {
     let held_by = match Standing::from_code(row.get(13)?)? {
         Standing::Held => holder(connection, row.get(14)?)?,

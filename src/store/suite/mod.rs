@@ -8,6 +8,7 @@ mod content;
 mod duties;
 mod events;
 pub(crate) mod given;
+mod links;
 mod people;
 mod random;
 mod recovery;
@@ -92,6 +93,7 @@ scenarios! {
     people:
         a_failed_command_is_replayed_with_its_plan,
         what_is_not_failed_is_not_replayed,
+        what_waits_for_a_patient_is_found_and_held,
         discarding_lets_the_followers_go,
         an_unauthorised_command_is_released,
         acts_are_chained_in_the_audit_log,
@@ -118,6 +120,9 @@ scenarios! {
     duties:
         a_duty_that_was_left_is_had_again_at_once,
         a_duty_that_was_taken_anew_outlives_a_late_leave;
+    links:
+        a_piece_is_held_until_it_is_let_go,
+        the_number_that_comes_next_is_changed_by_who_knows_it;
     random:
         many_random_steps_keep_the_promises;
 }

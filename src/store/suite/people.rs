@@ -7,7 +7,7 @@ use super::given::{
     act, admitted, arrives, at, attempt, claim, claimed_ids, command, ends, failed, finished, into_state, local,
     message, progress, state_of, the_claimed,
 };
-use crate::command::State;
+use crate::command::{Failure, State};
 use crate::store::{Progress, SealedSecret, StoreError};
 
 pub(crate) async fn a_failed_command_is_replayed_with_its_plan(home: &dyn Home) {
@@ -54,6 +54,43 @@ pub(crate) async fn what_is_not_failed_is_not_replayed(home: &dyn Home) {
     let unknown = crate::command::CommandId(super::given::new_id());
     assert!(matches!(store.replay(unknown, act()).await, Err(StoreError::NotFound)));
     assert!(store.audit_log(0, 10).await.expect("read").is_empty());
+}
+
+pub(crate) async fn what_waits_for_a_patient_is_found_and_held(home: &dyn Home) {
+    let store = home.open().await;
+    let admit = async |thread: &str, patient: serde_json::Value| {
+        let mut of_patient = command(&[local(thread)]);
+        of_patient.body = json!({"patient": patient});
+        let id = of_patient.id;
+        admitted(&*store, message("").with(of_patient)).await;
+        id
+    };
+    let runs = admit("r0", json!({"nhsNumber": "9994120034"})).await;
+    assert_eq!(the_claimed(&*store).await.id, runs);
+    let first = admit("r1", json!({"nhsNumber": "9994120034"})).await;
+    let follower = admit("r1", json!({"nhsNumber": "9994120034"})).await;
+    let other = admit("r2", json!({"nhsNumber": "9994121405"})).await;
+    let local_id = admit("r3", json!({"localIds": ["H100201"]})).await;
+    let wanted = vec!["9994120034".to_owned(), "H100201".to_owned()];
+    assert_eq!(store.waiting_for_patients(wanted.clone()).await.expect("read"), [first, follower, local_id]);
+
+    let why = Failure { code: "PATIENT_MERGED".into(), text: "look".into() };
+    assert!(matches!(store.hold(runs, why.clone(), act()).await, Err(StoreError::Outdated(_))), "it is on its way");
+    store.hold(first, why.clone(), act()).await.expect("held");
+    assert_eq!(state_of(&*store, first).await, State::Failed { why: why.clone() });
+    assert!(matches!(store.hold(first, why.clone(), act()).await, Err(StoreError::Outdated(_))), "it is at rest");
+    assert_eq!(store.waiting_for_patients(wanted).await.expect("read"), [follower, local_id]);
+    assert_eq!(claimed_ids(&*store, 10).await, [other, local_id], "it holds what follows");
+    let told = store.events_after(0, 10).await.expect("read");
+    assert_eq!(
+        (told.len(), told[0].name.as_str(), &told[0].data["code"]),
+        (1, "CommandFailed", &json!("PATIENT_MERGED"))
+    );
+    assert_eq!(crate::events::EventSchemas::built_in().violations("CommandFailed", &told[0].data), []);
+    let audited = store.audit_log(0, 10).await.expect("read");
+    assert_eq!((audited.len(), audited[0].act.as_str()), (1, "hold"));
+    store.replay(first, act()).await.expect("a person looked");
+    assert_eq!(the_claimed(&*store).await.id, first);
 }
 
 pub(crate) async fn discarding_lets_the_followers_go(home: &dyn Home) {

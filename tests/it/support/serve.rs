@@ -49,7 +49,7 @@ impl Serve {
         let sources: Vec<Value> = senders
             .iter()
             .map(|(name, application, facility)| {
-                json!({"name": name, "application": application, "facility": facility, "connection": name})
+                json!({"name": name, "application": application, "facility": facility, "connection": name, "follow_scans": false})
             })
             .collect();
         let connections: Vec<Value> = senders

@@ -15,6 +15,7 @@ pub struct World {
     pub gateway: RunningGateway,
     pub mllp: SocketAddr,
     pub http: SocketAddr,
+    config: Config,
     _folder: tempfile::TempDir,
 }
 
@@ -25,14 +26,28 @@ impl World {
 
     /// `change` may alter the demonstration's settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let simulator =
-            Simulator::start(SimulatorConfig::default(), Environment::system()).expect("the simulator starts");
+        Self::of(SimulatorConfig::default(), change).await
+    }
+
+    /// In front of a simulator of its own kind.
+    pub async fn of(simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
+        let simulator = Simulator::start(simulator, Environment::system()).expect("the simulator starts");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = settings(&simulator, folder.path(), change);
-        let gateway = Gateway::start(config, Environment::system()).await.expect("the gateway starts");
+        let gateway = Gateway::start(config.clone(), Environment::system()).await.expect("the gateway starts");
         let address = |kind| gateway.address(kind).expect("a listener of each kind");
         let (mllp, http) = (address(ListenerKind::Mllp), address(ListenerKind::Http));
-        Self { simulator, gateway, mllp, http, _folder: folder }
+        Self { simulator, gateway, mllp, http, config, _folder: folder }
+    }
+
+    /// Stops the gateway and starts another on its store, on other ports.
+    pub async fn restarted(self) -> Self {
+        let Self { simulator, gateway, config, _folder, .. } = self;
+        gateway.stop().await;
+        let gateway = Gateway::start(config.clone(), Environment::system()).await.expect("the gateway starts again");
+        let address = |kind| gateway.address(kind).expect("a listener of each kind");
+        let (mllp, http) = (address(ListenerKind::Mllp), address(ListenerKind::Http));
+        Self { simulator, gateway, mllp, http, config, _folder }
     }
 
     /// Waits until nothing is queued, running or waiting any more.

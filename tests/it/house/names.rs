@@ -1,0 +1,157 @@
+//! What a sender calls things: each of its names leads to the right referral, appointment and file, before the referral
+//! is made, after a restart, and never to another patient's.
+
+use std::time::Duration;
+
+use ers_gateway::simulator::{Action, Fault};
+use serde_json::{Value, json};
+
+use crate::support::referrals::create;
+use crate::support::waiting::{client, get};
+use crate::support::world::World;
+
+/// Its slots stay ahead for long.
+const SERVICE: &str = "20013";
+
+async fn send(world: &World, name: &str, body: &Value) -> (u16, Value) {
+    let url = format!("http://{}/v1/commands/{name}?source=northmoor", world.http);
+    let request = client().post(url).header("content-type", "application/json");
+    let response = request.body(body.to_string()).send().await.expect("the gateway answers");
+    (response.status().as_u16(), response.json().await.expect("a JSON body"))
+}
+
+async fn state(world: &World, answer: &Value) -> Value {
+    let id = answer["commands"][0]["id"].as_str().unwrap_or_else(|| panic!("no command: {answer}"));
+    get(format!("http://{}/v1/commands/{id}", world.http)).await.json().await.expect("JSON")
+}
+
+/// The first problem: its code and place.
+fn problem(answer: &Value) -> (&Value, &Value) {
+    (&answer["problems"][0]["code"], &answer["problems"][0]["pointer"])
+}
+
+fn booking(more: Value) -> Value {
+    let mut body = json!({
+        "service": SERVICE, "slot": "20013001", "start": "2040-05-01T09:00:00Z", "end": "2040-05-01T09:30:00Z",
+    });
+    body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    body
+}
+
+fn referral() -> Value {
+    let mut body = create("NM-1", "9994122770");
+    body["shortlist"] = json!([{"service": SERVICE}]);
+    body
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_appointment_is_reached_by_the_senders_own_id_also_after_a_restart() {
+    let world = World::start().await;
+    let (_, created) = send(&world, "CreateReferral", &referral()).await;
+    world.settle().await;
+    let ubrn = state(&world, &created).await["result"]["ubrn"].clone();
+    let (status, booked) =
+        send(&world, "BookAppointment", &booking(json!({"ubrn": ubrn, "placerAppointment": "APT-1"}))).await;
+    assert_eq!(status, 202, "{booked}");
+    world.settle().await;
+    assert_eq!(state(&world, &booked).await["state"], "completed");
+    let world = world.restarted().await;
+    let cancel = json!({"placerAppointment": "APT-1", "reason": "PATIENT_ILL"});
+    let (status, cancelled) = send(&world, "CancelAppointment", &cancel).await;
+    assert_eq!(status, 202, "{cancelled}");
+    world.settle().await;
+    let cancelled = state(&world, &cancelled).await;
+    assert_eq!((&cancelled["state"], &cancelled["result"]["ubrn"]), (&json!("completed"), &ubrn), "{cancelled}");
+    let unknown = json!({"placerAppointment": "APT-9", "reason": "PATIENT_ILL"});
+    let (status, refused) = send(&world, "CancelAppointment", &unknown).await;
+    assert_eq!((status, problem(&refused)), (422, (&json!(204), &json!("/placerAppointment"))), "{refused}");
+    // The same name for an appointment of another referral is a mistake of somebody.
+    let other = booking(json!({"ubrn": "000000070001", "placerAppointment": "APT-1"}));
+    let (status, refused) = send(&world, "BookAppointment", &other).await;
+    assert_eq!((status, problem(&refused)), (422, (&json!(204), &json!("/placerAppointment"))), "{refused}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_referral_that_is_still_being_made_is_reached_by_every_name_and_in_order() {
+    let world = World::start().await;
+    world.simulator.inject(Fault::on("A011", Action::delay(Duration::from_secs(2))).times(1));
+    let (_, created) = send(&world, "CreateReferral", &referral()).await;
+    let (status, booked) =
+        send(&world, "BookAppointment", &booking(json!({"localId": "NM-1", "placerAppointment": "APT-1"}))).await;
+    assert_eq!(status, 202, "{booked}");
+    let cancel = json!({"placerAppointment": "APT-1", "reason": "PATIENT_ILL"});
+    let (status, cancelled) = send(&world, "CancelAppointment", &cancel).await;
+    assert_eq!(status, 202, "{cancelled}");
+    assert!(world.calls().is_empty(), "e-RS has not made it yet");
+    world.settle().await;
+    let ubrn = state(&world, &created).await["result"]["ubrn"].clone();
+    for answer in [&booked, &cancelled] {
+        let done = state(&world, answer).await;
+        assert_eq!((&done["state"], &done["result"]["ubrn"]), (&json!("completed"), &ubrn), "{done}");
+    }
+    assert_eq!(world.calls(), ["A011", "A005", "A016", "A005", "A029", "A038", "A034"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_referral_known_by_its_ubrn_and_by_a_local_id_is_one_thread() {
+    let world = World::start().await;
+    let (_, created) = send(&world, "CreateReferral", &create("NM-1", "9994120034")).await;
+    world.settle().await;
+    let ubrn = state(&world, &created).await["result"]["ubrn"].clone();
+    let (_, by_ubrn) = send(&world, "GeneratePatientLetter", &json!({"ubrn": ubrn})).await;
+    let (_, by_local_id) = send(&world, "GeneratePatientLetter", &json!({"localId": "NM-1"})).await;
+    world.settle().await;
+    let threads = [state(&world, &created).await, state(&world, &by_ubrn).await, state(&world, &by_local_id).await];
+    assert!(threads.iter().all(|one| one["thread"] == threads[0]["thread"]), "{threads:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancellation_goes_past_a_step_that_failed_when_a_person_says_so() {
+    let world = World::start().await;
+    let (_, created) = send(&world, "CreateReferral", &referral()).await;
+    world.settle().await;
+    let ubrn = state(&world, &created).await["result"]["ubrn"].clone();
+    let (_, failing) = send(&world, "BookAppointment", &booking(json!({"localId": "NM-1", "slot": "1"}))).await;
+    world.settle().await;
+    assert_eq!(state(&world, &failing).await["state"], "failed");
+    let (_, cancel) = send(&world, "CancelReferral", &json!({"localId": "NM-1", "reason": "RAISED_IN_ERROR"})).await;
+    let held = state(&world, &cancel).await;
+    assert_eq!((&held["state"], &held["heldBy"]), (&json!("queued"), &failing["commands"][0]["id"]), "{held}");
+    let pass = async |command: &Value| {
+        let id = command["commands"][0]["id"].as_str().expect("an id").to_owned();
+        let url = format!("http://{}/v1/commands/{id}/pass", world.http);
+        let body = json!({"by": "j.doe", "why": "the patient asked for it"}).to_string();
+        let request = client().post(url).header("content-type", "application/json").body(body);
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(pass(&cancel).await, 200);
+    wait_until_completed(&world, &cancel).await;
+    assert_eq!(world.simulator.referral(ubrn.as_str().expect("a UBRN")).expect("made").state, "CANCELLED_REFERRAL");
+    assert_eq!(state(&world, &failing).await["state"], "discarded");
+    assert_eq!(pass(&cancel).await, 409, "nothing holds it");
+
+    // What may have reached e-RS is never set aside in passing.
+    let mut other = create("NM-2", "9994122770");
+    other["shortlist"] = json!([{"service": SERVICE}]);
+    world.simulator.inject(Fault::on("A011", Action::lost_answer()).times(1));
+    let (_, doubtful) = send(&world, "CreateReferral", &other).await;
+    world.settle().await;
+    assert_eq!(state(&world, &doubtful).await["state"], "in_doubt");
+    let (_, cancel) = send(&world, "CancelReferral", &json!({"localId": "NM-2", "reason": "RAISED_IN_ERROR"})).await;
+    assert_eq!(pass(&cancel).await, 409);
+    assert_eq!(state(&world, &doubtful).await["state"], "in_doubt");
+    world.stop().await;
+}
+
+async fn wait_until_completed(world: &World, answer: &Value) {
+    for _ in 0..500 {
+        if state(world, answer).await["state"] == "completed" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{}", state(world, answer).await);
+}
