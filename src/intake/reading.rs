@@ -5,6 +5,8 @@ use std::borrow::Cow;
 
 use encoding_rs::Encoding;
 
+use serde_json::Value;
+
 use super::admission::Decision;
 use super::hl7v2::to_problem;
 use super::sources::KnownSource;
@@ -110,7 +112,9 @@ fn map(
 pub(super) fn decision_of(set: &MappingSet, kind: Kind, problems: Vec<Problem>) -> Decision {
     match kind {
         Kind::Refused => Decision::Refuse(problems),
-        Kind::Notice { name, thread, .. } => Decision::Notice { name, thread: *thread },
+        Kind::Notice { name, thread, body } => {
+            Decision::Notice { name, thread: *thread, merged: texts_of(&body["merged"]) }
+        }
         Kind::Command(draft) => Decision::Command {
             name: draft.name,
             thread: draft.thread,
@@ -118,5 +122,15 @@ pub(super) fn decision_of(set: &MappingSet, kind: Kind, problems: Vec<Problem>) 
             documents: draft.documents,
             mapping_set: set.digest().to_owned(),
         },
+    }
+}
+
+/// Every text in a value.
+fn texts_of(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(items) => items.iter().flat_map(texts_of).collect(),
+        Value::Object(members) => members.values().flat_map(texts_of).collect(),
+        _ => Vec::new(),
     }
 }

@@ -69,7 +69,7 @@ impl Intake {
         } else if matches!(numbered, Numbered::Opens { .. }) {
             received.control_id = None;
             let (name, thread) = ("LinkOpened".to_owned(), ThreadNames::default());
-            (Decision::Notice { name, thread }, encoding_rs::UTF_8)
+            (Decision::Notice { name, thread, merged: Vec::new() }, encoding_rs::UTF_8)
         } else if piece.goes_on.is_some() {
             (Decision::Hold, encoding_rs::UTF_8)
         } else {
