@@ -135,15 +135,15 @@ pub struct Source {
     /// A slot is chosen for a patient where a sender names a time span instead. The patient must then be told.
     #[serde(default)]
     pub book_by_wish: bool,
+    /// Letters are watched until e-RS has scanned them.
+    #[serde(default = "yes")]
+    pub follow_scans: bool,
     /// MSH-13: messages are taken in the order of their numbers, none left out (sequence protocol).
     #[serde(default)]
     pub sequence_protocol: bool,
     /// All pieces of a message (DSC, MSH-14) must have come so long after the first.
     #[serde(default = "continuation_wait", with = "duration")]
     pub continuation_wait: Duration,
-    /// Letters are watched until e-RS has scanned them.
-    #[serde(default = "yes")]
-    pub follow_scans: bool,
     /// Settings of the dialect, visible to mappings as `settings`.
     #[serde(default)]
     pub settings: serde_json::Map<String, serde_json::Value>,

@@ -1,5 +1,7 @@
 //! From a decision to one durable commit, whatever the transport.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -33,6 +35,8 @@ pub(super) struct Received<'i> {
     pub charset: &'static str,
     pub control_id: Option<String>,
     pub kind: String,
+    /// Where members of the command stand in a FHIR message.
+    pub places: BTreeMap<String, Location>,
     /// The sequence number that comes next, where there is a protocol.
     pub expected: Option<i64>,
 }
@@ -405,6 +409,7 @@ fn location_of(received: &Received<'_>, segment: &str, field: u16, pointer: &str
     match received.inbound.content {
         super::Content::Hl7v2 { .. } => Location::field(segment, field),
         super::Content::Command { .. } => Location::Json(pointer.to_owned()),
+        super::Content::Fhir { .. } => received.places.get(pointer).cloned().unwrap_or(Location::Message),
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use encoding_rs::Encoding;
 
 use super::admission::Decision;
@@ -105,16 +104,19 @@ fn map(
         return (Decision::Refuse(vec![Problem::new(Location::Message, 207, text)]), Vec::new());
     };
     let normalised = set.normalise(dialect, message, encoding, &source.settings, None);
-    let decision = match normalised.kind {
-        Kind::Refused => Decision::Refuse(normalised.problems),
+    (decision_of(set, normalised.kind, normalised.problems), normalised.unused)
+}
+
+pub(super) fn decision_of(set: &MappingSet, kind: Kind, problems: Vec<Problem>) -> Decision {
+    match kind {
+        Kind::Refused => Decision::Refuse(problems),
         Kind::Notice { name, thread, .. } => Decision::Notice { name, thread: *thread },
         Kind::Command(draft) => Decision::Command {
             name: draft.name,
             thread: draft.thread,
             body: draft.body,
-            documents: draft.documents.into_iter().map(|(number, text)| (number, Bytes::from(text))).collect(),
+            documents: draft.documents,
             mapping_set: set.digest().to_owned(),
         },
-    };
-    (decision, normalised.unused)
+    }
 }

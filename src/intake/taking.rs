@@ -1,6 +1,7 @@
 //! One HL7 v2 message of a known source: its number, its pieces, its content, in this order.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
@@ -37,6 +38,7 @@ impl Intake {
             control_id: header.known_control_id(),
             kind: kind_of(header),
             expected: numbered.expected(),
+            places: BTreeMap::new(),
         };
         let shape = header.problems(&source.config.processing_ids);
         // Of a header that cannot be read nothing more is asked.

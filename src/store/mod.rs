@@ -94,6 +94,11 @@ pub trait IntakeStore: Send + Sync {
     /// Notes when senders got their acknowledgement (promise 6: tracked apart from the command). The first note
     /// of a message stays; a message that is not stored is passed over.
     async fn acknowledged(&self, messages: Vec<(MessageId, Timestamp)>) -> Result<()>;
+    /// Commands about these patients (NHS numbers, or local ids) that wait for anything, oldest first.
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>>;
+    /// What has not begun to be sent fails with this reason, and is told (`CommandFailed`); it holds its thread until a
+    /// person acts. `Outdated` if it runs, or is at rest.
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()>;
 
     /// Remembers a piece of a message until its continuation comes. One with the same pointer is forgotten.
     async fn hold_piece(&self, piece: HeldPiece) -> Result<()>;
@@ -107,12 +112,6 @@ pub trait IntakeStore: Send + Sync {
     async fn expected_number(&self, source: &str) -> Result<Option<u64>>;
     /// Changes it. False if it is not `known` any more.
     async fn expect_number(&self, source: &str, known: Option<u64>, next: u64, at: Timestamp) -> Result<bool>;
-
-    /// Commands about these patients (NHS numbers, or local ids) that wait for anything, oldest first.
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>>;
-    /// What has not begun to be sent fails with this reason, and is told (`CommandFailed`); it holds its thread until a
-    /// person acts. `Outdated` if it runs, or is at rest.
-    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()>;
 }
 
 /// What delivery needs.

@@ -102,14 +102,14 @@ passes_on!(IntakeStore {
     fn admit(admission: Admission) -> Admitted;
     fn find_thread(alias: &Alias) -> Option<ThreadView>;
     fn acknowledged(messages: Vec<(MessageId, Timestamp)>) -> ();
+    fn waiting_for_patients(ids: Vec<String>) -> Vec<CommandId>;
+    fn hold(command: CommandId, why: Failure, act: Act) -> ();
     fn hold_piece(piece: HeldPiece) -> ();
     fn held_piece(source: &str, pointer: [u8; 32]) -> Option<HeldPiece>;
     fn held_pieces(max: usize) -> Vec<HeldPiece>;
     fn let_go_of_pieces(pieces: Vec<HeldPiece>) -> ();
     fn expected_number(source: &str) -> Option<u64>;
     fn expect_number(source: &str, known: Option<u64>, next: u64, at: Timestamp) -> bool;
-    fn waiting_for_patients(ids: Vec<String>) -> Vec<CommandId>;
-    fn hold(command: CommandId, why: Failure, act: Act) -> ();
 });
 
 passes_on!(ContentStore {

@@ -64,6 +64,14 @@ impl IntakeStore for PostgresStore {
         .await
     }
 
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
+        self.ask(|inner| async move { search::waiting_for_patients(&*inner.client().await?, &ids).await }).await
+    }
+
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
+        self.ask(|inner| async move { inner.act(command, Deed::Hold(why), act).await }).await
+    }
+
     async fn hold_piece(&self, piece: HeldPiece) -> Result<()> {
         self.ask(|inner| async move { links::hold_piece(&*inner.client().await?, &piece).await }).await
     }
@@ -92,14 +100,6 @@ impl IntakeStore for PostgresStore {
             move |inner| async move { links::expect_number(&*inner.client().await?, &source, known, next, at).await },
         )
         .await
-    }
-
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
-        self.ask(|inner| async move { search::waiting_for_patients(&*inner.client().await?, &ids).await }).await
-    }
-
-    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
-        self.ask(|inner| async move { inner.act(command, Deed::Hold(why), act).await }).await
     }
 }
 

@@ -40,6 +40,14 @@ impl IntakeStore for SqliteStore {
         self.writer()?.write(0, move |books| books.acknowledged(&messages)).await
     }
 
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
+        self.readers.read(move |connection| search::waiting_for_patients(connection, &ids)).await
+    }
+
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.hold(command, &why, &act)).await
+    }
+
     async fn hold_piece(&self, piece: HeldPiece) -> Result<()> {
         self.writer()?.write(0, move |books| books.hold_piece(&piece)).await
     }
@@ -65,14 +73,6 @@ impl IntakeStore for SqliteStore {
     async fn expect_number(&self, source: &str, known: Option<u64>, next: u64, at: Timestamp) -> Result<bool> {
         let source = source.to_owned();
         self.writer()?.write(0, move |books| books.expect_number(&source, known, next, at)).await
-    }
-
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
-        self.readers.read(move |connection| search::waiting_for_patients(connection, &ids)).await
-    }
-
-    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
-        self.writer()?.write(0, move |books| books.hold(command, &why, &act)).await
     }
 }
 

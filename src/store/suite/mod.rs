@@ -117,12 +117,12 @@ scenarios! {
         events_are_purged_once_nobody_waits_for_them,
         one_call_is_bounded_and_a_round_passes_everything_once,
         numbers_are_not_used_again_after_a_purge;
-    links:
-        a_piece_is_held_until_it_is_let_go,
-        the_number_that_comes_next_is_changed_by_who_knows_it;
     duties:
         a_duty_that_was_left_is_had_again_at_once,
         a_duty_that_was_taken_anew_outlives_a_late_leave;
+    links:
+        a_piece_is_held_until_it_is_let_go,
+        the_number_that_comes_next_is_changed_by_who_knows_it;
     random:
         many_random_steps_keep_the_promises;
 }

@@ -3,7 +3,9 @@
 mod by_amqp;
 mod by_http;
 mod changes_by_http;
+mod fhir_by_http;
 mod names;
 mod patients;
 mod reads;
+mod refusals;
 mod retention;
