@@ -393,11 +393,14 @@ impl Compiler<'_> {
             "replaces" => ThreadKey::Replaces,
             "appointment" => ThreadKey::Appointment,
             _ => {
-                let hint = did_you_mean(&key.name, ["localId", "ubrn", "document"]);
+                let hint = did_you_mean(&key.name, ["localId", "ubrn", "document", "replaces", "appointment"]);
                 self.diagnostics.report_with_hint(
                     self.file,
                     key.at,
-                    format!("a thread is known by localId, ubrn or document, not by `{}`", key.name),
+                    format!(
+                        "a thread is known by localId, ubrn, document, replaces or appointment, not by `{}`",
+                        key.name
+                    ),
                     hint,
                 );
                 return None;
