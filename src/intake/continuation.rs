@@ -88,7 +88,7 @@ impl Intake {
         }
         texts.reverse();
         let joined = join(&texts.iter().map(Bytes::as_ref).collect::<Vec<_>>());
-        Ok(Ok(Joined { wire: Wire::in_utf8(joined.into()), pieces }))
+        Ok(Ok(Joined { wire: Wire::as_it_is(joined.into()), pieces }))
     }
 
     /// The piece that ended with this pointer, unless its time is over.

@@ -13,18 +13,24 @@ use sha2::{Digest, Sha256};
 
 use super::admission::{Decision, Received, key_reused};
 use super::answer::{Answer, DeferredReply, HeldAnswer, Outcome};
-use super::continuation;
-use super::numbering::Numbered;
 use super::reading::{Reading, read};
 use super::sources::KnownSource;
 use super::wire::Wire;
 use super::{Inbound, Intake};
 use crate::command::{MessageId, State};
 use crate::config::{ControlIdReuse, ReplyMode};
-use crate::hl7::continuation::Piece;
 use crate::hl7::{AckCode, AckError, AnswersWanted, Batch, ErrorLocation, Header, Phase, Stamp, acknowledge};
-use crate::mapping::{Location, Problem, ThreadNames, hex};
-use crate::store::{Admitted, HeldPiece, StoreError, Transport};
+use crate::mapping::{Location, Problem, hex};
+use crate::store::{Admitted, StoreError, Transport};
+
+/// The message that is answered, and how.
+pub(super) struct Subject<'s> {
+    pub header: &'s Header<'s>,
+    /// What is read: of a message in pieces, the whole.
+    pub wire: &'s Wire,
+    pub wanted: AnswersWanted,
+    pub http_charset: Option<&'s str>,
+}
 
 /// What became of one attempt to store a decision.
 enum Attempt {
@@ -55,7 +61,7 @@ impl Intake {
         let mut replies = Vec::new();
         let mut whole = Answer::bare(Outcome::Accepted, Vec::new());
         for range in batch.messages() {
-            let wire = Wire::in_utf8(bytes.slice(range));
+            let wire = Wire::as_it_is(bytes.slice(range));
             let answer = self.receive_one(inbound, &wire, http_charset).await;
             if answer.outcome == Outcome::Unavailable {
                 // What was stored stays stored; the sender's resend of the batch is answered from the record.
@@ -110,93 +116,15 @@ impl Intake {
         })
     }
 
-    /// A message of a known source: its number, its pieces, its content, in this order.
-    async fn take(
-        &self,
-        inbound: &Inbound,
-        source: &KnownSource,
-        header: &Header<'_>,
-        wire: &Wire,
-        http_charset: Option<&str>,
-    ) -> Result<Answer, StoreError> {
-        let wanted = AnswersWanted::of(header);
-        let numbered = self.numbered(source, header).await?;
-        let mut received = Received {
-            inbound,
-            source,
-            raw: wire.raw.clone(),
-            sha256: Sha256::digest(&wire.raw).into(),
-            charset: wire.stored_name().unwrap_or(encoding_rs::UTF_8.name()),
-            control_id: header.known_control_id(),
-            kind: kind_of(header),
-            places: BTreeMap::new(),
-            expected: numbered.expected(),
-        };
-        let shape = header.problems(&source.config.processing_ids);
-        // Of a header that cannot be read nothing more is asked.
-        let piece = if shape.is_empty() { Piece::of(header, &wire.text) } else { Piece::NONE };
-        let mut refusal = numbered.problem();
-        // Taken before: whatever is said of it today, it is a resend.
-        let is_resend = (refusal.is_some() || piece.follows.is_some()) && self.was_taken(&received).await?;
-        if is_resend && matches!(numbered, Numbered::Before { .. }) {
-            refusal = None;
-        }
-        let mut subject = Cow::Borrowed(wire);
-        let mut pieces = Vec::new();
-        if let (None, Some(follows)) = (&refusal, piece.follows) {
-            match (piece.goes_on, self.joined(source, header, follows, wire).await?) {
-                (None, Ok(joined)) => {
-                    received.raw = joined.wire.raw.clone();
-                    (subject, pieces) = (Cow::Owned(joined.wire), joined.pieces);
-                }
-                // The last piece joins them all again.
-                (Some(_), Ok(_)) => {}
-                (_, Err(problem)) => refusal = Some(problem),
-            }
-        }
-        let (decision, encoding) = if let Some(problem) = refusal {
-            // Once what is missing has come, the same message is a new one.
-            received.control_id = received.control_id.filter(|_| is_resend);
-            (Decision::Refuse(vec![problem]), encoding_rs::UTF_8)
-        } else if matches!(numbered, Numbered::Opens { .. }) {
-            received.control_id = None;
-            let (name, thread) = ("LinkOpened".to_owned(), ThreadNames::default());
-            (Decision::Notice { name, thread }, encoding_rs::UTF_8)
-        } else if piece.goes_on.is_some() {
-            (Decision::Hold, encoding_rs::UTF_8)
-        } else {
-            let Reading { decision, encoding, charset, .. } = self.read(source, header, &subject, http_charset);
-            received.charset = charset;
-            (decision, encoding)
-        };
-        let held = matches!(decision, Decision::Hold).then(|| continuation::held(source, &piece)).flatten();
-        let answer = self.store_all(received, &subject, header, wanted, encoding, decision, http_charset).await?;
-        // Remembered before the answer leaves: without it the sender comes again.
-        if let (Some((source, pointer)), Some(message)) = (held, answer.message) {
-            self.store.hold_piece(HeldPiece { source, pointer, message, at: self.environment.now() }).await?;
-        }
-        if !pieces.is_empty() {
-            self.store.let_go_of_pieces(pieces).await?;
-        }
-        if let Numbered::InTurn { known, number } = numbered {
-            let now = self.environment.now();
-            self.store.expect_number(&source.config.name, known, number + 1, now).await?;
-        }
-        Ok(answer)
-    }
-
     /// Stores the decision; a control id that was used for other content is refused, or taken by setting.
-    async fn store_all(
+    pub(super) async fn store_all(
         &self,
         mut received: Received<'_>,
-        wire: &Wire,
-        header: &Header<'_>,
-        wanted: AnswersWanted,
+        subject: &Subject<'_>,
         encoding: &'static Encoding,
         decision: Decision,
-        http_charset: Option<&str>,
     ) -> Result<Answer, StoreError> {
-        let first = match self.store_decision(&received, wire, header, wanted, encoding, decision).await? {
+        let first = match self.store_decision(&received, subject, encoding, decision).await? {
             Attempt::Stored(answer) => return Ok(*answer),
             Attempt::KeyReused(first) => first,
         };
@@ -205,8 +133,9 @@ impl Intake {
             // Known from now on by its control id and its content together.
             let digest = hex(&received.sha256[..4]);
             received.control_id = received.control_id.map(|id| format!("{id} ({digest})"));
+            let Subject { header, wire, http_charset, .. } = *subject;
             let Reading { decision, encoding, .. } = self.read(received.source, header, wire, http_charset);
-            let again = self.store_decision(&received, wire, header, wanted, encoding, decision).await?;
+            let again = self.store_decision(&received, subject, encoding, decision).await?;
             if let Attempt::Stored(answer) = again {
                 return Ok(*answer);
             }
@@ -214,7 +143,7 @@ impl Intake {
         received.control_id = None;
         let problems = vec![key_reused(Location::field("MSH", 10))];
         let refusal = Decision::Refuse(problems.clone());
-        match self.store_decision(&received, wire, header, wanted, encoding, refusal).await? {
+        match self.store_decision(&received, subject, encoding, refusal).await? {
             Attempt::Stored(answer) => Ok(*answer),
             Attempt::KeyReused(_) => Ok(Answer::bare(Outcome::Rejected, problems)),
         }
@@ -223,12 +152,11 @@ impl Intake {
     async fn store_decision(
         &self,
         received: &Received<'_>,
-        wire: &Wire,
-        header: &Header<'_>,
-        wanted: AnswersWanted,
+        subject: &Subject<'_>,
         encoding: &'static Encoding,
         decision: Decision,
     ) -> Result<Attempt, StoreError> {
+        let Subject { header, wanted, .. } = *subject;
         let decision = self.review(received, decision).await?;
         let is_read = matches!(&decision, Decision::Command { name, .. } if self.is_read(name));
         let problems = match &decision {
@@ -270,13 +198,19 @@ impl Intake {
             }
             Admitted::ControlIdReused { message } => return Ok(Attempt::KeyReused(message)),
         };
-        if matches!(answer.outcome, Outcome::Accepted | Outcome::Duplicate) {
-            self.await_result(received, wire, header, wanted, encoding, is_read, &mut answer).await?;
+        if matches!(answer.outcome, Outcome::Accepted | Outcome::Notice | Outcome::Duplicate) {
+            self.await_result(received, subject, encoding, is_read, &mut answer).await?;
         }
         Ok(Attempt::Stored(Box::new(answer)))
     }
 
-    fn read(&self, source: &KnownSource, header: &Header<'_>, wire: &Wire, http_charset: Option<&str>) -> Reading {
+    pub(super) fn read(
+        &self,
+        source: &KnownSource,
+        header: &Header<'_>,
+        wire: &Wire,
+        http_charset: Option<&str>,
+    ) -> Reading {
         let reading = read(&self.mappings.current(), source, header, wire, http_charset);
         if reading.mislabelled {
             tracing::warn!(source = %source.config.name, "MSH-18 names another charset, but the bytes are UTF-8; read as UTF-8");
@@ -357,13 +291,12 @@ impl Intake {
     async fn await_result(
         &self,
         received: &Received<'_>,
-        wire: &Wire,
-        header: &Header<'_>,
-        wanted: AnswersWanted,
+        subject: &Subject<'_>,
         encoding: &'static Encoding,
         is_read: bool,
         answer: &mut Answer,
     ) -> Result<(), StoreError> {
+        let Subject { header, wire, wanted, .. } = *subject;
         let Some(message) = answer.message else { return Ok(()) };
         let config = &received.source.config;
         // A queue takes no reply: waiting would only hold what is behind.
@@ -372,6 +305,13 @@ impl Intake {
         let is_only_answer = received.inbound.transport == Transport::Http && wanted.on_arrival(true).is_none();
         let now = replies && (original || (is_only_answer && wanted.may_follow()));
         if !now && !wanted.may_follow() {
+            return Ok(());
+        }
+        // Nothing is done about a notice, so nothing is waited for.
+        if now && answer.outcome == Outcome::Notice {
+            if is_only_answer && wanted.after_outcome(true) {
+                answer.hl7 = Some(plain_application_answer(header, &[], &self.stamp(Some(received.source)), encoding));
+            }
             return Ok(());
         }
         // A referral that repeats an earlier one has no command of its own.

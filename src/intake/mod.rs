@@ -18,6 +18,7 @@ mod reading;
 mod receipts;
 mod reply;
 mod sources;
+mod taking;
 mod trial;
 mod wire;
 

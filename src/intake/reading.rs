@@ -110,7 +110,7 @@ fn map(
 pub(super) fn decision_of(set: &MappingSet, kind: Kind, problems: Vec<Problem>) -> Decision {
     match kind {
         Kind::Refused => Decision::Refuse(problems),
-        Kind::Notice { name, thread, .. } => Decision::Notice { name, thread },
+        Kind::Notice { name, thread, .. } => Decision::Notice { name, thread: *thread },
         Kind::Command(draft) => Decision::Command {
             name: draft.name,
             thread: draft.thread,

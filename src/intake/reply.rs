@@ -13,7 +13,7 @@ use super::answer::DeferredReply;
 use super::hl7v2::plain_application_answer;
 use super::wire::Wire;
 use super::{Intake, sources::KnownSource};
-use crate::command::{MessageId, State};
+use crate::command::{MessageId, State, Verdict};
 use crate::hl7::acknowledgement::reply_head;
 use crate::hl7::charset::encode_or_question_mark;
 use crate::hl7::{AckCode, AckError, AnswersWanted, Delimiters, Header, Stamp};
@@ -51,7 +51,11 @@ impl Intake {
     /// The application answer, once the message's commands came to rest; `None` if the sender wants none
     /// for this outcome, or `limit` passed.
     pub async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes> {
-        let views = self.settled(reply.outcome_of, limit).await?;
+        let view = self.store.message(reply.message).await.ok()??;
+        let views = match view.verdict {
+            Verdict::Notice => Vec::new(),
+            _ => self.settled(reply.outcome_of, limit).await?,
+        };
         let raw = self.store.read_message(reply.message, 0..COPIED_BYTES_MAX as u64).await.ok()?;
         let raw = Wire::of(raw).text;
         let header = Header::scan(&raw).ok()?;
@@ -59,12 +63,11 @@ impl Intake {
         if !AnswersWanted::of(&header).after_outcome(success) {
             return None;
         }
-        let view = self.store.message(reply.message).await.ok()??;
         // An answer to UTF-16 is UTF-8.
         let encoding =
             Encoding::for_label(view.charset.as_bytes()).map_or(encoding_rs::UTF_8, Encoding::output_encoding);
         let answer = self.application_answer(&header, &raw, encoding, &views, None).await;
-        let is_read = views.iter().all(|view| self.is_read(&view.name));
+        let is_read = !views.is_empty() && views.iter().all(|view| self.is_read(&view.name));
         answer.or_else(|| is_read.then(|| self.unanswered(&header, encoding)))
     }
 
@@ -89,9 +92,11 @@ impl Intake {
         for view in views {
             match &view.state {
                 State::Completed | State::Shadowed => {}
-                State::Failed { why } => {
-                    errors.push(AckError { location: None, code: 207, text: format!("{}: {}", why.code, why.text) })
-                }
+                State::Failed { why } => errors.push(AckError {
+                    location: None,
+                    code: error_code(&why.code),
+                    text: format!("{}: {}", why.code, why.text),
+                }),
                 State::Discarded => errors.push(AckError {
                     location: None,
                     code: 207,
@@ -230,6 +235,19 @@ impl Intake {
     }
 }
 
+/// The code of table 0357 for why a command failed (`hl7/reference.md` 5): a refusal of what the message says is an error of
+/// the message; what is to be mended here, or in e-RS, is no fault of its sender.
+fn error_code(failure: &str) -> u16 {
+    match failure {
+        "http_404" | "NO_SUCH_REQUEST" | "REC_NOT_FOUND" => UNKNOWN_KEY_IDENTIFIER,
+        "http_409" | "http_412" | "RECORD_LOCKED" | "VERSION_CONFLICT" => APPLICATION_RECORD_LOCKED,
+        "MAPPING" | "MAPPING_SET" | "SOURCE_UNKNOWN" | "CONNECTION_UNKNOWN" | "EXPIRED" | "PDS_REFUSED"
+        | "FOLLOW_UP" | "LETTER_DAMAGED" | "FORBIDDEN" | "REC_FORBIDDEN" | "NO_ACCESS" | "ACCESS_DENIED"
+        | "NOT_AUTHORISED" | "http_403" | "http_406" | "http_415" => APPLICATION_INTERNAL_ERROR,
+        _ => DATA_TYPE_ERROR,
+    }
+}
+
 /// The segments of that name as they were sent. A line that the read cut off is not among them.
 fn segments<'r>(raw: &'r [u8], name: &'r [u8], separator: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
     let whole =
@@ -248,6 +266,12 @@ fn field<'r>(raw: &'r [u8], name: &'r [u8], separator: &'r [u8], number: u16) ->
 fn field_of<'r>(line: &'r [u8], separator: &[u8], number: u16) -> &'r [u8] {
     line.split(|byte| separator.first() == Some(byte)).nth(usize::from(number)).unwrap_or_default()
 }
+
+/// Table 0357.
+const DATA_TYPE_ERROR: u16 = 102;
+const UNKNOWN_KEY_IDENTIFIER: u16 = 204;
+const APPLICATION_RECORD_LOCKED: u16 = 206;
+const APPLICATION_INTERNAL_ERROR: u16 = 207;
 
 /// Base64 of a document that goes with a reply.
 const DOCUMENT_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -29,8 +29,8 @@ impl Wire {
         }
     }
 
-    /// Another message on the same terms.
-    pub(super) fn in_utf8(text: Bytes) -> Self {
+    /// What is read as it is kept.
+    pub(super) fn as_it_is(text: Bytes) -> Self {
         Self { raw: text.clone(), text, utf16: None }
     }
 

@@ -66,7 +66,7 @@ pub enum Kind {
     Command(Box<Draft>),
     Notice {
         name: String,
-        thread: ThreadNames,
+        thread: Box<ThreadNames>,
         body: Value,
     },
     #[default]
@@ -227,7 +227,7 @@ impl<'m, 'd> Normaliser<'m, 'd> {
             Outcome::Command(name) => self.command(mapping, name),
             Outcome::Notice(name) => {
                 let (thread, body, _) = self.content(mapping);
-                Kind::Notice { name: name.clone(), thread, body }
+                Kind::Notice { name: name.clone(), thread: Box::new(thread), body }
             }
         };
         self.check_all_was_searched();

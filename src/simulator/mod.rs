@@ -201,9 +201,8 @@ impl SimulatorHandle {
     /// As if e-RS, or somebody in its web application, had changed the record: its version rises. False when there is
     /// no such referral.
     pub fn touch(&self, ubrn: &str) -> bool {
-        let now = self.world.now();
-        let raise = |referral: &mut referral::Referral| referral.raise_version(now);
-        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, raise)).is_some()
+        let touched = |referral: &mut referral::Referral| referral.raise_version(self.world.now());
+        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, touched)).is_some()
     }
 
     /// As if somebody had booked this slot in the web application, as the appointment with this number. False when there is

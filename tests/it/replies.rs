@@ -265,3 +265,19 @@ fn letters(world: &World) -> Vec<String> {
     let view = referrals.iter().find(|view| view.ubrn == "000000070001").expect("it is there");
     view.letters.clone()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notice_gets_the_application_answer_that_it_wants() {
+    let world = World::start().await;
+    let notice = text("23-").replacen("|P|2.4", "|P|2.4|||AL|AL", 1);
+    let mut sender = MllpSender::new(world.mllp);
+    let stored = sender.deliver_once(notice.as_bytes()).await;
+    assert_eq!(field(&stored, b"MSA", 1), b"CA", "{}", shown(&stored));
+    let told = tokio::time::timeout(std::time::Duration::from_secs(10), sender.frame()).await.expect("in time");
+    assert_eq!(field(&told.expect("one"), b"MSA", 1), b"AA");
+    let by_http = notice.replacen("|AL|AL", "|NE|AL", 1).replacen("EV-", "HTTP-", 1);
+    let request = reqwest::Client::new().post(format!("http://{}/v1/hl7v2", world.http));
+    let answer = request.header("content-type", "application/hl7-v2").body(by_http).send().await.expect("an answer");
+    assert_eq!(field(&answer.bytes().await.expect("a body"), b"MSA", 1), b"AA");
+    world.stop().await;
+}

@@ -27,7 +27,7 @@ pub(crate) async fn a_piece_is_held_until_it_is_let_go(home: &dyn Home) {
     let again = piece("northmoor", 1, 9);
     store.hold_piece(again.clone()).await.expect("held");
     store.let_go_of_pieces(vec![late, early, other]).await.expect("let go");
-    assert_eq!(store.held_pieces(10).await.expect("read"), [again.clone()]);
+    assert_eq!(store.held_pieces(10).await.expect("read"), std::slice::from_ref(&again));
     store.let_go_of_pieces(vec![again]).await.expect("let go");
     assert!(store.held_pieces(10).await.expect("read").is_empty());
 }

@@ -7,4 +7,5 @@ mod fhir_by_http;
 mod names;
 mod patients;
 mod reads;
+mod refusals;
 mod retention;
