@@ -37,6 +37,7 @@ impl Intake {
             charset: wire.stored_name().unwrap_or(encoding_rs::UTF_8.name()),
             control_id: header.known_control_id(),
             kind: kind_of(header),
+            places: BTreeMap::new(),
             expected: numbered.expected(),
             places: BTreeMap::new(),
         };
