@@ -205,6 +205,16 @@ impl SimulatorHandle {
         Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, touched)).is_some()
     }
 
+    /// As if its referrer had sent it to this service for triage. False when there is no such referral.
+    pub fn send_for_triage(&self, ubrn: &str, service: &str) -> bool {
+        let (number, now) = (self.world.referrals.next_number(), self.world.now());
+        let send = |referral: &mut referral::Referral| {
+            referral.send_for_triage(number, service, now);
+            referral.raise_version(now);
+        };
+        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, send)).is_some()
+    }
+
     /// As if the provider had reviewed a referral sent for triage and will book it later. False when it is not
     /// waiting for triage.
     pub fn accept_to_book_later(&self, ubrn: &str) -> bool {
