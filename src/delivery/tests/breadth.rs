@@ -419,3 +419,24 @@ async fn a_referral_is_cancelled_for_every_reason_with_a_comment_and_without() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn worklists_of_a_provider_are_narrowed_down_by_everything() {
+    let world = World::started_before_the_simulator("SERVICE_PROVIDER_CLINICIAN").await;
+    assert!(world.simulator().send_for_triage(UBRN, "50001"));
+    let mut bodies = Vec::new();
+    for list in ["REFERRALS_FOR_REVIEW", "APPOINTMENT_SLOT_ISSUES"] {
+        for more in [
+            json!({}),
+            json!({"service": "50001", "location": "R69"}),
+            json!({"specialtyAssigned": "ASSIGNED", "specialty": "CARDIOLOGY", "clinicianAssigned": "NOT_ASSIGNED"}),
+            json!({"specialtyAssigned": "NOT_ASSIGNED", "clinicianAssigned": "ASSIGNED", "clinician": CLINICIAN}),
+        ] {
+            bodies.push(with(json!({"list": list}), more));
+        }
+    }
+    let done = world.carry_out_all("RetrieveWorklist", bodies).await;
+    let shown = |view: &CommandView| view.plan["result"]["worklist"].to_string().contains(UBRN);
+    let found: Vec<bool> = done.iter().map(shown).collect();
+    assert_eq!(found, [true, true, true, false, false, false, false, false]);
+}
