@@ -158,7 +158,7 @@ impl Gateway {
             hands: delivery.hands(),
         };
         let beats = Beats::register(beats, &metrics)?;
-        let intake: Arc<dyn Receive> = Arc::new(Intake::new(IntakeParts {
+        let intake = Arc::new(Intake::new(IntakeParts {
             environment: stages.listeners.clone(),
             store: store.clone(),
             mappings: mappings.sets(),
@@ -169,6 +169,8 @@ impl Gateway {
             place: config.environment,
             are_patients_checked: config.pds.is_some(),
         }));
+        stages.listeners.spawn(intake.clone().watch_pieces());
+        let intake: Arc<dyn Receive> = intake;
         if config.pds.is_none() && config.environment != EnvironmentName::Simulator {
             tracing::warn!("nobody checks patients before they are referred: there is no connection to PDS");
         }

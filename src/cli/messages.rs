@@ -40,6 +40,13 @@ Of a message the failed commands are meant; one that is in doubt, or waits other
 
 A discarded command is not sent again, and those that it held go on.")]
     Discard(Decide),
+    /// Let held commands go past what holds them, which is discarded; recorded with who decided and why
+    #[command(after_help = "\
+Examples:
+  ers-gateway messages pass 0199f2c4-… --why 'the patient died'     a cancellation behind a letter that failed
+
+What holds it is set aside for good, but never what is on its way or in doubt.")]
+    Pass(Decide),
 }
 
 /// List messages, newest first
@@ -130,6 +137,7 @@ impl Messages {
                 Self::Replay(decide) => decide.run(Decision::Replay).await,
                 Self::Release(decide) => decide.run(Decision::Release).await,
                 Self::Discard(decide) => decide.run(Decision::Discard).await,
+                Self::Pass(decide) => decide.run(Decision::Pass).await,
             }
         })
     }
@@ -246,6 +254,7 @@ enum Decision {
     Replay,
     Release,
     Discard,
+    Pass,
 }
 
 impl Decision {
@@ -254,6 +263,7 @@ impl Decision {
         match self {
             Self::Replay | Self::Discard => "failed",
             Self::Release => "unauthorised",
+            Self::Pass => "queued",
         }
     }
 
@@ -262,6 +272,7 @@ impl Decision {
             Self::Replay => "replayed",
             Self::Release => "released",
             Self::Discard => "discarded",
+            Self::Pass => "let past what held it:",
         }
     }
 }
@@ -276,6 +287,7 @@ impl Decide {
                     Decision::Replay => records.replay(command, &self.by, &self.why).await?,
                     Decision::Release => records.release(command, &self.by, &self.why).await?,
                     Decision::Discard => records.discard(command, &self.by, &self.why).await?,
+                    Decision::Pass => records.pass(command, &self.by, &self.why).await?,
                 }
                 decided += 1;
                 println!("{} command {command}", decision.past());

@@ -14,7 +14,7 @@ use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::events::cloud_event;
 use crate::inbound::http::views;
-use crate::store::{Act, MessageFilter, Store, StoreError};
+use crate::store::{self, Act, MessageFilter, Store, StoreError};
 
 /// Where to look.
 #[derive(Args)]
@@ -111,6 +111,17 @@ impl Records {
                 api.post(&format!("v1/commands/{id}/discard"), &json!({ "by": by, "why": why })).await.map(drop)
             }
             Self::Store(store, environment) => Ok(store.discard(id, act(by, why, environment)).await?),
+        }
+    }
+
+    pub async fn pass(&self, id: CommandId, by: &str, why: &str) -> Result<(), CliError> {
+        match self {
+            Self::Api(api) => {
+                api.post(&format!("v1/commands/{id}/pass"), &json!({ "by": by, "why": why })).await.map(drop)
+            }
+            Self::Store(store, environment) => {
+                Ok(store::pass(&**store, &**store, id, act(by, why, environment)).await.map(drop)?)
+            }
         }
     }
 

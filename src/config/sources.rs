@@ -138,6 +138,12 @@ pub struct Source {
     /// Letters are watched until e-RS has scanned them.
     #[serde(default = "yes")]
     pub follow_scans: bool,
+    /// MSH-13: messages are taken in the order of their numbers, none left out (sequence protocol).
+    #[serde(default)]
+    pub sequence_protocol: bool,
+    /// All pieces of a message (DSC, MSH-14) must have come so long after the first.
+    #[serde(default = "continuation_wait", with = "duration")]
+    pub continuation_wait: Duration,
     /// Settings of the dialect, visible to mappings as `settings`.
     #[serde(default)]
     pub settings: serde_json::Map<String, serde_json::Value>,
@@ -210,6 +216,9 @@ fn wait_max() -> Duration {
 }
 fn reply_wait() -> Duration {
     Duration::from_secs(20)
+}
+fn continuation_wait() -> Duration {
+    Duration::from_secs(600)
 }
 fn charset() -> String {
     "windows-1252".into()

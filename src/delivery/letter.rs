@@ -24,6 +24,8 @@ use crate::store::{ContentStore, StoreError};
 const PIECE_BYTES: u64 = 64 * 1024;
 /// The delimiters of an HL7 v2 message are in its first bytes: `MSH|^~\&`.
 const ESCAPE_AT: usize = 6;
+/// Enough for them, a byte order mark included, in UTF-16.
+const HEAD_BYTES: u64 = 2 * (ESCAPE_AT as u64 + 2);
 
 /// Why a letter could not be read to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +66,12 @@ pub(super) async fn open(
     let source = match &letter.content {
         LetterContent::Document { number } => Source::Document { number: *number, at: 0 },
         LetterContent::Message { base64 } => {
-            let head = store.read_message(message, 0..ESCAPE_AT as u64 + 1).await?;
+            let head = store.read_message(message, 0..HEAD_BYTES).await?;
+            let head = match stored_text(charset).filter(|encoding| !encoding.is_ascii_compatible()) {
+                Some(encoding) => encoding.decode_without_bom_handling(&head).0.into_owned().into_bytes().into(),
+                None => head,
+            };
+            let head = head.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&head);
             let escape = head.get(ESCAPE_AT).copied().filter(|_| head.starts_with(b"MSH")).unwrap_or(b'\\');
             let ranges = base64.iter().map(|(start, length)| (*start, start.saturating_add(*length))).collect();
             let text = match stored_text(charset) {

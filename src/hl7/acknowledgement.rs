@@ -137,6 +137,8 @@ pub struct Stamp {
     pub at: Zoned,
     /// MSH-10 of the answer: at most 20 characters up to v2.6, letters, digits and hyphens.
     pub control_id: String,
+    /// MSA-4: the sequence number that comes next, -1 if none is known; absent without the sequence protocol.
+    pub expected: Option<i64>,
 }
 
 /// An ACK message. `encoding` is that of the message answered.
@@ -149,7 +151,7 @@ pub fn acknowledge(
 ) -> Bytes {
     let mut answer = Writer::answering(header, encoding);
     answer.header(header, Reply::Acknowledgement, stamp);
-    answer.msa(header, code, errors);
+    answer.msa(header, code, errors, stamp);
     if answer.version >= Version::V2_5 {
         for error in errors {
             answer.err(error);
@@ -172,7 +174,7 @@ pub fn reply_head(
 ) -> Vec<u8> {
     let mut answer = Writer::answering(header, encoding);
     answer.header(header, Reply::Typed(message_type), stamp);
-    answer.msa(header, code, errors);
+    answer.msa(header, code, errors, stamp);
     answer.bytes
 }
 
@@ -239,13 +241,19 @@ impl Writer {
         self.bytes.push(b'\r');
     }
 
-    fn msa(&mut self, header: &Header<'_>, code: AckCode, errors: &[AckError]) {
+    fn msa(&mut self, header: &Header<'_>, code: AckCode, errors: &[AckError], stamp: &Stamp) {
         self.bytes.extend_from_slice(b"MSA");
         self.literal(code.as_str());
         self.echo(header, 10);
         // Withdrawn in v2.7, but up to then the only text that many senders show.
         if self.version <= Version::V2_6 {
             self.text(&msa_text(errors));
+        }
+        if let Some(expected) = stamp.expected {
+            if self.version > Version::V2_6 {
+                self.literal("");
+            }
+            self.literal(&expected.to_string());
         }
         self.bytes.push(b'\r');
     }

@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 
-use encoding_rs::{BIG5, DecoderResult, EUC_KR, Encoding, GB18030, ISO_2022_JP, UTF_8, WINDOWS_1252};
+use encoding_rs::{
+    BIG5, DecoderResult, EUC_KR, Encoding, GB18030, ISO_2022_JP, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252,
+};
 use memchr::{memchr, memchr_iter, memrchr2};
 use thiserror::Error;
 
@@ -64,7 +66,7 @@ pub enum CharsetError {
     UnknownMsh18,
     #[error("the charset in the Content-Type is not supported")]
     UnknownHttp,
-    #[error("UTF-16 and UTF-32 are not supported; send UTF-8 with MSH-18 UNICODE UTF-8")]
+    #[error("UTF-32, or UTF-16 that cannot be told from it, is not supported; send UTF-8 with MSH-18 UNICODE UTF-8")]
     Wide,
     #[error("code extension to the further charsets of MSH-18 is not supported; send UTF-8 with MSH-18 UNICODE UTF-8")]
     CodeExtension,
@@ -226,6 +228,24 @@ fn first_undecodable(bytes: &[u8], encoding: &'static Encoding) -> usize {
     }
 }
 
+/// The encoding of a message in UTF-16: by its byte order mark, or by `MSH` (`FHS`, `BHS`) with zero bytes in between.
+pub fn utf16(bytes: &[u8]) -> Option<&'static Encoding> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, ..] => None,
+        [0xff, 0xfe, ..] | [b'M' | b'F' | b'B', 0, ..] => Some(UTF_16LE),
+        [0xfe, 0xff, ..] | [0, b'M' | b'F' | b'B', ..] => Some(UTF_16BE),
+        _ => None,
+    }
+}
+
+/// A message in UTF-16 as UTF-8, its byte order mark included, and where the first bytes are that are no text: each
+/// of those became U+FFFD.
+pub fn from_utf16(bytes: &[u8], encoding: &'static Encoding) -> (String, Option<usize>) {
+    let (text, replaced) = encoding.decode_without_bom_handling(bytes);
+    let broken = replaced.then(|| first_undecodable(bytes, encoding));
+    (text.into_owned(), broken)
+}
+
 /// UTF-16 or UTF-32: a byte order mark, or `MSH` (`FHS`, `BHS`) with zero bytes in between.
 pub(super) fn is_wide(bytes: &[u8]) -> bool {
     let marked = matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 0, 0xfe, 0xff, ..]);
@@ -247,7 +267,7 @@ pub(super) fn answer_label(msh18: &str) -> &str {
 const UTF_8_LABEL: &str = "UNICODE UTF-8";
 
 /// Text for an answer whose header is made of bytes: what the charset lacks becomes `?`.
-pub(super) fn encode_or_question_mark<'a>(text: &'a str, encoding: &'static Encoding) -> Cow<'a, [u8]> {
+pub fn encode_or_question_mark<'a>(text: &'a str, encoding: &'static Encoding) -> Cow<'a, [u8]> {
     let (bytes, _, unmappable) = encoding.encode(text);
     if !unmappable {
         return bytes;

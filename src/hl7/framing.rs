@@ -1,5 +1,8 @@
 //! MLLP release 1 frames: `0x0B` message `0x1C 0x0D` (`reference.md` 6.1).
 //!
+//! A message in UTF-16 has bytes in it that look like block characters, so its frame ends at the end block and carriage
+//! return together, where a code unit may begin.
+//!
 //! Enters: bytes in whatever pieces the network makes of them. Leaves: messages, without a copy. Guarantees:
 //! the frames do not depend on the pieces; two frames are never joined; every byte is looked at once; no more
 //! than one frame of the allowed size is kept.
@@ -9,6 +12,8 @@ use std::io;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use memchr::{memchr, memchr2};
 use thiserror::Error;
+
+use super::charset::utf16;
 
 const START_BLOCK: u8 = 0x0b;
 const END_BLOCK: u8 = 0x1c;
@@ -99,14 +104,19 @@ impl tokio_util::codec::Decoder for Decoder {
                     self.place = Place::Inside { searched: 0 };
                 }
                 Place::Inside { searched } => {
-                    let found = memchr2(START_BLOCK, END_BLOCK, &buffer[searched..]).map(|at| searched + at);
+                    let is_wide = utf16(buffer).is_some();
+                    let found = match is_wide {
+                        true => end_of_utf16(buffer, searched),
+                        false => memchr2(START_BLOCK, END_BLOCK, &buffer[searched..]).map(|at| searched + at),
+                    };
                     let length = found.unwrap_or(buffer.len());
-                    let restarts = found.is_some_and(|at| buffer[at] == START_BLOCK);
+                    let restarts = !is_wide && found.is_some_and(|at| buffer[at] == START_BLOCK);
                     if length > self.frame_bytes_max && !restarts {
                         return Err(FramingError::TooLarge { limit: self.frame_bytes_max });
                     }
                     let Some(at) = found else {
-                        self.place = Place::Inside { searched: length };
+                        // Of UTF-16 the end may be half there.
+                        self.place = Place::Inside { searched: if is_wide { length & !1 } else { length } };
                         return Ok(None);
                     };
                     if restarts {
@@ -133,6 +143,13 @@ impl tokio_util::codec::Decoder for Decoder {
         }
         Ok(frame)
     }
+}
+
+/// Where the end block and carriage return stand in the place of a code unit.
+fn end_of_utf16(bytes: &[u8], from: usize) -> Option<usize> {
+    let even = from & !1;
+    let units = bytes.get(even..)?.chunks_exact(2);
+    units.into_iter().position(|unit| unit == [END_BLOCK, CARRIAGE_RETURN]).map(|unit| even + 2 * unit)
 }
 
 /// Writes frames.

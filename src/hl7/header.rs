@@ -24,7 +24,7 @@ const CONTROL_ID_BYTES_MAX: usize = 256;
 pub enum Unreadable {
     #[error("not HL7 v2: there is no MSH segment at the start")]
     NoHeader,
-    #[error("UTF-16 and UTF-32 are not supported; send UTF-8 with MSH-18 UNICODE UTF-8")]
+    #[error("UTF-32 is not supported, and UTF-16 is read as UTF-8; send UTF-8 with MSH-18 UNICODE UTF-8")]
     Wide,
 }
 

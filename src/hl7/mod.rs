@@ -9,6 +9,7 @@ pub mod acknowledgement;
 mod answers;
 pub mod batch;
 pub mod charset;
+pub mod continuation;
 mod delimiters;
 mod escape;
 mod field;

@@ -26,10 +26,15 @@ const REQUIRED_FIELD_MISSING: u16 = 101;
 pub(super) struct Received<'i> {
     pub inbound: &'i Inbound,
     pub source: &'i KnownSource,
+    /// Kept.
     pub raw: Bytes,
+    /// Of what came: of a message in pieces, the last.
+    pub sha256: [u8; 32],
     pub charset: &'static str,
     pub control_id: Option<String>,
     pub kind: String,
+    /// The sequence number that comes next, where there is a protocol.
+    pub expected: Option<i64>,
 }
 
 /// What the mapping made of it.
@@ -47,6 +52,8 @@ pub(super) enum Decision {
         thread: ThreadNames,
     },
     Refuse(Vec<Problem>),
+    /// A piece of a message: it waits for the rest.
+    Hold,
 }
 
 /// A commit to make, and what it is about.
@@ -175,7 +182,7 @@ impl Intake {
                 transport: received.inbound.transport,
                 control_id: received.control_id.clone(),
                 received_at: now,
-                sha256: Sha256::digest(&received.raw).into(),
+                sha256: received.sha256,
                 charset: received.charset.to_owned(),
                 kind: received.kind.clone(),
                 raw: received.raw.clone(),
@@ -212,6 +219,7 @@ impl Intake {
                 admission.verdict = Verdict::Rejected;
                 admission.message.problems = problems;
             }
+            Decision::Hold => {}
             Decision::Notice { name, thread } => {
                 let mut data = json!({ "message": message, "source": source, "kind": received.kind, "reason": name });
                 for (key, value) in [("localId", &thread.local_id), ("ubrn", &thread.ubrn)] {
@@ -279,7 +287,7 @@ impl Intake {
             .collect()
     }
 
-    fn is_read(&self, command: &str) -> bool {
+    pub(super) fn is_read(&self, command: &str) -> bool {
         self.mappings.current().plan(command).is_some_and(CommandPlan::is_read)
     }
 

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::admission::{Decision, Received, key_reused};
 use super::answer::{Answer, Outcome};
@@ -48,11 +49,13 @@ impl Intake {
         let received = Received {
             inbound,
             source,
+            sha256: Sha256::digest(&bytes).into(),
             raw: bytes.clone(),
             charset: encoding_rs::UTF_8.name(),
             control_id: key,
             // Any other name may be anything.
             kind: if self.mappings.current().schemas().knows(&name) { name } else { "unknown command".to_owned() },
+            expected: None,
         };
         match self.store_command(&received, decision).await {
             Ok(answer) => answer,
@@ -112,7 +115,7 @@ impl Intake {
         let (outcome, mut problems) = match &decision {
             Decision::Refuse(problems) => (Outcome::Rejected, problems.clone()),
             Decision::Notice { .. } => (Outcome::Notice, Vec::new()),
-            Decision::Command { .. } => (Outcome::Accepted, Vec::new()),
+            Decision::Command { .. } | Decision::Hold => (Outcome::Accepted, Vec::new()),
         };
         let prepared = self.prepare(received, decision);
         let (message, commands) = (prepared.message, prepared.commands.clone());

@@ -2,6 +2,7 @@
 //! (`hl7/reference.md` section 9, in this order).
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use encoding_rs::Encoding;
@@ -13,12 +14,22 @@ use super::admission::{Decision, Received, key_reused};
 use super::answer::{Answer, DeferredReply, HeldAnswer, Outcome};
 use super::reading::{Reading, read};
 use super::sources::KnownSource;
+use super::wire::Wire;
 use super::{Inbound, Intake};
-use crate::command::MessageId;
+use crate::command::{MessageId, State};
 use crate::config::{ControlIdReuse, ReplyMode};
 use crate::hl7::{AckCode, AckError, AnswersWanted, Batch, ErrorLocation, Header, Phase, Stamp, acknowledge};
 use crate::mapping::{Location, Problem, hex};
 use crate::store::{Admitted, StoreError, Transport};
+
+/// The message that is answered, and how.
+pub(super) struct Subject<'s> {
+    pub header: &'s Header<'s>,
+    /// What is read: of a message in pieces, the whole.
+    pub wire: &'s Wire,
+    pub wanted: AnswersWanted,
+    pub http_charset: Option<&'s str>,
+}
 
 /// What became of one attempt to store a decision.
 enum Attempt {
@@ -29,10 +40,12 @@ enum Attempt {
 
 impl Intake {
     pub(super) async fn receive_hl7v2(&self, inbound: &Inbound, bytes: Bytes, http_charset: Option<&str>) -> Answer {
-        if Batch::starts(&bytes) {
-            return self.receive_batch(inbound, bytes, http_charset).await;
+        let wire = Wire::of(bytes);
+        if Batch::starts(&wire.text) {
+            // Its messages are kept one by one, as they are read.
+            return self.receive_batch(inbound, wire.text.clone(), wire.http_charset(http_charset)).await;
         }
-        self.receive_one(inbound, bytes, http_charset).await
+        self.receive_one(inbound, &wire, http_charset).await
     }
 
     /// Each message on its own, in order; one reply batch. Refused as a whole if one is: a transport that takes
@@ -47,7 +60,8 @@ impl Intake {
         let mut replies = Vec::new();
         let mut whole = Answer::bare(Outcome::Accepted, Vec::new());
         for range in batch.messages() {
-            let answer = self.receive_one(inbound, bytes.slice(range), http_charset).await;
+            let wire = Wire::as_it_is(bytes.slice(range));
+            let answer = self.receive_one(inbound, &wire, http_charset).await;
             if answer.outcome == Outcome::Unavailable {
                 // What was stored stays stored; the sender's resend of the batch is answered from the record.
                 return Answer::bare(Outcome::Unavailable, Vec::new());
@@ -66,12 +80,12 @@ impl Intake {
         whole
     }
 
-    async fn receive_one(&self, inbound: &Inbound, bytes: Bytes, http_charset: Option<&str>) -> Answer {
-        let header = match Header::scan(&bytes) {
+    async fn receive_one(&self, inbound: &Inbound, wire: &Wire, http_charset: Option<&str>) -> Answer {
+        let header = match Header::scan(&wire.text) {
             Ok(header) => header,
             Err(unreadable) => {
                 let problem = Problem::new(Location::Message, 102, unreadable.to_string());
-                return self.unreadable(inbound, &bytes, problem).await;
+                return self.unreadable(inbound, &wire.raw, problem).await;
             }
         };
         let Some(source) = self.source_of(inbound, &header) else {
@@ -82,23 +96,18 @@ impl Intake {
             };
             return self.refuse_unstored(&header, Outcome::UnknownSource, error);
         };
-        if bytes.len() > source.config.message_bytes_max {
+        if wire.raw.len() > source.config.message_bytes_max {
             let text = format!("the message is larger than {} bytes", source.config.message_bytes_max);
             let error = AckError { location: None, code: 207, text };
             return self.refuse_unstored(&header, Outcome::TooLarge, error);
         }
-        let wanted = AnswersWanted::of(&header);
-        let Reading { decision, encoding, charset, .. } = self.read(source, &header, &bytes, http_charset);
-        let received = Received {
-            inbound,
-            source,
-            raw: bytes.clone(),
-            charset,
-            control_id: header.known_control_id(),
-            kind: kind_of(&header),
+        // Numbers of one link are judged one after the other.
+        let _turn = match source.config.sequence_protocol {
+            true => Some(source.link.lock().await),
+            false => None,
         };
-        let stored = self.store_all(received, &header, wanted, encoding, decision, http_charset).await;
-        stored.unwrap_or_else(|error| {
+        let taken = self.take(inbound, source, &header, wire, http_charset).await;
+        taken.unwrap_or_else(|error| {
             tracing::error!(source = %source.config.name, %error, "a message could not be stored and was not acknowledged");
             let text = "the gateway cannot store messages now; send it again".into();
             let error = AckError { location: None, code: 207, text };
@@ -107,26 +116,25 @@ impl Intake {
     }
 
     /// Stores the decision; a control id that was used for other content is refused, or taken by setting.
-    async fn store_all(
+    pub(super) async fn store_all(
         &self,
         mut received: Received<'_>,
-        header: &Header<'_>,
-        wanted: AnswersWanted,
+        subject: &Subject<'_>,
         encoding: &'static Encoding,
         decision: Decision,
-        http_charset: Option<&str>,
     ) -> Result<Answer, StoreError> {
-        let first = match self.store_decision(&received, header, wanted, encoding, decision).await? {
+        let first = match self.store_decision(&received, subject, encoding, decision).await? {
             Attempt::Stored(answer) => return Ok(*answer),
             Attempt::KeyReused(first) => first,
         };
         tracing::warn!(first.message.id = %first, "a control id came again with other content");
         if received.source.config.same_control_id_other_content == ControlIdReuse::Accept {
             // Known from now on by its control id and its content together.
-            let digest = hex(&Sha256::digest(&received.raw)[..4]);
+            let digest = hex(&received.sha256[..4]);
             received.control_id = received.control_id.map(|id| format!("{id} ({digest})"));
-            let Reading { decision, encoding, .. } = self.read(received.source, header, &received.raw, http_charset);
-            let again = self.store_decision(&received, header, wanted, encoding, decision).await?;
+            let Subject { header, wire, http_charset, .. } = *subject;
+            let Reading { decision, encoding, .. } = self.read(received.source, header, wire, http_charset);
+            let again = self.store_decision(&received, subject, encoding, decision).await?;
             if let Attempt::Stored(answer) = again {
                 return Ok(*answer);
             }
@@ -134,7 +142,7 @@ impl Intake {
         received.control_id = None;
         let problems = vec![key_reused(Location::field("MSH", 10))];
         let refusal = Decision::Refuse(problems.clone());
-        match self.store_decision(&received, header, wanted, encoding, refusal).await? {
+        match self.store_decision(&received, subject, encoding, refusal).await? {
             Attempt::Stored(answer) => Ok(*answer),
             Attempt::KeyReused(_) => Ok(Answer::bare(Outcome::Rejected, problems)),
         }
@@ -143,12 +151,13 @@ impl Intake {
     async fn store_decision(
         &self,
         received: &Received<'_>,
-        header: &Header<'_>,
-        wanted: AnswersWanted,
+        subject: &Subject<'_>,
         encoding: &'static Encoding,
         decision: Decision,
     ) -> Result<Attempt, StoreError> {
+        let Subject { header, wanted, .. } = *subject;
         let decision = self.review(received, decision).await?;
+        let is_read = matches!(&decision, Decision::Command { name, .. } if self.is_read(name));
         let problems = match &decision {
             Decision::Refuse(problems) => problems.clone(),
             _ => Vec::new(),
@@ -156,11 +165,11 @@ impl Intake {
         let outcome = match &decision {
             Decision::Refuse(_) => Outcome::Rejected,
             Decision::Notice { .. } => Outcome::Notice,
-            Decision::Command { .. } => Outcome::Accepted,
+            Decision::Command { .. } | Decision::Hold => Outcome::Accepted,
         };
         let mut prepared = self.prepare(received, decision);
         let (message, commands) = (prepared.message, prepared.commands.clone());
-        let held = HeldAnswer::new(self.answer(header, wanted, &problems, encoding, received.source));
+        let held = HeldAnswer::new(self.answer(header, wanted, &problems, encoding, received));
         prepared.admission.acknowledgement = held.to_be_kept();
         let mut answer = match self.admit(received, prepared).await? {
             Admitted::New { repeats: Some(earlier), stored } => Answer {
@@ -178,7 +187,7 @@ impl Intake {
                     Some(acknowledgement)
                 } else if self.store.message(message).await?.is_none() {
                     // Purged, and taken when it came: one that was refused is new when it comes again.
-                    self.answer(header, wanted, &[], encoding, received.source)
+                    self.answer(header, wanted, &[], encoding, received)
                 } else {
                     None
                 };
@@ -188,14 +197,20 @@ impl Intake {
             }
             Admitted::ControlIdReused { message } => return Ok(Attempt::KeyReused(message)),
         };
-        if matches!(answer.outcome, Outcome::Accepted | Outcome::Duplicate) {
-            self.await_result(received, header, wanted, encoding, &mut answer).await?;
+        if matches!(answer.outcome, Outcome::Accepted | Outcome::Notice | Outcome::Duplicate) {
+            self.await_result(received, subject, encoding, is_read, &mut answer).await?;
         }
         Ok(Attempt::Stored(Box::new(answer)))
     }
 
-    fn read(&self, source: &KnownSource, header: &Header<'_>, bytes: &Bytes, http_charset: Option<&str>) -> Reading {
-        let reading = read(&self.mappings.current(), source, header, bytes, http_charset);
+    pub(super) fn read(
+        &self,
+        source: &KnownSource,
+        header: &Header<'_>,
+        wire: &Wire,
+        http_charset: Option<&str>,
+    ) -> Reading {
+        let reading = read(&self.mappings.current(), source, header, wire, http_charset);
         if reading.mislabelled {
             tracing::warn!(source = %source.config.name, "MSH-18 names another charset, but the bytes are UTF-8; read as UTF-8");
         }
@@ -220,12 +235,13 @@ impl Intake {
         wanted: AnswersWanted,
         problems: &[Problem],
         encoding: &'static Encoding,
-        source: &KnownSource,
+        received: &Received<'_>,
     ) -> Option<Bytes> {
         let phase = wanted.on_arrival(problems.is_empty())?;
         let errors: Vec<AckError> = problems.iter().map(to_ack_error).collect();
         let code = AckCode::of(&errors, phase);
-        Some(acknowledge(header, code, &errors, &self.stamp(Some(source)), encoding))
+        let stamp = Stamp { expected: received.expected, ..self.stamp(Some(received.source)) };
+        Some(acknowledge(header, code, &errors, &stamp, encoding))
     }
 
     /// Nothing could be stored: a negative answer, or none.
@@ -248,9 +264,11 @@ impl Intake {
                 inbound,
                 source,
                 raw: bytes.clone(),
+                sha256: Sha256::digest(bytes).into(),
                 charset: encoding_rs::UTF_8.name(),
                 control_id: None,
                 kind: "not HL7 v2".to_owned(),
+                expected: None,
             };
             let prepared = self.prepare(&received, Decision::Refuse(vec![problem]));
             let message = prepared.message;
@@ -265,22 +283,33 @@ impl Intake {
         answer
     }
 
-    /// `reply: result` waits for e-RS up to a cap; enhanced mode may want an application answer later. Whoever
-    /// sends again because the first answer was lost wants the same.
+    /// `reply: result` waits for e-RS up to a cap, and so does whoever asks e-RS something: nothing else carries the
+    /// answer. Enhanced mode may want an application answer later; over HTTP, if it wants no other, in its place.
+    /// Whoever sends again because the first answer was lost wants the same.
     async fn await_result(
         &self,
         received: &Received<'_>,
-        header: &Header<'_>,
-        wanted: AnswersWanted,
+        subject: &Subject<'_>,
         encoding: &'static Encoding,
+        is_read: bool,
         answer: &mut Answer,
     ) -> Result<(), StoreError> {
+        let Subject { header, wire, wanted, .. } = *subject;
         let Some(message) = answer.message else { return Ok(()) };
         let config = &received.source.config;
         // A queue takes no reply: waiting would only hold what is behind.
         let replies = received.inbound.transport != Transport::Amqp;
-        let now = replies && config.reply == ReplyMode::Result && wanted == AnswersWanted::Original;
+        let original = wanted == AnswersWanted::Original && (config.reply == ReplyMode::Result || is_read);
+        let is_only_answer = received.inbound.transport == Transport::Http && wanted.on_arrival(true).is_none();
+        let now = replies && (original || (is_only_answer && wanted.may_follow()));
         if !now && !wanted.may_follow() {
+            return Ok(());
+        }
+        // Nothing is done about a notice, so nothing is waited for.
+        if now && answer.outcome == Outcome::Notice {
+            if is_only_answer && wanted.after_outcome(true) {
+                answer.hl7 = Some(plain_application_answer(header, &[], &self.stamp(Some(received.source)), encoding));
+            }
             return Ok(());
         }
         // A referral that repeats an earlier one has no command of its own.
@@ -291,11 +320,16 @@ impl Intake {
             _ => message,
         };
         if now {
-            let settled = self.settled(outcome_of, config.reply_wait).await;
-            if let Some(reply) =
-                settled.and_then(|views| self.application_answer(header, &received.raw, encoding, &views))
-            {
-                answer.hl7 = Some(reply);
+            let limit = if is_read { self.ages.read_deadline + READ_GRACE } else { config.reply_wait };
+            let settled = self.settled(outcome_of, limit).await.unwrap_or_default();
+            let success = settled.iter().all(|view| matches!(view.state, State::Completed | State::Shadowed));
+            let reply = match settled.as_slice() {
+                [] => None,
+                views => self.application_answer(header, &wire.text, encoding, views, received.expected).await,
+            };
+            let reply = reply.or_else(|| is_read.then(|| self.unanswered(header, encoding)));
+            if reply.is_some() && (original || wanted.after_outcome(success)) {
+                answer.hl7 = reply;
             }
         } else {
             answer.deferred = Some(DeferredReply { message, outcome_of });
@@ -309,12 +343,15 @@ impl Intake {
         let id = self.environment.new_id().simple().to_string();
         // Up to v2.6 a control id has 20 characters; the end of a version 7 UUID is its random part.
         let control_id = id[id.len() - 20..].to_ascii_uppercase();
-        Stamp { at: Zoned::new(self.environment.now(), zone), control_id }
+        Stamp { at: Zoned::new(self.environment.now(), zone), control_id, expected: None }
     }
 }
 
+/// A read that is not answered by its deadline fails a moment later.
+const READ_GRACE: Duration = Duration::from_secs(2);
+
 /// `REF^I12`. What is longer than any message type came from the wrong field, and is cut.
-fn kind_of(header: &Header<'_>) -> String {
+pub(super) fn kind_of(header: &Header<'_>) -> String {
     const PART_CHARS_MAX: usize = 20;
     let cut = |part: Cow<'_, str>| part.chars().take(PART_CHARS_MAX).collect::<String>();
     format!("{}^{}", cut(header.message_type()), cut(header.trigger()))

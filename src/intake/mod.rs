@@ -7,13 +7,17 @@
 mod admission;
 mod answer;
 mod command_json;
+mod continuation;
 mod hl7v2;
 mod metrics;
+mod numbering;
 mod reading;
 mod receipts;
 mod reply;
 mod sources;
+mod taking;
 mod trial;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

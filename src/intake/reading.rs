@@ -9,6 +9,7 @@ use encoding_rs::Encoding;
 use super::admission::Decision;
 use super::hl7v2::to_problem;
 use super::sources::KnownSource;
+use super::wire::Wire;
 use crate::config::UndecodableText;
 use crate::hl7::{AckError, Declared, Header, Message, Undecodable, charset};
 use crate::mapping::{Kind, Location, MappingSet, Problem};
@@ -39,12 +40,30 @@ pub(super) fn read(
     set: &MappingSet,
     source: &KnownSource,
     header: &Header<'_>,
-    bytes: &Bytes,
+    wire: &Wire,
     http_charset: Option<&str>,
 ) -> Reading {
+    let mut reading = read_text(set, source, header, wire, wire.http_charset(http_charset));
+    if let Some(name) = wire.stored_name() {
+        reading.charset = name;
+    }
+    reading
+}
+
+fn read_text(
+    set: &MappingSet,
+    source: &KnownSource,
+    header: &Header<'_>,
+    wire: &Wire,
+    http_charset: Option<&str>,
+) -> Reading {
+    let bytes = &wire.text;
     let shape = header.problems(&source.config.processing_ids);
     if header.delimiters().is_err() {
         return Reading::refused(&shape, encoding_rs::UTF_8);
+    }
+    if let Some(error) = wire.undecodable(header, source.config.undecodable_text) {
+        return Reading::refused(&[&[error], shape.as_slice()].concat(), encoding_rs::UTF_8);
     }
     let charsets: Vec<Cow<'_, str>> = header.charsets();
     let declared = Declared { http: http_charset, msh18: &charsets, source: source.encoding };
@@ -88,7 +107,7 @@ fn map(
     let normalised = set.normalise(dialect, message, encoding, &source.settings, None);
     let decision = match normalised.kind {
         Kind::Refused => Decision::Refuse(normalised.problems),
-        Kind::Notice { name, thread, .. } => Decision::Notice { name, thread },
+        Kind::Notice { name, thread, .. } => Decision::Notice { name, thread: *thread },
         Kind::Command(draft) => Decision::Command {
             name: draft.name,
             thread: draft.thread,

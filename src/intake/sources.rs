@@ -21,6 +21,8 @@ pub struct KnownSource {
     pub settings: Map<String, Value>,
     /// Encoding of text that declares none and is not UTF-8.
     pub encoding: &'static encoding_rs::Encoding,
+    /// Held while a numbered message of it is taken.
+    pub link: tokio::sync::Mutex<()>,
 }
 
 impl KnownSource {
@@ -62,7 +64,12 @@ impl Sources {
         for config in configured {
             modes.set(&config.name, config.mode);
             let encoding = crate::hl7::charset::named_encoding(&config.charset).unwrap_or(encoding_rs::WINDOWS_1252);
-            let known = Arc::new(KnownSource { settings: config.seen_by_mappings(), encoding, config: config.clone() });
+            let known = Arc::new(KnownSource {
+                settings: config.seen_by_mappings(),
+                encoding,
+                link: tokio::sync::Mutex::default(),
+                config: config.clone(),
+            });
             if let Some(application) = &config.application {
                 let facility = config.facility.clone().unwrap_or_default();
                 by_header.insert((application.clone(), facility), known.clone());

@@ -8,6 +8,7 @@ use super::admission::{CREATES, Decision};
 use super::hl7v2::{to_ack_error, to_problem};
 use super::reading::read;
 use super::sources::KnownSource;
+use super::wire::Wire;
 use crate::hl7::{AckCode, AckError, AnswersWanted, Header};
 use crate::mapping::{CallBody, Location, MappingSet, PlanContext, PlanProblem, PreparedCall, Problem, ThreadNames};
 
@@ -44,14 +45,15 @@ pub fn try_message(
     connection: &Value,
     bytes: &Bytes,
 ) -> Result<Trial, PlanProblem> {
-    let header = match Header::scan(bytes) {
+    let wire = Wire::of(bytes.clone());
+    let header = match Header::scan(&wire.text) {
         Ok(header) => header,
         Err(unreadable) => {
             let errors = vec![Problem::new(Location::Message, 102, unreadable.to_string())];
             return Ok(Trial::refused("none", errors));
         }
     };
-    let reading = read(set, source, &header, bytes, None);
+    let reading = read(set, source, &header, &wire, None);
     let wanted = AnswersWanted::of(&header);
     let code = |problems: &[Problem]| {
         let errors: Vec<AckError> = problems.iter().map(to_ack_error).collect();
@@ -60,7 +62,7 @@ pub fn try_message(
     };
     let mut trial = match reading.decision {
         Decision::Refuse(problems) => Trial::refused(&code(&problems), problems),
-        Decision::Notice { .. } => Trial { notice: true, ..Trial::refused(&code(&[]), Vec::new()) },
+        Decision::Notice { .. } | Decision::Hold => Trial { notice: true, ..Trial::refused(&code(&[]), Vec::new()) },
         Decision::Command { name, thread, .. } if !CREATES.contains(&name.as_str()) && thread.ubrn.is_none() => {
             let error = AckError { location: None, code: 204, text: "Unknown key identifier".into() };
             let problem = to_problem(&error);

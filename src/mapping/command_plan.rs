@@ -12,7 +12,7 @@ use super::operations::{Effect, Operation};
 use super::plan::{CallBody, FollowUp, Letter, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::set::{Absorbed, PlanContext, PlanProblem};
 use super::step_conditions::{Again, Lack, again, lacks};
-use super::template::{Condition, Path, Root, Scope, Template, TemplateCompiler, Written, reply_value};
+use super::template::{Condition, Path, ROOTS, Root, Scope, Template, TemplateCompiler, Written, reply_value};
 use super::yaml::{Keys, Node, Yaml};
 use crate::config::duration;
 
@@ -116,7 +116,7 @@ pub fn compile(
         diagnostics.report(file, node.at, "`command` is missing: which command do these calls carry out?");
     }
     let file: Arc<str> = file.into();
-    let mut compiler = TemplateCompiler { file: file.clone(), fragments, diagnostics, paths: Vec::new() };
+    let mut compiler = TemplateCompiler { file: file.clone(), roots: ROOTS, fragments, diagnostics, paths: Vec::new() };
     let mut steps: Vec<PlanStep> = Vec::new();
     match keys.get("steps") {
         Some(Node { yaml: Yaml::List(items), .. }) => {

@@ -46,8 +46,8 @@ impl Dialect {
     ) -> Self {
         let mut mappings: HashMap<String, HashMap<String, Vec<Arc<InboundMapping>>>> = HashMap::new();
         for file in files.values() {
-            let (Some((code, trigger)), Some(outcome)) = (file.from.clone(), file.outcome.clone()) else { continue };
-            let mapping = InboundMapping {
+            let (Some(from), Some(outcome)) = (file.from.clone(), file.outcome.clone()) else { continue };
+            let mapping = Arc::new(InboundMapping {
                 file: file.file.clone(),
                 when: file.when.clone().unwrap_or_default(),
                 outcome,
@@ -58,8 +58,10 @@ impl Dialect {
                 letters: file.letters.clone().unwrap_or_default(),
                 clinical_text: file.clinical_text.clone(),
                 coverage: Coverage::of(file, ignore),
-            };
-            mappings.entry(code).or_default().entry(trigger).or_default().push(Arc::new(mapping));
+            });
+            for (code, trigger) in from {
+                mappings.entry(code).or_default().entry(trigger).or_default().push(mapping.clone());
+            }
         }
         for by_trigger in mappings.values_mut() {
             for candidates in by_trigger.values_mut() {

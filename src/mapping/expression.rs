@@ -17,6 +17,7 @@ fn engine() -> &'static Environment<'static> {
         engine.set_undefined_behavior(UndefinedBehavior::SemiStrict);
         engine.set_fuel(Some(FUEL));
         engine.add_filter("utc", |text: &str| at(text).map(|instant| instant.to_string()));
+        engine.add_filter("hl7_time", |text: &str| shown_to_hl7(text));
         engine.add_filter("local_date", |text: &str| local(text).map(|time| time.date().to_string()));
         engine
             .add_filter("weekday", |text: &str| local(text).map(|time| time.strftime("%a").to_string().to_uppercase()));
@@ -27,6 +28,15 @@ fn engine() -> &'static Environment<'static> {
 /// `2026-04-11T13:15:00+01:00`
 fn at(text: &str) -> Result<Timestamp, Error> {
     text.parse().map_err(|_| Error::new(ErrorKind::InvalidOperation, "not a time with an offset"))
+}
+
+/// `20260411131500+0100`: the same time in HL7 v2, with the offset that it was given.
+fn shown_to_hl7(text: &str) -> Result<String, Error> {
+    let invalid = || Error::new(ErrorKind::InvalidOperation, "not a time with an offset");
+    let instant = at(text)?;
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).map_err(|_| invalid())?;
+    let offset = pieces.to_numeric_offset().unwrap_or(jiff::tz::Offset::UTC);
+    Ok(instant.to_zoned(offset.to_time_zone()).strftime("%Y%m%d%H%M%S%z").to_string())
 }
 
 /// As clocks show it where appointments are kept.
@@ -161,6 +171,8 @@ mod tests {
         for (source, expected) in [
             ("'2026-07-11T00:15:00+01:00' | utc", "2026-07-10T23:15:00Z"),
             ("'2026-07-10T23:15:00Z' | local_date", "2026-07-11"),
+            ("'2026-04-11T13:15:00+01:00' | hl7_time", "20260411131500+0100"),
+            ("'2026-07-10T23:15:00Z' | hl7_time", "20260710231500+0000"),
             ("'2026-07-10T23:15:00.000Z' | weekday", "SAT"),
         ] {
             let found = Expression::compile(source).expect("compiles").evaluate(minijinja::context! {});

@@ -17,8 +17,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct InboundFile {
     pub file: String,
-    /// MSH-9.1 and MSH-9.2.
-    pub from: Option<(String, String)>,
+    /// MSH-9.1 and MSH-9.2 of each message that it takes.
+    pub from: Option<Vec<(String, String)>>,
     pub when: Option<Vec<Condition>>,
     pub outcome: Option<Outcome>,
     pub requires: Option<Vec<String>>,
@@ -257,6 +257,18 @@ impl Ignored {
     }
 }
 
+/// `REF^I12`, or a list of such.
+pub fn message_types(file: &str, node: &Node, diagnostics: &mut Diagnostics) -> Option<Vec<(String, String)>> {
+    let mut types = Vec::new();
+    for (text, at) in texts(file, node, diagnostics) {
+        match text.split_once('^') {
+            Some((code, trigger)) => types.push((code.to_owned(), trigger.to_owned())),
+            None => diagnostics.report(file, at, "`hl7v2` is a message type and a trigger event, such as REF^I12"),
+        }
+    }
+    (!types.is_empty()).then_some(types)
+}
+
 struct Compiler<'c> {
     file: &'c str,
     diagnostics: &'c mut Diagnostics,
@@ -296,16 +308,9 @@ impl Compiler<'_> {
         if all.is_empty() { None } else { Some(all.swap_remove(0)) }
     }
 
-    fn from(&mut self, node: &Node) -> Option<(String, String)> {
+    fn from(&mut self, node: &Node) -> Option<Vec<(String, String)>> {
         let keys = Keys::of(self.file, node, &["hl7v2"], self.diagnostics)?;
-        let text = keys.text("hl7v2", self.diagnostics)?;
-        match text.split_once('^') {
-            Some((code, trigger)) => Some((code.to_owned(), trigger.to_owned())),
-            None => {
-                self.report(node.at, "`hl7v2` is a message type and a trigger event, such as REF^I12");
-                None
-            }
-        }
+        message_types(self.file, keys.get("hl7v2")?, self.diagnostics)
     }
 
     fn conditions(&mut self, node: &Node) -> Vec<Condition> {

@@ -50,7 +50,7 @@ pub use plan::{
     CallBody, Document, FollowUp, Letter, LetterContent, NextCall, PlanEvent, PlanState, PreparedCall, Reply,
 };
 pub use problem::{Location, Problem};
-pub use reply::{ReplyLine, ReplyMapping};
+pub use reply::{CopiedSegments, ReplyLine, ReplyMapping, ReplyOutcome, ReplyPiece};
 pub use set::{
     Absorbed, DEFAULT_DIALECT, MappingSet, MappingSets, PlanContext, PlanProblem, command_schema, command_schemas,
 };

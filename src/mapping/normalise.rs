@@ -48,7 +48,7 @@ pub enum Kind {
     Command(Box<Draft>),
     Notice {
         name: String,
-        thread: ThreadNames,
+        thread: Box<ThreadNames>,
         body: Value,
     },
     #[default]
@@ -205,7 +205,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
             Outcome::Command(name) => self.command(mapping, name),
             Outcome::Notice(name) => {
                 let (thread, body, _) = self.content(mapping);
-                Kind::Notice { name: name.clone(), thread, body }
+                Kind::Notice { name: name.clone(), thread: Box::new(thread), body }
             }
         };
         let kind = if self.problems.is_empty() { kind } else { Kind::Refused };

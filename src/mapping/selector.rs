@@ -6,7 +6,7 @@
 //!
 //! A path takes everything below it: `NTE-3` is the whole repetition with its components, `PID-5.1.1` one
 //! subcomponent. In a predicate a missing component or subcomponent means the first.
-//! Operators: `=` (one of `A|B`; an empty value matches an absent one), `!=`, `^=` (starts with).
+//! Operators: `=` (one of `A|B`; an empty value matches an absent one), `!=`, `^=` (starts with), `!^=`.
 
 use std::fmt;
 
@@ -58,6 +58,7 @@ enum Operator {
     Equals,
     Differs,
     StartsWith,
+    StartsOtherwise,
 }
 
 /// A value in a message, and where it stands.
@@ -245,10 +246,10 @@ impl FieldPart {
 impl Predicate {
     fn holds(&self, value: &str) -> bool {
         let matches = |wanted: &String| match self.operator {
-            Operator::StartsWith => value.starts_with(wanted.as_str()),
+            Operator::StartsWith | Operator::StartsOtherwise => value.starts_with(wanted.as_str()),
             Operator::Equals | Operator::Differs => value == wanted,
         };
-        self.values.iter().any(matches) != (self.operator == Operator::Differs)
+        self.values.iter().any(matches) != matches!(self.operator, Operator::Differs | Operator::StartsOtherwise)
     }
 }
 
@@ -355,6 +356,8 @@ fn predicate(text: &str, depth: usize) -> Result<Predicate, &'static str> {
     let (path_text, rest) = text.split_at(at);
     let (operator, values) = if let Some(values) = rest.strip_prefix("!=") {
         (Operator::Differs, values)
+    } else if let Some(values) = rest.strip_prefix("!^=") {
+        (Operator::StartsOtherwise, values)
     } else if let Some(values) = rest.strip_prefix("^=") {
         (Operator::StartsWith, values)
     } else if let Some(values) = rest.strip_prefix('=') {
@@ -406,6 +409,8 @@ mod tests {
             ("PRD[1=RT]-6[3=ERSSVC].1", vec!["11002"]),
             ("PRD(2)-6.2", vec!["LOCAL"]),
             ("PRD[1=RP|CP]-7.1", vec![" 555"]),
+            ("PRD[1!^=R]-7.1", vec![]),
+            ("PID-3(*)[5!^=N].1", vec!["H1"]),
             ("NTE-3", vec!["one"]),
             ("NTE-3(*)", vec!["one", "two^with"]),
             ("NTE[2=]-1", vec!["1"]),

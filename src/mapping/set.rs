@@ -23,7 +23,7 @@ use super::normalise::{Normalised, Trace, normalise};
 use super::operations::{Effect, Operation};
 use super::plan::{NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::reply::{self, ReplyMapping};
-use super::template::{Root, Step, Template, TemplateCompiler};
+use super::template::{ROOTS, Root, Step, Template, TemplateCompiler};
 use super::yaml::{self, Keys, Node, Yaml};
 use crate::command::CommandSchemas;
 use crate::hl7::Message;
@@ -158,7 +158,7 @@ impl MappingSet {
     /// How a dialect answers a message of this type and trigger event; `None`: with a plain ACK.
     pub fn reply(&self, dialect: &str, code: &str, trigger: &str) -> Option<&ReplyMapping> {
         let replies = self.replies.get(dialect)?;
-        replies.iter().find(|reply| reply.answers.0 == code && reply.answers.1 == trigger).map(|reply| &**reply)
+        replies.iter().find(|reply| reply.answers(code, trigger)).map(|reply| &**reply)
     }
 
     pub fn operation(&self, call: &str) -> Option<&Operation> {
@@ -359,7 +359,7 @@ fn fragments(files: &MappingFiles, diagnostics: &mut Diagnostics) -> BTreeMap<St
     for (key, node) in node.as_map().unwrap_or_default() {
         // A fragment may use those above it.
         let mut compiler =
-            TemplateCompiler { file: FILE.into(), fragments: &fragments, diagnostics, paths: Vec::new() };
+            TemplateCompiler { file: FILE.into(), roots: ROOTS, fragments: &fragments, diagnostics, paths: Vec::new() };
         let template = compiler.template(node);
         fragments.insert(key.name.clone(), Arc::new(template));
     }

@@ -13,7 +13,7 @@
 //! | `$use: ServiceSearchCriteria` | in a mapping: the fragment of that name |
 //!
 //! Roots: `command`, `known`, `connection`, `settings`, `saved`, `now`, in repetition `item` and `index`,
-//! after an answer `reply`.
+//! after an answer `reply`. In the reply to a message: `result`, `failure`, `document`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -94,9 +94,14 @@ pub enum Root {
     Index,
     Reply,
     Now,
+    /// Of replies to messages: what the plan answers, why it failed, and the document that e-RS made.
+    Result,
+    Failure,
+    Document,
 }
 
-const ROOTS: &[(&str, Root)] = &[
+/// Of plans.
+pub const ROOTS: &[(&str, Root)] = &[
     ("command", Root::Command),
     ("known", Root::Known),
     ("connection", Root::Connection),
@@ -107,6 +112,30 @@ const ROOTS: &[(&str, Root)] = &[
     ("reply", Root::Reply),
     ("now", Root::Now),
 ];
+
+/// Of replies to messages.
+pub const REPLY_ROOTS: &[(&str, Root)] = &[
+    ("command", Root::Command),
+    ("known", Root::Known),
+    ("settings", Root::Settings),
+    ("item", Root::Item),
+    ("index", Root::Index),
+    ("result", Root::Result),
+    ("failure", Root::Failure),
+    ("document", Root::Document),
+];
+
+impl Root {
+    fn name(self) -> &'static str {
+        let all = ROOTS.iter().chain(REPLY_ROOTS);
+        all.clone().find(|(_, root)| *root == self).map_or("", |(name, _)| name)
+    }
+
+    /// Kept among what is saved, under its own name.
+    fn is_of_reply(self) -> bool {
+        matches!(self, Self::Result | Self::Failure | Self::Document)
+    }
+}
 
 /// What a template may look at.
 #[derive(Clone, Copy)]
@@ -143,7 +172,7 @@ impl Scope<'_> {
             Root::Reply => Cow::Borrowed(self.reply?),
             Root::Index => Cow::Owned(Value::from(self.index)),
             Root::Now => Cow::Owned(Value::from(self.context.now)),
-            Root::Saved => return None,
+            Root::Saved | Root::Result | Root::Failure | Root::Document => return None,
         })
     }
 
@@ -153,6 +182,9 @@ impl Scope<'_> {
             let (first, rest) = path.steps.split_first()?;
             let Step::Member(name) = first else { return None };
             return walk(self.saved.get(name)?, rest, self.index).map(Cow::Borrowed);
+        }
+        if path.root.is_of_reply() {
+            return walk(self.saved.get(path.root.name())?, &path.steps, self.index).map(Cow::Borrowed);
         }
         match self.root(path.root)? {
             Cow::Borrowed(root) => walk(root, &path.steps, self.index).map(Cow::Borrowed),
@@ -171,9 +203,10 @@ impl Scope<'_> {
     /// Only what the expression names: an answer of e-RS may be large, and an expression may stand in each of its entries.
     fn for_expression(&self, expression: &Expression) -> minijinja::Value {
         let mut context: BTreeMap<&str, Cow<'_, Value>> = BTreeMap::new();
-        for (name, root) in ROOTS.iter().filter(|(name, _)| expression.mentions(name)) {
+        for (name, root) in ROOTS.iter().chain(REPLY_ROOTS).filter(|(name, _)| expression.mentions(name)) {
             let value = match root {
                 Root::Saved => Some(Cow::Owned(Value::Object(self.saved.clone()))),
+                Root::Result | Root::Failure | Root::Document => self.saved.get(*name).map(Cow::Borrowed),
                 _ => self.root(*root),
             };
             context.extend(value.map(|value| (*name, value)));
@@ -290,7 +323,7 @@ impl Path {
 
 impl std::fmt::Display for Path {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(ROOTS.iter().find(|(_, root)| *root == self.root).map_or("", |(name, _)| name))?;
+        f.write_str(self.root.name())?;
         for step in &self.steps {
             match step {
                 Step::Member(name) => write!(f, ".{name}")?,
@@ -314,6 +347,8 @@ impl Written {
 /// Compiles templates of one file; fragments come from `ers/fragments.yaml`.
 pub struct TemplateCompiler<'c> {
     pub file: Arc<str>,
+    /// What its paths may start with.
+    pub roots: &'static [(&'static str, Root)],
     pub fragments: &'c BTreeMap<String, Arc<Template>>,
     pub diagnostics: &'c mut Diagnostics,
     /// Every path met, for checks against the schema and against what is saved.
@@ -376,8 +411,8 @@ impl TemplateCompiler<'_> {
 
     fn check_names(&mut self, expression: &Expression, at: Place) {
         for name in expression.names() {
-            if !ROOTS.iter().any(|(known, _)| known == name) {
-                let hint = did_you_mean(name, ROOTS.iter().map(|(known, _)| *known));
+            if !self.roots.iter().any(|(known, _)| known == name) {
+                let hint = did_you_mean(name, self.roots.iter().map(|(known, _)| *known));
                 self.diagnostics.report_with_hint(&self.file, at, format!("unknown name `{name}`"), hint);
             }
         }
@@ -450,7 +485,7 @@ impl TemplateCompiler<'_> {
     }
 
     pub fn path(&mut self, text: &str, at: Place) -> Option<Path> {
-        match parse_path(text, self.written(at)) {
+        match parse_path(text, self.roots, self.written(at)) {
             Ok(path) => {
                 self.paths.push(path.clone());
                 Some(path)
@@ -463,15 +498,15 @@ impl TemplateCompiler<'_> {
     }
 }
 
-fn parse_path(text: &str, written: Written) -> Result<Path, (String, Option<String>)> {
+fn parse_path(text: &str, roots: &[(&'static str, Root)], written: Written) -> Result<Path, (String, Option<String>)> {
     let (text, optional) = match text.strip_suffix('?') {
         Some(text) => (text, true),
         None => (text, false),
     };
     let end = text.find(['.', '[']).unwrap_or(text.len());
     let (name, mut rest) = text.split_at(end);
-    let root = ROOTS.iter().find(|(known, _)| *known == name).map(|(_, root)| *root).ok_or_else(|| {
-        (format!("it starts with `{name}`"), did_you_mean(name, ROOTS.iter().map(|(known, _)| *known)))
+    let root = roots.iter().find(|(known, _)| *known == name).map(|(_, root)| *root).ok_or_else(|| {
+        (format!("it starts with `{name}`"), did_you_mean(name, roots.iter().map(|(known, _)| *known)))
     })?;
     let mut steps = Vec::new();
     while !rest.is_empty() {

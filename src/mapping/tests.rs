@@ -86,10 +86,13 @@ fn samples_become_the_commands_that_the_index_says() {
         ("06-", "/patient/given", json!("FFÎON")),
         ("07-", "/priority", json!("URGENT")),
         ("07-", "/letters/0/contentType", json!("text/plain")),
+        ("09-", "/service", json!("20081")),
+        ("09-", "/conversion", json!("AUTHORISED_TO_CONVERT")),
         ("11-", "/ubrn", json!("000000070001")),
         ("11-", "/shortlist/1/service", json!("20014")),
         ("13-", "/reason", json!("INTEND_PRIVATE")),
         ("13-", "/comment", json!("Patient will go to a private clinic")),
+        ("15-", "/ubrn", json!("000000070003")),
         ("16-", "/slot", json!("11008006")),
         ("16-", "/start", json!("2026-04-11T13:15:00+01:00")),
         ("16-", "/clinician", json!("555012340001")),
@@ -98,6 +101,7 @@ fn samples_become_the_commands_that_the_index_says() {
         ("20-", "/reason", json!("PATIENT_HOLIDAY")),
         ("24-", "/ubrn", json!("000000070001")),
         ("24-", "/letters/0/fileName", json!("referral-letter.pdf")),
+        ("31-", "/ubrn", json!("000000070001")),
         ("40-", "/shortlist/0/service", json!("20011")),
         ("77-", "/patient/family", json!("<script>alert(1)</script>")),
         ("83-", "/patient/family", json!("SAMPLEWORTH")),
@@ -110,7 +114,6 @@ fn samples_become_the_commands_that_the_index_says() {
 fn refusals_name_the_place_and_the_code() {
     let set = set();
     for (name, location, code) in [
-        ("09-", "ZRX-1", 200),
         ("54-", "MSH-9.2", 201),
         ("55-", "MSH-9.1", 200),
         ("56-", "PID-3.1", 102),

@@ -215,6 +215,16 @@ impl SimulatorHandle {
         Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, send)).is_some()
     }
 
+    /// As if somebody had booked this slot in the web application, as the appointment with this number. False when there is
+    /// no such referral or slot, or the slot is taken.
+    pub fn book(&self, ubrn: &str, appointment: u64, slot: &str) -> bool {
+        let (now, services) = (self.world.now(), &self.world.services);
+        let Some(slot) = services.slot(slot).filter(|slot| services.is_free(slot, now)) else { return false };
+        let book =
+            |referral: &mut referral::Referral| services.take(slot).then(|| referral.book(appointment, slot, now));
+        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, book)).flatten().is_some()
+    }
+
     /// As if the provider had reviewed a referral sent for triage and will book it later. False when it is not
     /// waiting for triage.
     pub fn accept_to_book_later(&self, ubrn: &str) -> bool {

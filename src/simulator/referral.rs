@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::demonstration;
 use super::referral_resource::ACCEPTED_TO_BOOK_LATER;
+use super::services::Slot;
 
 /// Twelve digits on the wire, leading zeros included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -233,6 +234,26 @@ impl Referral {
         });
         self.state = State::AwaitingTriage;
         self.booking_failure = None;
+    }
+
+    /// As that appointment, in this slot.
+    pub fn book(&mut self, appointment: u64, slot: &Slot, now: Timestamp) {
+        self.appointment = Some(Appointment {
+            id: appointment,
+            version: 0,
+            status: "booked",
+            reason: None,
+            cancellation: None,
+            service: slot.service.clone(),
+            slot: Some(slot.id.clone()),
+            start: Some(slot.start.to_string()),
+            end: Some(slot.end.to_string()),
+            clinician: slot.clinician.clone(),
+            comment: None,
+            created: now,
+        });
+        self.state = State::Booked;
+        self.raise_version(now);
     }
 
     /// A review with the outcome that the provider books. False unless the referral waits for one.

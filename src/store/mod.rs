@@ -11,6 +11,7 @@ mod audit_chain;
 pub mod copy;
 mod open;
 mod partition_key;
+mod pass;
 pub mod postgres;
 pub mod quota;
 mod records;
@@ -31,6 +32,7 @@ use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
 pub use open::{OpenError, StorePlace, open, open_to_act};
+pub use pass::pass;
 pub use records::*;
 
 use crate::command::{CommandId, Failure, MessageId};
@@ -92,6 +94,24 @@ pub trait IntakeStore: Send + Sync {
     /// Notes when senders got their acknowledgement (promise 6: tracked apart from the command). The first note
     /// of a message stays; a message that is not stored is passed over.
     async fn acknowledged(&self, messages: Vec<(MessageId, Timestamp)>) -> Result<()>;
+    /// Commands about these patients (NHS numbers, or local ids) that wait for anything, oldest first.
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>>;
+    /// What has not begun to be sent fails with this reason, and is told (`CommandFailed`); it holds its thread until a
+    /// person acts. `Outdated` if it runs, or is at rest.
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()>;
+
+    /// Remembers a piece of a message until its continuation comes. One with the same pointer is forgotten.
+    async fn hold_piece(&self, piece: HeldPiece) -> Result<()>;
+    async fn held_piece(&self, source: &str, pointer: [u8; 32]) -> Result<Option<HeldPiece>>;
+    /// The oldest first.
+    async fn held_pieces(&self, max: usize) -> Result<Vec<HeldPiece>>;
+    /// Forgets pieces, those that others took the place of left alone.
+    async fn let_go_of_pieces(&self, pieces: Vec<HeldPiece>) -> Result<()>;
+
+    /// The sequence number that a source must send next; `None` if none is known.
+    async fn expected_number(&self, source: &str) -> Result<Option<u64>>;
+    /// Changes it. False if it is not `known` any more.
+    async fn expect_number(&self, source: &str, known: Option<u64>, next: u64, at: Timestamp) -> Result<bool>;
 }
 
 /// What delivery needs.
@@ -140,8 +160,6 @@ pub trait SearchStore: Send + Sync {
     async fn messages(&self, filter: MessageFilter) -> Result<Vec<MessageView>>;
     async fn command(&self, id: CommandId) -> Result<Option<CommandView>>;
     async fn commands_of(&self, message: MessageId) -> Result<Vec<CommandView>>;
-    /// Commands about these patients (NHS numbers, or local ids) that wait for anything, oldest first.
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>>;
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>>;
     async fn attempts(&self, command: CommandId) -> Result<Vec<AttemptView>>;
     /// Number and oldest arrival per state and class of what is not final, and the counts of what is.
@@ -157,9 +175,6 @@ pub trait OperatorStore: Send + Sync {
     async fn discard(&self, command: CommandId, act: Act) -> Result<()>;
     /// An unauthorised command goes back to the queue, now that there is a session.
     async fn release(&self, command: CommandId, act: Act) -> Result<()>;
-    /// What has not begun to be sent fails with this reason, and is told (`CommandFailed`); it holds its thread until a
-    /// person acts. `Outdated` if it runs, or is at rest.
-    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()>;
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>>;
 }
 

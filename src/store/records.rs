@@ -128,6 +128,16 @@ pub struct NewDocument {
     pub content: Bytes,
 }
 
+/// A message that is a piece of a larger one and waits for its continuation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldPiece {
+    pub source: String,
+    /// Digest of the continuation pointer under which the next piece comes.
+    pub pointer: [u8; 32],
+    pub message: MessageId,
+    pub at: Timestamp,
+}
+
 /// What became of an admission.
 #[derive(Debug)]
 pub enum Admitted {

@@ -22,6 +22,7 @@ mod process;
 mod queue;
 mod sqlite;
 mod waiting;
+mod workflows;
 
 pub use sqlite::bare_loop;
 
@@ -86,6 +87,8 @@ enum Scenario {
     Letters,
     /// Memory and start, idle and with 200,000 commands waiting
     Waiting,
+    /// Each workflow of a referrer, one at a time, without network and pace
+    Workflows,
     /// What a claim costs with a thousand to a million commands waiting; only by name or quick
     Queue,
     /// Start, memory, search, lists and purging with a million finished messages; only by name or quick
@@ -101,6 +104,8 @@ struct Scale {
     measured: Duration,
     warm_up: Duration,
     waiting_commands: u64,
+    /// Of each workflow.
+    workflow_rounds: usize,
     queue_depths: [u64; 3],
     finished_messages: u64,
 }
@@ -114,6 +119,7 @@ impl Scale {
             measured,
             warm_up,
             waiting_commands: 200_000,
+            workflow_rounds: 60,
             queue_depths: [1_000, 100_000, 1_000_000],
             finished_messages: 1_000_000,
         }
@@ -127,6 +133,7 @@ impl Scale {
             measured,
             warm_up,
             waiting_commands: 2_000,
+            workflow_rounds: 3,
             queue_depths: [1_000, 2_000, 5_000],
             finished_messages: 5_000,
         }
@@ -183,6 +190,7 @@ impl Bench {
                 Scenario::EndToEnd => end_to_end::measure(scale, self.amqp.as_deref()).await?,
                 Scenario::Letters => letters::measure(scale).await?,
                 Scenario::Waiting => waiting::measure(scale).await?,
+                Scenario::Workflows => workflows::measure(scale).await?,
                 Scenario::Queue => queue::measure(scale).await?,
                 Scenario::BigStore => big_store::measure(scale).await?,
             });

@@ -102,6 +102,14 @@ passes_on!(IntakeStore {
     fn admit(admission: Admission) -> Admitted;
     fn find_thread(alias: &Alias) -> Option<ThreadView>;
     fn acknowledged(messages: Vec<(MessageId, Timestamp)>) -> ();
+    fn waiting_for_patients(ids: Vec<String>) -> Vec<CommandId>;
+    fn hold(command: CommandId, why: Failure, act: Act) -> ();
+    fn hold_piece(piece: HeldPiece) -> ();
+    fn held_piece(source: &str, pointer: [u8; 32]) -> Option<HeldPiece>;
+    fn held_pieces(max: usize) -> Vec<HeldPiece>;
+    fn let_go_of_pieces(pieces: Vec<HeldPiece>) -> ();
+    fn expected_number(source: &str) -> Option<u64>;
+    fn expect_number(source: &str, known: Option<u64>, next: u64, at: Timestamp) -> bool;
 });
 
 passes_on!(ContentStore {
@@ -121,7 +129,6 @@ passes_on!(SearchStore {
     fn messages(filter: MessageFilter) -> Vec<MessageView>;
     fn command(id: CommandId) -> Option<CommandView>;
     fn commands_of(message: MessageId) -> Vec<CommandView>;
-    fn waiting_for_patients(ids: Vec<String>) -> Vec<CommandId>;
     fn transitions(command: CommandId) -> Vec<TransitionView>;
     fn attempts(command: CommandId) -> Vec<AttemptView>;
     fn depths() -> Vec<Depth>;
@@ -132,7 +139,6 @@ passes_on!(OperatorStore {
     fn replay(command: CommandId, act: Act) -> ();
     fn discard(command: CommandId, act: Act) -> ();
     fn release(command: CommandId, act: Act) -> ();
-    fn hold(command: CommandId, why: Failure, act: Act) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
 });
 

@@ -168,3 +168,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn utf16_is_known_by_its_mark_or_by_its_first_letter() {
+    for (bytes, expected) in [
+        (&b"\xff\xfeM\0"[..], Some(UTF_16LE)),
+        (b"\xfe\xff\0M", Some(UTF_16BE)),
+        (b"M\0S\0H\0", Some(UTF_16LE)),
+        (b"\0F\0H\0S", Some(UTF_16BE)),
+        (b"\xff\xfe\0\0M\0\0\0", None), // UTF-32
+        (b"\0\0\xfe\xff", None),
+        (b"MSH|", None),
+        (b"", None),
+    ] {
+        assert_eq!(utf16(bytes), expected, "{bytes:?}");
+    }
+    let wide = sample("49");
+    let (text, broken) = from_utf16(&wide, UTF_16LE);
+    assert!(text.starts_with("\u{feff}MSH|") && text.contains("ЗАПАС") && broken.is_none());
+    assert_eq!(from_utf16(b"M\0\0\xd8S\0", UTF_16LE), ("M\u{fffd}S".to_owned(), Some(2)));
+}

@@ -63,6 +63,19 @@ fn the_samples_of_raw_bytes_hold_the_frames_they_should() {
 }
 
 #[test]
+fn bytes_of_utf16_that_look_like_block_characters_end_no_frame() {
+    let utf16 = |text: &str, order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect::<Vec<u8>>();
+    // U+041C has 0x1C in it, U+0B1C both, U+1C0D the end block and carriage return at an odd place of LE.
+    let text = "\u{feff}MSH|\u{041c}\u{0b1c}\u{0d0b}\u{001c}x|\r";
+    for message in [utf16(text, u16::to_le_bytes), utf16(text, u16::to_be_bytes), utf16(&text[3..], u16::to_le_bytes)] {
+        let stream = [b"\x0b", &message[..], b"\x1c\r\x0bMSH|1\r\x1c\r"].concat();
+        let expected = vec![message, b"MSH|1\r".to_vec()];
+        assert_eq!(feed([&stream[..]]), (expected.clone(), Discarded::default()));
+        assert_eq!(feed(stream.chunks(1)), (expected, Discarded::default()), "one byte at a time");
+    }
+}
+
+#[test]
 fn a_frame_over_the_limit_is_an_error_as_soon_as_it_is_known() {
     let mut decoder = Decoder::new(4);
     let mut buffer = BytesMut::from(&b"\x0bfour\x1c\r\x0bfive5"[..]);

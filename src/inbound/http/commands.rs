@@ -18,7 +18,7 @@ use super::settle::Settling;
 use super::views;
 use crate::command::CommandId;
 use crate::intake::{Answer, Content, Inbound, Outcome};
-use crate::store::{Act, CommandView, Transport};
+use crate::store::{self, Act, CommandView, Transport};
 
 /// HL7 table 0357: the identifier is already in use, with other content.
 const DUPLICATE_KEY_IDENTIFIER: u16 = 205;
@@ -259,6 +259,19 @@ pub async fn release(
     let id: CommandId = id(&path)?;
     let act = read_act(&request, payload, &shared).await?;
     shared.deps.operator.release(id, act).await?;
+    after_act(id, &shared).await
+}
+
+/// What holds it is set aside, so that it goes on.
+pub async fn pass(
+    request: HttpRequest,
+    payload: web::Payload,
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
+    let id: CommandId = id(&path)?;
+    let act = read_act(&request, payload, &shared).await?;
+    store::pass(&*shared.deps.search, &*shared.deps.operator, id, act).await?;
     after_act(id, &shared).await
 }
 

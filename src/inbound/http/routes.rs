@@ -10,7 +10,7 @@ use super::{commands, documents, events, health, hl7v2, instances, messages, ope
 /// Method, path as OpenAPI writes it, and who answers.
 type Entry = (&'static str, &'static str, fn() -> Route);
 
-pub const ROUTES: [Entry; 16] = [
+pub const ROUTES: [Entry; 17] = [
     ("post", "/v1/hl7v2", || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/commands/{name}", || web::post().to(commands::post)),
@@ -19,6 +19,7 @@ pub const ROUTES: [Entry; 16] = [
     ("post", "/v1/commands/{id}/replay", || web::post().to(commands::replay)),
     ("post", "/v1/commands/{id}/discard", || web::post().to(commands::discard)),
     ("post", "/v1/commands/{id}/release", || web::post().to(commands::release)),
+    ("post", "/v1/commands/{id}/pass", || web::post().to(commands::pass)),
     ("get", "/v1/messages", || web::get().to(messages::list)),
     ("get", "/v1/messages/{id}", || web::get().to(messages::get)),
     ("get", "/v1/events", || web::get().to(events::get)),

@@ -41,7 +41,7 @@ const PURGED_MADE_IT: &str = "t.purged_creator IS NOT NULL AND c.number IS NULL"
 const CREATOR: &str = "LEFT JOIN command c ON c.number = t.created_by";
 
 /// In this order: what SQLite's threads need is there before them.
-pub(super) const TABLES: [Table; 15] = [
+pub(super) const TABLES: [Table; 17] = [
     table("source", &["number"], &["number", "name"]),
     Table {
         read: &[("number", "t.number * 4096")],
@@ -187,6 +187,8 @@ pub(super) const TABLES: [Table; 15] = [
         &["position", "id", "name", "at", "source", "subject", "thread", "sequence", "confirmed_at", "data"],
     ),
     table("secret", &["connection", "kind"], &["connection", "kind", "version", "sealed", "at"]),
+    table("held_piece", &["source", "pointer"], &["source", "pointer", "message", "at"]),
+    table("link_number", &["source"], &["source", "next", "at"]),
     table("mapping_set", &["digest"], &["digest", "registered_at", "archive"]),
     table("audit", &["number"], &["number", "at", "by", "act", "subject", "why", "hash"]),
 ];

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{CopiedTable, CopyError, Limits, Step, copy};
-use crate::command::State;
+use crate::command::{MessageId, State};
 use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::store::postgres::tests::server::Postgres;
@@ -18,8 +18,8 @@ use crate::store::suite::given::{
     message, progress, the_claimed, ubrn,
 };
 use crate::store::{
-    Admitted, AliasKind, MessageFilter, OpenError, Progress, Purge, PurgePlace, SealedSecret, Store, StorePlace, open,
-    open_to_act,
+    Admitted, AliasKind, HeldPiece, MessageFilter, OpenError, Progress, Purge, PurgePlace, SealedSecret, Store,
+    StorePlace, open, open_to_act,
 };
 
 /// Small, so that there are many batches.
@@ -166,6 +166,14 @@ async fn fill(store: &dyn Store) {
         at: at(3),
     };
     store.save_secret(secret, None).await.expect("kept");
+    let piece = HeldPiece {
+        source: "northmoor".into(),
+        pointer: [0; 32],
+        message: MessageId(uuid::Uuid::from_u128(7)),
+        at: at(4),
+    };
+    store.hold_piece(piece).await.expect("held");
+    assert!(store.expect_number("northmoor", None, 3, at(4)).await.expect("asked"));
     store.register_set("set-1", Bytes::from_static(b"archive"), at(1)).await.expect("kept");
     for name in ["q1", "q2", "q3"] {
         arrives(store, &[local(name)]).await;
@@ -206,6 +214,8 @@ async fn told(store: &dyn Store) -> Vec<String> {
     lines.extend(depths);
     lines.push(format!("{:?}", store.outbox_depth().await.expect("read")));
     lines.push(format!("{:?}", store.load_secret("ers", "refresh").await.expect("read")));
+    lines.push(format!("{:?}", store.held_pieces(10).await.expect("read")));
+    lines.push(format!("{:?}", store.expected_number("northmoor").await.expect("read")));
     lines.push(format!("{:?}", store.load_set("set-1").await.expect("read")));
     for alias in ["p1", "p2", "p3", "p4", "r1", "a", "waits", "runs"].map(local).into_iter().chain([ubrn("b")]) {
         lines.push(format!("{:?}", store.find_thread(&alias).await.expect("read")));

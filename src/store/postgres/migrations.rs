@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -45,6 +45,12 @@ const MIGRATIONS: [Migration; 3] = [
         number: 3,
         name: "plans_that_read_again",
         expand: Expansion::Whole(include_str!("migrations/0003_plans_that_read_again.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 4,
+        name: "links",
+        expand: Expansion::Whole(include_str!("migrations/0004_links.expand.sql")),
         contract: "",
     },
 ];

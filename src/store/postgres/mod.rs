@@ -34,6 +34,7 @@ mod intake;
 mod keeper;
 mod kept;
 mod lane;
+mod links;
 mod listing;
 mod migrations;
 mod outbox;

@@ -12,16 +12,16 @@ use prometheus::core::Collector;
 
 use super::acts::Deed;
 use super::{
-    Inner, PostgresStore, acts, again, claims, content, instances, intake, kept, listing, migrations, outbox, progress,
-    retention, search, sources,
+    Inner, PostgresStore, acts, again, claims, content, instances, intake, kept, links, listing, migrations, outbox,
+    progress, retention, search, sources,
 };
 use crate::command::{CommandId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
-    DeliveryStore, Depth, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter, MessageView,
-    OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, QuotaAsk, Recovered, Result, RetentionStore,
-    SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoreError, StoredEvent,
-    ThreadView, TransitionView,
+    DeliveryStore, Depth, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
+    MessageView, OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, QuotaAsk, Recovered, Result,
+    RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoreError,
+    StoredEvent, ThreadView, TransitionView,
 };
 
 /// How often claims look for leases that ended.
@@ -61,6 +61,44 @@ impl IntakeStore for PostgresStore {
             client.execute(&note, &[&ids, &at]).await?;
             Ok(())
         })
+        .await
+    }
+
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
+        self.ask(|inner| async move { search::waiting_for_patients(&*inner.client().await?, &ids).await }).await
+    }
+
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
+        self.ask(|inner| async move { inner.act(command, Deed::Hold(why), act).await }).await
+    }
+
+    async fn hold_piece(&self, piece: HeldPiece) -> Result<()> {
+        self.ask(|inner| async move { links::hold_piece(&*inner.client().await?, &piece).await }).await
+    }
+
+    async fn held_piece(&self, source: &str, pointer: [u8; 32]) -> Result<Option<HeldPiece>> {
+        let source = source.to_owned();
+        self.ask(|inner| async move { links::held_piece(&*inner.client().await?, &source, pointer).await }).await
+    }
+
+    async fn held_pieces(&self, max: usize) -> Result<Vec<HeldPiece>> {
+        self.ask(move |inner| async move { links::held_pieces(&*inner.client().await?, max).await }).await
+    }
+
+    async fn let_go_of_pieces(&self, pieces: Vec<HeldPiece>) -> Result<()> {
+        self.ask(|inner| async move { links::let_go_of_pieces(&*inner.client().await?, &pieces).await }).await
+    }
+
+    async fn expected_number(&self, source: &str) -> Result<Option<u64>> {
+        let source = source.to_owned();
+        self.ask(|inner| async move { links::expected_number(&*inner.client().await?, &source).await }).await
+    }
+
+    async fn expect_number(&self, source: &str, known: Option<u64>, next: u64, at: Timestamp) -> Result<bool> {
+        let source = source.to_owned();
+        self.ask(
+            move |inner| async move { links::expect_number(&*inner.client().await?, &source, known, next, at).await },
+        )
         .await
     }
 }
@@ -197,10 +235,6 @@ impl SearchStore for PostgresStore {
         self.ask(|inner| async move { search::commands_of(&*inner.client().await?, message).await }).await
     }
 
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
-        self.ask(|inner| async move { search::waiting_for_patients(&*inner.client().await?, &ids).await }).await
-    }
-
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>> {
         self.ask(|inner| async move { search::transitions(&*inner.client().await?, command).await }).await
     }
@@ -230,10 +264,6 @@ impl OperatorStore for PostgresStore {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.ask(|inner| async move { inner.act(command, Deed::Release, act).await }).await
-    }
-
-    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
-        self.ask(|inner| async move { inner.act(command, Deed::Hold(why), act).await }).await
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {

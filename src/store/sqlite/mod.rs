@@ -26,6 +26,7 @@ mod failure;
 mod files;
 mod intake;
 mod kept;
+mod links;
 mod listing;
 mod migrations;
 mod operator;

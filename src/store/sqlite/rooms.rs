@@ -9,14 +9,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prometheus::core::Collector;
 
-use super::{SqliteStore, audit, claims, content, intake, kept, listing, outbox, progress, search, threads};
+use super::{SqliteStore, audit, claims, content, intake, kept, links, listing, outbox, progress, search, threads};
 use crate::command::{CommandId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
-    DeliveryStore, Depth, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
-    MessageView, OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, Recovered, Result, RetentionStore,
-    SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoredEvent, ThreadView,
-    TransitionView,
+    DeliveryStore, Depth, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore,
+    MessageFilter, MessageView, OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, Recovered, Result,
+    RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoredEvent,
+    ThreadView, TransitionView,
 };
 
 #[async_trait]
@@ -38,6 +38,41 @@ impl IntakeStore for SqliteStore {
 
     async fn acknowledged(&self, messages: Vec<(MessageId, Timestamp)>) -> Result<()> {
         self.writer()?.write(0, move |books| books.acknowledged(&messages)).await
+    }
+
+    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
+        self.readers.read(move |connection| search::waiting_for_patients(connection, &ids)).await
+    }
+
+    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.hold(command, &why, &act)).await
+    }
+
+    async fn hold_piece(&self, piece: HeldPiece) -> Result<()> {
+        self.writer()?.write(0, move |books| books.hold_piece(&piece)).await
+    }
+
+    async fn held_piece(&self, source: &str, pointer: [u8; 32]) -> Result<Option<HeldPiece>> {
+        let source = source.to_owned();
+        self.readers.read(move |connection| links::held_piece(connection, &source, pointer)).await
+    }
+
+    async fn held_pieces(&self, max: usize) -> Result<Vec<HeldPiece>> {
+        self.readers.read(move |connection| links::held_pieces(connection, max)).await
+    }
+
+    async fn let_go_of_pieces(&self, pieces: Vec<HeldPiece>) -> Result<()> {
+        self.writer()?.write(0, move |books| books.let_go_of_pieces(&pieces)).await
+    }
+
+    async fn expected_number(&self, source: &str) -> Result<Option<u64>> {
+        let source = source.to_owned();
+        self.readers.read(move |connection| links::expected_number(connection, &source)).await
+    }
+
+    async fn expect_number(&self, source: &str, known: Option<u64>, next: u64, at: Timestamp) -> Result<bool> {
+        let source = source.to_owned();
+        self.writer()?.write(0, move |books| books.expect_number(&source, known, next, at)).await
     }
 }
 
@@ -110,10 +145,6 @@ impl SearchStore for SqliteStore {
         self.readers.read(move |connection| search::commands_of(connection, message)).await
     }
 
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
-        self.readers.read(move |connection| search::waiting_for_patients(connection, &ids)).await
-    }
-
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>> {
         self.readers.read(move |connection| search::transitions(connection, command)).await
     }
@@ -143,10 +174,6 @@ impl OperatorStore for SqliteStore {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.writer()?.write(0, move |books| books.release(command, &act)).await
-    }
-
-    async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
-        self.writer()?.write(0, move |books| books.hold(command, &why, &act)).await
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {

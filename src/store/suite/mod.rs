@@ -8,6 +8,7 @@ mod content;
 mod duties;
 mod events;
 pub(crate) mod given;
+mod links;
 mod people;
 mod random;
 mod recovery;
@@ -119,6 +120,9 @@ scenarios! {
     duties:
         a_duty_that_was_left_is_had_again_at_once,
         a_duty_that_was_taken_anew_outlives_a_late_leave;
+    links:
+        a_piece_is_held_until_it_is_let_go,
+        the_number_that_comes_next_is_changed_by_who_knows_it;
     random:
         many_random_steps_keep_the_promises;
 }

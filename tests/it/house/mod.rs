@@ -6,4 +6,5 @@ mod changes_by_http;
 mod names;
 mod patients;
 mod reads;
+mod refusals;
 mod retention;

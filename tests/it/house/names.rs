@@ -107,3 +107,51 @@ async fn one_referral_known_by_its_ubrn_and_by_a_local_id_is_one_thread() {
     assert!(threads.iter().all(|one| one["thread"] == threads[0]["thread"]), "{threads:?}");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancellation_goes_past_a_step_that_failed_when_a_person_says_so() {
+    let world = World::start().await;
+    let (_, created) = send(&world, "CreateReferral", &referral()).await;
+    world.settle().await;
+    let ubrn = state(&world, &created).await["result"]["ubrn"].clone();
+    let (_, failing) = send(&world, "BookAppointment", &booking(json!({"localId": "NM-1", "slot": "1"}))).await;
+    world.settle().await;
+    assert_eq!(state(&world, &failing).await["state"], "failed");
+    let (_, cancel) = send(&world, "CancelReferral", &json!({"localId": "NM-1", "reason": "RAISED_IN_ERROR"})).await;
+    let held = state(&world, &cancel).await;
+    assert_eq!((&held["state"], &held["heldBy"]), (&json!("queued"), &failing["commands"][0]["id"]), "{held}");
+    let pass = async |command: &Value| {
+        let id = command["commands"][0]["id"].as_str().expect("an id").to_owned();
+        let url = format!("http://{}/v1/commands/{id}/pass", world.http);
+        let body = json!({"by": "j.doe", "why": "the patient asked for it"}).to_string();
+        let request = client().post(url).header("content-type", "application/json").body(body);
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(pass(&cancel).await, 200);
+    wait_until_completed(&world, &cancel).await;
+    assert_eq!(world.simulator.referral(ubrn.as_str().expect("a UBRN")).expect("made").state, "CANCELLED_REFERRAL");
+    assert_eq!(state(&world, &failing).await["state"], "discarded");
+    assert_eq!(pass(&cancel).await, 409, "nothing holds it");
+
+    // What may have reached e-RS is never set aside in passing.
+    let mut other = create("NM-2", "9994122770");
+    other["shortlist"] = json!([{"service": SERVICE}]);
+    world.simulator.inject(Fault::on("A011", Action::lost_answer()).times(1));
+    let (_, doubtful) = send(&world, "CreateReferral", &other).await;
+    world.settle().await;
+    assert_eq!(state(&world, &doubtful).await["state"], "in_doubt");
+    let (_, cancel) = send(&world, "CancelReferral", &json!({"localId": "NM-2", "reason": "RAISED_IN_ERROR"})).await;
+    assert_eq!(pass(&cancel).await, 409);
+    assert_eq!(state(&world, &doubtful).await["state"], "in_doubt");
+    world.stop().await;
+}
+
+async fn wait_until_completed(world: &World, answer: &Value) {
+    for _ in 0..500 {
+        if state(world, answer).await["state"] == "completed" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{}", state(world, answer).await);
+}

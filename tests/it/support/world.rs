@@ -26,8 +26,12 @@ impl World {
 
     /// `change` may alter the demonstration's settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let simulator =
-            Simulator::start(SimulatorConfig::default(), Environment::system()).expect("the simulator starts");
+        Self::of(SimulatorConfig::default(), change).await
+    }
+
+    /// In front of a simulator of its own kind.
+    pub async fn of(simulator: SimulatorConfig, change: impl FnOnce(&mut Config)) -> Self {
+        let simulator = Simulator::start(simulator, Environment::system()).expect("the simulator starts");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = settings(&simulator, folder.path(), change);
         let gateway = Gateway::start(config.clone(), Environment::system()).await.expect("the gateway starts");
