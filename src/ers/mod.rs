@@ -10,6 +10,8 @@ mod refresh_token;
 mod reqwest_transport;
 pub mod retry_after;
 mod signed_jwt;
+#[cfg(test)]
+pub mod specification;
 mod token;
 mod token_endpoint;
 mod transport;

@@ -5,7 +5,7 @@
 //! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
 //! locks; it loses answers, hangs and fails only when told to.
 //!
-//! Served: the token endpoint; everything of referrers, that is A004 to A008 (the lists of referrers), A010, A011, A012,
+//! Served: the token endpoint; everything of referrers, and the worklists of providers, that is A004 to A008, A010, A011, A012,
 //! A015, A016, A019, A020, A021, A024, A025, A029 to A038, A041, A042, A043 and A044; of the Personal Demographics
 //! Service a patient by number.
 //! Everything in it is invented, and it listens on this machine only unless told otherwise.
@@ -203,6 +203,16 @@ impl SimulatorHandle {
     pub fn touch(&self, ubrn: &str) -> bool {
         let touched = |referral: &mut referral::Referral| referral.raise_version(self.world.now());
         Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, touched)).is_some()
+    }
+
+    /// As if its referrer had sent it to this service for triage. False when there is no such referral.
+    pub fn send_for_triage(&self, ubrn: &str, service: &str) -> bool {
+        let (number, now) = (self.world.referrals.next_number(), self.world.now());
+        let send = |referral: &mut referral::Referral| {
+            referral.send_for_triage(number, service, now);
+            referral.raise_version(now);
+        };
+        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, send)).is_some()
     }
 
     /// As if somebody had booked this slot in the web application, as the appointment with this number. False when there is

@@ -107,6 +107,15 @@ impl ReferenceData {
         })
     }
 
+    /// Within how many days the provider should contact a patient of this priority whose slot could not be booked.
+    pub fn contact_days(&self, priority: &str) -> i64 {
+        let concepts = self.document("PRIORITY").and_then(|document| document["concept"].as_array());
+        let concept = concepts.into_iter().flatten().find(|concept| concept["code"] == priority);
+        let properties = concept.and_then(|concept| concept["property"].as_array());
+        let days = properties.into_iter().flatten().find(|one| one["code"] == "deferToProviderContactDays");
+        days.and_then(|days| days["valueInteger"].as_i64()).unwrap_or_default()
+    }
+
     /// The specialty that a clinic type belongs to, where the lists say so.
     pub fn specialty_of(&self, clinic_type: &str) -> Option<&str> {
         self.systems.get("CLINIC-TYPE")?.concepts.get(clinic_type)?.specialty.as_deref()

@@ -3,6 +3,7 @@
 mod advice;
 mod appointments;
 mod attachments;
+mod breadth;
 mod changes;
 mod doubt;
 mod fake_ers;

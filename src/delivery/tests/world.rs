@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -17,8 +18,9 @@ use crate::config::{self, Access, Connection, Mode, Pacing, RefreshToken, Source
 use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Hands, Sources};
 use crate::environment::Environment;
 use crate::ers::Transport;
+use crate::ers::specification::Checked;
 use crate::keys::Keys;
-use crate::mapping::{MappingSet, MappingSets};
+use crate::mapping::{MappingSet, MappingSets, command_schema};
 use crate::simulator::{Simulator, SimulatorConfig, SimulatorHandle, demonstration};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
@@ -40,6 +42,8 @@ pub struct World {
     pds: Option<config::Pds>,
     /// In the place of `ers`.
     simulator: Option<SimulatorHandle>,
+    /// With requests that the specification of e-RS does not allow.
+    wrong: Arc<Mutex<Vec<String>>>,
 }
 
 /// What a test may want otherwise.
@@ -133,6 +137,7 @@ impl World {
             connection,
             pds,
             simulator: None,
+            wrong: Arc::default(),
         }
     }
 
@@ -185,7 +190,7 @@ impl World {
     /// With a store that stands before the real one.
     pub fn start_on(&self, store: Arc<dyn Store>) -> Hands {
         match &self.simulator {
-            Some(simulator) => self.start_with(store, Arc::new(simulator.transport())),
+            Some(simulator) => self.start_with(store, self.checked(simulator)),
             None => self.start_with(store, self.ers.clone()),
         }
     }
@@ -195,8 +200,14 @@ impl World {
         let mut world = Self::new(Wanted::default()).await;
         let simulator = Simulator::in_process(config, world.environment.clone());
         world.connection = connection_to(&simulator);
-        world.start_with(world.store.clone(), Arc::new(simulator.transport()));
+        world.start_with(world.store.clone(), world.checked(&simulator));
         (world, simulator)
+    }
+
+    /// The way to the simulator; what passes must be as specified.
+    fn checked(&self, simulator: &SimulatorHandle) -> Arc<dyn Transport> {
+        let base_url = simulator.base_url().to_owned();
+        Arc::new(Checked { inner: simulator.transport(), base_url, wrong: self.wrong.clone() })
     }
 
     fn start_with(&self, store: Arc<dyn Store>, transport: Arc<dyn Transport>) -> Hands {
@@ -278,7 +289,10 @@ impl World {
             _ => json!({}),
         };
         let fields = body.as_object_mut().expect("a literal object");
-        fields.insert("localId".into(), local_id.into());
+        // Some reads are about no referral.
+        if command_schema(name).is_some_and(|schema| schema["properties"]["localId"].is_object()) {
+            fields.insert("localId".into(), local_id.into());
+        }
         fields.extend(more.as_object().expect("a literal object").clone());
         let id = CommandId(self.environment.new_id());
         let now = self.environment.now();
@@ -343,6 +357,7 @@ impl World {
     pub async fn until(&self, id: CommandId, state: &str) -> CommandView {
         for turn in 0..2_000 {
             let command = self.command(id).await;
+            assert_eq!(*self.wrong.lock(), Vec::<String>::new(), "requests that are not as specified");
             if command.state.name() == state {
                 return command;
             }

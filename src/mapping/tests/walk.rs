@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::*;
+use crate::ers::{OutcomeTable, Response, Verdict};
 use crate::mapping::PlanProblem;
 
 /// How a plan went: the calls that were made, what it told and learned, and how it ended.
@@ -60,17 +61,35 @@ pub(super) fn walk_through(set: &MappingSet, command: (&str, &Value), known: Val
 
 fn walk_knowing(
     set: &MappingSet,
-    (command, body): (&str, &Value),
+    command: (&str, &Value),
     known: Value,
     function: Option<&str>,
     answers: &dyn Fn(&PreparedCall) -> Reply,
 ) -> Walk {
-    assert_eq!(set.schemas().violations(command, body), [], "the command is valid");
     let mut connection = json!({"codeSystemBase": "_baseUrl_"});
     if let Some(function) = function {
         connection["businessFunction"] = function.into();
     }
-    let known = known.as_object().cloned().expect("a literal object");
+    walk_on(set, command, &Ground { connection, settings: json!({}), known }, answers)
+}
+
+/// What a plan stands on besides its command.
+pub(super) struct Ground {
+    pub connection: Value,
+    pub settings: Value,
+    /// Of the referral, before the first call.
+    pub known: Value,
+}
+
+/// The same on any ground. An answer that e-RS refuses with ends the plan, with its code.
+pub(super) fn walk_on(
+    set: &MappingSet,
+    (command, body): (&str, &Value),
+    ground: &Ground,
+    answers: &dyn Fn(&PreparedCall) -> Reply,
+) -> Walk {
+    assert_eq!(set.schemas().violations(command, body), [], "the command is valid");
+    let known = ground.known.as_object().cloned().expect("what is known is an object");
     let mut walk = Walk { calls: Vec::new(), end: Ok(Value::Null), events: Vec::new(), known };
     let mut state = PlanState::default();
     loop {
@@ -79,8 +98,8 @@ fn walk_knowing(
             command,
             body,
             known: &known,
-            connection: &connection,
-            settings: &json!({}),
+            connection: &ground.connection,
+            settings: &ground.settings,
             now: "2026-03-16T09:30:00.000Z",
         };
         let call = match set.next_call(&context, &mut state) {
@@ -98,7 +117,11 @@ fn walk_knowing(
                 return walk;
             }
         };
-        let absorbed = set.absorb(&context, &mut state, &call, &answers(&call));
+        let reply = answers(&call);
+        let absorbed = match refusal(set, &call, &reply) {
+            None => set.absorb(&context, &mut state, &call, &reply),
+            Some(refused) => Err(refused),
+        };
         walk.calls.push(*call);
         match absorbed {
             Ok(absorbed) => {
@@ -111,6 +134,17 @@ fn walk_knowing(
             }
         }
     }
+}
+
+/// As delivery finds it, in the set's table of outcomes.
+fn refusal(set: &MappingSet, call: &PreparedCall, reply: &Reply) -> Option<PlanProblem> {
+    let table = set.files().get("ers/outcomes.yaml").expect("a set has its table");
+    let table = OutcomeTable::parse(table).expect("checked when the set was loaded");
+    let operation = set.operation(&call.call).expect("a call of the catalogue");
+    let response =
+        Response { status: reply.status, headers: reply.headers.clone(), body: reply.body.to_string().into() };
+    let found = table.classify(&call.call, operation.effect.leaves_doubt(), &response);
+    (found.verdict != Verdict::Success).then_some(PlanProblem { code: found.code, text: found.text })
 }
 
 pub(super) fn referral(sample: &str) -> Value {

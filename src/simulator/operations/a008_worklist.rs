@@ -1,10 +1,10 @@
-//! A008 Retrieve referral worklist: the four lists of a referrer, made from the referrals of their organisation.
-//!
-//! The lists of a provider are not here yet, so their business functions are refused.
+//! A008 Retrieve referral worklist: the four lists of a referrer, made from the referrals of their organisation. Those of
+//! a provider are beside this file.
 
 use serde_json::{Value, json};
 
 use super::Act;
+use super::a008_provider_lists;
 use super::subject::is_related;
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral::{Referral, State};
@@ -13,10 +13,10 @@ use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::Issues;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
 
-const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-Parameters-1";
+pub const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-Parameters-1";
 const SELECTOR: &str = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralListSelector-1";
 
-const RULES: [Rule; 7] = [
+pub const RULES: [Rule; 7] = [
     mandatory("listType", "valueCodeableConcept"),
     optional("service", "valueIdentifier"),
     optional("specialtyAssignedIndicator", "valueCodeableConcept"),
@@ -26,7 +26,7 @@ const RULES: [Rule; 7] = [
     optional("clinician", "valueIdentifier"),
 ];
 
-const DOCUMENTED: [&str; 7] = [
+pub const DOCUMENTED: [&str; 7] = [
     "REFERENCE_NOT_FOUND",
     "MISSING_VALUE",
     "NO_RELATIONSHIP",
@@ -77,11 +77,17 @@ const LISTS: [List; 4] = [
 ];
 
 pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
+    if !act.caller.refers() {
+        return a008_provider_lists::answer(act);
+    }
     let list = read(act)?;
     let referrals = act.world.referrals.all();
     let own =
         referrals.iter().filter(|referral| is_related(act, referral.organisation.as_deref()) && (list.holds)(referral));
-    let entries: Vec<Value> = own.map(|referral| entry(list, referral, act)).collect();
+    Ok(Answer::fhir(200, &worklist(own.map(|referral| entry(list, referral, act)).collect())))
+}
+
+pub fn worklist(entries: Vec<Value>) -> Value {
     let mut worklist = json!({
         "meta": {"profile": ["https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-List-1"]},
         "resourceType": "List",
@@ -95,18 +101,14 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     } else {
         worklist["entry"] = entries.into();
     }
-    Ok(Answer::fhir(200, &worklist))
+    worklist
 }
 
 fn read(act: &Act<'_>) -> Result<&'static List, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
     let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
-    let list = parameters.one("listType").and_then(|value| {
-        value.object(&["coding"], &mut issues)?;
-        let coding = value.required("coding", &mut issues)?.only_item(&mut issues)?;
-        let code = coding.one_of(SELECTOR, &LISTS.map(|list| list.code), &mut issues)?;
-        LISTS.iter().find(|list| list.code == code)
-    });
+    let code = list_type(&parameters, &LISTS.map(|list| list.code), &mut issues);
+    let list = code.and_then(|code| LISTS.iter().find(|list| list.code == code));
     for rule in RULES.iter().filter(|rule| !rule.mandatory) {
         if let Some(filter) = parameters.one(rule.name) {
             issues.add("UNEXPECTED_FIELD", &filter.path, "the lists of a referrer take no filters");
@@ -115,16 +117,25 @@ fn read(act: &Act<'_>) -> Result<&'static List, Refusal> {
     issues.or(list)
 }
 
+/// Which of the lists that the caller may see.
+pub fn list_type(parameters: &Parameters<'_>, codes: &[&'static str], issues: &mut Issues) -> Option<&'static str> {
+    let value = parameters.one("listType")?;
+    value.object(&["coding"], issues)?;
+    value.required("coding", issues)?.only_item(issues)?.one_of(SELECTOR, codes, issues)
+}
+
+/// A member of an item: a code of an e-RS code system.
+pub fn coded(url: &str, system: &str, code: &str, display: Option<&str>) -> Value {
+    let mut coding = json!({"system": format!("https://fhir.nhs.uk/STU3/CodeSystem/eRS-{system}-1"), "code": code});
+    if let Some(display) = display {
+        coding["display"] = display.into();
+    }
+    json!({"url": url, "valueCodeableConcept": {"coding": [coding]}})
+}
+
 fn entry(list: &List, referral: &Referral, act: &Act<'_>) -> Value {
     const STRUCTURE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition";
     let identifier = |url: &str, system: &str, value: &str| json!({"url": url, "valueReference": {"identifier": {"system": system, "value": value}}});
-    let coded = |url: &str, system: &str, code: &str, display: Option<&str>| {
-        let mut coding = json!({"system": format!("https://fhir.nhs.uk/STU3/CodeSystem/eRS-{system}-1"), "code": code});
-        if let Some(display) = display {
-            coding["display"] = display.into();
-        }
-        json!({"url": url, "valueCodeableConcept": {"coding": [coding]}})
-    };
     let mut item = vec![
         identifier("patient", "http://fhir.nhs.net/Id/nhs-number", &referral.patient),
         coded("priority", "Priority", referral.priority, None),

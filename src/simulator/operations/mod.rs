@@ -4,6 +4,7 @@ mod a004_reference_data;
 mod a005_retrieve_referral;
 mod a006_retrieve_attachment_stu3;
 mod a007_clinical_information;
+mod a008_provider_lists;
 mod a008_worklist;
 mod a010_search_services;
 mod a011_create_referral;
@@ -45,7 +46,14 @@ use super::world::World;
 
 const REFERRERS: [&str; 2] = ["REFERRING_CLINICIAN", "REFERRING_CLINICIAN_ADMIN"];
 /// Those who may see worklists.
-const REFERRING: [&str; 3] = ["REFERRING_CLINICIAN", "REFERRING_CLINICIAN_ADMIN", "REFERRING_ADMIN"];
+const WORKLISTS: [&str; 6] = [
+    "REFERRING_CLINICIAN",
+    "REFERRING_CLINICIAN_ADMIN",
+    "REFERRING_ADMIN",
+    "SERVICE_PROVIDER_CLINICIAN",
+    "SERVICE_PROVIDER_CLINICIAN_ADMIN",
+    "SERVICE_PROVIDER_ADMIN",
+];
 const CLINICAL: [&str; 4] = [
     "REFERRING_CLINICIAN",
     "REFERRING_CLINICIAN_ADMIN",
@@ -93,7 +101,13 @@ static A004: Operation = Operation { number: "A004", ..READ };
 static A005: Operation = Operation { number: "A005", referrer_application: false, ..READ };
 static A006: Operation = Operation { number: "A006", referrer_application: false, ..READ };
 static A007: Operation = Operation { number: "A007", referrer_application: false, ..READ };
-static A008: Operation = users_only("A008", &REFERRING, BodyKind::Fhir);
+static A008: Operation = Operation {
+    number: "A008",
+    functions: Some(&WORKLISTS),
+    referrer_application: false,
+    body: BodyKind::Fhir,
+    ..READ
+};
 static A010: Operation = users_only("A010", &REFERRERS, BodyKind::Fhir);
 static A011: Operation = users_only("A011", &REFERRERS, BodyKind::Fhir);
 static A012: Operation = users_only("A012", &REFERRERS, BodyKind::Fhir);

@@ -326,7 +326,7 @@ async fn a_provider_system_that_fails_books_nothing_and_permits_a_deferral() {
 }
 
 /// A referral of the patient in the A034 samples, at their service 50; its UBRN.
-fn insert(bench: &Bench, number: u64, appointment: Option<u64>) -> String {
+pub fn insert(bench: &Bench, number: u64, appointment: Option<u64>) -> String {
     let now = bench.simulator.clock().now();
     let ubrn = Ubrn(number);
     let booked = |id| Appointment {
@@ -369,7 +369,7 @@ fn insert(bench: &Bench, number: u64, appointment: Option<u64>) -> String {
     ubrn.to_string()
 }
 
-async fn bench_of_the_cancellation_samples() -> Bench {
+pub async fn bench_of_the_cancellation_samples() -> Bench {
     let mut config = SimulatorConfig::default();
     config.services.push(Service {
         id: "50".into(),

@@ -1,30 +1,8 @@
 //! Answers about slots and appointments are valid against the published specification, and so are the samples.
 
-use std::sync::LazyLock;
+pub(super) use crate::ers::specification::{answer as schema, violations};
 
 use super::*;
-
-/// The schema of a documented answer, with everything that it refers to.
-pub(super) fn schema(path: &str, method: &str, status: u16) -> jsonschema::Validator {
-    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ers/openapi.json");
-        let text = std::fs::read_to_string(file).expect("the specification is there");
-        serde_json::from_str(&text).expect("the specification is JSON")
-    });
-    let document = &*DOCUMENT;
-    let mut answer = &document["paths"][path][method]["responses"][status.to_string()];
-    if let Some(reference) = answer["$ref"].as_str() {
-        answer = document.pointer(reference.trim_start_matches('#')).expect("a reference inside of the document");
-    }
-    let mut schema = answer["content"]["application/fhir+json"]["schema"].clone();
-    assert!(schema.is_object(), "{method} {path} documents no body for {status}");
-    schema["components"] = document["components"].clone();
-    jsonschema::draft202012::new(&schema).expect("a schema")
-}
-
-pub(super) fn violations(schema: &jsonschema::Validator, value: &Value) -> Vec<String> {
-    schema.iter_errors(value).map(|error| format!("{} {error}", error.instance_path())).collect()
-}
 
 #[tokio::test]
 async fn answers_about_slots_and_appointments_are_as_specified() {
