@@ -39,7 +39,6 @@ impl Intake {
             kind: kind_of(header),
             places: BTreeMap::new(),
             expected: numbered.expected(),
-            places: BTreeMap::new(),
         };
         let shape = header.problems(&source.config.processing_ids);
         // Of a header that cannot be read nothing more is asked.
