@@ -228,12 +228,13 @@ fn first_undecodable(bytes: &[u8], encoding: &'static Encoding) -> usize {
     }
 }
 
-/// The encoding of a message in UTF-16: by its byte order mark, or by `MSH` (`FHS`, `BHS`) with zero bytes in between.
+/// The encoding of a message in UTF-16: by its byte order mark, or by the first two letters of `MSH` (`FHS`, `BHS`) with
+/// zero bytes in between.
 pub fn utf16(bytes: &[u8]) -> Option<&'static Encoding> {
     match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, ..] => None,
-        [0xff, 0xfe, ..] | [b'M' | b'F' | b'B', 0, ..] => Some(UTF_16LE),
-        [0xfe, 0xff, ..] | [0, b'M' | b'F' | b'B', ..] => Some(UTF_16BE),
+        [0xff, 0xfe, ..] | [b'M', 0, b'S', 0, ..] | [b'F' | b'B', 0, b'H', 0, ..] => Some(UTF_16LE),
+        [0xfe, 0xff, ..] | [0, b'M', 0, b'S', ..] | [0, b'F' | b'B', 0, b'H', ..] => Some(UTF_16BE),
         _ => None,
     }
 }
