@@ -5,6 +5,8 @@
 pub struct ContentType {
     pub media_type: String,
     pub charset: Option<String>,
+    /// `fhirVersion` of a FHIR media type: `4.0`.
+    pub fhir_version: Option<String>,
 }
 
 impl ContentType {
@@ -16,12 +18,12 @@ impl ContentType {
         if !is_token(kind) || !is_token(subtype) {
             return None;
         }
-        let charset = parts
-            .filter_map(|parameter| parameter.split_once('='))
-            .find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
-            .map(|(_, value)| value.trim().trim_matches('"').to_owned())
-            .filter(|value| is_token(value));
-        Some(Self { media_type, charset })
+        let parameters: Vec<(&str, &str)> = parts.filter_map(|parameter| parameter.split_once('=')).collect();
+        let parameter = |wanted: &str| {
+            let found = parameters.iter().find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted));
+            found.map(|(_, value)| value.trim().trim_matches('"').to_owned()).filter(|value| is_token(value))
+        };
+        Some(Self { media_type, charset: parameter("charset"), fhir_version: parameter("fhirversion") })
     }
 
     /// One HL7 v2 message in the vertical bar encoding: the three names that HL7 over HTTP knows it by
@@ -32,6 +34,15 @@ impl ContentType {
 
     pub fn is_json(&self) -> bool {
         self.media_type == "application/json"
+    }
+
+    /// FHIR R4 as JSON in UTF-8. Without a version it is taken as R4.
+    pub fn is_fhir(&self) -> bool {
+        let version = self.fhir_version.as_deref().unwrap_or("4.0");
+        let charset = self.charset.as_deref().unwrap_or("utf-8");
+        self.media_type == "application/fhir+json"
+            && (version == "4.0" || version.starts_with("4.0."))
+            && charset.eq_ignore_ascii_case("utf-8")
     }
 
     pub fn is_text_plain(&self) -> bool {
@@ -45,6 +56,9 @@ impl std::fmt::Display for ContentType {
         f.write_str(&self.media_type)?;
         if let Some(charset) = &self.charset {
             write!(f, "; charset={charset}")?;
+        }
+        if let Some(version) = &self.fhir_version {
+            write!(f, "; fhirVersion={version}")?;
         }
         Ok(())
     }
@@ -89,6 +103,22 @@ mod tests {
             ("text/plain", false),
         ] {
             assert_eq!(ContentType::parse(text).is_some_and(|t| t.is_hl7v2()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn fhir_is_taken_as_r4_in_utf_8() {
+        for (text, expected) in [
+            ("application/fhir+json", true),
+            ("application/fhir+json; fhirVersion=4.0", true),
+            ("application/fhir+json;fhirversion=\"4.0.1\"; charset=UTF-8", true),
+            ("application/fhir+json; fhirVersion=3.0", false),
+            ("application/fhir+json; fhirVersion=4.3", false),
+            ("application/fhir+json; charset=iso-8859-1", false),
+            ("application/fhir+xml", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(ContentType::parse(text).is_some_and(|t| t.is_fhir()), expected, "{text}");
         }
     }
 

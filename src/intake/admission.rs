@@ -1,16 +1,18 @@
 //! From a decision to one durable commit, whatever the transport.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::sources::KnownSource;
 use super::{Inbound, Intake};
-use crate::command::{Class, CommandId, EventId, MessageId, State, Verdict};
+use crate::command::{Class, CommandId, EventId, Failure, MessageId, State, Verdict};
 use crate::config::{EnvironmentName, Mode};
 use crate::mapping::{CommandPlan, Location, Problem, ThreadNames};
 use crate::store::{
-    Admission, Admitted, Alias, AliasKind, NewCommand, NewDocument, NewEvent, NewMessage, StoreError, ThreadView,
+    Act, Admission, Admitted, Alias, AliasKind, NewCommand, NewDocument, NewEvent, NewMessage, StoreError, ThreadView,
 };
 
 /// Commands that make a referral or an advice request: their content is digested, so that a resend under another control id
@@ -33,6 +35,8 @@ pub(super) struct Received<'i> {
     pub charset: &'static str,
     pub control_id: Option<String>,
     pub kind: String,
+    /// Where members of the command stand in a FHIR message.
+    pub places: BTreeMap<String, Location>,
     /// The sequence number that comes next, where there is a protocol.
     pub expected: Option<i64>,
 }
@@ -50,6 +54,8 @@ pub(super) enum Decision {
     Notice {
         name: String,
         thread: ThreadNames,
+        /// Identifiers of patients whose records became one: what waits for them is held.
+        merged: Vec<String>,
     },
     Refuse(Vec<Problem>),
     /// A piece of a message: it waits for the rest.
@@ -112,6 +118,9 @@ const OWN_NAMES: [OwnName; 4] = [
 impl Intake {
     /// Checks that need the store or the settings, and not the message alone.
     pub(super) async fn review(&self, received: &Received<'_>, decision: Decision) -> Result<Decision, StoreError> {
+        if let Decision::Notice { merged, .. } = &decision {
+            self.hold_merged(received, merged).await?;
+        }
         let Decision::Command { name, thread, mut body, documents, mapping_set } = decision else {
             return Ok(decision);
         };
@@ -170,6 +179,32 @@ impl Intake {
         })
     }
 
+    /// What waits for patients whose records a hospital has merged is left to a person, before the notice is acknowledged
+    /// (`design.md` 9). What is on its way cannot be held any more.
+    async fn hold_merged(&self, received: &Received<'_>, merged: &[String]) -> Result<(), StoreError> {
+        if merged.is_empty() {
+            return Ok(());
+        }
+        for command in self.store.waiting_for_patients(merged.to_vec()).await? {
+            let why = Failure {
+                code: "PATIENT_MERGED".into(),
+                text:
+                    "a hospital has merged the patient's record with another: check whose referral it is, then replay"
+                        .into(),
+            };
+            let act = Act {
+                by: "gateway".into(),
+                why: format!("a merge told by {}", received.source.config.name),
+                at: self.environment.now(),
+            };
+            match self.store.hold(command, why, act).await {
+                Ok(()) | Err(StoreError::Outdated(_) | StoreError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that one commit holds, but for the acknowledgement.
     pub(super) fn prepare(&self, received: &Received<'_>, decision: Decision) -> Prepared {
         let message = MessageId(self.environment.new_id());
@@ -220,7 +255,7 @@ impl Intake {
                 admission.message.problems = problems;
             }
             Decision::Hold => {}
-            Decision::Notice { name, thread } => {
+            Decision::Notice { name, thread, .. } => {
                 let mut data = json!({ "message": message, "source": source, "kind": received.kind, "reason": name });
                 for (key, value) in [("localId", &thread.local_id), ("ubrn", &thread.ubrn)] {
                     if let Some(value) = value {
@@ -405,6 +440,7 @@ fn location_of(received: &Received<'_>, segment: &str, field: u16, pointer: &str
     match received.inbound.content {
         super::Content::Hl7v2 { .. } => Location::field(segment, field),
         super::Content::Command { .. } => Location::Json(pointer.to_owned()),
+        super::Content::Fhir { .. } => received.places.get(pointer).cloned().unwrap_or(Location::Message),
     }
 }
 

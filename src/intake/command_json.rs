@@ -1,18 +1,20 @@
 //! Canonical commands as JSON through the door (HTTP, AMQP): checked against the same schema, letters given
 //! inline as base64 turned into handles on the stored message.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::admission::{Decision, Received, key_reused};
 use super::answer::{Answer, Outcome};
+use super::keeping::Kept;
 use super::{Inbound, Intake};
 use crate::command::NhsNumber;
 use crate::mapping::{
     Declared, LETTERS_MAX, LetterContent, Location, Problem, ThreadNames, inspect_base64, letter, make_names_differ,
 };
-use crate::store::{Admitted, StoreError};
 
 const DATA_TYPE_ERROR: u16 = 102;
 /// Longer than the name of any command.
@@ -55,10 +57,15 @@ impl Intake {
             control_id: key,
             // Any other name may be anything.
             kind: if self.mappings.current().schemas().knows(&name) { name } else { "unknown command".to_owned() },
+            places: BTreeMap::new(),
             expected: None,
         };
-        match self.store_command(&received, decision).await {
-            Ok(answer) => answer,
+        match self.keep(&received, decision).await {
+            Ok(Kept::Answered(answer)) => answer,
+            Ok(Kept::KeyReused { earlier, mut problems }) => {
+                problems.push(key_reused(Location::Message));
+                Answer { message: Some(earlier), ..Answer::bare(Outcome::Rejected, problems) }
+            }
             Err(error) => {
                 tracing::error!(source = %source.config.name, %error, "a command could not be stored and was not accepted");
                 Answer::bare(Outcome::Unavailable, Vec::new())
@@ -107,35 +114,6 @@ impl Intake {
             body,
             documents: Vec::new(),
             mapping_set: set.digest().to_owned(),
-        }
-    }
-
-    async fn store_command(&self, received: &Received<'_>, decision: Decision) -> Result<Answer, StoreError> {
-        let decision = self.review(received, decision).await?;
-        let (outcome, mut problems) = match &decision {
-            Decision::Refuse(problems) => (Outcome::Rejected, problems.clone()),
-            Decision::Notice { .. } => (Outcome::Notice, Vec::new()),
-            Decision::Command { .. } | Decision::Hold => (Outcome::Accepted, Vec::new()),
-        };
-        let prepared = self.prepare(received, decision);
-        let (message, commands) = (prepared.message, prepared.commands.clone());
-        match self.admit(received, prepared).await? {
-            Admitted::New { repeats: Some(earlier), .. } => Ok(Answer {
-                message: Some(message),
-                commands: vec![earlier],
-                ..Answer::bare(Outcome::Duplicate, problems)
-            }),
-            Admitted::New { .. } => Ok(Answer { message: Some(message), commands, ..Answer::bare(outcome, problems) }),
-            Admitted::Resend { message, .. } => {
-                let commands = self.store.commands_of(message).await?.iter().map(|view| view.id).collect();
-                let problems = self.problems_of_first(message, problems).await?;
-                let outcome = if problems.is_empty() { Outcome::Duplicate } else { Outcome::Rejected };
-                Ok(Answer { message: Some(message), commands, ..Answer::bare(outcome, problems) })
-            }
-            Admitted::ControlIdReused { message } => {
-                problems.push(key_reused(Location::Message));
-                Ok(Answer { message: Some(message), ..Answer::bare(Outcome::Rejected, problems) })
-            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! acknowledged; the pieces are joined from the store, so it does not matter over which connection or after how many
 //! restarts the next one comes; who waits in vain is told, as an event, when the time is over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,6 +170,7 @@ impl Intake {
             charset: wire.stored_name().unwrap_or(encoding_rs::UTF_8.name()),
             control_id: Some(format!("{control_id} (never continued, {})", piece.message)),
             kind: header.as_ref().map_or_else(|| "not HL7 v2".to_owned(), kind_of),
+            places: BTreeMap::new(),
             expected: None,
         };
         let wait = source.config.continuation_wait.as_secs();

@@ -2,6 +2,7 @@
 //! (`hl7/reference.md` section 9, in this order).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -268,6 +269,7 @@ impl Intake {
                 charset: encoding_rs::UTF_8.name(),
                 control_id: None,
                 kind: "not HL7 v2".to_owned(),
+                places: BTreeMap::new(),
                 expected: None,
             };
             let prepared = self.prepare(&received, Decision::Refuse(vec![problem]));
@@ -379,7 +381,7 @@ pub(super) fn to_ack_error(problem: &Problem) -> AckError {
             component: *component,
             subcomponent: *subcomponent,
         }),
-        Location::Json(_) | Location::Message => None,
+        Location::Json(_) | Location::Fhir(_) | Location::Message => None,
     };
     AckError { location, code: problem.code, text: problem.text.clone() }
 }

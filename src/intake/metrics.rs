@@ -1,7 +1,10 @@
 //! What intake counts. Labels are bounded: configured sources, transports, outcomes.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 use super::Outcome;
@@ -12,7 +15,12 @@ pub struct IntakeMetrics {
     messages: IntCounterVec,
     seconds: HistogramVec,
     unused: IntCounterVec,
+    /// Names of FHIR elements that have a label of their own.
+    elements: Arc<Mutex<HashSet<String>>>,
 }
+
+/// A sender decides what its elements are called; beyond so many they share one label.
+const ELEMENTS_MAX: usize = 300;
 
 impl IntakeMetrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
@@ -35,7 +43,7 @@ impl IntakeMetrics {
         registry.register(Box::new(messages.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         registry.register(Box::new(unused.clone()))?;
-        Ok(Self { messages, seconds, unused })
+        Ok(Self { messages, seconds, unused, elements: Arc::default() })
     }
 
     pub fn decided(&self, source: &str, transport: Transport, verdict: &str) {
@@ -52,5 +60,13 @@ impl IntakeMetrics {
         let standard = segment.len() == 3 && segment.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
         let label = if standard && !segment.starts_with('Z') { field } else { "local" };
         self.unused.with_label_values(&[source, label]).inc();
+    }
+
+    /// `Patient.telecom.value`
+    pub fn unused_element(&self, source: &str, element: &str) {
+        let mut elements = self.elements.lock();
+        let known = elements.contains(element) || elements.len() < ELEMENTS_MAX && elements.insert(element.to_owned());
+        drop(elements);
+        self.unused.with_label_values(&[source, if known { element } else { "local" }]).inc();
     }
 }

@@ -8,7 +8,10 @@ mod admission;
 mod answer;
 mod command_json;
 mod continuation;
+mod fhir;
+mod fhir_reading;
 mod hl7v2;
+mod keeping;
 mod metrics;
 mod numbering;
 mod reading;
@@ -27,6 +30,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 pub use answer::{Answer, DEFERRED_REPLY_MAX, DeferredReply, Outcome};
+pub use fhir_reading::is_fhir;
 pub use metrics::IntakeMetrics;
 pub use sources::{KnownSource, SourceModes, Sources};
 pub use trial::{Trial, TrialAck, TrialCommand, try_message};
@@ -61,6 +65,12 @@ pub enum Content {
     /// A canonical command as JSON.
     Command {
         name: String,
+        bytes: Bytes,
+        /// `Idempotency-Key`, or the AMQP message id.
+        idempotency_key: Option<String>,
+    },
+    /// A FHIR R4 resource, or a Bundle of them, as JSON.
+    Fhir {
         bytes: Bytes,
         /// `Idempotency-Key`, or the AMQP message id.
         idempotency_key: Option<String>,
@@ -125,6 +135,10 @@ impl Intake {
             Content::Command { name, bytes, idempotency_key } => {
                 let (name, bytes, key) = (name.clone(), bytes.clone(), idempotency_key.clone());
                 self.receive_command(&inbound, &name, bytes, key).await
+            }
+            Content::Fhir { bytes, idempotency_key } => {
+                let (bytes, key) = (bytes.clone(), idempotency_key.clone());
+                self.receive_fhir(&inbound, bytes, key).await
             }
         };
         self.metrics.took(transport, answer.outcome, started.elapsed());

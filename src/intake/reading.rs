@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use encoding_rs::Encoding;
+
+use serde_json::Value;
 
 use super::admission::Decision;
 use super::hl7v2::to_problem;
@@ -105,16 +106,31 @@ fn map(
         return (Decision::Refuse(vec![Problem::new(Location::Message, 207, text)]), Vec::new());
     };
     let normalised = set.normalise(dialect, message, encoding, &source.settings, None);
-    let decision = match normalised.kind {
-        Kind::Refused => Decision::Refuse(normalised.problems),
-        Kind::Notice { name, thread, .. } => Decision::Notice { name, thread: *thread },
+    (decision_of(set, normalised.kind, normalised.problems), normalised.unused)
+}
+
+pub(super) fn decision_of(set: &MappingSet, kind: Kind, problems: Vec<Problem>) -> Decision {
+    match kind {
+        Kind::Refused => Decision::Refuse(problems),
+        Kind::Notice { name, thread, body } => {
+            Decision::Notice { name, thread: *thread, merged: texts_of(&body["merged"]) }
+        }
         Kind::Command(draft) => Decision::Command {
             name: draft.name,
             thread: draft.thread,
             body: draft.body,
-            documents: draft.documents.into_iter().map(|(number, text)| (number, Bytes::from(text))).collect(),
+            documents: draft.documents,
             mapping_set: set.digest().to_owned(),
         },
-    };
-    (decision, normalised.unused)
+    }
+}
+
+/// Every text in a value.
+fn texts_of(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(items) => items.iter().flat_map(texts_of).collect(),
+        Value::Object(members) => members.values().flat_map(texts_of).collect(),
+        _ => Vec::new(),
+    }
 }

@@ -1,6 +1,7 @@
 //! One HL7 v2 message of a known source: its number, its pieces, its content, in this order.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
@@ -36,6 +37,7 @@ impl Intake {
             charset: wire.stored_name().unwrap_or(encoding_rs::UTF_8.name()),
             control_id: header.known_control_id(),
             kind: kind_of(header),
+            places: BTreeMap::new(),
             expected: numbered.expected(),
         };
         let shape = header.problems(&source.config.processing_ids);
@@ -67,7 +69,7 @@ impl Intake {
         } else if matches!(numbered, Numbered::Opens { .. }) {
             received.control_id = None;
             let (name, thread) = ("LinkOpened".to_owned(), ThreadNames::default());
-            (Decision::Notice { name, thread }, encoding_rs::UTF_8)
+            (Decision::Notice { name, thread, merged: Vec::new() }, encoding_rs::UTF_8)
         } else if piece.goes_on.is_some() {
             (Decision::Hold, encoding_rs::UTF_8)
         } else {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::admission::{CREATES, Decision};
+use super::fhir_reading::{FhirReading, is_fhir, read_fhir};
 use super::hl7v2::{to_ack_error, to_problem};
 use super::reading::read;
 use super::sources::KnownSource;
@@ -25,7 +26,7 @@ pub struct Trial {
 
 #[derive(Debug, Serialize)]
 pub struct TrialAck {
-    /// `none` where the sender wants no answer.
+    /// `none` where the sender wants no answer; of FHIR the HTTP status.
     pub code: String,
     pub errors: Vec<Problem>,
 }
@@ -45,6 +46,16 @@ pub fn try_message(
     connection: &Value,
     bytes: &Bytes,
 ) -> Result<Trial, PlanProblem> {
+    if is_fhir(bytes) {
+        let FhirReading { decision, is_unreadable, unused, .. } = read_fhir(set, source, bytes);
+        let code = |problems: &[Problem]| match (problems, is_unreadable) {
+            ([], _) => "202".to_owned(),
+            (_, true) => "400".to_owned(),
+            _ => "422".to_owned(),
+        };
+        let trial = of_decision(set, source, connection, decision, code)?;
+        return Ok(Trial { unused, ..trial });
+    }
     let wire = Wire::of(bytes.clone());
     let header = match Header::scan(&wire.text) {
         Ok(header) => header,
@@ -60,7 +71,18 @@ pub fn try_message(
         let phase = wanted.on_arrival(errors.is_empty());
         phase.map_or("none", |phase| AckCode::of(&errors, phase).as_str()).to_owned()
     };
-    let mut trial = match reading.decision {
+    let trial = of_decision(set, source, connection, reading.decision, code)?;
+    Ok(Trial { unused: reading.unused, ..trial })
+}
+
+fn of_decision(
+    set: &MappingSet,
+    source: &KnownSource,
+    connection: &Value,
+    decision: Decision,
+    code: impl Fn(&[Problem]) -> String,
+) -> Result<Trial, PlanProblem> {
+    Ok(match decision {
         Decision::Refuse(problems) => Trial::refused(&code(&problems), problems),
         Decision::Notice { .. } | Decision::Hold => Trial { notice: true, ..Trial::refused(&code(&[]), Vec::new()) },
         Decision::Command { name, thread, .. } if !CREATES.contains(&name.as_str()) && thread.ubrn.is_none() => {
@@ -73,9 +95,7 @@ pub fn try_message(
             let commands = vec![TrialCommand { name, thread, body }];
             Trial { commands, plan, ..Trial::refused(&code(&[]), Vec::new()) }
         }
-    };
-    trial.unused = reading.unused;
-    Ok(trial)
+    })
 }
 
 fn plan(

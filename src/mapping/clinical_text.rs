@@ -3,18 +3,16 @@
 
 use std::fmt::Write;
 
-use encoding_rs::Encoding;
-
 use super::inbound::{ClinicalText, Section};
 use super::normalise::with_crlf;
-use crate::hl7::{Message, is_null, unescape};
+use super::source::Document;
 
 /// The letter's text, or `None` when there is nothing that needs one.
-pub fn write(spec: &ClinicalText, message: &Message<'_>, encoding: &'static Encoding) -> Option<String> {
+pub fn write(spec: &ClinicalText, document: &Document<'_>) -> Option<String> {
     let sections: Vec<(&Section, Vec<String>)> = spec
         .sections
         .iter()
-        .map(|section| (section, lines(section, message, encoding)))
+        .map(|section| (section, lines(section, document)))
         .filter(|(_, lines)| !lines.is_empty())
         .collect();
     if sections.iter().all(|(section, _)| section.supplement) {
@@ -30,15 +28,15 @@ pub fn write(spec: &ClinicalText, message: &Message<'_>, encoding: &'static Enco
     Some(with_crlf(&text))
 }
 
-fn lines(section: &Section, message: &Message<'_>, encoding: &'static Encoding) -> Vec<String> {
+fn lines(section: &Section, document: &Document<'_>) -> Vec<String> {
     let mut lines = Vec::new();
-    for segment in section.each.segments(message) {
+    for entry in section.each.entries(document) {
         let parts: Vec<String> = section
             .line
             .iter()
-            .flat_map(|selector| selector.all(message, Some(segment)))
-            .filter(|found| !is_null(found.raw))
-            .map(|found| unescape(found.raw, message.delimiters(), encoding).into_owned())
+            .flat_map(|selector| selector.all(document, Some(entry)))
+            .filter(|found| !found.is_null())
+            .map(|found| found.text(document).into_owned())
             .filter(|text| !text.trim().is_empty())
             .collect();
         if !parts.is_empty() {

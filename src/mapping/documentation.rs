@@ -5,15 +5,16 @@ use std::fmt::Write;
 
 use super::dialect::{Dialect, InboundMapping};
 use super::inbound::{Leaf, LetterSource, Outcome, Read, Source};
-use super::selector::Selector;
+use super::source::{Language, Selector};
 
 /// Markdown.
 pub fn specification(dialect: &Dialect) -> String {
     let mut text = format!("# Interface specification: {}\n", dialect.name());
-    let mut mappings: Vec<(&str, &str, &InboundMapping)> = dialect.all().collect();
-    mappings.sort_by_key(|(code, trigger, mapping)| (*code, *trigger, std::cmp::Reverse(mapping.when.len())));
-    for (code, trigger, mapping) in mappings {
-        write_mapping(&mut text, code, trigger, mapping);
+    let mut mappings: Vec<(String, &InboundMapping)> =
+        dialect.all().map(|mapping| (mapping.from.to_string(), mapping)).collect();
+    mappings.sort_by(|(a, this), (b, other)| a.cmp(b).then(other.when.len().cmp(&this.when.len())));
+    for (from, mapping) in mappings {
+        write_mapping(&mut text, &from, mapping);
     }
     text.push_str("\n## Code tables\n");
     for (name, table) in dialect.tables() {
@@ -25,23 +26,28 @@ pub fn specification(dialect: &Dialect) -> String {
     text
 }
 
-fn write_mapping(text: &mut String, code: &str, trigger: &str, mapping: &InboundMapping) {
+fn write_mapping(text: &mut String, from: &str, mapping: &InboundMapping) {
     let makes = match &mapping.outcome {
         Outcome::Command(name) => format!("makes the command {name}"),
         Outcome::Notice(name) => format!("is noted ({name}); nothing is sent to e-RS"),
         Outcome::Refuse { code, text, .. } => format!("is refused with code {code}: {text}"),
     };
-    let _ = write!(text, "\n## {code}^{trigger} {makes}\n\nMapping: `mappings/{}`\n", mapping.file);
+    let _ = write!(text, "\n## {from} {makes}\n\nMapping: `mappings/{}`\n", mapping.file);
     for condition in &mapping.when {
-        let values: Vec<&str> =
-            condition.values.iter().map(|value| if value == "*" { "any value" } else { value }).collect();
+        let named = |value: &'_ String| match value.as_str() {
+            "*" => "any value".to_owned(),
+            "" => "absent".to_owned(),
+            value => value.to_owned(),
+        };
+        let values: Vec<String> = condition.values.iter().map(named).collect();
         let _ = writeln!(text, "\nOnly when {} is {}.", condition.on, values.join(" or "));
     }
     if !mapping.requires.is_empty() {
         let _ = writeln!(text, "\nRequired segments: {}.", mapping.requires.join(", "));
     }
     if !mapping.body.is_empty() {
-        text.push_str("\n| HL7 v2 | Command | Rules |\n|---|---|---|\n");
+        let language = mapping.from.language().name();
+        let _ = write!(text, "\n| {language} | Command | Rules |\n|---|---|---|\n");
         for leaf in mapping.thread.iter().map(|(_, leaf)| leaf).chain(&mapping.body) {
             write_leaf(text, leaf, "", None);
         }
@@ -49,7 +55,8 @@ fn write_mapping(text: &mut String, code: &str, trigger: &str, mapping: &Inbound
     for letter in &mapping.letters {
         let what = match &letter.content {
             LetterSource::Data { data, .. } => {
-                format!("the document in {} becomes a letter", in_segment(data, Some(&letter.each)))
+                let places: Vec<String> = data.iter().map(|data| in_segment(data, Some(&letter.each))).collect();
+                format!("the document in {} becomes a letter", places.join(", else "))
             }
             LetterSource::Text(selector) => {
                 format!("the text in {} becomes a letter (text/plain)", in_segment(selector, Some(&letter.each)))
@@ -73,10 +80,14 @@ fn write_mapping(text: &mut String, code: &str, trigger: &str, mapping: &Inbound
     }
 }
 
-/// `7.1` inside `each: ZRS` is `ZRS-7.1` to the sender.
+/// `7.1` inside `each: ZRS` is `ZRS-7.1` to the sender, `value` inside `each: X.y` is `X.y.value`.
 fn in_segment(selector: &Selector, within: Option<&Selector>) -> String {
     match within {
-        Some(each) if selector.segment.is_none() => format!("{each}-{selector}"),
+        Some(each) if !selector.is_absolute() => match each.language() {
+            Language::Hl7v2 => format!("{each}-{selector}"),
+            Language::Fhir if selector.to_string().starts_with("->") => format!("{each} {selector}"),
+            Language::Fhir => format!("{each}.{selector}"),
+        },
         _ => selector.to_string(),
     }
 }

@@ -14,11 +14,12 @@ pub const FILTERS: &[(&str, &str)] = &[
     ("nhs_number", "ten digits with a valid check digit; spaces and hyphens go"),
     ("tracing_status", "`NSTS1`, `NSTS01` or `PDS01` to `01` (NHS number tracing status)"),
     ("ubrn", "twelve digits; spaces go"),
-    ("date", "an HL7 date or time to `YYYY-MM-DD` (or as much of it as was given)"),
+    ("date", "a date or time of HL7 or FHIR to `YYYY-MM-DD` (or as much of it as was given)"),
     ("instant", "an HL7 date and time to an instant with its offset; without one it is a time in London"),
     ("integer", "a whole number"),
     ("yes_no", "`Y` and `N` to true and false"),
     ("postcode", "upper case with one space before the last three characters"),
+    ("reference_id", "the id in a reference of FHIR: `Slot/123` to `123`"),
     ("gender", "HL7 table 0001 or NHS codes to `male`, `female`, `other`, `unknown`"),
 ];
 
@@ -48,6 +49,7 @@ pub enum Filter {
     Integer,
     YesNo,
     Postcode,
+    ReferenceId,
     Gender,
 }
 
@@ -65,6 +67,7 @@ impl Filter {
             "integer" => Self::Integer,
             "yes_no" => Self::YesNo,
             "postcode" => Self::Postcode,
+            "reference_id" => Self::ReferenceId,
             "gender" => Self::Gender,
             _ => return None,
         })
@@ -99,6 +102,7 @@ impl Filter {
                 _ => return Err(refuse("expected Y or N")),
             },
             Self::Postcode => postcode(text),
+            Self::ReferenceId => reference_id(text)?,
             Self::Gender => Value::from(match text.trim() {
                 "M" | "1" => "male",
                 "F" | "2" => "female",
@@ -123,6 +127,20 @@ fn tracing_status(text: &str) -> Result<Value, Refusal> {
 /// is never shifted by a time zone (`hl7/reference.md` 7.3).
 fn date(text: &str) -> Result<Value, Refusal> {
     let text = text.trim();
+    // FHIR and ISO 8601 write the same parts with hyphens between them.
+    let day = &text[..text.find('T').unwrap_or(text.len())];
+    let compact: String;
+    let text = match day.as_bytes() {
+        [_, _, _, _, b'-', _, _] | [_, _, _, _, b'-', _, _, b'-', _, _] => {
+            compact = day.replace('-', "");
+            compact.as_str()
+        }
+        // A year with an offset is HL7; a month or a day of one digit is neither.
+        [_, _, _, _, b'-', rest @ ..] if rest.len() != 4 || !rest.iter().all(u8::is_ascii_digit) => {
+            return Err(refuse("expected a date, YYYYMMDD or YYYY-MM-DD"));
+        }
+        _ => text,
+    };
     let digits: &str = &text[..text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())];
     let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default();
     let (year, month, day) = (part(0..4), part(4..6), part(6..8));
@@ -143,6 +161,15 @@ fn instant(text: &str, zones: &Zones) -> Result<Value, Refusal> {
     let time = Dtm::parse(text).ok().filter(Dtm::has_time).ok_or_else(expected)?;
     let resolved = time.resolve(zones).ok_or_else(expected)?;
     Ok(Value::from(resolved.rfc3339()))
+}
+
+/// The last part of `Type/id`, or an id alone; what names another place or a UUID has none that e-RS would know.
+fn reference_id(text: &str) -> Result<Value, Refusal> {
+    let text = text.trim();
+    let unversioned = text.split_once("/_history/").map_or(text, |(before, _)| before);
+    let id = unversioned.rsplit('/').next().unwrap_or_default();
+    let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    if is_id { Ok(Value::from(id)) } else { Err(refuse("expected a reference such as Slot/123")) }
 }
 
 fn postcode(text: &str) -> Value {
@@ -188,6 +215,15 @@ mod tests {
             ("date", "19570231", None),
             ("date", "1957", Some("1957".into())),
             ("date", "195", None),
+            ("date", "1957-03-14", Some("1957-03-14".into())),
+            ("date", "1957-03", Some("1957-03".into())),
+            ("date", "2026-03-16T09:30:00+00:00", Some("2026-03-16".into())),
+            ("date", "1957-02-31", None),
+            ("date", "1957-3-14", None),
+            ("date", "1957-0500", Some("1957".into())),
+            ("reference_id", "Slot/20013001", Some("20013001".into())),
+            ("reference_id", "https://example.invalid/R4/Slot/20013001/_history/2", Some("20013001".into())),
+            ("reference_id", "urn:uuid:9d7a", None),
             ("instant", "20260411131500+0100", Some("2026-04-11T13:15:00+01:00".into())),
             ("instant", "202604111315", Some("2026-04-11T13:15:00+01:00".into())),
             ("instant", "202601111315", Some("2026-01-11T13:15:00+00:00".into())),

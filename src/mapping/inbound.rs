@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::codes::CodeTable;
 use super::diagnostic::{Diagnostics, Place, did_you_mean};
 use super::expression::Expression;
+use super::fhir::IgnoredElement;
 use super::filter::{FILTERS, Filter};
-use super::selector::Selector;
+use super::source::{Language, Origin, Selector};
 use super::yaml::{Key, Keys, Node, Yaml, texts};
 use std::sync::Arc;
 
@@ -17,8 +18,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct InboundFile {
     pub file: String,
-    /// MSH-9.1 and MSH-9.2 of each message that it takes.
-    pub from: Option<Vec<(String, String)>>,
+    pub from: Option<Origin>,
     pub when: Option<Vec<Condition>>,
     pub outcome: Option<Outcome>,
     pub requires: Option<Vec<String>>,
@@ -147,7 +147,8 @@ pub struct LetterSpec {
 #[derive(Debug)]
 pub enum LetterSource {
     /// `data` is base64 where `encoding` says so.
-    Data { data: Selector, encoding: Option<Selector> },
+    /// The first of `data` that is there.
+    Data { data: Vec<Selector>, encoding: Option<Selector> },
     /// Formatted text: becomes a text file with CRLF line ends. Segments that follow each other are one letter.
     Text(Selector),
     /// A document that cannot be taken: the sender is told why.
@@ -171,12 +172,13 @@ pub struct Section {
     pub supplement: bool,
 }
 
-/// A segment, field or component that a mapping names as not wanted.
+/// What a mapping names as not wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ignored {
-    pub segment: String,
-    pub field: Option<u16>,
-    pub component: Option<u16>,
+pub enum Ignored {
+    /// A segment, field or component.
+    Field { segment: String, field: Option<u16>, component: Option<u16> },
+    /// A resource or an element of FHIR.
+    Element(IgnoredElement),
 }
 
 const FILE_KEYS: &[&str] = &[
@@ -199,11 +201,15 @@ const FILE_KEYS: &[&str] = &[
 pub fn compile(file: &str, node: &Node, diagnostics: &mut Diagnostics) -> InboundFile {
     let mut compiled = InboundFile { file: file.to_owned(), ..InboundFile::default() };
     let Some(keys) = Keys::of(file, node, FILE_KEYS, diagnostics) else { return compiled };
-    let mut c = Compiler { file, diagnostics };
+    let mut c = Compiler { file, language: None, diagnostics };
     compiled.from = keys.get("from").and_then(|node| c.from(node));
+    c.language = compiled.from.as_ref().map(Origin::language);
     compiled.when = keys.get("when").map(|node| c.conditions(node));
     compiled.outcome = c.outcome(&keys);
     compiled.requires = keys.get("requires").map(|node| c.strings(node));
+    if let (Some(node), Some(Language::Fhir)) = (keys.get("requires"), c.language) {
+        c.report(node.at, "`requires` names segments of HL7 v2; in a FHIR mapping give members `required: true`");
+    }
     compiled.nulls = keys.get("nulls").and_then(|node| c.nulls(node));
     if let Some(entries) = keys.get("thread").and_then(|node| c.map(node)) {
         compiled.thread = entries.iter().filter_map(|(key, node)| c.thread_key(key, node)).collect();
@@ -233,7 +239,10 @@ pub fn ignored(file: &str, node: &Node, diagnostics: &mut Diagnostics) -> Vec<Ig
             None => diagnostics.report(
                 file,
                 at,
-                format!("`{text}` is not a segment, field or component such as IN1, PID-18 or PID-5.5"),
+                format!(
+                    "`{text}` is not a segment, field or component such as IN1, PID-18 or PID-5.5, nor a resource or \
+                     element such as Location, Patient.telecom or *.meta"
+                ),
             ),
         }
     }
@@ -242,6 +251,9 @@ pub fn ignored(file: &str, node: &Node, diagnostics: &mut Diagnostics) -> Vec<Ig
 
 impl Ignored {
     fn parse(text: &str) -> Option<Self> {
+        if let Some(element) = IgnoredElement::parse(text) {
+            return Some(Self::Element(element));
+        }
         let (segment, rest) = text.split_once('-').map_or((text, None), |(segment, rest)| (segment, Some(rest)));
         if segment.len() != 3 || !segment.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return None;
@@ -253,7 +265,7 @@ impl Ignored {
                 Some((field, component)) => (Some(field.parse().ok()?), Some(component.parse().ok()?)),
             },
         };
-        Some(Self { segment: segment.to_owned(), field, component })
+        Some(Self::Field { segment: segment.to_owned(), field, component })
     }
 }
 
@@ -271,6 +283,8 @@ pub fn message_types(file: &str, node: &Node, diagnostics: &mut Diagnostics) -> 
 
 struct Compiler<'c> {
     file: &'c str,
+    /// `None` where a file inherits what it is for: then each selector's looks tell.
+    language: Option<Language>,
     diagnostics: &'c mut Diagnostics,
 }
 
@@ -297,7 +311,8 @@ impl Compiler<'_> {
     }
 
     fn selector(&mut self, text: &str, at: Place) -> Option<Selector> {
-        Selector::parse(text).map_err(|error| self.report(at, error.to_string())).ok()
+        let language = self.language.unwrap_or_else(|| Language::of_selector(text));
+        Selector::parse(text, language).map_err(|why| self.report(at, why)).ok()
     }
 
     fn one_selector(&mut self, node: &Node) -> Option<Selector> {
@@ -308,9 +323,20 @@ impl Compiler<'_> {
         if all.is_empty() { None } else { Some(all.swap_remove(0)) }
     }
 
-    fn from(&mut self, node: &Node) -> Option<Vec<(String, String)>> {
-        let keys = Keys::of(self.file, node, &["hl7v2"], self.diagnostics)?;
-        message_types(self.file, keys.get("hl7v2")?, self.diagnostics)
+    fn from(&mut self, node: &Node) -> Option<Origin> {
+        let keys = Keys::of(self.file, node, &["hl7v2", "fhir", "several"], self.diagnostics)?;
+        let several = keys.flag("several", self.diagnostics);
+        if let Some(kind) = keys.text("fhir", self.diagnostics) {
+            if Language::of_selector(&kind) == Language::Fhir && kind.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+                return Some(Origin::Fhir { kind, several });
+            }
+            self.report(node.at, "`fhir` is the type of a resource, such as ServiceRequest");
+            return None;
+        }
+        if several {
+            self.report(node.at, "`several` is for FHIR");
+        }
+        message_types(self.file, keys.get("hl7v2")?, self.diagnostics).map(Origin::Hl7v2)
     }
 
     fn conditions(&mut self, node: &Node) -> Vec<Condition> {
@@ -367,11 +393,14 @@ impl Compiler<'_> {
             "replaces" => ThreadKey::Replaces,
             "appointment" => ThreadKey::Appointment,
             _ => {
-                let hint = did_you_mean(&key.name, ["localId", "ubrn", "document"]);
+                let hint = did_you_mean(&key.name, ["localId", "ubrn", "document", "replaces", "appointment"]);
                 self.diagnostics.report_with_hint(
                     self.file,
                     key.at,
-                    format!("a thread is known by localId, ubrn or document, not by `{}`", key.name),
+                    format!(
+                        "a thread is known by localId, ubrn, document, replaces or appointment, not by `{}`",
+                        key.name
+                    ),
                     hint,
                 );
                 return None;
@@ -424,10 +453,11 @@ impl Compiler<'_> {
     fn read_selectors(&mut self, node: &Node, within: Option<&Selector>) -> Vec<Selector> {
         let found = self.selectors(node);
         for selector in &found {
-            if selector.field.is_none() {
+            if selector.as_hl7v2().is_some_and(|selector| selector.field.is_none()) {
                 self.report(node.at, format!("`{selector}` names a segment; a field is wanted"));
-            } else if selector.segment.is_none() && within.is_none() {
-                self.report(node.at, format!("`{selector}` has no segment, and there is no `each` around it"));
+            } else if !selector.is_absolute() && within.is_none() {
+                let part = if selector.as_fhir().is_some() { "type" } else { "segment" };
+                self.report(node.at, format!("`{selector}` has no {part}, and there is no `each` around it"));
             }
         }
         found
@@ -436,8 +466,9 @@ impl Compiler<'_> {
     fn each(&mut self, node: &Node) -> Option<Source> {
         let keys = Keys::of(self.file, node, &["each", "of", "label"], self.diagnostics)?;
         let over = keys.get("each").and_then(|node| self.one_selector(node))?;
-        if over.field.is_some() || over.segment.is_none() {
-            self.report(node.at, "`each` goes over segments, such as ZRS or PRD[1=RT]");
+        let is_field = over.as_hl7v2().is_some_and(|over| over.field.is_some());
+        if is_field || !over.is_absolute() {
+            self.report(node.at, "`each` goes over segments, such as ZRS or PRD[1=RT], or over elements and resources");
             return None;
         }
         let of = match keys.get("of") {
@@ -548,7 +579,7 @@ impl Compiler<'_> {
         let content = match (keys.get("data"), keys.get("text")) {
             (None, None) if refuse.is_some() => LetterSource::Refuse(refuse.unwrap_or_default()),
             (Some(data), None) => LetterSource::Data {
-                data: self.one_selector(data)?,
+                data: Some(self.selectors(data)).filter(|data| !data.is_empty())?,
                 encoding: keys.get("encoding").and_then(|node| self.one_selector(node)),
             },
             (None, Some(text)) => LetterSource::Text(self.one_selector(text)?),
@@ -621,6 +652,25 @@ impl InboundFile {
             clinical_text: over.clinical_text.clone().or_else(|| self.clinical_text.clone()),
             ignore: [self.ignore.as_slice(), over.ignore.as_slice()].concat(),
         }
+    }
+
+    /// What its members read, with the places.
+    pub fn selectors_of_leaves(&self) -> Vec<(&Selector, &str, Place)> {
+        fn collect<'l>(leaf: &'l Leaf, found: &mut Vec<(&'l Selector, &'l str, Place)>) {
+            let mut add = |selector| found.push((selector, leaf.file.as_str(), leaf.at));
+            match &leaf.source {
+                Source::Constant(_) => {}
+                Source::Read(read) => read.at.iter().for_each(add),
+                Source::Expression { with, .. } => with.iter().for_each(|(_, selector)| add(selector)),
+                Source::Each { over, of, .. } => {
+                    add(over);
+                    of.iter().for_each(|leaf| collect(leaf, found));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        self.body.iter().chain(self.thread.iter().map(|(_, leaf)| leaf)).for_each(|leaf| collect(leaf, &mut found));
+        found
     }
 
     /// Code tables that it asks for, with the places.

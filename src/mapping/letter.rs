@@ -105,6 +105,13 @@ pub fn inspect_bytes(bytes: &[u8]) -> Result<Inspected, LetterProblem> {
     sink.finish()
 }
 
+/// The bytes themselves, of a text that [`inspect_base64`] took.
+pub fn decode_base64(text: &str) -> Result<Vec<u8>, LetterProblem> {
+    use base64::Engine;
+    let clean: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    ENGINE.decode(clean).map_err(|_| not_base64())
+}
+
 fn not_base64() -> LetterProblem {
     problem(102, "Data type error: not base64")
 }

@@ -15,6 +15,7 @@ mod dialect;
 mod documentation;
 mod explain;
 mod expression;
+mod fhir;
 mod files;
 mod filter;
 mod halt;
@@ -28,6 +29,7 @@ mod problem;
 mod reply;
 mod selector;
 mod set;
+mod source;
 mod step_conditions;
 mod template;
 mod testing;
@@ -38,6 +40,7 @@ pub use diagnostic::Diagnostic;
 pub use dialect::Dialect;
 pub use documentation::specification;
 pub use explain::{Explained, explain};
+pub use fhir::{FhirDocument, Json, JsonError};
 pub use files::{FilesError, MappingFiles};
 pub use halt::Halt;
 pub use letter::{
@@ -54,6 +57,7 @@ pub use reply::{CopiedSegments, ReplyLine, ReplyMapping, ReplyOutcome, ReplyPiec
 pub use set::{
     Absorbed, DEFAULT_DIALECT, MappingSet, MappingSets, PlanContext, PlanProblem, command_schema, command_schemas,
 };
+pub use source::Language;
 pub use testing::{Expectation, MappingTest, Outcome as TestOutcome};
 
 #[cfg(test)]

@@ -1,27 +1,27 @@
-//! From a parsed message to commands, by a dialect's mapping. Pure.
+//! Origin a parsed message to commands, by a dialect's mapping. Pure.
 //!
 //! Enters: a message, the dialect, the source's settings. Leaves: commands with their letters as handles,
 //! or a notice, or every problem found with its place. Guarantees: no value of the message stands in a
 //! problem's text; what a trace asks for costs nothing when nobody asks.
 
 mod letters;
+mod resources;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
-use encoding_rs::Encoding;
-use jiff::tz::TimeZone;
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::clinical_text;
 use super::dialect::{Dialect, InboundMapping};
 use super::filter::Refusal;
-use super::inbound::{ConditionOn, Leaf, Nulls, Outcome, Read, Source, ThreadKey};
+use super::inbound::{Condition, ConditionOn, Leaf, Nulls, Outcome, Read, Source, ThreadKey};
 use super::letter::{LETTERS_MAX, make_names_differ};
 use super::problem::{Location, Problem};
-use super::selector::{Found, FoundPlace, Selector};
+use super::source::{Document, Entry, Found, Selector};
 use crate::command::NhsNumber;
-use crate::hl7::{Dtm, Message, Segment, Zones, is_null, unescape};
+use crate::hl7::{Message, Zones};
 
 const SEGMENT_SEQUENCE_ERROR: u16 = 100;
 const REQUIRED_FIELD_MISSING: u16 = 101;
@@ -30,6 +30,9 @@ const TABLE_VALUE_NOT_FOUND: u16 = 103;
 const UNSUPPORTED_MESSAGE_TYPE: u16 = 200;
 const UNSUPPORTED_EVENT_CODE: u16 = 201;
 const INTERNAL_ERROR: u16 = 207;
+
+/// Values that differ from the first one: so many are told of each member.
+const DIFFERING_MAX: usize = 20;
 
 /// What a message became.
 #[derive(Debug, Default)]
@@ -41,7 +44,22 @@ pub struct Normalised {
     pub unused: Vec<String>,
     /// The mapping file that was applied.
     pub mapping: Option<String>,
+    /// FHIR: where members of the command stand that are checked later, by pointer.
+    pub places: BTreeMap<String, Location>,
 }
+
+/// What is asked of the store or the settings, and may be refused then.
+const CHECKED_LATER: [&str; 9] = [
+    "/patient/nhsNumber",
+    "/patient/family",
+    "/patient/birthDate",
+    "/windowStart",
+    "/localId",
+    "/ubrn",
+    "/documentId",
+    "/replaces",
+    "/placerAppointment",
+];
 
 #[derive(Debug, Default)]
 pub enum Kind {
@@ -62,8 +80,10 @@ pub struct Draft {
     pub thread: ThreadNames,
     pub body: Value,
     /// Contents of letters that are not slices of the message, by number.
-    pub documents: Vec<(u32, String)>,
+    pub documents: Documents,
 }
+
+pub type Documents = Vec<(u32, Bytes)>;
 
 /// The names a message gives to its thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -85,8 +105,6 @@ pub struct ThreadNames {
 #[derive(Debug, Default)]
 pub struct Trace {
     pub rows: Vec<TraceRow>,
-    /// Places that a selector read, predicates included.
-    pub read: HashSet<(usize, u16, Option<u16>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -100,9 +118,8 @@ pub struct TraceRow {
     pub file: String,
 }
 
-pub struct Normaliser<'m, 'a> {
-    message: &'m Message<'a>,
-    encoding: &'static Encoding,
+pub struct Normaliser<'m, 'd> {
+    document: Document<'d>,
     dialect: &'m Dialect,
     settings: &'m Map<String, Value>,
     zones: Zones,
@@ -116,34 +133,59 @@ enum Evaluated {
     Present(Value),
 }
 
-/// Applies `dialect` to `message`.
+/// Applies `dialect` to a message.
 pub fn normalise<'m>(
     dialect: &'m Dialect,
-    message: &'m Message<'_>,
-    encoding: &'static Encoding,
+    document: Document<'_>,
     settings: &'m Map<String, Value>,
     trace: Option<&'m mut Trace>,
 ) -> Normalised {
-    let zones = zones(message, settings);
-    let mut normaliser = Normaliser { message, encoding, dialect, settings, zones, problems: Vec::new(), trace };
+    let zones = document.zones(settings.get("timeZone").and_then(Value::as_str).unwrap_or("Europe/London"));
+    let mut normaliser = Normaliser { document, dialect, settings, zones, problems: Vec::new(), trace };
     let Some(mapping) = normaliser.dispatch() else {
         return Normalised { problems: normaliser.problems, ..Normalised::default() };
     };
     normaliser.apply(mapping)
 }
 
-/// Where a time without an offset is: the offset of MSH-7, then the time zone of the source.
-fn zones(message: &Message<'_>, settings: &Map<String, Value>) -> Zones {
-    let sent = message.segment("MSH").and_then(|header| header.field(7)).map_or("", |field| field.raw());
-    let header = Dtm::parse(sent.split(['^', '~']).next().unwrap_or_default()).ok().and_then(|time| time.offset());
-    let named = settings.get("timeZone").and_then(Value::as_str).unwrap_or("Europe/London");
-    Zones { header, source: TimeZone::get(named).unwrap_or(TimeZone::UTC) }
-}
-
-impl<'m, 'a> Normaliser<'m, 'a> {
-    /// The mapping for MSH-9.1 and MSH-9.2; the structure component is not looked at.
+impl<'m, 'd> Normaliser<'m, 'd> {
+    /// The mapping for the message; the one with the most conditions is asked first.
     fn dispatch(&mut self) -> Option<&'m InboundMapping> {
-        let header = self.message.segment("MSH");
+        let candidates = match self.document {
+            Document::Hl7v2 { message, .. } => self.candidates_by_type(message)?,
+            Document::Fhir(_) => self.candidates_by_resource()?,
+        };
+        let holds = |condition: &Condition| {
+            let value = match &condition.on {
+                ConditionOn::Message(selector) => match selector.first(&self.document, None) {
+                    Some(found) => found.raw,
+                    // An element with others in it, or a resource.
+                    None if selector.is_there(&self.document) => Cow::Borrowed("*"),
+                    None => Cow::Borrowed(""),
+                },
+                ConditionOn::Setting(name) => match self.settings.get(name) {
+                    Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
+                    Some(value) if !value.is_null() => Cow::Owned(value.to_string()),
+                    _ => Cow::Borrowed(""),
+                },
+            };
+            condition.takes(&value)
+        };
+        let chosen = candidates.into_iter().find(|mapping| mapping.when.iter().all(holds));
+        if chosen.is_none() {
+            let location = match self.document {
+                Document::Hl7v2 { .. } => Location::field("MSH", 9),
+                Document::Fhir(_) => Location::Message,
+            };
+            let text = "Unsupported event code: no mapping's conditions hold for this message";
+            self.problems.push(Problem::new(location, UNSUPPORTED_EVENT_CODE, text));
+        }
+        chosen
+    }
+
+    /// By MSH-9.1 and MSH-9.2; the structure component is not looked at.
+    fn candidates_by_type(&mut self, message: &Message<'_>) -> Option<Vec<&'m InboundMapping>> {
+        let header = message.segment("MSH");
         let part = |number| {
             header
                 .and_then(|header| header.field(9))
@@ -171,35 +213,15 @@ impl<'m, 'a> Normaliser<'m, 'a> {
             self.problems.push(problem);
             return None;
         }
-        let chosen = candidates.iter().find(|mapping| {
-            mapping.when.iter().all(|condition| {
-                let value = match &condition.on {
-                    ConditionOn::Message(selector) => {
-                        Cow::Borrowed(selector.first(self.message, None).map_or("", |found| found.raw))
-                    }
-                    ConditionOn::Setting(name) => match self.settings.get(name) {
-                        Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
-                        Some(value) if !value.is_null() => Cow::Owned(value.to_string()),
-                        _ => Cow::Borrowed(""),
-                    },
-                };
-                condition.takes(&value)
-            })
-        });
-        if chosen.is_none() {
-            self.problems.push(Problem::new(
-                Location::field("MSH", 9),
-                UNSUPPORTED_EVENT_CODE,
-                "Unsupported event code: no mapping's conditions hold for this message",
-            ));
-        }
-        chosen.map(|mapping| &**mapping)
+        Some(candidates.iter().map(|mapping| &**mapping).collect())
     }
 
     fn apply(mut self, mapping: &'m InboundMapping) -> Normalised {
+        self.check_one_request(mapping);
         let kind = match &mapping.outcome {
             Outcome::Refuse { location, code, text } => {
-                self.problems.push(Problem::new(location.nominal_location(None), *code, text.clone()));
+                let location = location.nominal_location(&self.document, None);
+                self.problems.push(Problem::new(location, *code, text.clone()));
                 Kind::Refused
             }
             Outcome::Command(name) => self.command(mapping, name),
@@ -208,12 +230,20 @@ impl<'m, 'a> Normaliser<'m, 'a> {
                 Kind::Notice { name: name.clone(), thread: Box::new(thread), body }
             }
         };
+        self.check_all_was_searched();
         let kind = if self.problems.is_empty() { kind } else { Kind::Refused };
         Normalised {
             kind,
             problems: self.problems,
-            unused: mapping.coverage.unused(self.message),
+            unused: mapping.coverage.unused(&self.document),
             mapping: Some(mapping.file.clone()),
+            places: match self.document {
+                Document::Hl7v2 { .. } => BTreeMap::new(),
+                Document::Fhir(_) => CHECKED_LATER
+                    .iter()
+                    .map(|pointer| ((*pointer).to_owned(), mapping.place_of(&self.document, pointer).0))
+                    .collect(),
+            },
         }
     }
 
@@ -227,6 +257,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
                 map.entry("ubrn").or_insert_with(|| Value::from(ubrn.as_str()));
             }
         }
+        self.check_nothing_is_lost(mapping);
         self.check_nhs_number(mapping, &body);
         if self.problems.is_empty() {
             self.check_schema(mapping, name, &body);
@@ -234,9 +265,13 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         Kind::Command(Box::new(Draft { name: name.to_owned(), thread, body, documents }))
     }
 
-    fn content(&mut self, mapping: &'m InboundMapping) -> (ThreadNames, Value, Vec<(u32, String)>) {
-        let missing: Vec<&String> =
-            mapping.requires.iter().filter(|name| self.message.segment(name).is_none()).collect();
+    fn content(&mut self, mapping: &'m InboundMapping) -> (ThreadNames, Value, Documents) {
+        let missing: Vec<&String> = match self.document {
+            Document::Hl7v2 { message, .. } => {
+                mapping.requires.iter().filter(|name| message.segment(name).is_none()).collect()
+            }
+            Document::Fhir(_) => Vec::new(),
+        };
         for name in &missing {
             self.problems.push(Problem::new(
                 Location::segment(name),
@@ -256,7 +291,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         let mut documents = Vec::new();
         let mut letters = self.letters(mapping, &mut documents);
         if let Some(spec) = &mapping.clinical_text
-            && let Some(text) = clinical_text::write(spec, self.message, self.encoding)
+            && let Some(text) = clinical_text::write(spec, &self.document)
         {
             letters.extend(self.generated_letter(&spec.file_name, &spec.title, text, &mut documents));
         }
@@ -288,7 +323,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
     fn leaf(
         &mut self,
         leaf: &Leaf,
-        within: Option<&Segment<'a>>,
+        within: Option<Entry<'d>>,
         nulls: Nulls,
         base: &str,
         into: &mut Map<String, Value>,
@@ -298,18 +333,19 @@ impl<'m, 'a> Normaliser<'m, 'a> {
             Source::Read(read) => self.read(leaf, read, within, base),
             Source::Each { over, of, .. } => self.each(leaf, over, of, nulls, base),
             Source::Expression { with, expression } => {
-                let mut context: std::collections::BTreeMap<&str, Option<String>> = std::collections::BTreeMap::new();
+                let mut context: BTreeMap<&str, Option<String>> = std::collections::BTreeMap::new();
                 for (name, selector) in with {
-                    let found = selector.first(self.message, within);
-                    let segment = within.map(|segment| segment.name());
-                    self.note(leaf, selector, found.as_ref(), found.is_some(), base, segment);
-                    context.insert(name, found.map(|found| self.text(found.raw).into_owned()));
+                    let found = selector.first(&self.document, within);
+                    self.note(leaf, selector, found.as_ref(), found.is_some(), base, within);
+                    context.insert(name, found.map(|found| found.text(&self.document).into_owned()));
                 }
                 match expression.evaluate(minijinja::Value::from(minijinja::value::Serde(&context))) {
                     Ok(Some(Value::Null) | None) => Evaluated::Absent,
                     Ok(Some(value)) => Evaluated::Present(value),
                     Err(why) => {
-                        let location = with.first().map_or(Location::Message, |(_, s)| s.nominal_location(None));
+                        let location = with.first().map_or(Location::Message, |(_, selector)| {
+                            selector.nominal_location(&self.document, within)
+                        });
                         let text = format!("mappings/{}:{}: {}: {why}", leaf.file, leaf.at.line, leaf.key);
                         self.problems.push(Problem::new(location, INTERNAL_ERROR, text));
                         Evaluated::Absent
@@ -334,11 +370,11 @@ impl<'m, 'a> Normaliser<'m, 'a> {
     ) -> Evaluated {
         let pointer = format!("{base}/{}", leaf.path.join("/"));
         let mut entries = Vec::new();
-        for segment in over.segments(self.message) {
+        for within in over.entries(&self.document) {
             let mut entry = Map::new();
             let entry_base = if self.trace.is_some() { format!("{pointer}/{}", entries.len()) } else { String::new() };
             for member in of {
-                self.leaf(member, Some(segment), nulls, &entry_base, &mut entry);
+                self.leaf(member, Some(within), nulls, &entry_base, &mut entry);
             }
             if !entry.is_empty() {
                 entries.push(Value::Object(entry));
@@ -348,7 +384,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
             trace.rows.push(TraceRow {
                 pointer,
                 selector: over.to_string(),
-                location: over.nominal_location(None),
+                location: over.nominal_location(&self.document, None),
                 present: !entries.is_empty(),
                 file: leaf.file.clone(),
             });
@@ -356,8 +392,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         if entries.is_empty() { Evaluated::Absent } else { Evaluated::Present(Value::Array(entries)) }
     }
 
-    fn read(&mut self, leaf: &Leaf, read: &Read, within: Option<&Segment<'a>>, base: &str) -> Evaluated {
-        let segment_name = within.map(|segment| segment.name());
+    fn read(&mut self, leaf: &Leaf, read: &Read, within: Option<Entry<'d>>, base: &str) -> Evaluated {
         if read.agree {
             return self.read_agreeing(leaf, read, within, base);
         }
@@ -365,25 +400,25 @@ impl<'m, 'a> Normaliser<'m, 'a> {
             let texts: Vec<String> = read
                 .at
                 .iter()
-                .flat_map(|selector| selector.all(self.message, within))
-                .map(|found| self.text(found.raw).into_owned())
+                .flat_map(|selector| selector.all(&self.document, within))
+                .map(|found| found.text(&self.document).into_owned())
                 .collect();
-            self.note(leaf, &read.at[0], None, !texts.is_empty(), base, segment_name);
+            self.note(leaf, &read.at[0], None, !texts.is_empty(), base, within);
             return if texts.is_empty() {
                 self.absent(leaf, read, within)
             } else {
                 Evaluated::Present(Value::from(texts.join(separator)))
             };
         }
-        let found = read.at.iter().find_map(|selector| Some((selector, selector.first(self.message, within)?)));
+        let found = read.at.iter().find_map(|selector| Some((selector, selector.first(&self.document, within)?)));
         match found {
             None => {
-                self.note(leaf, &read.at[0], None, false, base, segment_name);
+                self.note(leaf, &read.at[0], None, false, base, within);
                 self.absent(leaf, read, within)
             }
             Some((selector, found)) => {
-                self.note(leaf, selector, Some(&found), true, base, segment_name);
-                if is_null(found.raw) {
+                self.note(leaf, selector, Some(&found), true, base, within);
+                if found.is_null() {
                     return Evaluated::Null;
                 }
                 match self.refine(read, &found) {
@@ -395,27 +430,31 @@ impl<'m, 'a> Normaliser<'m, 'a> {
     }
 
     /// Every match is refined; they must all say the same (two NHS numbers in one PID are refused).
-    fn read_agreeing(&mut self, leaf: &Leaf, read: &Read, within: Option<&Segment<'a>>, base: &str) -> Evaluated {
-        let matches: Vec<(&Selector, Found<'a>)> = read
+    fn read_agreeing(&mut self, leaf: &Leaf, read: &Read, within: Option<Entry<'d>>, base: &str) -> Evaluated {
+        let matches: Vec<(&Selector, Found<'d>)> = read
             .at
             .iter()
-            .flat_map(|selector| selector.all(self.message, within).into_iter().map(move |found| (selector, found)))
-            .filter(|(_, found)| !is_null(found.raw))
+            .flat_map(|selector| selector.all(&self.document, within).into_iter().map(move |found| (selector, found)))
+            .filter(|(_, found)| !found.is_null())
             .collect();
         let Some((selector, first)) = matches.first() else {
-            self.note(leaf, &read.at[0], None, false, base, within.map(|segment| segment.name()));
+            self.note(leaf, &read.at[0], None, false, base, within);
             return self.absent(leaf, read, within);
         };
-        self.note(leaf, selector, Some(first), true, base, None);
+        self.note(leaf, selector, Some(first), true, base, within);
         let Some(value) = self.refine(read, first) else { return Evaluated::Absent };
+        let told_before = self.problems.len();
         for (_, other) in &matches[1..] {
-            if other.place == first.place {
+            if other.stands_where(first) {
                 continue;
+            }
+            if self.problems.len() >= told_before + DIFFERING_MAX {
+                break;
             }
             if self.refine(read, other).is_some_and(|other| other != value) {
                 let label = read.label.as_deref().unwrap_or(&leaf.key);
                 self.problems.push(Problem::new(
-                    other.place.location(),
+                    other.location(&self.document),
                     DATA_TYPE_ERROR,
                     format!("Data type error: differs from another {label} in the same message"),
                 ));
@@ -424,7 +463,14 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         Evaluated::Present(value)
     }
 
-    fn absent(&mut self, leaf: &Leaf, read: &Read, within: Option<&Segment<'a>>) -> Evaluated {
+    fn absent(&mut self, leaf: &Leaf, read: &Read, within: Option<Entry<'d>>) -> Evaluated {
+        // Something was said, where nobody here can read it: that is not the same as absent.
+        let astray: Vec<Problem> =
+            read.at.iter().flat_map(|selector| selector.astray(&self.document, within)).collect();
+        if !astray.is_empty() {
+            self.tell(astray);
+            return Evaluated::Absent;
+        }
         if let Some(default) = &read.default {
             return Evaluated::Present(default.clone());
         }
@@ -432,10 +478,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         let required = read.required || read.required_unless.as_ref().is_some_and(|name| !excused(name));
         if required {
             let label = read.label.as_deref().unwrap_or(&leaf.key);
-            let location = match within {
-                Some(segment) => in_segment(read.at[0].nominal_location(Some(segment.name())), segment.ordinal()),
-                None => read.at[0].nominal_location(None),
-            };
+            let location = read.at[0].nominal_location(&self.document, within);
             self.problems.push(Problem::new(
                 location,
                 REQUIRED_FIELD_MISSING,
@@ -446,8 +489,8 @@ impl<'m, 'a> Normaliser<'m, 'a> {
     }
 
     /// Filters, code table, accepted values; a refusal becomes a problem at the value's own place.
-    fn refine(&mut self, read: &Read, found: &Found<'a>) -> Option<Value> {
-        let text = self.text(found.raw);
+    fn refine(&mut self, read: &Read, found: &Found<'d>) -> Option<Value> {
+        let text = found.text(&self.document);
         let mut value = Value::from(text.as_ref());
         for filter in &read.then {
             let refined = match &value {
@@ -460,7 +503,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
                     let kind =
                         if refusal.code == TABLE_VALUE_NOT_FOUND { "Table value not found" } else { "Data type error" };
                     let text = format!("{kind}, {}", refusal.text);
-                    self.problems.push(Problem::new(found.place.location(), refusal.code, text));
+                    self.problems.push(Problem::new(found.location(&self.document), refusal.code, text));
                     return None;
                 }
             }
@@ -475,7 +518,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
                         || format!("there is no code table {name}"),
                         |table| format!("Table value not found: {}", table.unknown(name, local)),
                     );
-                    self.problems.push(Problem::new(found.place.location(), TABLE_VALUE_NOT_FOUND, text));
+                    self.problems.push(Problem::new(found.location(&self.document), TABLE_VALUE_NOT_FOUND, text));
                     return None;
                 }
             }
@@ -483,7 +526,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         if let Some((accepted, otherwise)) = &read.accept
             && !value.as_str().is_some_and(|text| accepted.iter().any(|known| known == text))
         {
-            self.problems.push(Problem::new(found.place.location(), TABLE_VALUE_NOT_FOUND, otherwise.clone()));
+            self.problems.push(Problem::new(found.location(&self.document), TABLE_VALUE_NOT_FOUND, otherwise.clone()));
             return None;
         }
         (value != "").then_some(value)
@@ -494,7 +537,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         const POINTER: &str = "/patient/nhsNumber";
         let number = body.pointer(POINTER).and_then(Value::as_str);
         if let Some(Err(error)) = number.map(NhsNumber::parse) {
-            let (location, _) = mapping.place_of(self.message, POINTER);
+            let (location, _) = mapping.place_of(&self.document, POINTER);
             self.problems.push(Problem::new(location, DATA_TYPE_ERROR, format!("Data type error, {error}")));
         }
     }
@@ -502,7 +545,7 @@ impl<'m, 'a> Normaliser<'m, 'a> {
     /// The command's schema, its violations put at the places that their values come from.
     fn check_schema(&mut self, mapping: &'m InboundMapping, name: &str, body: &Value) {
         for violation in self.dialect.schemas().violations(name, body) {
-            let (location, label) = mapping.place_of(self.message, &violation.pointer);
+            let (location, label) = mapping.place_of(&self.document, &violation.pointer);
             let (code, text) = match violation.keyword.as_str() {
                 "required" | "minItems" => (REQUIRED_FIELD_MISSING, format!("Required field missing, {label}")),
                 "enum" | "const" => {
@@ -518,50 +561,49 @@ impl<'m, 'a> Normaliser<'m, 'a> {
         }
     }
 
-    fn text(&self, raw: &'a str) -> std::borrow::Cow<'a, str> {
-        unescape(raw, self.message.delimiters(), self.encoding)
+    /// Each problem once, however many members come upon it.
+    fn tell(&mut self, problems: Vec<Problem>) {
+        for problem in problems {
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
     }
 
     fn note(
         &mut self,
         leaf: &Leaf,
         selector: &Selector,
-        found: Option<&Found<'_>>,
+        found: Option<&Found<'d>>,
         present: bool,
         base: &str,
-        within: Option<&str>,
+        within: Option<Entry<'d>>,
     ) {
         let Some(trace) = self.trace.as_deref_mut() else { return };
-        if let Some(FoundPlace { segment_index, field, component, .. }) = found.map(|found| found.place) {
-            trace.read.insert((segment_index, field, component));
-        }
         trace.rows.push(TraceRow {
             pointer: format!("{base}/{}", leaf.path.join("/")),
             selector: selector.to_string(),
-            location: found.map_or_else(|| selector.nominal_location(within), |found| found.place.location()),
+            location: found.map_or_else(
+                || selector.nominal_location(&self.document, within),
+                |found| found.location(&self.document),
+            ),
             present,
             file: leaf.file.clone(),
         });
     }
 }
 
-fn in_segment(location: Location, number: u16) -> Location {
-    match location {
-        Location::Hl7 { segment, field, repetition, component, subcomponent, .. } => {
-            Location::Hl7 { segment, ordinal: number, field, repetition, component, subcomponent }
-        }
-        other => other,
+fn leaf_reads_only(leaf: &Leaf, segment: &str) -> bool {
+    match &leaf.source {
+        Source::Read(read) => read.at.iter().all(|selector| is_of_segment(selector, segment)),
+        Source::Each { over, .. } => is_of_segment(over, segment),
+        Source::Constant(_) | Source::Expression { .. } => false,
     }
 }
 
-fn leaf_reads_only(leaf: &Leaf, segment: &str) -> bool {
-    match &leaf.source {
-        Source::Read(read) => {
-            read.at.iter().all(|selector| selector.segment.as_ref().is_some_and(|part| part.name == segment))
-        }
-        Source::Each { over, .. } => over.segment.as_ref().is_some_and(|part| part.name == segment),
-        Source::Constant(_) | Source::Expression { .. } => false,
-    }
+fn is_of_segment(selector: &Selector, name: &str) -> bool {
+    let segment = selector.as_hl7v2().and_then(|selector| selector.segment.as_ref());
+    segment.is_some_and(|segment| segment.name == name)
 }
 
 /// `a.b.c` into nested objects.

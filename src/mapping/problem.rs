@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 /// Where a problem is. HL7: segment, its ordinal, field, repetition, component, subcomponent (ERL, ERR-2).
-/// JSON: a pointer.
+/// JSON: a pointer. FHIR: a FHIRPath.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Location {
     Hl7 {
@@ -19,11 +19,24 @@ pub enum Location {
     },
     /// RFC 6901.
     Json(String),
+    /// `Bundle.entry[1].resource.identifier[0].value`; see [`Location::fhir`].
+    Fhir(String),
     /// The whole message.
     Message,
 }
 
+/// A FHIRPath longer than this is cut; a sender decides how deep its elements are.
+const PATH_CHARS_MAX: usize = 250;
+
 impl Location {
+    pub fn fhir(path: &str) -> Self {
+        match path.char_indices().nth(PATH_CHARS_MAX) {
+            _ if path.is_empty() => Self::Message,
+            None => Self::Fhir(path.to_owned()),
+            Some((end, _)) => Self::Fhir(format!("{}…", &path[..end])),
+        }
+    }
+
     pub fn segment(name: &str) -> Self {
         Self::Hl7 {
             segment: name.to_owned(),
@@ -74,6 +87,7 @@ impl fmt::Display for Location {
                 Ok(())
             }
             Self::Json(pointer) => f.write_str(if pointer.is_empty() { "/" } else { pointer }),
+            Self::Fhir(path) => f.write_str(path),
             Self::Message => f.write_str("message"),
         }
     }

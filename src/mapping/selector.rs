@@ -14,7 +14,7 @@ use super::problem::Location;
 use crate::hl7::{Message, Repetition, Segment};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selector {
+pub struct Hl7Selector {
     written: String,
     pub segment: Option<SegmentPart>,
     /// `None` selects whole segments (for `each`).
@@ -63,7 +63,7 @@ enum Operator {
 
 /// A value in a message, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found<'a> {
+pub struct Hl7Found<'a> {
     /// Still escaped.
     pub raw: &'a str,
     /// Byte offset of `raw` in the message's text.
@@ -95,23 +95,15 @@ impl FoundPlace<'_> {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a selector: {why}")]
-pub struct SelectorError {
-    pub text: String,
-    pub why: &'static str,
-}
-
-impl Selector {
-    pub fn parse(text: &str) -> Result<Self, SelectorError> {
+impl Hl7Selector {
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
         let written = text.trim();
-        let parsed = Parser { rest: written }.selector();
-        let (segment, field) = parsed.map_err(|why| SelectorError { text: text.to_owned(), why })?;
+        let (segment, field) = Parser { rest: written }.selector()?;
         Ok(Self { written: written.to_owned(), segment, field })
     }
 
     /// The first value that is there (an HL7 null counts), in message order.
-    pub fn first<'a>(&self, message: &Message<'a>, within: Option<&Segment<'a>>) -> Option<Found<'a>> {
+    pub fn first<'a>(&self, message: &Message<'a>, within: Option<&Segment<'a>>) -> Option<Hl7Found<'a>> {
         let mut found = None;
         self.visit(message, within, &mut |value| {
             found = Some(value);
@@ -121,7 +113,7 @@ impl Selector {
     }
 
     /// Every value that is there.
-    pub fn all<'a>(&self, message: &Message<'a>, within: Option<&Segment<'a>>) -> Vec<Found<'a>> {
+    pub fn all<'a>(&self, message: &Message<'a>, within: Option<&Segment<'a>>) -> Vec<Hl7Found<'a>> {
         let mut found = Vec::new();
         self.visit(message, within, &mut |value| {
             found.push(value);
@@ -157,7 +149,12 @@ impl Selector {
         predicates.chain(self.field.as_ref().map(|field| field.number))
     }
 
-    fn visit<'a>(&self, message: &Message<'a>, within: Option<&Segment<'a>>, take: &mut dyn FnMut(Found<'a>) -> bool) {
+    fn visit<'a>(
+        &self,
+        message: &Message<'a>,
+        within: Option<&Segment<'a>>,
+        take: &mut dyn FnMut(Hl7Found<'a>) -> bool,
+    ) {
         let Some(field) = &self.field else { return };
         match (&self.segment, within) {
             (Some(part), _) => {
@@ -191,7 +188,7 @@ impl SegmentPart {
 
 impl FieldPart {
     /// False when `take` wants no more.
-    fn visit<'a>(&self, segment: &Segment<'a>, take: &mut dyn FnMut(Found<'a>) -> bool) -> bool {
+    fn visit<'a>(&self, segment: &Segment<'a>, take: &mut dyn FnMut(Hl7Found<'a>) -> bool) -> bool {
         let Some(field) = segment.field(self.number) else { return true };
         for repetition in field.repetitions() {
             if let Which::Nth(number) = self.repetition
@@ -216,7 +213,7 @@ impl FieldPart {
                     component: self.component,
                     subcomponent: self.subcomponent,
                 };
-                if !take(Found { raw, offset, place }) {
+                if !take(Hl7Found { raw, offset, place }) {
                     return false;
                 }
             }
@@ -261,7 +258,7 @@ fn leaf<'a>(repetition: &Repetition<'a>, component: u16, subcomponent: u16) -> &
 }
 
 /// As it was written.
-impl fmt::Display for Selector {
+impl fmt::Display for Hl7Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.written)
     }
@@ -418,7 +415,7 @@ mod tests {
             ("PID-99", vec![]),
             ("MSH-9.2", vec!["I12"]),
         ] {
-            let parsed = Selector::parse(selector).expect(selector);
+            let parsed = Hl7Selector::parse(selector).expect(selector);
             let found: Vec<&str> = parsed.all(&message, None).iter().map(|found| found.raw).collect();
             assert_eq!(found, expected, "{selector}");
         }
@@ -428,7 +425,7 @@ mod tests {
     fn offsets_point_into_the_text() {
         let message = message();
         for selector in ["PID-3(*).1", "PID-5.1.1", "NTE-3(*)", "MSH-9.2"] {
-            for found in Selector::parse(selector).expect(selector).all(&message, None) {
+            for found in Hl7Selector::parse(selector).expect(selector).all(&message, None) {
                 assert_eq!(&TEXT[found.offset..found.offset + found.raw.len()], found.raw, "{selector}");
             }
         }
@@ -449,14 +446,14 @@ mod tests {
             "PID-3zzz",
             "PID(*)-1",
         ] {
-            assert!(Selector::parse(text).is_err(), "{text:?} was accepted");
+            assert!(Hl7Selector::parse(text).is_err(), "{text:?} was accepted");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_makes_the_parser_panic(text in "\\PC{0,40}") {
-            if let Ok(selector) = Selector::parse(&text) {
+            if let Ok(selector) = Hl7Selector::parse(&text) {
                 let _ = selector.all(&message(), None);
             }
         }

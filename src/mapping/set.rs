@@ -15,6 +15,7 @@ use super::codes::CodeTable;
 use super::command_plan::{self, CommandPlan, Operations};
 use super::diagnostic::{Diagnostic, Diagnostics, Place, did_you_mean};
 use super::dialect::Dialect;
+use super::fhir::FhirDocument;
 use super::files::MappingFiles;
 use super::halt::Halt;
 use super::inbound::{self, CodeTables, Ignored, InboundFile, Outcome};
@@ -23,6 +24,7 @@ use super::normalise::{Normalised, Trace, normalise};
 use super::operations::{Effect, Operation};
 use super::plan::{NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::reply::{self, ReplyMapping};
+use super::source::Document;
 use super::template::{ROOTS, Root, Step, Template, TemplateCompiler};
 use super::yaml::{self, Keys, Node, Yaml};
 use crate::command::CommandSchemas;
@@ -174,7 +176,18 @@ impl MappingSet {
         settings: &Map<String, Value>,
         trace: Option<&mut Trace>,
     ) -> Normalised {
-        normalise(dialect, message, encoding, settings, trace)
+        normalise(dialect, Document::Hl7v2 { message, encoding }, settings, trace)
+    }
+
+    /// The same from FHIR.
+    pub fn normalise_fhir(
+        &self,
+        dialect: &Dialect,
+        document: &FhirDocument<'_>,
+        settings: &Map<String, Value>,
+        trace: Option<&mut Trace>,
+    ) -> Normalised {
+        normalise(dialect, Document::Fhir(document), settings, trace)
     }
 
     /// The next call of the plan, skipping steps whose condition does not hold; moves `state` past them.
@@ -481,6 +494,15 @@ fn check_resolved(file: &InboundFile, tables: &CodeTables, schemas: &CommandSche
             members::check(file, tables, &command_schema(command).unwrap_or_default(), diagnostics);
         }
         Some(Outcome::Notice(_) | Outcome::Refuse { .. }) => {}
+    }
+    if let Some(from) = &file.from {
+        for (selector, written_in, at) in file.selectors_of_leaves() {
+            if selector.language() != from.language() {
+                let text =
+                    format!("`{selector}` is no selector of {}, which this mapping is for", from.language().name());
+                diagnostics.report(written_in, at, text);
+            }
+        }
     }
     for (table, written_in, at) in file.tables() {
         if !tables.contains_key(table) {

@@ -141,6 +141,7 @@ fn clinical_text_becomes_a_letter_of_its_own() {
     let set = set();
     let Normalised { kind: Kind::Command(draft), .. } = normalised(&set, "52-") else { panic!("52 makes a command") };
     let (_, text) = draft.documents.first().expect("the note is a document");
+    let text = std::str::from_utf8(text).expect("UTF-8");
     assert!(text.contains("- F=| S=^ T=& R=~ E=\\ hex=AB"), "{text}");
     assert_eq!(draft.body.pointer("/letters/0/fileName"), Some(&json!("clinical-information.txt")));
 }

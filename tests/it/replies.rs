@@ -178,13 +178,22 @@ async fn an_appointment_is_answered_as_srr_through_its_whole_life() {
     let moved = String::from_utf8_lossy(field(&answer, b"SCH", 2)).into_owned();
     assert_ne!(moved, appointment);
 
+    // By the sender's own number alone.
+    let own = text("20-")
+        .replacen("SB20260321T0800-3", "OWN", 1)
+        .replace("|70001^ERS|", "||")
+        .replace("000000070003^ERS", "");
+    let answer = ask(&world, &own.replace("SB-APT-1", "SB-APT-9")).await;
+    assert_eq!(field(&answer, b"MSA", 1), b"AR", "{}", shown(&answer));
+    let answer = ask(&world, &own.replacen("OWN", "OWN-1", 1)).await;
+    let told =
+        [("SCH", 2, moved.as_str()), ("SCH", 25, "Cancelled^Cancelled^HL70278"), ("SCH", 26, "000000070003^ERS")];
+    check(&answer, "SRR^S04^SRR_S01", "AA", &told);
     // What is cancelled cannot be cancelled again.
-    for (wanted, status, control_id) in [("AA", "Cancelled^Cancelled^HL70278", "CANCEL-1"), ("AE", "", "CANCEL-2")] {
-        let cancel = text("20-").replace("70001^ERS", &moved).replacen("SB20260321T0800-3", control_id, 1);
-        let answer = ask(&world, &cancel).await;
-        check(&answer, "SRR^S04^SRR_S01", wanted, &[("SCH", 25, status), ("SCH", 2, &moved)]);
-        assert_eq!(field(&answer, b"NTE", 3).is_empty(), wanted == "AA", "{}", shown(&answer));
-    }
+    let again = text("20-").replace("70001^ERS", &moved);
+    let answer = ask(&world, &again).await;
+    check(&answer, "SRR^S04^SRR_S01", "AE", &[("SCH", 25, ""), ("SCH", 2, &moved)]);
+    assert!(!field(&answer, b"NTE", 3).is_empty(), "{}", shown(&answer));
     world.stop().await;
 }
 
@@ -243,8 +252,10 @@ async fn a_document_is_replaced_and_cancelled_by_the_number_that_its_sender_gave
 
     let world = self::world().await;
     ask(&world, &letter).await;
+    // The number of the document is enough.
     let cancel: String = letter
         .replace("MDM^T02^MDM_T02", "MDM^T11^MDM_T01")
+        .replace("000000070001^ERS", "")
         .replacen("EV-0000104310", "CANCEL", 1)
         .split('\r')
         .filter(|line| !line.starts_with("OBX"))
@@ -253,7 +264,11 @@ async fn a_document_is_replaced_and_cancelled_by_the_number_that_its_sender_gave
     let answer = ask(&world, &cancel).await;
     assert_eq!(field(&answer, b"MSA", 1), b"AA", "{}\n{}", shown(&answer), world.story().await);
     assert_eq!(letters(&world), ["referralletter.pdf"]);
-    let another = cancel.replacen("CANCEL", "UNKNOWN", 1).replace("DOC-5512", "DOC-1");
+    let unknown = cancel.replacen("CANCEL", "UNKNOWN", 1).replace("DOC-5512", "DOC-1");
+    let answer = ask(&world, &unknown).await;
+    assert!(contains(&answer, b"TXA^1^12^204&"), "{}", shown(&answer));
+    let another =
+        unknown.replacen("UNKNOWN", "OTHER", 1).replace("DOC-1^EASTVALE||", "DOC-1^EASTVALE||000000070001^ERS");
     let answer = ask(&world, &another).await;
     assert!(contains(&answer, b"LETTER_NOT_LINKED"), "{}", shown(&answer));
     world.stop().await;

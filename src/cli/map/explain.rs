@@ -1,4 +1,4 @@
-//! `map explain`: which HL7 field made which e-RS element, and the other way round.
+//! `map explain`: which field or element made which e-RS element, and the other way round.
 
 use std::path::PathBuf;
 
@@ -9,23 +9,26 @@ use super::subject::{self, Subject};
 use crate::cli::exit::{CliError, Done};
 use crate::cli::table::table;
 use crate::hl7::{Declared, Header, Message, Undecodable, charset};
-use crate::intake::Sources;
-use crate::mapping::{Explained, Kind, PlanContext, Trace, explain};
+use crate::intake::{KnownSource, Sources, is_fhir};
+use crate::mapping::{
+    Dialect, Explained, FhirDocument, Json, Kind, Language, MappingSet, Normalised, PlanContext, Trace, explain,
+};
 
-/// Show which HL7 field made which e-RS element, in both directions, with what is unused
+/// Show which HL7 field or FHIR element made which e-RS element, in both directions, with what is unused
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   ers-gateway map explain referral.hl7 --source eastvale
   ers-gateway map explain referral.hl7 --source eastvale --field ZRX-3      where did this field go?
-  ers-gateway map explain referral.hl7 --source eastvale --element priority where did this come from?")]
+  ers-gateway map explain referral.hl7 --source eastvale --element priority where did this come from?
+  ers-gateway map explain referral.json --source eastvale                   FHIR")]
 pub struct Explain {
-    /// A file with one HL7 v2 message
+    /// A file with one HL7 v2 message, or one FHIR resource or Bundle as JSON
     file: PathBuf,
-    /// The sending system; without it, MSH-3 and MSH-4 choose
+    /// The sending system; without it, MSH-3 and MSH-4 choose (FHIR names none)
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// Only rows whose HL7 field starts so: PID-3, ZRX
+    /// Only rows whose field or element starts so: PID-3, ZRX, ServiceRequest.note
     #[arg(long, value_name = "FIELD")]
     field: Option<String>,
     /// Only rows whose command member or e-RS element contains this
@@ -45,16 +48,15 @@ impl Explain {
         let sources = Sources::new(&config.sources);
         let bytes = subject::message(&self.file)?;
         let source = subject::source(&sources, self.source.as_deref(), &bytes)?;
-        let refused = |why: &dyn std::fmt::Display| CliError::No(format!("the message cannot be read: {why}"));
-        let header = Header::scan(&bytes).map_err(|error| refused(&error))?;
-        let charsets = header.charsets();
-        let declared = Declared { http: None, msh18: &charsets, source: source.encoding };
-        let decoded = charset::decode(&bytes, declared, Undecodable::Replace).map_err(|error| refused(&error))?;
-        let message = Message::parse(&decoded.text).map_err(|error| refused(&error))?;
         let name = source.dialect(|name| set.dialect(name).is_some());
         let dialect = set.dialect(name).ok_or_else(|| CliError::Usage(format!("there is no dialect {name}")))?;
         let mut trace = Trace::default();
-        let normalised = set.normalise(dialect, &message, decoded.encoding, &source.settings, Some(&mut trace));
+        let is_fhir = is_fhir(&bytes);
+        let normalised = if is_fhir {
+            from_fhir(&set, dialect, source, &bytes, &mut trace)?
+        } else {
+            from_hl7(&set, dialect, source, &bytes, &mut trace)?
+        };
         let (command, body) = match &normalised.kind {
             Kind::Command(draft) => (draft.name.clone(), draft.body.clone()),
             Kind::Notice { .. } | Kind::Refused => (String::new(), Value::Null),
@@ -78,7 +80,8 @@ impl Explain {
             });
             println!("{shown:#}");
         } else {
-            print!("{}", in_words(&rows, &normalised.unused));
+            let language = if is_fhir { Language::Fhir } else { Language::Hl7v2 };
+            print!("{}", in_words(language, &rows, &normalised.unused));
             for problem in &normalised.problems {
                 println!("{} (code {}): {}", problem.location, problem.code, problem.text);
             }
@@ -95,7 +98,41 @@ impl Explain {
     }
 }
 
-fn in_words(rows: &[Explained], unused: &[String]) -> String {
+fn refused(why: &dyn std::fmt::Display) -> CliError {
+    CliError::No(format!("the message cannot be read: {why}"))
+}
+
+fn from_hl7(
+    set: &MappingSet,
+    dialect: &Dialect,
+    source: &KnownSource,
+    bytes: &[u8],
+    trace: &mut Trace,
+) -> Result<Normalised, CliError> {
+    let header = Header::scan(bytes).map_err(|error| refused(&error))?;
+    let charsets = header.charsets();
+    let declared = Declared { http: None, msh18: &charsets, source: source.encoding };
+    let decoded = charset::decode(bytes, declared, Undecodable::Replace).map_err(|error| refused(&error))?;
+    let message = Message::parse(&decoded.text).map_err(|error| refused(&error))?;
+    Ok(set.normalise(dialect, &message, decoded.encoding, &source.settings, Some(trace)))
+}
+
+fn from_fhir(
+    set: &MappingSet,
+    dialect: &Dialect,
+    source: &KnownSource,
+    bytes: &[u8],
+    trace: &mut Trace,
+) -> Result<Normalised, CliError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| refused(&error))?;
+    let json = Json::read(text).map_err(|error| refused(&error))?;
+    match FhirDocument::of(text, &json) {
+        Ok(document) => Ok(set.normalise_fhir(dialect, &document, &source.settings, Some(trace))),
+        Err(problems) => Ok(Normalised { problems, ..Normalised::default() }),
+    }
+}
+
+fn in_words(language: Language, rows: &[Explained], unused: &[String]) -> String {
     let mut lines = Vec::new();
     for row in rows {
         let state = if row.present { row.field.clone() } else { format!("{} (absent)", row.field) };
@@ -104,9 +141,9 @@ fn in_words(rows: &[Explained], unused: &[String]) -> String {
         lines.push(vec![state, row.member.clone(), first]);
         lines.extend(elements.map(|element| vec![String::new(), String::new(), element.clone()]));
     }
-    let mut text = table(&["HL7 v2", "command", "e-RS"], &lines);
+    let mut text = table(&[language.name(), "command", "e-RS"], &lines);
     if unused.is_empty() {
-        text.push_str("\nEvery populated field is used, or named as ignored.\n");
+        text.push_str("\nEverything that is populated is used, or named as ignored.\n");
     } else {
         text.push_str(&format!("\nNot used, and not named as ignored: {}\n", unused.join(", ")));
     }

@@ -54,8 +54,9 @@ pub fn source<'s>(sources: &'s Sources, name: Option<&str>, message: &[u8]) -> R
     found.map(|source| &**source).ok_or_else(|| {
         let mut names: Vec<&str> = sources.all().map(|source| source.name.as_str()).collect();
         names.sort_unstable();
-        let asked =
-            name.map_or("MSH-3 and MSH-4 name no source".to_owned(), |name| format!("there is no source {name}"));
+        let unnamed =
+            if crate::intake::is_fhir(message) { "FHIR names no source" } else { "MSH-3 and MSH-4 name no source" };
+        let asked = name.map_or(unnamed.to_owned(), |name| format!("there is no source {name}"));
         CliError::Usage(format!("{asked}; give --source, one of: {}", names.join(", ")))
     })
 }

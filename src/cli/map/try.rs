@@ -14,14 +14,15 @@ use crate::intake::{Sources, Trial, try_message};
 #[command(after_help = "\
 Examples:
   ers-gateway map try referral.hl7 --source northmoor
+  ers-gateway map try referral.json --source northmoor
   ers-gateway map try referral.hl7 --source northmoor --json | jq .plan
   ers-gateway map try referral.hl7 --config gateway.yaml --as REFERRING_CLINICIAN
 
 Exit codes: 0 the message would be accepted, 1 it would be refused.")]
 pub struct Try {
-    /// A file with one HL7 v2 message
+    /// A file with one HL7 v2 message, or one FHIR resource or Bundle as JSON
     file: PathBuf,
-    /// The sending system; without it, MSH-3 and MSH-4 choose
+    /// The sending system; without it, MSH-3 and MSH-4 choose (FHIR names none)
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Business function to act in, in place of the connection's own

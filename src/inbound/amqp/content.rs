@@ -15,25 +15,27 @@ const UNSUPPORTED_MESSAGE_TYPE: u16 = 200;
 
 /// HL7 v2 by its content types, or if none is given (most senders of HL7 v2 set none); a command as
 /// `application/json`, its name in the property `type` or the header `command`, its idempotency key in the
-/// property `message_id`. Anything else cannot be taken, and the problem says why.
+/// property `message_id`; FHIR as `application/fhir+json`. Anything else cannot be taken, and the problem says why.
 pub fn content(properties: &BasicProperties, bytes: Bytes) -> Result<Content, Problem> {
     let encoding = encoding(properties)?;
     let stated = properties.content_type().as_ref().map(|text| text.as_str().trim()).filter(|text| !text.is_empty());
     let Some(stated) = stated else {
         return Ok(Content::Hl7v2 { bytes, charset: encoding });
     };
+    let key = || properties.message_id().as_ref().map(|id| id.as_str().to_owned()).filter(|id| !id.is_empty());
     match ContentType::parse(stated) {
+        Some(t) if t.is_fhir() => Ok(Content::Fhir { bytes, idempotency_key: key() }),
         Some(t) if t.is_hl7v2() => Ok(Content::Hl7v2 { bytes, charset: t.charset.or(encoding) }),
         Some(t) if t.is_json() => {
             let Some(name) = command_name(properties) else {
                 let text = "a command needs its name in the property type or the header command";
                 return Err(Problem::new(Location::Message, REQUIRED_FIELD_MISSING, text));
             };
-            let key = properties.message_id().as_ref().map(|id| id.as_str().to_owned()).filter(|id| !id.is_empty());
-            Ok(Content::Command { name, bytes, idempotency_key: key })
+            Ok(Content::Command { name, bytes, idempotency_key: key() })
         }
         _ => {
-            let text = "the content type is neither application/hl7-v2 nor application/json";
+            let text =
+                "the content type is none of application/hl7-v2, application/fhir+json (R4) and application/json";
             Err(Problem::new(Location::Message, UNSUPPORTED_MESSAGE_TYPE, text))
         }
     }
@@ -123,10 +125,20 @@ mod tests {
     }
 
     #[test]
+    fn fhir_is_known_by_its_content_type_alone() {
+        let properties = typed("application/fhir+json; fhirVersion=4.0").with_message_id(short("m-1"));
+        match content(&properties, Bytes::from_static(b"{}")) {
+            Ok(Content::Fhir { idempotency_key, .. }) => assert_eq!(idempotency_key.as_deref(), Some("m-1")),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
     fn what_cannot_be_taken_is_refused_with_a_reason() {
         for (properties, code) in [
             (typed("application/json"), 101),
-            (typed("application/fhir+json"), 200),
+            (typed("application/fhir+json; fhirVersion=3.0"), 200),
+            (typed("application/fhir+xml"), 200),
             (typed("rubbish"), 200),
             (typed("application/hl7-v2").with_content_encoding(short("gzip")), 200),
         ] {

@@ -21,7 +21,7 @@ use crate::intake::{Answer, Content, Inbound, Outcome};
 use crate::store::{self, Act, CommandView, Transport};
 
 /// HL7 table 0357: the identifier is already in use, with other content.
-const DUPLICATE_KEY_IDENTIFIER: u16 = 205;
+pub(super) const DUPLICATE_KEY_IDENTIFIER: u16 = 205;
 /// RFC 9110 sets no limit; this is longer than any identifier in use.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Of `{by, why}`.
@@ -92,7 +92,16 @@ pub async fn post(
 
 /// The listener's source, or `?source=`. A listener that belongs to one source takes no other.
 fn source_of(request: &HttpRequest, shared: &Shared) -> Result<String, ProblemDocument> {
-    let asked = query::<PostQuery>(request)?.source;
+    source_named(request, shared, None)
+}
+
+/// The same, where the path may name it too.
+pub(super) fn source_named(
+    request: &HttpRequest,
+    shared: &Shared,
+    in_path: Option<String>,
+) -> Result<String, ProblemDocument> {
+    let asked = in_path.or(query::<PostQuery>(request)?.source);
     match (&shared.listener.source, asked) {
         (Some(source), None) => Ok(source.clone()),
         (Some(source), Some(asked)) if *source == asked => Ok(asked),
@@ -107,7 +116,7 @@ fn source_of(request: &HttpRequest, shared: &Shared) -> Result<String, ProblemDo
     }
 }
 
-fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, ProblemDocument> {
+pub(super) fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, ProblemDocument> {
     match header(request.headers(), "idempotency-key").map(|key| key.trim_matches('"')) {
         None => Ok(None),
         Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => Err(ProblemDocument::bad_request(
@@ -154,7 +163,7 @@ fn refusal(answer: &Answer) -> Option<ProblemDocument> {
 }
 
 /// The commands of an answer; a resend is answered with those of the first.
-async fn views(answer: &Answer, shared: &Shared) -> Result<Vec<CommandView>, ProblemDocument> {
+pub(super) async fn views(answer: &Answer, shared: &Shared) -> Result<Vec<CommandView>, ProblemDocument> {
     let search = &shared.deps.search;
     let mut views = Vec::with_capacity(answer.commands.len());
     for command in &answer.commands {
@@ -168,7 +177,7 @@ async fn views(answer: &Answer, shared: &Shared) -> Result<Vec<CommandView>, Pro
     Ok(views)
 }
 
-fn at_rest(command: &CommandView) -> bool {
+pub(super) fn at_rest(command: &CommandView) -> bool {
     super::settle::is_at_rest(&command.state)
 }
 

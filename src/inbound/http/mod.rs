@@ -1,9 +1,9 @@
-//! HTTP: HL7 over HTTP, canonical commands, the event feed, metrics and health.
+//! HTTP: HL7 over HTTP, FHIR, canonical commands, the event feed, metrics and health.
 //!
 //! Enters: requests on one listener. Leaves: inbound messages for intake, its answers, and views of the
 //! store. Guarantees: a 2xx answer to a `POST` of content follows intake's proof of storage; head, body,
-//! time and number of connections are limited; errors are `application/problem+json` (RFC 9457), or
-//! `text/plain` where HL7 over HTTP asks for it, and never carry patient data.
+//! time and number of connections are limited; errors are `application/problem+json` (RFC 9457),
+//! `text/plain` where HL7 over HTTP asks for it, an OperationOutcome where FHIR does, and never carry patient data.
 //!
 //! actix types stay in this module (it is on another generation of `http` than the client side).
 
@@ -11,11 +11,13 @@ mod answer_body;
 mod commands;
 mod documents;
 mod events;
+mod fhir;
 mod health;
 mod hl7v2;
 mod instances;
 mod messages;
 mod openapi;
+mod operation_outcome;
 mod prefer;
 mod problem;
 mod request;

@@ -54,6 +54,14 @@ impl ProblemDocument {
         )
     }
 
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
     /// Names the stored message, so that a person can find it.
     pub fn about(mut self, message: Option<MessageId>) -> Self {
         if let Some(message) = message {

@@ -5,14 +5,16 @@ use actix_web::http::header::ALLOW;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 
 use super::problem::ProblemDocument;
-use super::{commands, documents, events, health, hl7v2, instances, messages, openapi};
+use super::{commands, documents, events, fhir, health, hl7v2, instances, messages, openapi};
 
 /// Method, path as OpenAPI writes it, and who answers.
 type Entry = (&'static str, &'static str, fn() -> Route);
 
-pub const ROUTES: [Entry; 17] = [
+pub const ROUTES: [Entry; 19] = [
     ("post", "/v1/hl7v2", || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", || web::post().to(hl7v2::post_for_source)),
+    ("post", "/v1/fhir", || web::post().to(fhir::post)),
+    ("post", "/v1/fhir/{source}", || web::post().to(fhir::post_for_source)),
     ("post", "/v1/commands/{name}", || web::post().to(commands::post)),
     ("get", "/v1/commands/{id}", || web::get().to(commands::get)),
     ("get", "/v1/commands/{id}/documents/{step}", || web::get().to(documents::get)),

@@ -101,7 +101,7 @@ pub fn hl7() -> BasicProperties {
 
 pub fn body_of(inbound: &Inbound) -> Vec<u8> {
     match &inbound.content {
-        Content::Hl7v2 { bytes, .. } | Content::Command { bytes, .. } => bytes.to_vec(),
+        Content::Hl7v2 { bytes, .. } | Content::Command { bytes, .. } | Content::Fhir { bytes, .. } => bytes.to_vec(),
     }
 }
 

@@ -9,7 +9,8 @@ use lapin::types::AMQPValue;
 use serde_json::Value;
 
 use crate::support::rabbitmq::{Client, RabbitMq};
-use crate::support::referrals::sample;
+use crate::support::referrals::{fhir_sample, sample};
+use crate::support::waiting::until;
 use crate::support::world::World;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -55,6 +56,10 @@ async fn wired(source: &str) -> Wired {
 
 fn hl7() -> BasicProperties {
     BasicProperties::default().with_content_type("application/hl7-v2; charset=utf-8".into())
+}
+
+fn fhir() -> BasicProperties {
+    BasicProperties::default().with_content_type("application/fhir+json".into())
 }
 
 impl Wired {
@@ -112,6 +117,43 @@ async fn a_refused_message_that_is_delivered_again_is_refused_again() {
     }
     assert_eq!(wired.event().await["type"], "MessageRejected");
     assert_eq!(wired.client.depth(&wired.events).await, 0, "told once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fhir_message_comes_from_a_queue_and_its_redelivery_makes_nothing_new() {
+    let wired = wired("southbeck").await;
+    let sample = fhir_sample("01-");
+    for message_id in ["m-1", "m-2"] {
+        wired.client.send(&wired.queue, fhir().with_message_id(message_id.into()), sample.as_bytes()).await;
+    }
+    let created = wired.event().await;
+    assert_eq!(created["type"], "ReferralCreated", "{created}");
+    let attached = wired.event().await;
+    assert_eq!(attached["type"], "ReferralLetterAttached", "{attached}");
+    // The second is stored once the queue is empty and the metric tells so.
+    until("both are taken", SOON, || {
+        let metrics = prometheus::TextEncoder::new().encode_to_string(&wired.world.gateway.metrics.gather());
+        metrics.is_ok_and(|text| text.contains("transport=\"amqp\",verdict=\"duplicate\"} 1"))
+    })
+    .await;
+    wired.world.settle().await;
+    assert_eq!(wired.world.simulator.created(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_fhir_message_goes_to_the_dead_letters_with_its_places() {
+    let wired = wired("southbeck").await;
+    let sample = fhir_sample("09-");
+    wired.client.send(&wired.queue, fhir(), sample.as_bytes()).await;
+    let dead = wired.client.take(&format!("{}.rejected", wired.queue), SOON).await.expect("a dead letter");
+    assert_eq!(dead.data, sample.as_bytes());
+    let headers = dead.properties.headers().as_ref().expect("headers").inner();
+    let Some(AMQPValue::LongString(problems)) = headers.get("x-problems") else { panic!("{headers:?}") };
+    let problems = problems.to_string();
+    assert!(problems.contains("Bundle.entry[2].resource.identifier[0].value"), "{problems}");
+    assert!(!problems.contains("9994120035") && !problems.contains("Madeuppe"), "{problems}");
+    let event = wired.event().await;
+    assert_eq!((&event["type"], &event["data"]["kind"]), (&"MessageRejected".into(), &"Bundle^message".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

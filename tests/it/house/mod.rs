@@ -3,6 +3,8 @@
 mod by_amqp;
 mod by_http;
 mod changes_by_http;
+mod fhir_by_http;
+mod merges;
 mod names;
 mod patients;
 mod reads;

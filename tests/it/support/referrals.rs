@@ -68,7 +68,16 @@ pub fn attach(local_id: &str, file_name: &str, base64: &str) -> Value {
 
 /// A message of `tests/data/hl7`, by the beginning of its name.
 pub fn sample(number: &str) -> Vec<u8> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hl7");
+    in_folder(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hl7"), number)
+}
+
+/// A sample of FHIR by the start of its name.
+pub fn fhir_sample(number: &str) -> String {
+    let bytes = in_folder(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fhir"), number);
+    String::from_utf8(bytes).expect("the samples are UTF-8")
+}
+
+fn in_folder(folder: &str, number: &str) -> Vec<u8> {
     let mut names = std::fs::read_dir(folder).expect("the samples are there").flatten().map(|entry| entry.path());
     let path = names
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(number)))

@@ -1,0 +1,141 @@
+//! `POST /v1/fhir`: one FHIR R4 resource or Bundle in, an OperationOutcome out.
+//!
+//! Answered as commands are: 202 with `Location` once it is stored, or, with `Prefer: wait=N`, 200 with the outcome if
+//! it is known in time. What is wrong with it is 422 with every problem at its FHIRPath.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, LOCATION};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::Shared;
+use super::answer_body::{Acknowledges, AnswerBody};
+use super::commands::{DUPLICATE_KEY_IDENTIFIER, at_rest, idempotency_key, source_named, views};
+use super::operation_outcome::{FHIR_JSON, Refused, taken};
+use super::prefer::Preference;
+use super::problem::ProblemDocument;
+use super::request::{content_type, read_body};
+use super::settle::Settling;
+use crate::intake::{Answer, Content, Inbound, Outcome};
+use crate::store::Transport;
+
+/// The source is the listener's, or `?source=`.
+pub async fn post(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Refused> {
+    receive(request, payload, shared, None).await
+}
+
+/// The source is named in the path.
+pub async fn post_for_source(
+    request: HttpRequest,
+    payload: web::Payload,
+    source: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Refused> {
+    receive(request, payload, shared, Some(source.into_inner())).await
+}
+
+async fn receive(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+    named: Option<String>,
+) -> Result<HttpResponse, Refused> {
+    if !content_type(&request).is_some_and(|t| t.is_fhir() || t.is_json()) {
+        return Err(Refused::from(ProblemDocument::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "The media type is not taken here",
+            "Send FHIR R4 as application/fhir+json in UTF-8.",
+        )));
+    }
+    let source = source_named(&request, &shared, named)?;
+    let idempotency_key = idempotency_key(&request)?;
+    let preference = Preference::read(
+        request.headers().get_all("prefer").filter_map(|value| value.to_str().ok()),
+        shared.listener.wait_max,
+    );
+    let bytes = read_body(&request, payload, shared.listener.body_bytes_max).await?;
+
+    // Listens before the command exists, so that an outcome cannot slip through in between.
+    let settling = Settling::listen(&shared.deps, &shared.environment);
+    let answer = shared
+        .deps
+        .intake
+        .receive(Inbound {
+            source: Some(source),
+            transport: Transport::Http,
+            received_at: shared.environment.now(),
+            content: Content::Fhir { bytes, idempotency_key },
+        })
+        .await;
+    let what = match answer.outcome {
+        Outcome::Accepted => "accepted",
+        Outcome::Notice => "noticed",
+        Outcome::Duplicate => "known already",
+        _ => return Err(refusal(answer)),
+    };
+    let mut commands = views(&answer, &shared).await?;
+    let mut response = HttpResponse::Accepted();
+    if let Preference::Wait(wait) = preference {
+        commands = settling.wait(commands, wait).await?;
+        response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
+        if commands.iter().all(at_rest) {
+            response.status(StatusCode::OK);
+        }
+    } else {
+        response.insert_header(("Preference-Applied", "respond-async"));
+    }
+    let location = match (commands.first(), answer.message) {
+        (Some(command), _) => Some(format!("/v1/commands/{}", command.id)),
+        (None, Some(message)) => Some(format!("/v1/messages/{message}")),
+        (None, None) => None,
+    };
+    if let Some(location) = location {
+        response.insert_header((LOCATION, location));
+    }
+    let acknowledges = answer.message.map(|message| Acknowledges {
+        message,
+        intake: shared.deps.intake.clone(),
+        environment: shared.environment.clone(),
+    });
+    let body = taken(answer.message, what, &commands).to_string();
+    Ok(response.insert_header((CONTENT_TYPE, FHIR_JSON)).body(AnswerBody::new(body.into(), acknowledges)))
+}
+
+fn refusal(answer: Answer) -> Refused {
+    let document = match answer.outcome {
+        Outcome::Rejected if answer.problems.iter().any(|problem| problem.code == DUPLICATE_KEY_IDENTIFIER) => {
+            ProblemDocument::new(
+                StatusCode::CONFLICT,
+                "identifier-reused",
+                "This identifier came with other content before",
+                "Give another message another identifier; send the first content again to hear of the first.",
+            )
+        }
+        Outcome::Unreadable => ProblemDocument::new(
+            StatusCode::BAD_REQUEST,
+            "not-json",
+            "The body is not JSON",
+            "A message is one FHIR resource as JSON in UTF-8.",
+        ),
+        Outcome::UnknownSource => ProblemDocument::not_found("No source of this name is configured."),
+        Outcome::TooLarge => ProblemDocument::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The body is too large",
+            "It is larger than its source may send.",
+        ),
+        Outcome::Unavailable => ProblemDocument::unavailable(),
+        // The others are answered positively before it comes to this.
+        Outcome::Rejected | Outcome::Accepted | Outcome::Notice | Outcome::Duplicate => ProblemDocument::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-message",
+            "The message is refused",
+            "It was kept, but will not be carried out.",
+        ),
+    };
+    Refused::with(document, answer.message, answer.problems)
+}

@@ -1,0 +1,44 @@
+//! One decision to one commit, for content that is answered by its outcome alone (commands, FHIR).
+
+use super::Intake;
+use super::admission::{Decision, Received};
+use super::answer::{Answer, Outcome};
+use crate::command::MessageId;
+use crate::mapping::Problem;
+use crate::store::{Admitted, StoreError};
+
+pub(super) enum Kept {
+    Answered(Answer),
+    /// The control id belongs to an earlier message, which said something else; nothing was stored.
+    KeyReused {
+        earlier: MessageId,
+        problems: Vec<Problem>,
+    },
+}
+
+impl Intake {
+    pub(super) async fn keep(&self, received: &Received<'_>, decision: Decision) -> Result<Kept, StoreError> {
+        let decision = self.review(received, decision).await?;
+        let (outcome, problems) = match &decision {
+            Decision::Refuse(problems) => (Outcome::Rejected, problems.clone()),
+            Decision::Notice { .. } => (Outcome::Notice, Vec::new()),
+            Decision::Command { .. } | Decision::Hold => (Outcome::Accepted, Vec::new()),
+        };
+        let prepared = self.prepare(received, decision);
+        let (message, commands) = (prepared.message, prepared.commands.clone());
+        let answer = match self.admit(received, prepared).await? {
+            Admitted::New { repeats: Some(earlier), .. } => {
+                Answer { message: Some(message), commands: vec![earlier], ..Answer::bare(Outcome::Duplicate, problems) }
+            }
+            Admitted::New { .. } => Answer { message: Some(message), commands, ..Answer::bare(outcome, problems) },
+            Admitted::Resend { message, .. } => {
+                let commands = self.store.commands_of(message).await?.iter().map(|view| view.id).collect();
+                let problems = self.problems_of_first(message, problems).await?;
+                let outcome = if problems.is_empty() { Outcome::Duplicate } else { Outcome::Rejected };
+                Answer { message: Some(message), commands, ..Answer::bare(outcome, problems) }
+            }
+            Admitted::ControlIdReused { message } => return Ok(Kept::KeyReused { earlier: message, problems }),
+        };
+        Ok(Kept::Answered(answer))
+    }
+}
