@@ -19,12 +19,16 @@ fn tests_of(call: &str, files: &[(String, String)]) -> String {
     named.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Rust files below folders called `tests`, and those of this binary, with their text.
+/// Rust files below folders called `tests`, and those of this binary, with their text; the commands for the published
+/// samples as one.
 fn test_files() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (folder, all) in [("src", false), ("tests/it", true)] {
         walk(&Path::new(ROOT).join(folder), all, &mut found);
     }
+    let commands = std::fs::read_dir(Path::new(ROOT).join("tests/data/commands")).expect("a folder of this project");
+    let calls = commands.flatten().map(|entry| std::fs::read_to_string(entry.path()).expect("text")).collect();
+    found.push(("data/commands".into(), calls));
     found.sort();
     found
 }
