@@ -20,7 +20,7 @@ pub enum Messages {
     #[command(after_help = "\
 Examples:
   ers-gateway messages replay 0199f2c4-… --why 'service reopened'     every failed command of a message
-  ers-gateway messages replay 0199f2c4-… --why 'code table mended'    or one command
+  ers-gateway messages replay 0199f2c4-… --why 'code table mended'    or one command, or a message that was refused
 
 A replayed command goes on at the step where it stopped; calls known to be done are not made again.")]
     Replay(Decide),
@@ -282,6 +282,14 @@ impl Decide {
         let records = self.place.open().await?;
         let mut decided = 0;
         for id in &self.ids {
+            if let (Decision::Replay, Ok(message)) = (decision, records.message(MessageId(*id)).await)
+                && message["verdict"] == Verdict::Rejected.name()
+            {
+                records.replay_message(MessageId(*id), &self.by, &self.why).await?;
+                decided += 1;
+                println!("took message {id} in once more");
+                continue;
+            }
             for command in commands_of(&records, *id, decision.of_state()).await? {
                 match decision {
                     Decision::Replay => records.replay(command, &self.by, &self.why).await?,

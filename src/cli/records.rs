@@ -96,6 +96,18 @@ impl Records {
         }
     }
 
+    /// A refused message, which only a gateway that runs can take in once more.
+    pub async fn replay_message(&self, id: MessageId, by: &str, why: &str) -> Result<(), CliError> {
+        match self {
+            Self::Api(api) => {
+                api.post(&format!("v1/messages/{id}/replay"), &json!({ "by": by, "why": why })).await.map(drop)
+            }
+            Self::Store(..) => {
+                Err(CliError::Usage("a refused message is taken in by a gateway that runs: name it with --api".into()))
+            }
+        }
+    }
+
     pub async fn release(&self, id: CommandId, by: &str, why: &str) -> Result<(), CliError> {
         match self {
             Self::Api(api) => {

@@ -73,7 +73,7 @@ impl Intake {
         }
     }
 
-    fn check_command(&self, name: &str, text: &str, mut body: Value) -> Decision {
+    pub(super) fn check_command(&self, name: &str, text: &str, mut body: Value) -> Decision {
         let set = self.mappings.current();
         let mut problems = inline_letters(text, &mut body);
         let letters_told = !problems.is_empty();

@@ -5,6 +5,7 @@
 //! a refused message is kept too, with every problem found.
 
 mod admission;
+mod again;
 mod answer;
 mod command_json;
 mod continuation;
@@ -29,6 +30,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+pub use again::Again;
 pub use answer::{Answer, DEFERRED_REPLY_MAX, DeferredReply, Outcome};
 pub use fhir_reading::is_fhir;
 pub use metrics::IntakeMetrics;
@@ -42,7 +44,7 @@ use crate::config::{Delivery, EnvironmentName};
 use crate::environment::Environment;
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
-use crate::store::{Store, Transport};
+use crate::store::{Act, Store, StoreError, Transport};
 
 /// One message as a transport received it.
 #[derive(Debug)]
@@ -84,6 +86,8 @@ pub trait Receive: Send + Sync {
     /// The answer was written; returns at once.
     async fn acknowledged(&self, message: MessageId);
     async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes>;
+    /// A refused message once more, because a person says so.
+    async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError>;
 }
 
 /// Everything that intake needs, made once.
@@ -163,5 +167,9 @@ impl Receive for Intake {
 
     async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes> {
         Self::deferred(self, reply, limit).await
+    }
+
+    async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError> {
+        Self::take_again(self, message, act).await
     }
 }

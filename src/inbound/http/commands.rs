@@ -284,7 +284,11 @@ pub async fn pass(
     after_act(id, &shared).await
 }
 
-async fn read_act(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Act, ProblemDocument> {
+pub(super) async fn read_act(
+    request: &HttpRequest,
+    payload: web::Payload,
+    shared: &Shared,
+) -> Result<Act, ProblemDocument> {
     let bytes = read_body(request, payload, ACT_BYTES_MAX).await?;
     let body: ActBody = serde_json::from_slice(&bytes)
         .map_err(|_| ProblemDocument::bad_request(r#"The body is {"by": "who acts", "why": "the reason"}."#))?;

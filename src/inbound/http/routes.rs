@@ -10,7 +10,7 @@ use super::{commands, documents, events, fhir, health, hl7v2, instances, message
 /// Method, path as OpenAPI writes it, and who answers.
 type Entry = (&'static str, &'static str, fn() -> Route);
 
-pub const ROUTES: [Entry; 19] = [
+pub const ROUTES: [Entry; 20] = [
     ("post", "/v1/hl7v2", || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", || web::post().to(fhir::post)),
@@ -23,6 +23,7 @@ pub const ROUTES: [Entry; 19] = [
     ("post", "/v1/commands/{id}/release", || web::post().to(commands::release)),
     ("post", "/v1/commands/{id}/pass", || web::post().to(commands::pass)),
     ("get", "/v1/messages", || web::get().to(messages::list)),
+    ("post", "/v1/messages/{id}/replay", || web::post().to(messages::replay)),
     ("get", "/v1/messages/{id}", || web::get().to(messages::get)),
     ("get", "/v1/events", || web::get().to(events::get)),
     ("get", "/v1/instances", || web::get().to(instances::list)),

@@ -7,6 +7,7 @@ use ers_gateway::simulator::{Action, Fault};
 use serde_json::{Value, json};
 
 use crate::support::referrals::create;
+use crate::support::sender::{MllpSender, field};
 use crate::support::waiting::{client, get};
 use crate::support::world::World;
 
@@ -154,4 +155,67 @@ async fn wait_until_completed(world: &World, answer: &Value) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("{}", state(world, answer).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_refused_for_an_unknown_name_is_taken_once_when_the_name_is_known() {
+    let world = World::start().await;
+    let cancel = json!({"localId": "NM-1", "reason": "RAISED_IN_ERROR"});
+    let (status, refused) = send(&world, "CancelReferral", &cancel).await;
+    assert_eq!((status, problem(&refused)), (422, (&json!(204), &json!("/localId"))), "{refused}");
+    let messages: Value =
+        get(format!("http://{}/v1/messages?verdict=rejected", world.http)).await.json().await.expect("JSON");
+    let message = messages["messages"][0]["id"].as_str().expect("it was kept").to_owned();
+    let replay = async || {
+        let url = format!("http://{}/v1/messages/{message}/replay", world.http);
+        let body = json!({"by": "j.doe", "why": "the referral is known by now"}).to_string();
+        let request = client().post(url).header("content-type", "application/json").body(body);
+        let answer = request.send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"))
+    };
+    let (status, still) = replay().await;
+    assert_eq!((status, problem(&still)), (422, (&json!(204), &json!("/localId"))), "{still}");
+
+    let (_, created) = send(&world, "CreateReferral", &referral()).await;
+    world.settle().await;
+    let ubrn = state(&world, &created).await["result"]["ubrn"].as_str().expect("a UBRN").to_owned();
+    let (status, taken) = replay().await;
+    assert_eq!(status, 200, "{taken}");
+    world.settle().await;
+    assert_eq!(world.simulator.referral(&ubrn).expect("made").state, "CANCELLED_REFERRAL");
+    // Whoever asks again gets the same, and nothing is done twice.
+    let (status, again) = replay().await;
+    assert_eq!((status, &again["commands"]), (200, &taken["commands"]), "{again}");
+    let url = format!("http://{}/v1/messages/{}/replay", world.http, taken["message"].as_str().expect("an id"));
+    let body = json!({"by": "j.doe", "why": "x"}).to_string();
+    let answer = client().post(url).header("content-type", "application/json").body(body).send().await;
+    assert_eq!(answer.expect("an answer").status(), 409, "it was not refused");
+    world.stop().await;
+}
+
+/// The same for a message of HL7 v2, whose control id stays that of the refused one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_message_of_hl7_is_taken_in_once_more() {
+    let world = World::start().await;
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hl7/14-refi14-v23-northmoor-cancel-no-ubrn.hl7");
+    let message = std::fs::read_to_string(sample).expect("the sample is there");
+    let local_id = message.split('\r').find_map(|line| line.strip_prefix("RF1|")).expect("RF1");
+    let local_id = local_id.split('|').nth(5).expect("RF1-6").split('^').next().expect("its id").to_owned();
+    let answer = MllpSender::new(world.mllp).deliver_once(message.as_bytes()).await;
+    assert_eq!(field(&answer, b"MSA", 1), b"AR", "{}", String::from_utf8_lossy(&answer));
+    let messages: Value =
+        get(format!("http://{}/v1/messages?verdict=rejected", world.http)).await.json().await.expect("JSON");
+    let id = messages["messages"][0]["id"].as_str().expect("it was kept").to_owned();
+    let patient = message.split('\r').find_map(|line| line.strip_prefix("PID|")).expect("PID");
+    let number: String = patient.split('|').nth(1).expect("PID-2").chars().filter(char::is_ascii_digit).collect();
+    let (_, created) = send(&world, "CreateReferral", &create(&local_id, &number)).await;
+    world.settle().await;
+    let ubrn = state(&world, &created).await["result"]["ubrn"].as_str().expect("a UBRN").to_owned();
+    let url = format!("http://{}/v1/messages/{id}/replay", world.http);
+    let body = json!({"by": "j.doe", "why": "the referral is known by now"}).to_string();
+    let answer = client().post(url).header("content-type", "application/json").body(body).send().await;
+    assert_eq!(answer.expect("an answer").status(), 200);
+    world.settle().await;
+    assert_eq!(world.simulator.referral(&ubrn).expect("made").state, "CANCELLED_REFERRAL", "{}", world.story().await);
+    world.stop().await;
 }

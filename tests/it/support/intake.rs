@@ -46,6 +46,14 @@ impl Receive for ScriptedIntake {
     async fn deferred(&self, _: &DeferredReply, _: Duration) -> Option<Bytes> {
         None
     }
+
+    async fn take_again(
+        &self,
+        _: ers_gateway::command::MessageId,
+        _: &ers_gateway::store::Act,
+    ) -> Result<ers_gateway::intake::Again, ers_gateway::store::StoreError> {
+        Err(ers_gateway::store::StoreError::NotFound)
+    }
 }
 
 /// An answer with nothing in it but its outcome.

@@ -110,11 +110,26 @@ impl Serve {
     }
 
     /// Starts the process and does not wait for it.
+    /// Without what an older version does not know of a source: its example shows every key that it does.
+    fn known_settings(&self) -> Value {
+        let mut settings = self.settings.clone();
+        if self.program.as_os_str() != env!("CARGO_BIN_EXE_ers-gateway") {
+            let example =
+                Command::new(&self.program).args(["check", "--example"]).output().expect("the program starts");
+            let example = String::from_utf8_lossy(&example.stdout);
+            for source in settings["sources"].as_array_mut().into_iter().flatten() {
+                let keys = source.as_object_mut().expect("a source has members");
+                keys.retain(|key, _| example.contains(&format!("{key}:")));
+            }
+        }
+        settings
+    }
+
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         let config = self.folder.path().join("gateway.yaml");
         // JSON is YAML.
-        std::fs::write(&config, self.settings.to_string()).expect("the settings are written");
+        std::fs::write(&config, self.known_settings().to_string()).expect("the settings are written");
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
         // A file that may not grow is an error for whoever writes it, as a full disk is, and no signal.
         let child = Command::new("sh")

@@ -17,7 +17,8 @@ use crate::config::MllpListener;
 use crate::environment::Environment;
 use crate::hl7::Header;
 use crate::inbound::mllp::{MllpClient, MllpMetrics, MllpServer};
-use crate::intake::{Answer, Content, DeferredReply, Inbound, Outcome, Receive};
+use crate::intake::{Again, Answer, Content, DeferredReply, Inbound, Outcome, Receive};
+use crate::store::{Act, StoreError};
 
 /// Answers each message with `MSA|AA|` and its control id. A control id that starts with `LATE` gets that only
 /// as a deferred answer, `BOTH` gets `MSA|CA|` first, `SILENT` gets none, and `HELD` waits to be let go.
@@ -75,6 +76,10 @@ impl Receive for Door {
         self.let_go.notified().await;
         let asked = self.asked.lock();
         asked.iter().find(|(message, _)| *message == reply.message).map(|(_, control_id)| msa("AA", control_id))
+    }
+
+    async fn take_again(&self, _: MessageId, _: &Act) -> Result<Again, StoreError> {
+        Err(StoreError::NotFound)
     }
 }
 

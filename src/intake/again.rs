@@ -1,0 +1,116 @@
+//! A refused message taken in once more, by a person, when what was wrong with it is so no longer: the referral is known by
+//! now, a code table was completed, a source was set otherwise.
+//!
+//! Enters: a message that the store holds as refused. Leaves: a new message of the same content, or what is still wrong
+//! with it, and then nothing is stored. Guarantees: it is taken once, however often somebody asks: its control id
+//! names the first.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::admission::{Decision, Received};
+use super::answer::Answer;
+use super::fhir_reading::read_fhir;
+use super::hl7v2::kind_of;
+use super::keeping::Kept;
+use super::sources::KnownSource;
+use super::wire::Wire;
+use super::{Content, Inbound, Intake};
+use crate::command::{MessageId, Verdict};
+use crate::hl7::Header;
+use crate::mapping::Problem;
+use crate::store::{Act, MessageView, StoreError, Transport};
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Again {
+    Taken(Answer),
+    StillRefused(Vec<Problem>),
+    /// Why it cannot be taken again at all.
+    Impossible(&'static str),
+}
+
+impl Intake {
+    pub(super) async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError> {
+        let view = self.store.message(message).await?.ok_or(StoreError::NotFound)?;
+        if view.verdict != Verdict::Rejected {
+            return Ok(Again::Impossible("It was not refused: replay its commands instead."));
+        }
+        let Some(source) = self.sources.named(&view.source) else {
+            return Ok(Again::Impossible("Its source is not configured any more."));
+        };
+        let raw = self.store.read_message(message, 0..u64::MAX).await?;
+        let wire = Wire::of(raw);
+        let inbound = Inbound {
+            source: Some(view.source.clone()),
+            transport: Transport::Replay,
+            received_at: self.environment.now(),
+            content: content_of(&view, &wire),
+        };
+        let Some((mut received, decision)) = self.read_once_more(&inbound, source, &view, &wire) else {
+            return Ok(Again::Impossible("It cannot be read: have it sent anew."));
+        };
+        received.control_id = Some(format!("again:{message}"));
+        let decision = match self.review(&received, decision).await? {
+            Decision::Refuse(problems) => return Ok(Again::StillRefused(problems)),
+            decision => decision,
+        };
+        tracing::info!(message.id = %message, by = act.by, why = act.why, "a refused message is taken in once more");
+        Ok(match self.keep(&received, decision).await? {
+            Kept::Answered(answer) => Again::Taken(answer),
+            Kept::KeyReused { problems, .. } => Again::StillRefused(problems),
+        })
+    }
+
+    fn read_once_more<'i>(
+        &self,
+        inbound: &'i Inbound,
+        source: &'i KnownSource,
+        view: &MessageView,
+        wire: &Wire,
+    ) -> Option<(Received<'i>, Decision)> {
+        let mut received = Received {
+            inbound,
+            source,
+            raw: wire.raw.clone(),
+            sha256: Sha256::digest(&wire.raw).into(),
+            charset: encoding_rs::UTF_8.name(),
+            control_id: None,
+            kind: view.kind.clone(),
+            places: BTreeMap::new(),
+            expected: None,
+        };
+        let decision = match &inbound.content {
+            Content::Hl7v2 { .. } => {
+                let header = Header::scan(&wire.text).ok()?;
+                let reading = self.read(source, &header, wire, None);
+                (received.charset, received.kind) = (reading.charset, kind_of(&header));
+                reading.decision
+            }
+            Content::Fhir { .. } => {
+                let reading = read_fhir(&self.mappings.current(), source, &wire.raw);
+                (received.kind, received.places) = (reading.kind, reading.places);
+                reading.decision
+            }
+            Content::Command { name, .. } => {
+                let text = std::str::from_utf8(&wire.raw).ok()?;
+                self.check_command(name, text, serde_json::from_str(text).ok()?)
+            }
+        };
+        Some((received, decision))
+    }
+}
+
+/// By its first bytes: HL7 v2, a FHIR resource, or else a command, whose name the store keeps.
+fn content_of(view: &MessageView, wire: &Wire) -> Content {
+    if wire.text.starts_with(b"MSH") {
+        return Content::Hl7v2 { bytes: wire.raw.clone(), charset: None };
+    }
+    let body: Value = serde_json::from_slice(&wire.raw).unwrap_or_default();
+    match body.get("resourceType") {
+        Some(_) => Content::Fhir { bytes: wire.raw.clone(), idempotency_key: None },
+        None => Content::Command { name: view.kind.clone(), bytes: wire.raw.clone(), idempotency_key: None },
+    }
+}
