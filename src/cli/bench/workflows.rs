@@ -33,6 +33,8 @@ const SOURCE: &str = "bench";
 const SERVICE: &str = "20013";
 /// Has one for every wish, so that they are on one page.
 const WISHED: &str = "20011";
+/// Has one for every appointment that is moved.
+const OTHER: &str = "20014";
 /// Has none.
 const FULL: &str = "20012";
 const TRIAGE: &str = "50001";
@@ -50,15 +52,25 @@ struct Workflow {
 
 /// What a round is about.
 struct Round {
+    /// Of all.
     number: usize,
+    of_workflow: usize,
 }
 
 impl Round {
-    /// Each has two slots of its own.
-    fn slot(&self, second: usize) -> Value {
-        let slot = slot(SERVICE, self.number * 2 + second);
+    /// A chosen slot of its own.
+    fn slot(&self) -> Value {
+        Self::chosen(slot(SERVICE, self.number))
+    }
+
+    /// The slot that its appointment is moved to.
+    fn other_slot(&self) -> Value {
+        Self::chosen(slot(OTHER, self.of_workflow))
+    }
+
+    fn chosen(slot: Slot) -> Value {
         json!({
-            "service": SERVICE, "slot": slot.id, "start": slot.start.to_string(), "end": slot.end.to_string(),
+            "service": slot.service, "slot": slot.id, "start": slot.start.to_string(), "end": slot.end.to_string(),
         })
     }
 }
@@ -82,7 +94,7 @@ const WORKFLOWS: &[Workflow] = &[
         command: "AttachLetters",
         more: |_| with_letter(json!({})),
     },
-    Workflow { what: "BookAppointment", before: &["CreateReferral"], command: "BookAppointment", more: |r| r.slot(0) },
+    Workflow { what: "BookAppointment", before: &["CreateReferral"], command: "BookAppointment", more: |r| r.slot() },
     Workflow {
         what: "– by wish",
         before: &["CreateReferral"],
@@ -100,7 +112,7 @@ const WORKFLOWS: &[Workflow] = &[
         before: &["CreateReferral", "BookAppointment"],
         command: "RebookAppointment",
         more: |round| {
-            let mut body = round.slot(1);
+            let mut body = round.other_slot();
             body["reason"] = "PATIENT_ILL".into();
             body
         },
@@ -190,8 +202,8 @@ pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     let mut figures = Vec::new();
     for workflow in WORKFLOWS {
         let (mut times, mut calls) = (Vec::with_capacity(rounds), 0);
-        for _ in 0..rounds {
-            let (time, made) = desk.round(workflow).await?;
+        for of_workflow in 0..rounds {
+            let (time, made) = desk.round(workflow, of_workflow).await?;
             times.push(time);
             calls = made;
         }
@@ -221,9 +233,10 @@ impl Desk {
     async fn open(folder: &Path, store: Arc<dyn Store>, rounds: usize) -> Result<Self, CliError> {
         let broken = |what: &str| CliError::Unavailable(format!("the benchmark cannot begin: {what}"));
         let environment = Environment::system();
-        let booked = (0..WORKFLOWS.len() * rounds * 2 + 2).map(|number| slot(SERVICE, number));
-        let wished_for = (0..rounds + 1).map(|number| slot(WISHED, number));
-        let slots = booked.chain(wished_for).collect();
+        let of = |service, number| (0..number).map(move |number| slot(service, number));
+        // A rebooking looks for its slot page by page: it is on the first.
+        let slots =
+            of(SERVICE, WORKFLOWS.len() * rounds).chain(of(WISHED, rounds + 1)).chain(of(OTHER, rounds)).collect();
         let config = SimulatorConfig { slots, ..SimulatorConfig::default() };
         let simulator = Simulator::in_process(config, environment.clone());
         let keys = Keys::load_or_create(&folder.join("bench.key"), &environment).map_err(|_| broken("no key"))?;
@@ -255,16 +268,16 @@ impl Desk {
     }
 
     /// The time of the measured command, and its calls.
-    async fn round(&mut self, workflow: &Workflow) -> Result<(Duration, usize), CliError> {
-        let round = Round { number: self.next };
+    async fn round(&mut self, workflow: &Workflow, of_workflow: usize) -> Result<(Duration, usize), CliError> {
+        let round = Round { number: self.next, of_workflow };
         self.next += 1;
         let thread = format!("R{}", round.number);
         for name in workflow.before {
             let body = match *name {
-                "BookAppointment" => round.slot(0),
+                "BookAppointment" => round.slot(),
                 _ => {
                     let mut body = referral(SERVICE);
-                    body["shortlist"] = json!([{ "service": SERVICE }, { "service": WISHED }, { "service": FULL }]);
+                    body["shortlist"] = json!([{ "service": SERVICE }, { "service": WISHED }, { "service": OTHER }, { "service": FULL }]);
                     body
                 }
             };
