@@ -20,6 +20,7 @@ use super::wire::Wire;
 use super::{Content, Inbound, Intake};
 use crate::command::{MessageId, Verdict};
 use crate::hl7::Header;
+use crate::hl7::continuation::Piece;
 use crate::mapping::Problem;
 use crate::store::{Act, MessageView, StoreError, Transport};
 
@@ -43,6 +44,9 @@ impl Intake {
         };
         let raw = self.store.read_message(message, 0..u64::MAX).await?;
         let wire = Wire::of(raw);
+        if let Some(why) = why_only_anew(source, &wire) {
+            return Ok(Again::Impossible(why));
+        }
         let inbound = Inbound {
             source: Some(view.source.clone()),
             transport: Transport::Replay,
@@ -101,6 +105,15 @@ impl Intake {
         };
         Some((received, decision))
     }
+}
+
+/// What stands in a row of its sender's is never taken alone, nor out of its turn.
+fn why_only_anew(source: &KnownSource, wire: &Wire) -> Option<&'static str> {
+    let header = Header::scan(&wire.text).ok()?;
+    if source.config.sequence_protocol {
+        return Some("Its source numbers its messages: have it sent anew, in its turn.");
+    }
+    (!Piece::of(&header, &wire.text).is_whole()).then_some("It is a piece of a message: have the whole sent anew.")
 }
 
 /// By its first bytes: HL7 v2, a FHIR resource, or else a command, whose name the store keeps.

@@ -219,3 +219,22 @@ async fn a_refused_message_of_hl7_is_taken_in_once_more() {
     assert_eq!(world.simulator.referral(&ubrn).expect("made").state, "CANCELLED_REFERRAL", "{}", world.story().await);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_piece_of_a_message_is_never_taken_alone() {
+    let world = World::start().await;
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hl7/69-edge-continuation-2-of-2.hl7");
+    let piece = std::fs::read(sample).expect("the sample is there");
+    let answer = MllpSender::new(world.mllp).deliver_once(&piece).await;
+    assert_eq!(field(&answer, b"MSA", 1), b"CR", "{}", String::from_utf8_lossy(&answer));
+    let messages: Value =
+        get(format!("http://{}/v1/messages?verdict=rejected", world.http)).await.json().await.expect("JSON");
+    let id = messages["messages"][0]["id"].as_str().expect("it was kept");
+    let url = format!("http://{}/v1/messages/{id}/replay", world.http);
+    let body = json!({"by": "j.doe", "why": "it looks whole"}).to_string();
+    let answer = client().post(url).header("content-type", "application/json").body(body).send().await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status(), 409);
+    assert!(answer.text().await.expect("text").contains("a piece of a message"));
+    world.stop().await;
+}

@@ -46,10 +46,7 @@ fn expected(call: &str, status: u64, code: Option<&str>) -> Outcome {
     match (status, code) {
         // Told apart from a refusal: a new token, the record as it is now, a later time.
         (401 | 409 | 423 | 429, _) => Outcome::Completed,
-        (_, Some("INVALID_REQUEST_STATE" | "INVALID_STATE" | "DUPLICATE_FILENAME")) if call == "A016" => match code {
-            Some("INVALID_STATE") => Outcome::Failed("INVALID_STATE".into()),
-            _ => Outcome::Completed,
-        },
+        (_, Some("INVALID_STATE")) if call == "A016" => Outcome::Failed("INVALID_STATE".into()),
         (_, Some("INVALID_REQUEST_STATE" | "INVALID_STATE" | "DUPLICATE_FILENAME")) => Outcome::Completed,
         (_, Some("NO_CHANGES_DETECTED")) => Outcome::Completed,
         (500.., _) if is_harmless => Outcome::Completed,
