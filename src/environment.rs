@@ -72,6 +72,15 @@ impl Environment {
         tokio::time::sleep(duration).await;
     }
 
+    /// What `work` gives, if it is done within `limit`.
+    pub async fn within<F: Future>(&self, limit: Duration, work: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.sleep(limit) => None,
+        }
+    }
+
     /// A UUID version 7 (RFC 9562): ordered by time, so that new rows land at the end of an index.
     pub fn new_id(&self) -> Uuid {
         let now = self.now();

@@ -26,6 +26,7 @@ use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError};
 use crate::intake::{self, Intake, IntakeMetrics, IntakeParts, Receive};
 use crate::keys::{KeyError, Keys};
 use crate::mapping;
+use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
 use crate::retention::Retention;
 use crate::store::{self, InstanceStanding, OpenError, Store, StorePlace};
 use crate::telemetry::{self, Backlog, MappingMetrics};
@@ -170,6 +171,16 @@ impl Gateway {
             are_patients_checked: config.pds.is_some(),
         }));
         stages.listeners.spawn(intake.clone().watch_pieces());
+        Outbound::new(OutboundParts {
+            destinations: config.destinations.clone(),
+            store: store.clone(),
+            signals: store.signals().clone(),
+            answers: intake.clone(),
+            duty: Duty::new(store.clone(), "outbound", &config.instance, &stages.outbox),
+            metrics: OutboundMetrics::register(&metrics)?,
+            environment: stages.outbox.clone(),
+        })
+        .start();
         let intake: Arc<dyn Receive> = intake;
         if config.pds.is_none() && config.environment != EnvironmentName::Simulator {
             tracing::warn!("nobody checks patients before they are referred: there is no connection to PDS");
@@ -277,6 +288,7 @@ impl Rooms {
             search: self.store.clone(),
             operator: self.store.clone(),
             instances: self.store.clone(),
+            dispatches: self.store.clone(),
             feed: Feed::new(self.store.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),
             commands: mapping::command_schemas(),

@@ -12,14 +12,16 @@
 //! | [`delivery`] | claimed commands | e-RS calls, outcomes |
 //! | [`ers`] | calls | answers of e-RS |
 //! | [`events`] | the outbox | AMQP, the feed |
+//! | [`outbound`] | answers that are owed, events | HL7 v2 messages to hospital systems, and what became of them |
 //! | [`instances`] | signs of life | duties, one mapping set for all |
 //! | [`retention`] | ages | a store without what is finished and old |
 //!
-//! [`hl7`] and [`amqp`] are beneath; [`keys`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
+//! [`hl7`], [`amqp`] and [`tls`] are beneath; [`keys`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
 
 #![forbid(unsafe_code)]
 
 pub mod amqp;
+mod backoff;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -34,8 +36,10 @@ pub mod instances;
 pub mod intake;
 pub mod keys;
 pub mod mapping;
+pub mod outbound;
 pub mod pds;
 pub mod retention;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

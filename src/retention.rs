@@ -25,6 +25,9 @@ pub const CALL_MAX: usize = 100;
 /// Rests are so many times as long as the call before.
 const REST: u32 = 3;
 
+/// What a call that removes messages to hospital systems takes, or less.
+const DISPATCH_CALL: Duration = Duration::from_millis(10);
+
 /// How long others have the store to themselves after a call that took so long.
 pub fn rest_after(call: Duration) -> Duration {
     call * REST
@@ -131,6 +134,13 @@ impl Retention {
             events += purged.events;
             if !pause(world, rest_after(called.elapsed())).await {
                 break;
+            }
+        }
+        if let Some(before) = round.purge.messages_before {
+            while store.purge_dispatches(before, CALL_MAX).await? > 0 {
+                if !pause(world, rest_after(DISPATCH_CALL)).await {
+                    break;
+                }
             }
         }
         if messages + events > 0 {

@@ -4,14 +4,12 @@
 //! Guarantees: the gateway supervises each connection itself (new connection, topology, consumers); lapin's own
 //! recovery is young and stays off. Passwords in URLs never reach a log.
 
-mod backoff;
 mod connect;
 mod link;
 mod partitions;
 mod queue;
 mod topology;
 
-pub use backoff::Backoff;
 pub use connect::{ConnectError, Connected, Nodes, OPEN_TIMEOUT, close, confirming_channel, lost};
 pub use link::{BrokerLink, BrokerLinks};
 pub use partitions::{THREAD_HEADER, ensure_partitions};

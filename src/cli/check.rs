@@ -114,6 +114,16 @@ fn missing_files(config: &Config) -> Vec<String> {
             look(format!("listeners[{index}].tls.client_ca"), ca);
         }
     }
+    for (index, destination) in config.destinations.iter().enumerate() {
+        let Some(tls) = &destination.tls else { continue };
+        let key = |field: &str| format!("destinations[{index}].tls.{field}");
+        look(key("ca"), &tls.ca);
+        for (field, path) in [("certificate", &tls.certificate), ("private_key", &tls.private_key)] {
+            if let Some(path) = path {
+                look(key(field), path);
+            }
+        }
+    }
     for (index, connection) in config.connections.iter().enumerate() {
         if let Access::ApplicationRestricted(signed) = &connection.access {
             look(format!("connections[{index}].private_key"), &signed.private_key);
@@ -133,7 +143,13 @@ mod tests {
         })
         .expect("the example holds together");
         let missing = missing_files(&config).join("\n");
-        for key in ["listeners[1].tls.certificate", "listeners[1].tls.client_ca", "connections[2].private_key"] {
+        for key in [
+            "listeners[1].tls.certificate",
+            "listeners[1].tls.client_ca",
+            "destinations[0].tls.ca",
+            "destinations[0].tls.private_key",
+            "connections[2].private_key",
+        ] {
             assert!(missing.contains(key), "{key} is not in {missing}");
         }
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::exit::{CliError, Done};
 use super::records::{Records, Where};
 use super::runtime;
-use super::table::table;
+use super::table::{cell, table};
 use crate::command::{CommandId, MessageId, State, Verdict};
 use crate::store::MessageFilter;
 
@@ -166,7 +166,7 @@ impl List {
             .map(|message| {
                 ["receivedAt", "source", "kind", "verdict", "controlId", "id"]
                     .iter()
-                    .map(|member| text(&message[*member]))
+                    .map(|member| cell(&message[*member]))
                     .collect()
             })
             .collect();
@@ -206,43 +206,43 @@ fn describe(message: &Value, commands: &[Value]) -> String {
     };
     line(format!(
         "message {}: {} from {} over {}, {}",
-        text(&message["id"]),
-        text(&message["kind"]),
-        text(&message["source"]),
-        text(&message["transport"]),
-        text(&message["verdict"])
+        cell(&message["id"]),
+        cell(&message["kind"]),
+        cell(&message["source"]),
+        cell(&message["transport"]),
+        cell(&message["verdict"])
     ));
     line(format!(
         "  received {}, acknowledged {}, control id {}, {} bytes, {}",
-        text(&message["receivedAt"]),
-        text(&message["acknowledgedAt"]),
-        text(&message["controlId"]),
-        text(&message["bytes"]),
-        text(&message["charset"]),
+        cell(&message["receivedAt"]),
+        cell(&message["acknowledgedAt"]),
+        cell(&message["controlId"]),
+        cell(&message["bytes"]),
+        cell(&message["charset"]),
     ));
     for problem in list(&message["problems"]) {
-        line(format!("  {} {}: {}", text(&problem["location"]), text(&problem["code"]), text(&problem["text"])));
+        line(format!("  {} {}: {}", cell(&problem["location"]), cell(&problem["code"]), cell(&problem["text"])));
     }
     for command in commands {
-        line(format!("command {}: {} is {}", text(&command["id"]), text(&command["name"]), text(&command["state"])));
+        line(format!("command {}: {} is {}", cell(&command["id"]), cell(&command["name"]), cell(&command["state"])));
         if let Some(why) = command["why"].as_object() {
-            line(format!("  because of {}: {}", text(&why["code"]), text(&why["text"])));
+            line(format!("  because of {}: {}", cell(&why["code"]), cell(&why["text"])));
         }
         if let Some(held_by) = command["heldBy"].as_str() {
             line(format!("  held by command {held_by}, which is before it in the same thread"));
         }
         for transition in list(&command["transitions"]) {
-            line(format!("  {}  → {}: {}", text(&transition["at"]), text(&transition["to"]), text(&transition["why"])));
+            line(format!("  {}  → {}: {}", cell(&transition["at"]), cell(&transition["to"]), cell(&transition["why"])));
         }
         for attempt in list(&command["attempts"]) {
             line(format!(
                 "  {}  {} {}: {} {} in {} ms",
-                text(&attempt["startedAt"]),
-                text(&attempt["call"]),
-                text(&attempt["step"]),
-                text(&attempt["status"]),
-                text(&attempt["outcome"]),
-                text(&attempt["durationMs"]),
+                cell(&attempt["startedAt"]),
+                cell(&attempt["call"]),
+                cell(&attempt["step"]),
+                cell(&attempt["status"]),
+                cell(&attempt["outcome"]),
+                cell(&attempt["durationMs"]),
             ));
         }
     }
@@ -322,14 +322,6 @@ async fn commands_of(records: &Records, id: uuid::Uuid, state: &str) -> Result<V
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "–".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod api;
 pub mod bench;
 mod check;
 mod demo;
+mod dispatches;
 mod events;
 mod exit;
 mod health;
@@ -47,6 +48,8 @@ enum Command {
     #[command(subcommand)]
     Messages(messages::Messages),
     #[command(subcommand)]
+    Dispatches(dispatches::Dispatches),
+    #[command(subcommand)]
     Events(events::Events),
     Simulate(simulate::Simulate),
     Bench(bench::Bench),
@@ -65,6 +68,7 @@ pub fn run() -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
+        Command::Dispatches(dispatches) => dispatches.run(),
         Command::Events(events) => events.run(),
         Command::Simulate(simulate) => simulate.run(),
         Command::Bench(bench) => bench.run(),

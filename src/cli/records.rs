@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::exit::CliError;
-use crate::command::{CommandId, MessageId};
+use crate::command::{CommandId, DispatchId, MessageId};
 use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::events::cloud_event;
 use crate::inbound::http::views;
-use crate::store::{self, Act, MessageFilter, Store, StoreError};
+use crate::store::{self, Act, DispatchFilter, MessageFilter, Store, StoreError};
 
 /// Where to look.
 #[derive(Args)]
@@ -84,6 +84,36 @@ impl Records {
                 let command = store.command(id).await?.ok_or_else(|| nothing("command", id))?;
                 Ok(views::command(&command, &store.transitions(id).await?, &store.attempts(id).await?))
             }
+        }
+    }
+
+    /// Newest first: `{"dispatches": […], "next"}`.
+    pub async fn dispatches(&self, filter: DispatchFilter) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let mut query = vec![("limit", filter.max.to_string())];
+                query.extend(filter.destination.map(|destination| ("destination", destination)));
+                query.extend(filter.state.map(|state| ("state", state.name().to_owned())));
+                query.extend(filter.before.map(|before| ("before", before.to_string())));
+                api.get("v1/dispatches", &query).await
+            }
+            Self::Store(store, _) => {
+                let dispatches = store.dispatches(filter).await?;
+                Ok(json!({ "dispatches": dispatches.iter().map(views::dispatch).collect::<Vec<_>>() }))
+            }
+        }
+    }
+
+    /// `replay` or `discard`.
+    pub async fn decide_dispatch(&self, id: DispatchId, what: &str, by: &str, why: &str) -> Result<(), CliError> {
+        match self {
+            Self::Api(api) => {
+                api.post(&format!("v1/dispatches/{id}/{what}"), &json!({ "by": by, "why": why })).await.map(drop)
+            }
+            Self::Store(store, environment) if what == "replay" => {
+                Ok(store.replay_dispatch(id, act(by, why, environment)).await?)
+            }
+            Self::Store(store, environment) => Ok(store.discard_dispatch(id, act(by, why, environment)).await?),
         }
     }
 

@@ -1,6 +1,16 @@
 //! Lists for people: columns as wide as what is in them.
 
+use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
+
+/// A value as it stands in a list.
+pub fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
 
 /// The rows below their headings, columns two spaces apart, nothing after the last.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {

@@ -55,6 +55,10 @@ id!(
     /// One published fact; stable through every repetition.
     EventId
 );
+id!(
+    /// One message to a hospital system.
+    DispatchId
+);
 
 /// A unique booking reference number: exactly 12 ASCII digits, leading zeros kept
 /// (`hl7/reference.md` 4.3: no check digit is described). No `Display`: it identifies a referral.

@@ -10,6 +10,6 @@ mod schema;
 mod state;
 
 pub use class::Class;
-pub use identifiers::{AttemptId, CommandId, EventId, MessageId, NhsNumber, ThreadId, Ubrn};
+pub use identifiers::{AttemptId, CommandId, DispatchId, EventId, MessageId, NhsNumber, ThreadId, Ubrn};
 pub use schema::{CommandSchemas, SchemaError, SchemaProblem};
 pub use state::{Failure, Happened, IllegalStep, State, Verdict, WaitReason};

@@ -163,6 +163,11 @@ impl Config {
                 anchor(&mut signed.private_key);
             }
         }
+        for tls in self.destinations.iter_mut().filter_map(|destination| destination.tls.as_mut()) {
+            anchor(&mut tls.ca);
+            tls.certificate.as_mut().map(anchor);
+            tls.private_key.as_mut().map(anchor);
+        }
         for listener in &mut self.listeners {
             let tls = match listener {
                 Listener::Mllp(listener) => &mut listener.tls,

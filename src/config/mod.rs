@@ -7,6 +7,7 @@ mod broker;
 mod connections;
 mod delivery;
 mod demonstration;
+mod destinations;
 pub mod duration;
 mod load;
 mod located;
@@ -29,6 +30,7 @@ use crate::store::postgres::Address;
 pub use broker::{Broker, BrokerInput, Partitions, QueueType, TopologyMode};
 pub use connections::{Access, Connection, RefreshToken, SignedJwt};
 pub use delivery::{Delivery, Pacing};
+pub use destinations::{Acknowledgement, Destination, DestinationTls};
 pub use pds::Pds;
 pub use problem::{ConfigError, ConfigProblem};
 pub use retention::Retention;
@@ -53,6 +55,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     pub sources: Vec<Source>,
     pub connections: Vec<Connection>,
+    /// Hospital systems that get HL7 v2 messages of ours.
+    pub destinations: Vec<Destination>,
     pub broker: Option<Broker>,
     /// Without it nobody checks patients before they are referred.
     pub pds: Option<Pds>,
@@ -76,6 +80,7 @@ impl Default for Config {
             listeners: Vec::new(),
             sources: Vec::new(),
             connections: Vec::new(),
+            destinations: Vec::new(),
             broker: None,
             pds: None,
             delivery: Delivery::default(),

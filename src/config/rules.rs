@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::problem::did_you_mean;
-use super::{Access, Config, Connection, EnvironmentName, Listener, Source};
+use super::{Access, Config, Connection, Destination, EnvironmentName, Listener, Source};
+use crate::environment::is_this_machine;
 
 /// A broken rule at a key; `load` finds its place in the file.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     }
     for (index, connection) in config.connections.iter().enumerate() {
         one_connection(config.environment, index, connection, &mut broken);
+    }
+    for (index, destination) in config.destinations.iter().enumerate() {
+        one_destination(index, destination, &mut broken);
     }
     broker(config, &mut broken);
     delivery(config, &mut broken);
@@ -95,7 +99,12 @@ fn names(config: &Config, broken: &mut Vec<Broken>) {
     }
     let sources = config.sources.iter().map(|source| source.name.as_str());
     let connections = config.connections.iter().map(|connection| connection.name.as_str());
-    for (list, names) in [("sources", sources.collect::<Vec<_>>()), ("connections", connections.collect())] {
+    let destinations = config.destinations.iter().map(|destination| destination.name.as_str());
+    for (list, names) in [
+        ("sources", sources.collect::<Vec<_>>()),
+        ("connections", connections.collect()),
+        ("destinations", destinations.collect()),
+    ] {
         let mut seen = HashMap::new();
         for (index, name) in names.into_iter().enumerate() {
             let key = format!("{list}[{index}].name");
@@ -183,6 +192,13 @@ fn one_source(config: &Config, index: usize, source: &Source, broken: &mut Vec<B
     if jiff::tz::TimeZone::get(&source.time_zone).is_err() {
         broken.push(broken_rule(key("time_zone"), "is not a known time zone, such as Europe/London"));
     }
+    let destinations = || config.destinations.iter().map(|destination| destination.name.as_str());
+    if let Some(name) = source.answers_to.as_deref().filter(|name| !destinations().any(|known| known == *name)) {
+        broken.push(Broken {
+            hint: did_you_mean(name, destinations()),
+            ..broken_rule(key("answers_to"), format!("there is no destination \"{name}\""))
+        });
+    }
     at_least_one(broken, key("message_bytes_max"), source.message_bytes_max);
     for (number, id) in source.processing_ids.iter().enumerate() {
         let key = key(&format!("processing_ids[{number}]"));
@@ -191,6 +207,28 @@ fn one_source(config: &Config, index: usize, source: &Source, broken: &mut Vec<B
         } else if id != "P" && config.environment == EnvironmentName::Production {
             broken.push(broken_rule(key, "training and debugging messages never reach production"));
         }
+    }
+}
+
+fn one_destination(index: usize, destination: &Destination, broken: &mut Vec<Broken>) {
+    let key = |field: &str| format!("destinations[{index}].{field}");
+    let host = match destination.address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => host,
+        _ => {
+            broken.push(broken_rule(key("address"), "must be host:port"));
+            return;
+        }
+    };
+    not_zero(broken, key("answer_timeout"), destination.answer_timeout);
+    match &destination.tls {
+        None if !destination.allow_plain && !is_this_machine(host.trim_matches(['[', ']'])) => broken.push(Broken {
+            hint: Some("allow_plain: true takes it as it is, for a network that is protected otherwise".into()),
+            ..broken_rule(key("address"), "another machine is reached there without TLS; give it tls: { ca }")
+        }),
+        Some(tls) if tls.certificate.is_some() != tls.private_key.is_some() => {
+            broken.push(broken_rule(key("tls"), "a client certificate and its private_key go together"));
+        }
+        _ => {}
     }
 }
 
@@ -322,6 +360,8 @@ fn not_zero(broken: &mut Vec<Broken>, key: impl Into<String>, duration: std::tim
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// The demonstration's settings with a change.
@@ -365,6 +405,33 @@ mod tests {
             config.connections[0].base_url = "https://api.service.nhs.uk/referrals/FHIR".into();
         });
         assert_eq!(keys, ["connections[0].base_url"]);
+    }
+
+    #[test]
+    fn a_destination_elsewhere_needs_tls_or_a_clear_word() {
+        let broken_at = |destination: serde_json::Value| {
+            let mut config = Config::demonstration();
+            config.sources[0].answers_to = Some("pas".into());
+            config.destinations.push(serde_json::from_value(destination).expect("settings"));
+            broken(&config).into_iter().map(|broken| broken.key).collect::<Vec<_>>()
+        };
+        let nothing: [&str; 0] = [];
+        assert_eq!(broken_at(json!({"name": "pas", "address": "127.0.0.1:2575"})), nothing);
+        assert_eq!(broken_at(json!({"name": "pas", "address": "pas.test:2575"})), ["destinations[0].address"]);
+        assert_eq!(broken_at(json!({"name": "pas", "address": "pas.test:2575", "allow_plain": true})), nothing);
+        assert_eq!(broken_at(json!({"name": "pas", "address": "pas.test:2575", "tls": {"ca": "ca.pem"}})), nothing);
+        assert_eq!(
+            broken_at(
+                json!({"name": "pas", "address": "pas.test:2575", "tls": {"ca": "ca.pem", "certificate": "c.pem"}})
+            ),
+            ["destinations[0].tls"]
+        );
+        for address in ["pas.test", ":2575", "pas.test:x", "pas.test:0"] {
+            let found = broken_at(json!({"name": "pas", "address": address, "allow_plain": true}));
+            assert_eq!(found, ["destinations[0].address"], "{address}");
+        }
+        let other = broken_at(json!({"name": "other", "address": "127.0.0.1:2575"}));
+        assert_eq!(other, ["sources[0].answers_to"], "it names one that is not there");
     }
 
     #[test]

@@ -144,6 +144,10 @@ pub struct Source {
     /// All pieces of a message (DSC, MSH-14) must have come so long after the first.
     #[serde(default = "continuation_wait", with = "duration")]
     pub continuation_wait: Duration,
+    /// The destination that gets the application answers which enhanced mode asks for (MSH-16), in place of the
+    /// connection that a message came by.
+    #[serde(default)]
+    pub answers_to: Option<String>,
     /// Settings of the dialect, visible to mappings as `settings`.
     #[serde(default)]
     pub settings: serde_json::Map<String, serde_json::Value>,

@@ -14,8 +14,9 @@ use super::cloud_event::{MEDIA_TYPE, cloud_event};
 use super::publisher::Publisher;
 use super::window::Window;
 use crate::amqp::{
-    Backoff, PERSISTENT, THREAD_HEADER, TopologyError, confirming_channel, ensure_exchange, ensure_partitions, short,
+    PERSISTENT, THREAD_HEADER, TopologyError, confirming_channel, ensure_exchange, ensure_partitions, short,
 };
+use crate::backoff::Backoff;
 use crate::store::{StoreError, StoredEvent};
 
 /// A missed bell costs at most this; also how often the channel is looked at.

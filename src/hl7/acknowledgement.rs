@@ -139,6 +139,8 @@ pub struct Stamp {
     pub control_id: String,
     /// MSA-4: the sequence number that comes next, -1 if none is known; absent without the sequence protocol.
     pub expected: Option<i64>,
+    /// MSH-15 asks for a commit answer: a later answer, on a connection of our own, is a message of ours.
+    pub wants_commit: bool,
 }
 
 /// An ACK message. `encoding` is that of the message answered.
@@ -232,11 +234,12 @@ impl Writer {
         self.literal(self.version.as_str());
         let label = provisional(header.component(18, 1));
         let label = answer_label(&label);
-        if !label.is_empty() {
-            for _ in 13..18 {
-                self.literal("");
-            }
-            self.text(label);
+        let (accept, application) = if stamp.wants_commit { ("AL", "NE") } else { ("", "") };
+        // MSH-13 to MSH-18.
+        let rest = ["", "", accept, application, "", label];
+        let written = rest.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1);
+        for field in &rest[..written] {
+            self.text(field);
         }
         self.bytes.push(b'\r');
     }

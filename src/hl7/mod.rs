@@ -16,6 +16,7 @@ mod field;
 pub mod framing;
 mod header;
 mod message;
+mod receipt;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod timestamp;
@@ -30,5 +31,6 @@ pub use escape::{escape, is_null, unescape};
 pub use field::{Component, Field, Repetition, Subcomponent};
 pub use header::{Header, Unreadable};
 pub use message::{Message, Segment, StructureError};
+pub use receipt::Receipt;
 pub use timestamp::{Dtm, Zones};
 pub use version::Version;

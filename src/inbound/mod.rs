@@ -8,4 +8,3 @@ pub mod amqp;
 pub mod content_type;
 pub mod http;
 pub mod mllp;
-pub mod tls;

@@ -21,7 +21,7 @@ use crate::command::{MessageId, State};
 use crate::config::{ControlIdReuse, ReplyMode};
 use crate::hl7::{AckCode, AckError, AnswersWanted, Batch, ErrorLocation, Header, Phase, Stamp, acknowledge};
 use crate::mapping::{Location, Problem, hex};
-use crate::store::{Admitted, StoreError, Transport};
+use crate::store::{Admitted, OwedAnswer, StoreError, Transport};
 
 /// The message that is answered, and how.
 pub(super) struct Subject<'s> {
@@ -327,12 +327,16 @@ impl Intake {
             let success = settled.iter().all(|view| matches!(view.state, State::Completed | State::Shadowed));
             let reply = match settled.as_slice() {
                 [] => None,
-                views => self.application_answer(header, &wire.text, encoding, views, received.expected).await,
+                views => self.application_answer(header, &wire.text, encoding, views, received.expected, false).await,
             };
             let reply = reply.or_else(|| is_read.then(|| self.unanswered(header, encoding)));
             if reply.is_some() && (original || wanted.after_outcome(success)) {
                 answer.hl7 = reply;
             }
+        } else if let Some(destination) = config.answers_to.clone() {
+            let at = received.inbound.received_at;
+            // Remembered before anything is answered: without that the sender comes again.
+            self.store.owe_answer(OwedAnswer { message, outcome_of, destination, at }).await?;
         } else {
             answer.deferred = Some(DeferredReply { message, outcome_of });
         }
@@ -345,7 +349,7 @@ impl Intake {
         let id = self.environment.new_id().simple().to_string();
         // Up to v2.6 a control id has 20 characters; the end of a version 7 UUID is its random part.
         let control_id = id[id.len() - 20..].to_ascii_uppercase();
-        Stamp { at: Zoned::new(self.environment.now(), zone), control_id, expected: None }
+        Stamp { at: Zoned::new(self.environment.now(), zone), control_id, expected: None, wants_commit: false }
     }
 }
 

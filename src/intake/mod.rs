@@ -44,7 +44,7 @@ use crate::config::{Delivery, EnvironmentName};
 use crate::environment::Environment;
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
-use crate::store::{Act, Store, StoreError, Transport};
+use crate::store::{Act, DispatchContent, OwedAnswer, Store, StoreError, Transport};
 
 /// One message as a transport received it.
 #[derive(Debug)]
@@ -152,6 +152,21 @@ impl Intake {
     /// The sender has its answer (promise 6: told apart from what e-RS did).
     pub fn acknowledged(&self, message: MessageId) {
         self.receipts.note(message);
+    }
+}
+
+/// Makes application answers that go over a connection of the gateway's own.
+#[async_trait]
+pub trait MakeAnswers: Send + Sync {
+    /// The answer to a message whose outcome is known; `None` if its sender wants none of it. `wants_commit`: MSH-15 asks
+    /// the receiver for a commit answer.
+    async fn make_answer(&self, owed: &OwedAnswer, wants_commit: bool) -> Result<Option<DispatchContent>, StoreError>;
+}
+
+#[async_trait]
+impl MakeAnswers for Intake {
+    async fn make_answer(&self, owed: &OwedAnswer, wants_commit: bool) -> Result<Option<DispatchContent>, StoreError> {
+        self.answer_owed(owed, wants_commit).await
     }
 }
 

@@ -10,7 +10,7 @@ use encoding_rs::Encoding;
 use serde_json::{Value, json};
 
 use super::answer::DeferredReply;
-use super::hl7v2::plain_application_answer;
+use super::hl7v2::{kind_of, plain_application_answer};
 use super::wire::Wire;
 use super::{Intake, sources::KnownSource};
 use crate::command::{MessageId, State, Verdict};
@@ -18,7 +18,7 @@ use crate::hl7::acknowledgement::reply_head;
 use crate::hl7::charset::encode_or_question_mark;
 use crate::hl7::{AckCode, AckError, AnswersWanted, Delimiters, Header, Stamp};
 use crate::mapping::{CopiedSegments, PlanContext, ReplyLine, ReplyMapping, ReplyOutcome, ReplyPiece};
-use crate::store::CommandView;
+use crate::store::{CommandView, DispatchContent, MessageView, OwedAnswer, StoreError};
 
 /// A broadcast can be missed; the store is asked at least so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -57,6 +57,33 @@ impl Intake {
             _ => self.settled(reply.outcome_of, limit).await?,
         };
         let raw = self.store.read_message(reply.message, 0..COPIED_BYTES_MAX as u64).await.ok()?;
+        self.answer_to(&view, raw, &views, false).await
+    }
+
+    /// The same for an answer that goes over a connection of our own, where the outcome is known already.
+    pub(super) async fn answer_owed(
+        &self,
+        owed: &OwedAnswer,
+        wants_commit: bool,
+    ) -> Result<Option<DispatchContent>, StoreError> {
+        let Some(view) = self.store.message(owed.message).await? else { return Ok(None) };
+        let views = self.store.commands_of(owed.outcome_of).await?;
+        let raw = self.store.read_message(owed.message, 0..COPIED_BYTES_MAX as u64).await?;
+        let Some(bytes) = self.answer_to(&view, raw, &views, wants_commit).await else { return Ok(None) };
+        let (kind, control_id) = match Header::scan(&bytes) {
+            Ok(header) => (kind_of(&header), header.known_control_id().unwrap_or_default()),
+            Err(_) => return Ok(None),
+        };
+        Ok(Some(DispatchContent { kind, control_id, bytes }))
+    }
+
+    async fn answer_to(
+        &self,
+        view: &MessageView,
+        raw: Bytes,
+        views: &[CommandView],
+        wants_commit: bool,
+    ) -> Option<Bytes> {
         let raw = Wire::of(raw).text;
         let header = Header::scan(&raw).ok()?;
         let success = views.iter().all(|view| matches!(view.state, State::Completed | State::Shadowed));
@@ -66,7 +93,7 @@ impl Intake {
         // An answer to UTF-16 is UTF-8.
         let encoding =
             Encoding::for_label(view.charset.as_bytes()).map_or(encoding_rs::UTF_8, Encoding::output_encoding);
-        let answer = self.application_answer(&header, &raw, encoding, &views, None).await;
+        let answer = self.application_answer(&header, &raw, encoding, views, None, wants_commit).await;
         let is_read = !views.is_empty() && views.iter().all(|view| self.is_read(&view.name));
         answer.or_else(|| is_read.then(|| self.unanswered(&header, encoding)))
     }
@@ -87,6 +114,7 @@ impl Intake {
         encoding: &'static Encoding,
         views: &[CommandView],
         expected: Option<i64>,
+        wants_commit: bool,
     ) -> Option<Bytes> {
         let mut errors = Vec::new();
         for view in views {
@@ -112,7 +140,7 @@ impl Intake {
             }
         }
         let source = views.first().and_then(|view| self.sources.named(&view.source));
-        let stamp = Stamp { expected, ..self.stamp(source.map(|source| &**source)) };
+        let stamp = Stamp { expected, wants_commit, ..self.stamp(source.map(|source| &**source)) };
         let typed = match (source, views.first()) {
             // Nothing was asked of e-RS, so there is nothing to say.
             (Some(_), Some(view)) if view.state == State::Shadowed => None,

@@ -9,6 +9,7 @@
 
 mod audit_chain;
 pub mod copy;
+mod dispatch;
 mod open;
 mod partition_key;
 mod pass;
@@ -31,6 +32,7 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
+pub use dispatch::*;
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use pass::pass;
 pub use records::*;
@@ -257,6 +259,7 @@ pub trait Store:
     + SessionStore
     + MappingStore
     + InstanceStore
+    + DispatchStore
 {
     /// Rings when something was committed that another room may wait for.
     fn signals(&self) -> &Signals;
@@ -275,6 +278,8 @@ pub struct Signals {
     pub commands: Arc<Notify>,
     /// An event entered the outbox.
     pub outbox: Arc<Notify>,
+    /// A message to a hospital system waits, or an answer is owed.
+    pub dispatches: Arc<Notify>,
     /// A command reached a state that a waiting sender may be told about.
     pub settled: broadcast::Sender<Settled>,
 }
@@ -289,7 +294,12 @@ pub struct Settled {
 impl Default for Signals {
     fn default() -> Self {
         let (settled, _) = broadcast::channel(4096);
-        Self { commands: Arc::new(Notify::new()), outbox: Arc::new(Notify::new()), settled }
+        Self {
+            commands: Arc::new(Notify::new()),
+            outbox: Arc::new(Notify::new()),
+            dispatches: Arc::new(Notify::new()),
+            settled,
+        }
     }
 }
 

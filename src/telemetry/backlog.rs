@@ -8,7 +8,7 @@ use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::command::{Class, State};
 use crate::environment::Environment;
-use crate::store::{Depth, OutboxDepth, Store, StoreError};
+use crate::store::{Depth, DispatchDepth, OutboxDepth, Store, StoreError};
 
 /// Counting is cheap but not free; alarms are a matter of minutes.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -18,6 +18,8 @@ pub struct Backlog {
     oldest_seconds: GaugeVec,
     outbox: IntGauge,
     outbox_oldest_seconds: Gauge,
+    dispatches: IntGaugeVec,
+    dispatches_oldest_seconds: GaugeVec,
     store_available: IntGauge,
 }
 
@@ -40,12 +42,28 @@ impl Backlog {
                 "gateway_outbox_oldest_age_seconds",
                 "Age of the oldest event that the broker has not confirmed; 0 if there is none",
             )?,
+            dispatches: IntGaugeVec::new(
+                Opts::new(
+                    "gateway_dispatches",
+                    "Messages to hospital systems that are not delivered: waiting, refused, unmade",
+                ),
+                &["destination", "state"],
+            )?,
+            dispatches_oldest_seconds: GaugeVec::new(
+                Opts::new(
+                    "gateway_dispatches_oldest_age_seconds",
+                    "Age of the oldest message to a hospital system that is not delivered",
+                ),
+                &["destination", "state"],
+            )?,
             store_available: IntGauge::new("gateway_store_available", "1 if the store answered when last asked")?,
         };
         registry.register(Box::new(backlog.commands.clone()))?;
         registry.register(Box::new(backlog.oldest_seconds.clone()))?;
         registry.register(Box::new(backlog.outbox.clone()))?;
         registry.register(Box::new(backlog.outbox_oldest_seconds.clone()))?;
+        registry.register(Box::new(backlog.dispatches.clone()))?;
+        registry.register(Box::new(backlog.dispatches_oldest_seconds.clone()))?;
         registry.register(Box::new(backlog.store_available.clone()))?;
         Ok(backlog)
     }
@@ -79,8 +97,20 @@ impl Backlog {
     async fn look(&self, store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
         let depths = store.depths().await?;
         let outbox = store.outbox_depth().await?;
+        let dispatches = store.dispatch_depths().await?;
         self.show(&depths, outbox, now);
+        self.show_dispatches(&dispatches, now);
         Ok(())
+    }
+
+    fn show_dispatches(&self, depths: &[DispatchDepth], now: Timestamp) {
+        self.dispatches.reset();
+        self.dispatches_oldest_seconds.reset();
+        for depth in depths {
+            let labels = [depth.destination.as_str(), depth.state.name()];
+            self.dispatches.with_label_values(&labels).set(i64::try_from(depth.count).unwrap_or(i64::MAX));
+            self.dispatches_oldest_seconds.with_label_values(&labels).set(age_seconds(depth.oldest, now));
+        }
     }
 
     /// Every state and class is shown, so that an alarm can tell 0 from unknown.

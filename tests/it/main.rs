@@ -11,6 +11,7 @@ mod http;
 mod limits;
 mod links;
 mod modes;
+mod outbound;
 mod outcomes;
 mod replies;
 mod samples;

@@ -6,7 +6,7 @@ use super::super::exit::CliError;
 use super::acknowledgement::{self, Verdict};
 use crate::environment::Environment;
 use crate::hl7::{AnswersWanted, Header};
-use crate::inbound::mllp::{MllpClient, MllpClientError};
+use crate::outbound::{MllpClient, MllpClientError};
 
 /// Raw bytes may hold any number of frames; their answers are taken until the receiver is quiet for so long.
 const QUIET: Duration = Duration::from_secs(2);

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use tokio::time::Instant;
 
-use crate::command::{CommandId, Failure, MessageId};
+use crate::command::{CommandId, DispatchId, Failure, MessageId};
 use crate::environment::Environment;
 use crate::store::sqlite::SqliteStore;
 use crate::store::*;
@@ -163,4 +163,22 @@ passes_on!(InstanceStore {
 
 passes_on!(RetentionStore {
     fn purge(purge: Purge) -> Purged;
+});
+
+passes_on!(DispatchStore {
+    fn owe_answer(owed: OwedAnswer) -> ();
+    fn answers_due(max: usize) -> Vec<OwedAnswer>;
+    fn settle_answer(message: MessageId, answer: Option<NewDispatch>, at: Timestamp) -> bool;
+    fn told_up_to(destination: &str) -> Option<u64>;
+    fn tell(destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> bool;
+    fn due_dispatches(destination: &str, max: usize) -> Vec<DueDispatch>;
+    fn make_dispatch(id: DispatchId, content: DispatchContent) -> ();
+    fn step_dispatch(step: DispatchStep) -> ();
+    fn dispatch(id: DispatchId) -> Option<DispatchView>;
+    fn dispatches(filter: DispatchFilter) -> Vec<DispatchView>;
+    fn dispatch_content(id: DispatchId) -> Bytes;
+    fn dispatch_depths() -> Vec<DispatchDepth>;
+    fn replay_dispatch(id: DispatchId, act: Act) -> ();
+    fn discard_dispatch(id: DispatchId, act: Act) -> ();
+    fn purge_dispatches(before: Timestamp, max: usize) -> u64;
 });

@@ -7,7 +7,7 @@ use crate::hl7::samples::sample;
 
 fn stamp() -> Stamp {
     let at = "2026-03-16T09:31:00+00:00[Europe/London]".parse().expect("a literal time");
-    Stamp { at, control_id: "GW1".to_owned(), expected: None }
+    Stamp { at, control_id: "GW1".to_owned(), expected: None, wants_commit: false }
 }
 
 fn problem(at: ErrorLocation, code: u16, text: &str) -> AckError {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::metrics::InputMetrics;
 use super::session::{Ended, Session, SessionError};
-use crate::amqp::{Backoff, BrokerLink, BrokerLinks, Connected, Nodes, OPEN_TIMEOUT, close, lost};
+use crate::amqp::{BrokerLink, BrokerLinks, Connected, Nodes, OPEN_TIMEOUT, close, lost};
+use crate::backoff::Backoff;
 use crate::config::{Broker, BrokerInput, QueueType, TopologyMode};
 use crate::environment::Environment;
 use crate::intake::Receive;

@@ -12,7 +12,8 @@ use lapin::{Channel, Confirmation, Connection, Consumer};
 use super::content::content;
 use super::dead_letter;
 use super::input::Input;
-use crate::amqp::{Backoff, Queue, TopologyError, confirming_channel, ensure_dead_letter_queue, ensure_queue, short};
+use crate::amqp::{Queue, TopologyError, confirming_channel, ensure_dead_letter_queue, ensure_queue, short};
+use crate::backoff::Backoff;
 use crate::intake::{Answer, Inbound, Outcome};
 use crate::store::Transport;
 

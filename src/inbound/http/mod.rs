@@ -9,6 +9,7 @@
 
 mod answer_body;
 mod commands;
+mod dispatches;
 mod documents;
 mod events;
 mod fhir;
@@ -35,9 +36,9 @@ use crate::command::CommandSchemas;
 use crate::config::HttpListener;
 use crate::environment::Environment;
 use crate::events::Feed;
-use crate::inbound::tls::{self, TlsError};
 use crate::intake::Receive;
-use crate::store::{InstanceStore, OperatorStore, SearchStore, Signals};
+use crate::store::{DispatchStore, InstanceStore, OperatorStore, SearchStore, Signals};
+use crate::tls::{self, TlsError};
 
 pub use health::{Check, Readiness};
 
@@ -57,6 +58,7 @@ pub struct HttpDeps {
     pub search: Arc<dyn SearchStore>,
     pub operator: Arc<dyn OperatorStore>,
     pub instances: Arc<dyn InstanceStore>,
+    pub dispatches: Arc<dyn DispatchStore>,
     pub feed: Feed,
     pub signals: Signals,
     pub commands: Arc<CommandSchemas>,

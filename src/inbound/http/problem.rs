@@ -121,7 +121,7 @@ impl From<StoreError> for ProblemDocument {
                 StatusCode::CONFLICT,
                 "outdated",
                 "Its state does not allow this",
-                "The command is in another state by now. Read it again before deciding.",
+                "It is in another state by now. Read it again before deciding.",
             ),
             StoreError::Unavailable(_) => Self::unavailable(),
             StoreError::Damaged(text) => {

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::command::State;
-use crate::store::{AttemptView, CommandView, MessageView, TransitionView};
+use crate::store::{AttemptView, CommandView, DispatchView, MessageView, TransitionView};
 
 pub fn message(message: &MessageView) -> Value {
     json!({
@@ -19,6 +19,23 @@ pub fn message(message: &MessageView) -> Value {
         "bytes": message.size,
         "charset": message.charset,
         "problems": message.problems,
+    })
+}
+
+/// A message to a hospital system, and what became of it.
+pub fn dispatch(dispatch: &DispatchView) -> Value {
+    json!({
+        "id": dispatch.id,
+        "destination": dispatch.destination,
+        "kind": dispatch.kind,
+        "controlId": dispatch.control_id,
+        "subject": dispatch.subject,
+        "state": dispatch.state,
+        "createdAt": dispatch.created_at,
+        "changedAt": dispatch.changed_at,
+        "tries": dispatch.tries,
+        "why": dispatch.why,
+        "bytes": dispatch.size,
     })
 }
 

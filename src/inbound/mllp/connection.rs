@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use tokio_util::codec::{Decoder as _, Encoder as _};
 
 use super::listener::Shared;
-use super::within;
 use crate::command::MessageId;
 use crate::hl7::framing::{Decoder, Encoder, FramingError};
 use crate::intake::{Answer, Content, DEFERRED_REPLY_MAX, Inbound};
@@ -97,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection<S> {
             _ => {}
         }
         // Says goodbye on TLS; whatever comes of it, the connection is over.
-        let _ = within(&self.shared.environment, Duration::from_secs(1), self.output.writer.shutdown()).await;
+        let _ = self.shared.environment.within(Duration::from_secs(1), self.output.writer.shutdown()).await;
         closed
     }
 
@@ -238,7 +237,7 @@ impl<S: AsyncWrite> Output<S> {
             self.writer.flush().await
         };
         let limit = self.shared.settings.frame_timeout;
-        within(&self.shared.environment, limit, writing).await.ok_or(Closed::NotReading)??;
+        self.shared.environment.within(limit, writing).await.ok_or(Closed::NotReading)??;
         self.shared.metrics.answers.inc();
         if let Some(message) = message {
             self.shared.intake.acknowledged(message).await;

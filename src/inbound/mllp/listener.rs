@@ -12,13 +12,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
+use super::MllpMetrics;
 use super::connection::Connection;
 use super::metrics::ListenerMetrics;
-use super::{MllpMetrics, within};
 use crate::config::MllpListener;
 use crate::environment::Environment;
-use crate::inbound::tls::{TlsError, server_config};
 use crate::intake::Receive;
+use crate::tls::{TlsError, server_config};
 
 /// A client that does not finish its TLS handshake in this time is let go.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -116,7 +116,7 @@ impl MllpServer {
             let _ = stream.set_nodelay(true);
             match tls {
                 None => converse(stream, peer, shared, place).await,
-                Some(acceptor) => match within(&shared.environment, HANDSHAKE_MAX, acceptor.accept(stream)).await {
+                Some(acceptor) => match shared.environment.within(HANDSHAKE_MAX, acceptor.accept(stream)).await {
                     Some(Ok(stream)) => converse(stream, peer, shared, place).await,
                     refused => {
                         shared.metrics.refused_handshake.inc();

@@ -121,6 +121,7 @@ impl PostgresEnd {
         sql += &set("'thread_number'", highest_of("thread"), 1);
         sql += &set(&identity("attempt"), highest_of("attempt"), 1);
         sql += &set(&identity("source"), highest_of("source"), 1);
+        sql += &set(&identity("dispatch"), highest_of("dispatch"), 1);
         sql += "COMMIT;";
         self.client.batch_execute(&sql).await?;
         let tables: Vec<&str> = TABLES.iter().map(|table| table.name).collect();

@@ -41,7 +41,7 @@ const PURGED_MADE_IT: &str = "t.purged_creator IS NOT NULL AND c.number IS NULL"
 const CREATOR: &str = "LEFT JOIN command c ON c.number = t.created_by";
 
 /// In this order: what SQLite's threads need is there before them.
-pub(super) const TABLES: [Table; 17] = [
+pub(super) const TABLES: [Table; 20] = [
     table("source", &["number"], &["number", "name"]),
     Table {
         read: &[("number", "t.number * 4096")],
@@ -189,6 +189,30 @@ pub(super) const TABLES: [Table; 17] = [
     table("secret", &["connection", "kind"], &["connection", "kind", "version", "sealed", "at"]),
     table("held_piece", &["source", "pointer"], &["source", "pointer", "message", "at"]),
     table("link_number", &["source"], &["source", "next", "at"]),
+    table("owed_answer", &["message"], &["message", "outcome_of", "destination", "at", "settled_at"]),
+    table("told", &["destination"], &["destination", "position"]),
+    Table {
+        rows_max: FEW,
+        ..table(
+            "dispatch",
+            &["number"],
+            &[
+                "number",
+                "id",
+                "destination",
+                "state",
+                "kind",
+                "control_id",
+                "subject",
+                "event",
+                "created_at",
+                "changed_at",
+                "tries",
+                "why",
+                "content",
+            ],
+        )
+    },
     table("mapping_set", &["digest"], &["digest", "registered_at", "archive"]),
     table("audit", &["number"], &["number", "at", "by", "act", "subject", "why", "hash"]),
 ];

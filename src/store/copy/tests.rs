@@ -13,13 +13,14 @@ use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::store::postgres::tests::server::Postgres;
 use crate::store::sqlite::SqliteStore;
+use crate::store::suite::dispatching::new_dispatch;
 use crate::store::suite::given::{
     act, admitted, alias, arrives, at, attempt, claim, claimed_ids, command, ends, failed, finished, into_state, local,
     message, progress, the_claimed, ubrn,
 };
 use crate::store::{
-    Admitted, AliasKind, HeldPiece, MessageFilter, OpenError, Progress, Purge, PurgePlace, SealedSecret, Store,
-    StorePlace, open, open_to_act,
+    Admitted, AliasKind, DispatchFilter, HeldPiece, Made, MessageFilter, NewDispatch, OpenError, OwedAnswer, Progress,
+    Purge, PurgePlace, SealedSecret, Store, StorePlace, open, open_to_act,
 };
 
 /// Small, so that there are many batches.
@@ -174,6 +175,11 @@ async fn fill(store: &dyn Store) {
     };
     store.hold_piece(piece).await.expect("held");
     assert!(store.expect_number("northmoor", None, 3, at(4)).await.expect("asked"));
+    let asked = MessageId(uuid::Uuid::from_u128(7));
+    let owed = OwedAnswer { message: asked, outcome_of: asked, destination: "answers".into(), at: at(4) };
+    store.owe_answer(owed).await.expect("noted");
+    let unmade = NewDispatch { made: Made::Unmade("no row".into()), event: Some(3), ..new_dispatch("") };
+    store.tell("answers", None, 9, vec![new_dispatch("E1"), unmade]).await.expect("told");
     store.register_set("set-1", Bytes::from_static(b"archive"), at(1)).await.expect("kept");
     for name in ["q1", "q2", "q3"] {
         arrives(store, &[local(name)]).await;
@@ -216,6 +222,11 @@ async fn told(store: &dyn Store) -> Vec<String> {
     lines.push(format!("{:?}", store.load_secret("ers", "refresh").await.expect("read")));
     lines.push(format!("{:?}", store.held_pieces(10).await.expect("read")));
     lines.push(format!("{:?}", store.expected_number("northmoor").await.expect("read")));
+    lines.push(format!("{:?}", store.answers_due(10).await.expect("read")));
+    lines.push(format!("{:?}", store.told_up_to("answers").await.expect("read")));
+    lines.push(format!("{:?}", store.due_dispatches("answers", 10).await.expect("read")));
+    let all = DispatchFilter { max: 10, ..DispatchFilter::default() };
+    lines.push(format!("{:?}", store.dispatches(all).await.expect("read")));
     lines.push(format!("{:?}", store.load_set("set-1").await.expect("read")));
     for alias in ["p1", "p2", "p3", "p4", "r1", "a", "waits", "runs"].map(local).into_iter().chain([ubrn("b")]) {
         lines.push(format!("{:?}", store.find_thread(&alias).await.expect("read")));
@@ -288,6 +299,9 @@ async fn goes_on(store: &dyn Store) -> Vec<String> {
     for event in store.events_after(last, 10).await.expect("read") {
         lines.push(format!("{} {} {}", event.position, event.sequence, event.name));
     }
+    store.tell("answers", Some(9), 12, vec![new_dispatch("E9")]).await.expect("told");
+    let newest = store.dispatches(DispatchFilter { max: 1, ..DispatchFilter::default() }).await.expect("read");
+    lines.push(format!("{} {}", newest[0].number, newest[0].control_id));
     lines
 }
 

@@ -86,6 +86,21 @@ pub(super) async fn act_on(
     Ok(workspace)
 }
 
+/// A row of the audit log, in the transaction that is open.
+pub(super) async fn note(
+    client: &ClientWrapper,
+    name: &str,
+    subject: &str,
+    act: &Act,
+) -> std::result::Result<(), Failed> {
+    let note = client.prepare_cached(NOTE_ACT).await?;
+    let (last, hash) = last_entry(client).await?.unwrap_or((0, [0; 32]));
+    let (entry, at) = (last + 1, micros(act.at));
+    let hash = chain(&hash, entry, at, [&act.by, name, subject, &act.why]).to_vec();
+    client.execute(&note, &[&entry, &at, &act.by, &name, &subject, &act.why, &hash]).await?;
+    Ok(())
+}
+
 const NOTE_ACT: &str =
     "INSERT INTO audit (number, at, by, act, subject, why, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 

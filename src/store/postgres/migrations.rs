@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -51,6 +51,12 @@ const MIGRATIONS: [Migration; 4] = [
         number: 4,
         name: "links",
         expand: Expansion::Whole(include_str!("migrations/0004_links.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 5,
+        name: "dispatches",
+        expand: Expansion::Whole(include_str!("migrations/0005_dispatches.expand.sql")),
         contract: "",
     },
 ];

@@ -27,6 +27,7 @@ mod clock;
 mod columns;
 mod connect;
 mod content;
+mod dispatch;
 mod failure;
 mod flight;
 mod instances;

@@ -12,16 +12,17 @@ use prometheus::core::Collector;
 
 use super::acts::Deed;
 use super::{
-    Inner, PostgresStore, acts, again, claims, content, instances, intake, kept, links, listing, migrations, outbox,
-    progress, retention, search, sources,
+    Inner, PostgresStore, acts, again, claims, content, dispatch, instances, intake, kept, links, listing, migrations,
+    outbox, progress, retention, search, sources,
 };
-use crate::command::{CommandId, Failure, MessageId};
+use crate::command::{CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
-    DeliveryStore, Depth, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
-    MessageView, OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, QuotaAsk, Recovered, Result,
-    RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoreError,
-    StoredEvent, ThreadView, TransitionView,
+    DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
+    DueDispatch, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter, MessageView,
+    NewDispatch, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, QuotaAsk, Recovered,
+    Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store,
+    StoreError, StoredEvent, ThreadView, TransitionView,
 };
 
 /// How often claims look for leases that ended.
@@ -356,6 +357,111 @@ impl SharedQuota for PostgresStore {
         let application = application.to_owned();
         self.ask(|inner| async move {
             again(&inner, |client| Box::pin(instances::throttled(client, application.clone(), per_second))).await
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl DispatchStore for PostgresStore {
+    async fn owe_answer(&self, owed: OwedAnswer) -> Result<()> {
+        self.ask(|inner| async move { dispatch::owe_answer(&*inner.client().await?, &owed).await }).await?;
+        self.signals().dispatches.notify_waiters();
+        Ok(())
+    }
+
+    async fn answers_due(&self, max: usize) -> Result<Vec<OwedAnswer>> {
+        self.ask(move |inner| async move { dispatch::answers_due(&*inner.client().await?, max).await }).await
+    }
+
+    async fn settle_answer(&self, message: MessageId, answer: Option<NewDispatch>, at: Timestamp) -> Result<bool> {
+        let answer = Arc::new(answer);
+        let settled = self
+            .ask(move |inner| async move {
+                again(&inner, |client| {
+                    let answer = answer.clone();
+                    Box::pin(async move { dispatch::settle_answer(client, message, (*answer).as_ref(), at).await })
+                })
+                .await
+            })
+            .await?;
+        self.signals().dispatches.notify_waiters();
+        Ok(settled)
+    }
+
+    async fn told_up_to(&self, destination: &str) -> Result<Option<u64>> {
+        let destination = destination.to_owned();
+        self.ask(|inner| async move { dispatch::told_up_to(&*inner.client().await?, &destination).await }).await
+    }
+
+    async fn tell(&self, destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> Result<bool> {
+        let what: Arc<(String, Vec<NewDispatch>)> = Arc::new((destination.to_owned(), dispatches));
+        let told = self
+            .ask(move |inner| async move {
+                again(&inner, |client| {
+                    let what = what.clone();
+                    Box::pin(async move { dispatch::tell(client, &what.0, from, to, &what.1).await })
+                })
+                .await
+            })
+            .await?;
+        self.signals().dispatches.notify_waiters();
+        Ok(told)
+    }
+
+    async fn due_dispatches(&self, destination: &str, max: usize) -> Result<Vec<DueDispatch>> {
+        let destination = destination.to_owned();
+        self.ask(move |inner| async move { dispatch::due(&*inner.client().await?, &destination, max).await }).await
+    }
+
+    async fn make_dispatch(&self, id: DispatchId, content: DispatchContent) -> Result<()> {
+        self.ask(move |inner| async move { dispatch::make(&*inner.client().await?, id, &content).await }).await
+    }
+
+    async fn step_dispatch(&self, step: DispatchStep) -> Result<()> {
+        self.ask(move |inner| async move { dispatch::step(&*inner.client().await?, &step).await }).await
+    }
+
+    async fn dispatch(&self, id: DispatchId) -> Result<Option<DispatchView>> {
+        self.ask(move |inner| async move { dispatch::dispatch(&*inner.client().await?, id).await }).await
+    }
+
+    async fn dispatches(&self, filter: DispatchFilter) -> Result<Vec<DispatchView>> {
+        self.ask(move |inner| async move { dispatch::dispatches(&*inner.client().await?, &filter).await }).await
+    }
+
+    async fn dispatch_content(&self, id: DispatchId) -> Result<Bytes> {
+        self.ask(move |inner| async move { dispatch::content(&*inner.client().await?, id).await.map(Bytes::from) })
+            .await
+    }
+
+    async fn dispatch_depths(&self) -> Result<Vec<DispatchDepth>> {
+        self.ask(|inner| async move { dispatch::depths(&*inner.client().await?).await }).await
+    }
+
+    async fn replay_dispatch(&self, id: DispatchId, act: Act) -> Result<()> {
+        self.decide_dispatch(id, dispatch::Verdict::Replay, act).await?;
+        self.signals().dispatches.notify_waiters();
+        Ok(())
+    }
+
+    async fn discard_dispatch(&self, id: DispatchId, act: Act) -> Result<()> {
+        self.decide_dispatch(id, dispatch::Verdict::Discard, act).await
+    }
+
+    async fn purge_dispatches(&self, before: Timestamp, max: usize) -> Result<u64> {
+        self.ask(move |inner| async move { dispatch::purge(&*inner.client().await?, before, max).await }).await
+    }
+}
+
+impl PostgresStore {
+    async fn decide_dispatch(&self, id: DispatchId, verdict: dispatch::Verdict, act: Act) -> Result<()> {
+        self.ask(move |inner| async move {
+            again(&inner, |client| {
+                let act = act.clone();
+                Box::pin(async move { dispatch::decide(client, id, verdict, &act).await })
+            })
+            .await
         })
         .await
     }

@@ -22,6 +22,7 @@ mod checkpoints;
 mod claims;
 mod columns;
 mod content;
+mod dispatch;
 mod failure;
 mod files;
 mod intake;

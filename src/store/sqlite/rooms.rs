@@ -9,14 +9,17 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prometheus::core::Collector;
 
-use super::{SqliteStore, audit, claims, content, intake, kept, links, listing, outbox, progress, search, threads};
-use crate::command::{CommandId, Failure, MessageId};
+use super::{
+    SqliteStore, audit, claims, content, dispatch, intake, kept, links, listing, outbox, progress, search, threads,
+};
+use crate::command::{CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
-    DeliveryStore, Depth, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore,
-    MessageFilter, MessageView, OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, Recovered, Result,
-    RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoredEvent,
-    ThreadView, TransitionView,
+    DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
+    DueDispatch, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
+    MessageView, NewDispatch, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, Recovered,
+    Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store,
+    StoredEvent, ThreadView, TransitionView,
 };
 
 #[async_trait]
@@ -257,6 +260,80 @@ fn only_instance(beat: &Beat, seen_at: Timestamp) -> InstanceView {
         alive: beat.standing != InstanceStanding::Stopped,
         holds: beat.holds,
         duties: Vec::new(),
+    }
+}
+
+#[async_trait]
+impl DispatchStore for SqliteStore {
+    async fn owe_answer(&self, owed: OwedAnswer) -> Result<()> {
+        self.writer()?.write(0, move |books| books.owe_answer(&owed)).await?;
+        self.signals().dispatches.notify_waiters();
+        Ok(())
+    }
+
+    async fn answers_due(&self, max: usize) -> Result<Vec<OwedAnswer>> {
+        self.readers.read(move |connection| dispatch::answers_due(connection, max)).await
+    }
+
+    async fn settle_answer(&self, message: MessageId, answer: Option<NewDispatch>, at: Timestamp) -> Result<bool> {
+        let settled = self.writer()?.write(0, move |books| books.settle_answer(message, answer.as_ref(), at)).await?;
+        self.signals().dispatches.notify_waiters();
+        Ok(settled)
+    }
+
+    async fn told_up_to(&self, destination: &str) -> Result<Option<u64>> {
+        let destination = destination.to_owned();
+        self.readers.read(move |connection| dispatch::told_up_to(connection, &destination)).await
+    }
+
+    async fn tell(&self, destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> Result<bool> {
+        let destination = destination.to_owned();
+        let told = self.writer()?.write(0, move |books| books.tell(&destination, from, to, &dispatches)).await?;
+        self.signals().dispatches.notify_waiters();
+        Ok(told)
+    }
+
+    async fn due_dispatches(&self, destination: &str, max: usize) -> Result<Vec<DueDispatch>> {
+        let destination = destination.to_owned();
+        self.readers.read(move |connection| dispatch::due(connection, &destination, max)).await
+    }
+
+    async fn make_dispatch(&self, id: DispatchId, content: DispatchContent) -> Result<()> {
+        self.writer()?.write(content.bytes.len(), move |books| books.make_dispatch(id, &content)).await
+    }
+
+    async fn step_dispatch(&self, step: DispatchStep) -> Result<()> {
+        self.writer()?.write(0, move |books| books.step_dispatch(&step)).await
+    }
+
+    async fn dispatch(&self, id: DispatchId) -> Result<Option<DispatchView>> {
+        self.readers.read(move |connection| dispatch::dispatch(connection, id)).await
+    }
+
+    async fn dispatches(&self, filter: DispatchFilter) -> Result<Vec<DispatchView>> {
+        self.readers.read(move |connection| dispatch::dispatches(connection, &filter)).await
+    }
+
+    async fn dispatch_content(&self, id: DispatchId) -> Result<Bytes> {
+        self.readers.read(move |connection| dispatch::content(connection, id).map(Bytes::from)).await
+    }
+
+    async fn dispatch_depths(&self) -> Result<Vec<DispatchDepth>> {
+        self.readers.read(dispatch::depths).await
+    }
+
+    async fn replay_dispatch(&self, id: DispatchId, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.replay_dispatch(id, &act)).await?;
+        self.signals().dispatches.notify_waiters();
+        Ok(())
+    }
+
+    async fn discard_dispatch(&self, id: DispatchId, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.discard_dispatch(id, &act)).await
+    }
+
+    async fn purge_dispatches(&self, before: Timestamp, max: usize) -> Result<u64> {
+        self.writer()?.write(0, move |books| books.purge_dispatches(before, max)).await
     }
 }
 

@@ -5,6 +5,7 @@
 mod admission;
 mod claiming;
 mod content;
+pub(crate) mod dispatching;
 mod duties;
 mod events;
 pub(crate) mod given;
@@ -123,6 +124,11 @@ scenarios! {
     links:
         a_piece_is_held_until_it_is_let_go,
         the_number_that_comes_next_is_changed_by_who_knows_it;
+    dispatching:
+        an_answer_is_due_once_its_outcome_is_known_and_made_once,
+        a_destination_is_told_each_event_once,
+        what_is_delivered_leaves_and_what_is_refused_waits_for_a_person,
+        what_was_delivered_long_ago_is_purged;
     random:
         many_random_steps_keep_the_promises;
 }

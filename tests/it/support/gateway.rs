@@ -11,6 +11,9 @@ use ers_gateway::events::Feed;
 use ers_gateway::inbound::http::{HttpDeps, HttpServer, Readiness};
 
 use super::intake::ScriptedIntake;
+use ers_gateway::store::DispatchStore;
+use ers_gateway::store::sqlite::SqliteStore;
+
 use super::records::Records;
 use super::waiting::client;
 
@@ -23,6 +26,7 @@ pub struct HttpGateway {
     pub environment: Environment,
     pub deps: HttpDeps,
     pub client: reqwest::Client,
+    _folder: tempfile::TempDir,
 }
 
 pub fn listener() -> HttpListener {
@@ -42,6 +46,9 @@ impl HttpGateway {
         let environment = Environment::system();
         let records = Records::new();
         let readiness = Arc::new(Readiness::default());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = SqliteStore::open(folder.path().join("dispatches.db"), &environment).await.expect("a store");
+        let dispatches: Arc<dyn DispatchStore> = Arc::new(store);
         let metrics = prometheus::Registry::new();
         let commands = CommandSchemas::compile([("CreateReferral", r#"{"type": "object"}"#)]);
         let deps = HttpDeps {
@@ -49,6 +56,7 @@ impl HttpGateway {
             search: records.clone(),
             operator: records.clone(),
             instances: records.clone(),
+            dispatches,
             feed: Feed::new(records.clone(), records.signals.clone()),
             signals: records.signals.clone(),
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),
@@ -56,7 +64,17 @@ impl HttpGateway {
             readiness: readiness.clone(),
         };
         let handle = HttpServer::start(listener, deps.clone(), &environment).expect("port 0 is free");
-        Self { address: handle.address(), records, intake, readiness, metrics, environment, deps, client: client() }
+        Self {
+            address: handle.address(),
+            records,
+            intake,
+            readiness,
+            metrics,
+            environment,
+            deps,
+            client: client(),
+            _folder: folder,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -13,6 +13,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod publishing;
 pub mod rabbitmq;
+pub mod receiver;
 pub mod records;
 pub mod referrals;
 pub mod sender;

@@ -5,8 +5,8 @@ use tokio::net::TcpStream;
 
 use super::door::{Served, exchange, framed, message, settings};
 use crate::hl7::samples::sample;
-use crate::inbound::mllp::MllpClientError;
 use crate::intake::Content;
+use crate::outbound::MllpClientError;
 use crate::store::Transport;
 
 #[tokio::test]

@@ -16,8 +16,9 @@ use crate::command::MessageId;
 use crate::config::MllpListener;
 use crate::environment::Environment;
 use crate::hl7::Header;
-use crate::inbound::mllp::{MllpClient, MllpMetrics, MllpServer};
+use crate::inbound::mllp::{MllpMetrics, MllpServer};
 use crate::intake::{Again, Answer, Content, DeferredReply, Inbound, Outcome, Receive};
+use crate::outbound::MllpClient;
 use crate::store::{Act, StoreError};
 
 /// Answers each message with `MSA|AA|` and its control id. A control id that starts with `LATE` gets that only

@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 
 use super::door::{Served, message, settings};
 use crate::config::Tls;
-use crate::inbound::mllp::{MllpClient, MllpClientError, MllpMetrics, MllpServer};
-use crate::inbound::tls::{ClientTls, Identity};
+use crate::inbound::mllp::{MllpMetrics, MllpServer};
+use crate::outbound::{MllpClient, MllpClientError};
+use crate::tls::{ClientTls, Identity};
 
 /// A folder with two CAs, a server's certificate and one client's certificate of each CA.
 struct Certificates {

@@ -1,4 +1,4 @@
-//! How long to stay away from a broker that failed.
+//! How long to stay away from a broker, or a hospital system, that failed.
 
 use std::time::Duration;
 

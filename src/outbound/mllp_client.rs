@@ -12,10 +12,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::codec::{Decoder as _, Encoder as _};
 
-use super::within;
 use crate::environment::Environment;
 use crate::hl7::framing::{Decoder, Encoder, FramingError};
-use crate::inbound::tls::{ClientTls, TlsError, client_config};
+use crate::tls::{ClientTls, TlsError, client_config};
 
 /// An answer with a letter in it may be large.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -43,8 +42,8 @@ pub enum MllpClientError {
     Framing(FramingError),
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 pub struct MllpClient {
     stream: Box<dyn Stream>,
@@ -75,7 +74,7 @@ impl MllpClient {
             Ok(Box::new(connector.connect(name, stream).await.map_err(unreachable)?))
         };
         let no_connection = || MllpClientError::NoConnection { address: address.to_owned(), limit };
-        let stream = within(&environment, limit, connecting).await.ok_or_else(no_connection)??;
+        let stream = environment.within(limit, connecting).await.ok_or_else(no_connection)??;
         Ok(Self { stream, decoder: Decoder::new(ANSWER_BYTES_MAX), buffer: BytesMut::new(), environment, limit })
     }
 
@@ -98,7 +97,7 @@ impl MllpClient {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         };
-        let written = within(&self.environment, self.limit, writing).await;
+        let written = self.environment.within(self.limit, writing).await;
         written.ok_or(MllpClientError::NoAnswer { limit: self.limit })?.map_err(MllpClientError::Broken)
     }
 
@@ -119,7 +118,7 @@ impl MllpClient {
                 }
             }
         };
-        within(environment, *limit, reading).await.ok_or(MllpClientError::NoAnswer { limit: *limit })?
+        environment.within(*limit, reading).await.ok_or(MllpClientError::NoAnswer { limit: *limit })?
     }
 
     /// Sends no more, but still reads.

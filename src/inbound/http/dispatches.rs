@@ -1,0 +1,82 @@
+//! `GET /v1/dispatches` and what can be done under `/v1/dispatches/{id}`: messages of the gateway to hospital systems, and
+//! what became of them, without their content.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Shared;
+use super::commands::read_act;
+use super::problem::ProblemDocument;
+use super::request::{id, query};
+use super::views;
+use crate::command::DispatchId;
+use crate::store::{DispatchFilter, DispatchState};
+
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 500;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Filter {
+    destination: Option<String>,
+    state: Option<String>,
+    before: Option<DispatchId>,
+    limit: Option<usize>,
+}
+
+/// Newest first; `next` is the `before` of the page that follows, absent on the last.
+pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
+    let filter: Filter = query(&request)?;
+    let state = match filter.state.as_deref().map(DispatchState::named) {
+        Some(None) => {
+            let names = DispatchState::ALL.map(DispatchState::name).join(", ");
+            return Err(ProblemDocument::bad_request(format!("state is one of {names}.")));
+        }
+        state => state.flatten(),
+    };
+    let page = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let asked = DispatchFilter { destination: filter.destination, state, before: filter.before, max: page + 1 };
+    let mut found = shared.deps.dispatches.dispatches(asked).await?;
+    let more = found.len() > page;
+    found.truncate(page);
+    let mut body = json!({ "dispatches": found.iter().map(views::dispatch).collect::<Vec<_>>() });
+    if let Some(last) = found.last().filter(|_| more) {
+        body["next"] = json!(last.id);
+    }
+    Ok(HttpResponse::Ok().json(body))
+}
+
+pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
+    shown(id(&path)?, &shared).await
+}
+
+pub async fn replay(
+    request: HttpRequest,
+    payload: web::Payload,
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
+    let id: DispatchId = id(&path)?;
+    let act = read_act(&request, payload, &shared).await?;
+    shared.deps.dispatches.replay_dispatch(id, act).await?;
+    shown(id, &shared).await
+}
+
+pub async fn discard(
+    request: HttpRequest,
+    payload: web::Payload,
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
+    let id: DispatchId = id(&path)?;
+    let act = read_act(&request, payload, &shared).await?;
+    shared.deps.dispatches.discard_dispatch(id, act).await?;
+    shown(id, &shared).await
+}
+
+async fn shown(id: DispatchId, shared: &Shared) -> Result<HttpResponse, ProblemDocument> {
+    let unknown = || ProblemDocument::not_found("There is no dispatch with this identifier.");
+    let dispatch = shared.deps.dispatches.dispatch(id).await?.ok_or_else(unknown)?;
+    Ok(HttpResponse::Ok().json(views::dispatch(&dispatch)))
+}

@@ -1,0 +1,250 @@
+//! One destination: its connection, and the messages that it gets, one after the other.
+
+use std::sync::Arc;
+
+use super::metrics::{DestinationMetrics, OutboundMetrics};
+use super::mllp_client::{MllpClient, MllpClientError};
+use super::wait_for_work;
+use crate::backoff::Backoff;
+use crate::config::{self, Acknowledgement};
+use crate::environment::Environment;
+use crate::hl7::Receipt;
+use crate::store::{DispatchContent, DispatchState, DispatchStep, DispatchStore, DueDispatch, Result, Signals};
+use crate::tls::{ClientTls, Identity};
+
+/// Read at once: messages may be large.
+const AT_ONCE: usize = 8;
+/// A receiver that says "not now" (206, 207) is asked so often; then a person looks.
+const NOT_NOW_MAX: u32 = 10;
+/// After a message stayed without an answer so often, the next one is sent right behind it. If that is answered, the
+/// message is at fault and not the receiver.
+const UNANSWERED_MAX: u32 = 5;
+/// Characters of the receiver's words that are kept.
+const WORDS_MAX: usize = 1_000;
+/// HL7 table 0357: application record locked, application internal error.
+const NOT_NOW: [u16; 2] = [206, 207];
+
+/// What became of one try.
+enum Tried {
+    Delivered,
+    Refused(String),
+    NotNow(String),
+    /// It was sent, or may have been, and no answer came.
+    Unanswered(String),
+    Unreachable(String),
+}
+
+pub(super) struct Destination {
+    settings: config::Destination,
+    tls: Option<ClientTls>,
+    store: Arc<dyn DispatchStore>,
+    signals: Signals,
+    metrics: DestinationMetrics,
+    environment: Environment,
+    connection: Option<MllpClient>,
+    backoff: Backoff,
+    /// Said once for each time that it is away.
+    is_away: bool,
+}
+
+impl Destination {
+    pub fn new(
+        settings: config::Destination,
+        store: Arc<dyn DispatchStore>,
+        signals: Signals,
+        metrics: &OutboundMetrics,
+        environment: &Environment,
+    ) -> Self {
+        Self {
+            tls: settings.tls.as_ref().map(|tls| client_tls(&settings.address, tls)),
+            metrics: metrics.destination(&settings.name),
+            settings,
+            store,
+            signals,
+            environment: environment.clone(),
+            connection: None,
+            backoff: Backoff::default(),
+            is_away: false,
+        }
+    }
+
+    /// Sends what there is until the gateway stops.
+    pub async fn run(&mut self) {
+        loop {
+            let signals = self.signals.clone();
+            let bell = signals.dispatches.notified();
+            tokio::pin!(bell);
+            bell.as_mut().enable();
+            let goes_on = match self.send_due().await {
+                Ok(Sent::All) => wait_for_work(bell, &self.environment).await,
+                Ok(Sent::Some) => !self.environment.shutdown().is_cancelled(),
+                Ok(Sent::ReceiverIsAway) => self.backoff.wait(&self.environment).await,
+                Err(error) => {
+                    tracing::warn!(destination = %self.settings.name, %error, "what to send cannot be read or noted now");
+                    self.backoff.wait(&self.environment).await
+                }
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    pub fn hang_up(&mut self) {
+        self.connection = None;
+        self.metrics.up.set(0);
+    }
+
+    async fn send_due(&mut self) -> Result<Sent> {
+        let due = self.store.due_dispatches(&self.settings.name, AT_ONCE).await?;
+        if due.is_empty() {
+            return Ok(Sent::All);
+        }
+        let mut suspect: Option<&DueDispatch> = None;
+        for (index, dispatch) in due.iter().enumerate() {
+            if self.environment.shutdown().is_cancelled() {
+                return Ok(Sent::Some);
+            }
+            let Some(content) = &dispatch.content else {
+                let why = "it cannot be made anew: what it was to tell is not kept".to_owned();
+                self.note(dispatch, DispatchState::Unmade, why).await?;
+                continue;
+            };
+            let tried = self.try_once(content).await;
+            if let (Some(suspect), Tried::Delivered | Tried::Refused(_) | Tried::NotNow(_)) = (suspect.take(), &tried) {
+                let tries = suspect.tries + 1;
+                let why = format!("it was not answered in {tries} tries, but the one after it was at once");
+                self.refuse(suspect, why).await?;
+            }
+            match tried {
+                Tried::Delivered => self.note(dispatch, DispatchState::Delivered, String::new()).await?,
+                Tried::NotNow(why) if dispatch.tries + 1 < NOT_NOW_MAX => {
+                    self.metrics.tried("not_now");
+                    self.note(dispatch, DispatchState::Waiting, why).await?;
+                    return Ok(Sent::ReceiverIsAway);
+                }
+                Tried::Refused(why) | Tried::NotNow(why) => self.refuse(dispatch, why).await?,
+                Tried::Unanswered(why) => {
+                    self.metrics.tried("unanswered");
+                    self.went_away(&why);
+                    self.note(dispatch, DispatchState::Waiting, why).await?;
+                    if index > 0 || dispatch.tries + 1 < UNANSWERED_MAX {
+                        return Ok(Sent::ReceiverIsAway);
+                    }
+                    suspect = Some(dispatch);
+                    continue;
+                }
+                // It was not sent, so it is not counted as a try of the message.
+                Tried::Unreachable(why) => {
+                    self.metrics.tried("unreachable");
+                    self.went_away(&why);
+                    return Ok(Sent::ReceiverIsAway);
+                }
+            }
+            self.is_away = false;
+            self.backoff.reset();
+        }
+        Ok(if suspect.is_some() { Sent::ReceiverIsAway } else { Sent::Some })
+    }
+
+    async fn refuse(&self, dispatch: &DueDispatch, why: String) -> Result<()> {
+        tracing::warn!(
+            destination = %self.settings.name, dispatch.id = %dispatch.id,
+            "a message was not taken by its receiver; a person decides"
+        );
+        self.note(dispatch, DispatchState::Refused, why).await
+    }
+
+    /// One message over the connection that there is, or a new one.
+    async fn try_once(&mut self, content: &DispatchContent) -> Tried {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let limit = self.settings.answer_timeout;
+                let environment = self.environment.clone();
+                match MllpClient::connect(&self.settings.address, self.tls.as_ref(), limit, environment).await {
+                    Ok(connection) => connection,
+                    Err(error) => return Tried::Unreachable(error.to_string()),
+                }
+            }
+        };
+        match exchange(&mut connection, content, self.settings.acknowledgement).await {
+            Ok(tried) => {
+                self.connection = Some(connection);
+                self.metrics.up.set(1);
+                tried
+            }
+            Err(error) => Tried::Unanswered(error.to_string()),
+        }
+    }
+
+    fn went_away(&mut self, why: &str) {
+        self.hang_up();
+        if !std::mem::replace(&mut self.is_away, true) {
+            tracing::warn!(destination = %self.settings.name, why, "messages wait for their receiver");
+        }
+    }
+
+    async fn note(&self, dispatch: &DueDispatch, state: DispatchState, why: String) -> Result<()> {
+        match state {
+            DispatchState::Delivered | DispatchState::Refused | DispatchState::Unmade => {
+                self.metrics.tried(state.name())
+            }
+            DispatchState::Waiting | DispatchState::Discarded => {}
+        }
+        let DueDispatch { id, tries, .. } = *dispatch;
+        let at = self.environment.now();
+        let why = why.chars().filter(|letter| !letter.is_control()).take(WORDS_MAX).collect();
+        self.store.step_dispatch(DispatchStep { id, at, state, tries: tries.saturating_add(1), why }).await
+    }
+}
+
+/// How far a look came.
+enum Sent {
+    /// There was nothing.
+    All,
+    /// There may be more.
+    Some,
+    ReceiverIsAway,
+}
+
+/// Sends a message and waits for what answers it. What answers another, a late answer to one that was sent before, is
+/// passed over.
+async fn exchange(
+    connection: &mut MllpClient,
+    content: &DispatchContent,
+    acknowledgement: Acknowledgement,
+) -> std::result::Result<Tried, MllpClientError> {
+    connection.write(&content.bytes).await?;
+    if acknowledgement == Acknowledgement::None {
+        return Ok(Tried::Delivered);
+    }
+    loop {
+        let receipt = Receipt::read(&connection.answer().await?);
+        if receipt.control_id != content.control_id {
+            continue;
+        }
+        return Ok(match receipt {
+            Receipt { accepted: true, .. } => Tried::Delivered,
+            Receipt { error_codes, words, .. } if error_codes.iter().any(|code| NOT_NOW.contains(code)) => {
+                Tried::NotNow(words)
+            }
+            Receipt { words, .. } => Tried::Refused(words),
+        });
+    }
+}
+
+fn client_tls(address: &str, tls: &config::DestinationTls) -> ClientTls {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let identity = match (&tls.certificate, &tls.private_key) {
+        (Some(certificate), Some(private_key)) => {
+            Some(Identity { certificate: certificate.clone(), private_key: private_key.clone() })
+        }
+        _ => None,
+    };
+    ClientTls {
+        authorities: tls.ca.clone(),
+        server_name: tls.server_name.clone().unwrap_or_else(|| host.to_owned()),
+        identity,
+    }
+}

@@ -1,0 +1,42 @@
+//! What is measured about messages to hospital systems. How many wait, and since when, is in `telemetry`.
+
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// Registered once a process.
+#[derive(Clone)]
+pub struct OutboundMetrics {
+    tries: IntCounterVec,
+    up: IntGaugeVec,
+}
+
+impl OutboundMetrics {
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let tries = Opts::new(
+            "gateway_dispatch_tries_total",
+            "Tries to send a message to a hospital system: delivered, refused, not_now, unanswered, unreachable, unmade",
+        );
+        let tries = IntCounterVec::new(tries, &["destination", "outcome"])?;
+        let up = Opts::new("gateway_destination_up", "1 while the connection to a hospital system works");
+        let up = IntGaugeVec::new(up, &["destination"])?;
+        registry.register(Box::new(tries.clone()))?;
+        registry.register(Box::new(up.clone()))?;
+        Ok(Self { tries, up })
+    }
+
+    pub(super) fn destination(&self, name: &str) -> DestinationMetrics {
+        let up = self.up.with_label_values(&[name]);
+        DestinationMetrics { name: name.to_owned(), tries: self.tries.clone(), up }
+    }
+}
+
+pub(super) struct DestinationMetrics {
+    name: String,
+    tries: IntCounterVec,
+    pub up: IntGauge,
+}
+
+impl DestinationMetrics {
+    pub fn tried(&self, outcome: &str) {
+        self.tries.with_label_values(&[&self.name, outcome]).inc();
+    }
+}
