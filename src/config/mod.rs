@@ -27,7 +27,7 @@ use serde::Deserialize;
 use crate::store::postgres::Address;
 
 pub use broker::{Broker, BrokerInput, Partitions, QueueType, TopologyMode};
-pub use connections::{Access, Connection, RefreshToken, SignedJwt};
+pub use connections::{Access, Connection, RefreshToken, SignedJwt, Unattended};
 pub use delivery::{Delivery, Pacing};
 pub use pds::Pds;
 pub use problem::{ConfigError, ConfigProblem};
