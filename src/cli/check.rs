@@ -7,7 +7,7 @@ use clap::Args;
 use super::exit::{CliError, Done};
 use super::settings::{self, Settings};
 use crate::config::{Access, Config, Listener};
-use crate::mapping::{Dialect, MappingFiles, MappingSet};
+use crate::mapping::{Dialect, Effect, MappingFiles, MappingSet, Operation};
 
 /// Check settings, mappings and the files that they name; sends nothing
 #[derive(Args)]
@@ -83,7 +83,7 @@ fn mapping_problems(config: &Config) -> Vec<String> {
     let dialects: Vec<&str> = set.dialects().map(Dialect::name).collect();
     let asked =
         config.sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.dialect.as_deref()?)));
-    asked
+    let mut problems: Vec<String> = asked
         .filter(|(_, dialect)| !dialects.contains(dialect))
         .map(|(index, dialect)| {
             let known = dialects.join(", ");
@@ -91,7 +91,38 @@ fn mapping_problems(config: &Config) -> Vec<String> {
                 "sources[{index}].dialect: there is no folder inbound/{dialect} among the mappings (there are {known})"
             )
         })
-        .collect()
+        .collect();
+    problems.extend(unattended_problems(config, &set));
+    problems
+}
+
+/// What is approved for unattended software must be a write that e-RS opens to it, and as narrow as that can be said.
+fn unattended_problems(config: &Config, set: &MappingSet) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (index, connection) in config.connections.iter().enumerate() {
+        let Access::ApplicationRestricted(signed) = &connection.access else { continue };
+        for (number, write) in signed.unattended.iter().enumerate() {
+            let at = |field: &str| format!("connections[{index}].unattended[{number}].{field}");
+            let open = |operation: &&Operation| operation.application_restricted && operation.effect != Effect::Read;
+            let Some(operation) = set.operation(&write.operation).filter(open) else {
+                let text = "is no write that e-RS opens to unattended software (mappings/ers/operations.yaml)";
+                problems.push(format!("{}: {} {text}", at("operation"), write.operation));
+                continue;
+            };
+            match (&operation.limited_by, write.only.is_empty()) {
+                (Some(parameter), true) => problems.push(format!(
+                    "{}: which codes of {parameter} does the approval name? {} is open to these only",
+                    at("only"),
+                    write.operation
+                )),
+                (None, false) => {
+                    problems.push(format!("{}: {} has no outcomes or reasons", at("only"), write.operation));
+                }
+                _ => {}
+            }
+        }
+    }
+    problems
 }
 
 /// Files that must be readable when the gateway starts.

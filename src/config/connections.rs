@@ -31,6 +31,20 @@ pub struct SignedJwt {
     /// RSA private key, PEM.
     pub private_key: PathBuf,
     pub kid: String,
+    /// Writes that it may make, one by one; none unless they are here.
+    pub unattended: Vec<Unattended>,
+}
+
+/// A write without a user, as the NHS approved it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Unattended {
+    /// A-number of the catalogue (`mappings/ers/operations.yaml`).
+    pub operation: String,
+    /// Reference of the approval.
+    pub approval: String,
+    /// Outcomes or reasons that the approval names, as codes of e-RS; for operations that have any.
+    #[serde(default)]
+    pub only: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +78,8 @@ struct WrittenApplication {
     client_id: String,
     private_key: PathBuf,
     kid: String,
+    #[serde(default)]
+    unattended: Vec<Unattended>,
 }
 
 #[derive(Deserialize)]
@@ -92,7 +108,11 @@ impl From<Written> for Connection {
                 code_system_base: written.code_system_base,
                 token_url: written.token_url,
                 client_id: written.client_id,
-                access: Access::ApplicationRestricted(SignedJwt { private_key: written.private_key, kid: written.kid }),
+                access: Access::ApplicationRestricted(SignedJwt {
+                    private_key: written.private_key,
+                    kid: written.kid,
+                    unattended: written.unattended,
+                }),
             },
             Written::UserRestricted(written) => Self {
                 name: written.name,

@@ -28,7 +28,7 @@ use serde::Deserialize;
 use crate::store::postgres::Address;
 
 pub use broker::{Broker, BrokerInput, Partitions, QueueType, TopologyMode};
-pub use connections::{Access, Connection, RefreshToken, SignedJwt};
+pub use connections::{Access, Connection, RefreshToken, SignedJwt, Unattended};
 pub use delivery::{Delivery, Pacing};
 pub use destinations::{Acknowledgement, Destination, DestinationTls};
 pub use pds::Pds;

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::problem::did_you_mean;
-use super::{Access, Config, Connection, Destination, EnvironmentName, Listener, Source};
+use super::{Access, Config, Connection, Destination, EnvironmentName, Listener, Source, Unattended};
 use crate::environment::is_this_machine;
 
 /// A broken rule at a key; `load` finds its place in the file.
@@ -252,7 +252,10 @@ fn one_connection(environment: EnvironmentName, index: usize, connection: &Conne
             _ => {}
         }
     }
-    let Access::UserRestricted(user) = &connection.access else { return };
+    let user = match &connection.access {
+        Access::UserRestricted(user) => user,
+        Access::ApplicationRestricted(signed) => return approvals(&key("unattended"), &signed.unattended, broken),
+    };
     if !BUSINESS_FUNCTIONS.contains(&user.business_function.as_str()) {
         broken.push(Broken {
             hint: did_you_mean(&user.business_function, BUSINESS_FUNCTIONS),
@@ -269,6 +272,19 @@ fn one_connection(environment: EnvironmentName, index: usize, connection: &Conne
             "is for SERVICE_PROVIDER_CLINICIAN_ADMIN only; e-RS refuses it with any other function",
         )),
         _ => {}
+    }
+}
+
+/// Each write once, with the reference of its approval. Whether the operations are right is for the catalogue to say.
+fn approvals(key: &str, unattended: &[Unattended], broken: &mut Vec<Broken>) {
+    for (index, write) in unattended.iter().enumerate() {
+        let key = |field: &str| format!("{key}[{index}].{field}");
+        if unattended[..index].iter().any(|earlier| earlier.operation == write.operation) {
+            broken.push(broken_rule(key("operation"), format!("{} is there twice", write.operation)));
+        }
+        if write.approval.trim().is_empty() {
+            broken.push(broken_rule(key("approval"), "is the reference under which the NHS approved it"));
+        }
     }
 }
 

@@ -59,11 +59,7 @@ impl Run {
         };
         self.state = State::Running { step: call.step.clone() };
         let client = &ground.member.client;
-        if !client.may_call(operation) {
-            let text = format!(
-                "connection {} may not call {} ({}): its access mode or business function does not permit it",
-                client.name, call.call, operation.name
-            );
+        if let Some(text) = client.forbids(&call, operation) {
             return self.unauthorised(&client.name, &text).await;
         }
         if let Flow::Ended = self.stop_if_overdue().await? {

@@ -12,9 +12,9 @@ use super::signed_jwt::{PrivateKeyError, SignedJwtGrant};
 use super::token::{AccessToken, GrantType, TokenSource};
 use super::token_endpoint::TokenEndpoint;
 use super::transport::{Body, Request, Transport, TransportError};
-use crate::config::{Access, Connection};
+use crate::config::{Access, Connection, Unattended};
 use crate::environment::Environment;
-use crate::mapping::{CallBody, Operation, PreparedCall};
+use crate::mapping::{CallBody, Effect, Operation, PreparedCall};
 
 pub struct Client {
     pub name: String,
@@ -27,8 +27,10 @@ pub struct Client {
 }
 
 enum Identity {
-    /// Organisation and function are fixed at registration and never sent.
-    Application,
+    /// Organisation and function are fixed at registration and never sent. Writes need an approval each.
+    Application {
+        unattended: Vec<Unattended>,
+    },
     User {
         organisation: String,
         business_function: String,
@@ -48,7 +50,7 @@ impl Client {
         let (identity, grant) = match &connection.access {
             Access::ApplicationRestricted(jwt) => {
                 let grant = SignedJwtGrant::new(&connection.client_id, &jwt.kid, &jwt.private_key)?;
-                (Identity::Application, GrantType::SignedJwt(grant))
+                (Identity::Application { unattended: jwt.unattended.clone() }, GrantType::SignedJwt(grant))
             }
             Access::UserRestricted(user) => {
                 let grant = RefreshTokenGrant::new(
@@ -78,20 +80,44 @@ impl Client {
         })
     }
 
-    /// Whether this connection's access mode and business function permit the operation.
-    pub fn may_call(&self, operation: &Operation) -> bool {
+    /// Why this connection may not make the call: its access mode, its business function, or an approval that is not there
+    /// or does not go so far.
+    pub fn forbids(&self, call: &PreparedCall, operation: &Operation) -> Option<String> {
+        let because = |why: &str| {
+            Some(format!("connection {} may not call {} ({}): {why}", self.name, call.call, operation.name))
+        };
         match &self.identity {
-            Identity::Application => operation.application_restricted,
-            Identity::User { business_function, .. } => {
-                operation.business_functions.is_empty() || operation.business_functions.contains(business_function)
+            Identity::Application { unattended } if operation.application_restricted => {
+                if operation.effect == Effect::Read {
+                    return None;
+                }
+                let Some(approved) = unattended.iter().find(|one| one.operation == call.call) else {
+                    return because("it acts without a user, and no approval for this is configured");
+                };
+                let parameter = operation.limited_by.as_ref()?;
+                match code_of(call, parameter) {
+                    Some(code) if approved.only.iter().any(|one| one == code) => None,
+                    _ => because(&format!(
+                        "it acts without a user, and its approval {} is for {parameter} {} only",
+                        approved.approval,
+                        approved.only.join(", ")
+                    )),
+                }
             }
+            Identity::User { business_function, .. }
+                if operation.business_functions.is_empty()
+                    || operation.business_functions.contains(business_function) =>
+            {
+                None
+            }
+            _ => because("its access mode or business function does not permit it"),
         }
     }
 
     /// What a plan may know of the connection.
     pub fn for_plan(&self) -> Value {
         match &self.identity {
-            Identity::Application => json!({ "codeSystemBase": self.code_system_base }),
+            Identity::Application { .. } => json!({ "codeSystemBase": self.code_system_base }),
             Identity::User { organisation, business_function, .. } => json!({
                 "codeSystemBase": self.code_system_base,
                 "organisation": organisation,
@@ -123,7 +149,9 @@ impl Client {
         {
             put("NHSD-End-User-Organisation-ODS", organisation);
             put("NHSD-eRS-Business-Function", business_function);
-            if let Some(user) = on_behalf_of {
+            if operation.on_behalf_of
+                && let Some(user) = on_behalf_of
+            {
                 put("NHSD-eRS-On-Behalf-Of-User-ID", user);
             }
         }
@@ -165,4 +193,11 @@ impl Client {
             timeout: operation.timeout,
         }
     }
+}
+
+/// The code that a parameter of the body has.
+fn code_of<'c>(call: &'c PreparedCall, parameter: &str) -> Option<&'c str> {
+    let CallBody::Json(body) = &call.body else { return None };
+    let found = body.get("parameter")?.as_array()?.iter().find(|one| one["name"] == parameter)?;
+    found["valueCoding"]["code"].as_str()
 }

@@ -17,6 +17,8 @@ use crate::mapping::{
 };
 
 const DATA_TYPE_ERROR: u16 = 102;
+/// Members of commands that are lists of letters.
+const LETTERS: [&str; 2] = ["letters", "guidanceLetters"];
 /// Longer than the name of any command.
 const NAME_CHARS_MAX: usize = 100;
 
@@ -75,7 +77,8 @@ impl Intake {
 
     pub(super) fn check_command(&self, name: &str, text: &str, mut body: Value) -> Decision {
         let set = self.mappings.current();
-        let mut problems = inline_letters(text, &mut body);
+        let mut problems: Vec<Problem> =
+            LETTERS.iter().flat_map(|member| inline_letters(text, &mut body, member)).collect();
         let letters_told = !problems.is_empty();
         let number = body.pointer("/patient/nhsNumber").and_then(Value::as_str);
         if let Some(Err(error)) = number.map(NhsNumber::parse) {
@@ -84,7 +87,7 @@ impl Intake {
         }
         for violation in set.schemas().violations(name, &body) {
             // Letters that could not be read are not what the schema describes.
-            if letters_told && violation.pointer.starts_with("/letters") {
+            if letters_told && LETTERS.iter().any(|member| violation.pointer.starts_with(&format!("/{member}"))) {
                 continue;
             }
             let code = match violation.keyword.as_str() {
@@ -124,26 +127,26 @@ fn unreadable(text: String) -> Answer {
 
 /// Letters come as `{fileName, contentType?, description?, base64}` and become handles: where in the stored
 /// JSON the base64 stands, its decoded size and digest. What is not base64, or what e-RS would not take, is a problem.
-fn inline_letters(text: &str, body: &mut Value) -> Vec<Problem> {
+fn inline_letters(text: &str, body: &mut Value, list: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let Some(letters) = body.get_mut("letters").and_then(Value::as_array_mut) else { return problems };
+    let Some(letters) = body.get_mut(list).and_then(Value::as_array_mut) else { return problems };
     if letters.len() > LETTERS_MAX {
         let text = format!("Value too long: more than {LETTERS_MAX} letters in one command");
-        return vec![Problem::new(Location::Json("/letters".into()), 104, text)];
+        return vec![Problem::new(Location::Json(format!("/{list}")), 104, text)];
     }
     let mut search_from = 0;
     let mut handles = Vec::new();
     for (index, given) in letters.iter().enumerate() {
-        let at = |member: &str| Location::Json(format!("/letters/{index}{member}"));
+        let at = |member: &str| Location::Json(format!("/{list}/{index}{member}"));
         let Some(base64) = given.get("base64").and_then(Value::as_str) else {
-            problems.push(Problem::new(at("/base64"), 101, format!("/letters/{index}/base64 is required")));
+            problems.push(Problem::new(at("/base64"), 101, format!("/{list}/{index}/base64 is required")));
             continue;
         };
         // The text of a base64 string needs no JSON escapes but for `\/`, which is refused: then it stands
         // in the message exactly as it is here.
         let Some(offset) = text[search_from..].find(&format!("\"{base64}\"")).map(|found| search_from + found + 1)
         else {
-            let text = format!("/letters/{index}/base64 must be written without JSON escapes");
+            let text = format!("/{list}/{index}/base64 must be written without JSON escapes");
             problems.push(Problem::new(at("/base64"), DATA_TYPE_ERROR, text));
             continue;
         };

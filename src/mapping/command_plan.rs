@@ -42,6 +42,8 @@ struct PlanStep {
     each: Option<Path>,
     /// With `each`: the first entry that succeeds is enough; these codes of e-RS go on to the next.
     next_on: Vec<String>,
+    /// Refused with one of these codes, the plan goes on behind it, and nothing of it is saved.
+    pass_on: Vec<String>,
     again: Option<Again>,
     /// Before each call.
     pause: Option<Duration>,
@@ -62,6 +64,8 @@ struct PlanStep {
     events: Vec<EventTemplate>,
     /// What `map try` shows for a saved value that only e-RS could give.
     preview: Map<String, Value>,
+    /// Of these, what is made of the command.
+    previews: Vec<(String, Template)>,
 }
 
 struct FollowTemplate {
@@ -89,8 +93,8 @@ struct EventTemplate {
 pub type Operations = BTreeMap<String, Operation>;
 
 const STEP_KEYS: &[&str] = &[
-    "step", "call", "needs", "lacks", "when", "each", "next_on", "again", "pause", "stale", "path", "query", "headers",
-    "body", "letter", "save", "collect", "know", "require", "events", "preview", "about",
+    "step", "call", "needs", "lacks", "when", "each", "next_on", "pass_on", "again", "pause", "stale", "path", "query",
+    "headers", "body", "letter", "save", "collect", "know", "require", "events", "preview", "about",
 ];
 
 /// Steps that several plans share.
@@ -230,6 +234,9 @@ fn compile_step(
     if let (Some(node), None) = (keys.get("next_on"), keys.get("each")) {
         compiler.diagnostics.report(&file, node.at, "`next_on` goes with `each`: which entry is the next?");
     }
+    if let (Some(node), Some(_)) = (keys.get("pass_on"), keys.get("each")) {
+        compiler.diagnostics.report(&file, node.at, "`pass_on` does not go with `each`: see `next_on`");
+    }
     if let (Some(node), Some(_)) = (keys.get("again"), keys.get("each")) {
         compiler.diagnostics.report(&file, node.at, "`again` and `each` do not go together in one step");
     }
@@ -241,6 +248,8 @@ fn compile_step(
         needs: keys.get("needs").map(|node| compiler.paths_of(node)).unwrap_or_default(),
         when: keys.get("when").map(|node| compiler.conditions(node)).unwrap_or_default(),
         next_on: keys.texts("next_on", compiler.diagnostics).into_iter().map(|(code, _)| code).collect(),
+        pass_on: keys.texts("pass_on", compiler.diagnostics).into_iter().map(|(code, _)| code).collect(),
+        previews: previews(compiler, keys.get("preview")),
         each: keys.get("each").and_then(|node| compiler.paths_of(node).into_iter().next()),
         body: keys.get("body").map(|node| compiler.template(node)),
         letter: keys.get("letter").and_then(|node| compiler.paths_of(node).into_iter().next()),
@@ -261,6 +270,13 @@ fn compile_step(
         require,
         events,
     })
+}
+
+/// Those that are no constants: `preview: { way: "{command.decision}" }`.
+fn previews(compiler: &mut TemplateCompiler<'_>, node: Option<&Node>) -> Vec<(String, Template)> {
+    let entries = node.and_then(Node::as_map).into_iter().flatten();
+    let made = entries.filter(|(_, node)| node.as_text().is_some_and(|text| text.contains('{')));
+    made.map(|(key, node)| (key.name.clone(), compiler.template(node))).collect()
 }
 
 /// `pause: 5m`
@@ -487,9 +503,14 @@ impl CommandPlan {
         Ok(absorbed)
     }
 
-    /// e-RS refused the call with this code: goes on with the next entry, if the step says so and there is one.
+    /// e-RS refused the call with this code: goes on with the next entry, if the step says so and there is one, or behind
+    /// the step, if it says that.
     pub fn try_next(&self, context: &PlanContext<'_>, state: &mut PlanState, code: &str) -> bool {
         let Some(step) = self.steps.get(state.step) else { return false };
+        if step.pass_on.iter().any(|one| one == code) {
+            (state.step, state.item, state.waited) = (state.step + 1, 0, false);
+            return true;
+        }
         let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };
         let items = step.each.as_ref().and_then(|path| scope.lookup(path));
         let length = items.and_then(|items| items.as_array().map(Vec::len)).unwrap_or_default();
@@ -537,8 +558,19 @@ impl CommandPlan {
         let stand_in = |name: &str| {
             step.preview.get(name).cloned().unwrap_or_else(|| Value::from(format!("<{name} from {}>", step.call)))
         };
+        let scope = Scope { context, saved: &state.saved, item: None, index: state.item, reply: None };
+        let mut made = Vec::with_capacity(step.previews.len());
+        for (name, template) in &step.previews {
+            made.push((name.clone(), template.render(&scope)?));
+        }
         for (name, _) in &step.save {
             state.saved.insert(name.clone(), stand_in(name));
+        }
+        for (name, value) in made {
+            match value {
+                Some(value) => state.saved.insert(name, value),
+                None => state.saved.remove(&name),
+            };
         }
         for (name, _) in &step.collect {
             let value = stand_in(name);

@@ -29,6 +29,12 @@ pub struct Operation {
     /// The user's organisation and function headers are sent (all but A030).
     #[serde(default = "yes")]
     pub user_headers: bool,
+    /// Of a write that unattended software may make: the parameter whose codes its approval names, if it names any.
+    #[serde(default)]
+    pub limited_by: Option<String>,
+    /// Sent with the clinician whom an administrator acts for (all but A040).
+    #[serde(default = "yes")]
+    pub on_behalf_of: bool,
     /// From the first byte sent to the last byte of the answer.
     #[serde(default = "minute", with = "duration")]
     pub timeout: Duration,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::exchange::Call;
 use super::issue::Issue;
 use super::operations::{BodyKind, FILE_CONTENT_TYPES, Operation};
+use super::people::is_sds_user_id;
 use super::refusal::Refusal;
 use super::tokens::{Authority, Holder, NotAccepted};
 use super::world::World;
@@ -23,6 +24,8 @@ pub struct Caller {
     /// ODS code; empty on A030, which needs none.
     pub organisation: String,
     pub function: String,
+    /// SDS user id of the clinician for whom an administrator acts.
+    pub on_behalf_of: Option<String>,
 }
 
 impl Caller {
@@ -54,7 +57,7 @@ pub fn identify(world: &World, call: &Call) -> Result<Arc<Holder>, Refusal> {
 }
 
 /// Checks access mode, organisation and business function.
-pub fn admit(call: &Call, operation: &Operation, holder: Arc<Holder>) -> Result<Caller, Refusal> {
+pub fn admit(world: &World, call: &Call, operation: &Operation, holder: Arc<Holder>) -> Result<Caller, Refusal> {
     if PLATFORM_HEADERS.iter().any(|name| call.header(name).is_some()) {
         return Err(Refusal::Platform(403));
     }
@@ -65,10 +68,16 @@ pub fn admit(call: &Call, operation: &Operation, holder: Arc<Holder>) -> Result<
         }
         Authority::User { .. } => match operation.functions {
             None => (String::new(), String::new()),
-            Some(functions) => user(call, functions, &holder)?,
+            Some(functions) => user(call, operation, functions, &holder)?,
         },
     };
-    Ok(Caller { holder, organisation, function })
+    let on_behalf_of = call.header(ON_BEHALF_OF).map(str::to_owned);
+    if let Some(clinician) = &on_behalf_of
+        && (!is_sds_user_id(clinician) || world.clinicians.refusal(clinician).is_some())
+    {
+        return Err(forbidden("nobody can act on behalf of this user"));
+    }
+    Ok(Caller { holder, organisation, function, on_behalf_of })
 }
 
 fn application(call: &Call, operation: &Operation, context: super::applications::Context) -> Result<(), Refusal> {
@@ -86,7 +95,7 @@ fn application(call: &Call, operation: &Operation, context: super::applications:
     if open { Ok(()) } else { Err(forbidden("not open to this application")) }
 }
 
-fn user(call: &Call, functions: &[&str], holder: &Holder) -> Result<(String, String), Refusal> {
+fn user(call: &Call, operation: &Operation, functions: &[&str], holder: &Holder) -> Result<(String, String), Refusal> {
     let Authority::User { roles, organisations, .. } = &holder.authority else {
         return Err(forbidden("not open to applications"));
     };
@@ -106,7 +115,8 @@ fn user(call: &Call, functions: &[&str], holder: &Holder) -> Result<(String, Str
         return Err(forbidden("not open to this business function"));
     }
     match (function == ACTS_FOR_OTHERS, call.header(ON_BEHALF_OF)) {
-        (true, None) => return Err(missing_header(ON_BEHALF_OF)),
+        (true, None) if operation.on_behalf => return Err(missing_header(ON_BEHALF_OF)),
+        (true, Some(_)) if !operation.on_behalf => return Err(forbidden("this call tells for whom to act")),
         (false, Some(_)) => return Err(forbidden("acting on behalf of others is not open to this business function")),
         _ => {}
     }

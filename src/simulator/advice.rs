@@ -33,6 +33,8 @@ impl Role {
 pub struct Message {
     pub number: u64,
     pub sent: Timestamp,
+    /// Guidance, not a request for it.
+    pub of_provider: bool,
     pub author: Role,
     /// Whom the author acts for.
     pub requester: Role,
@@ -60,6 +62,15 @@ pub struct AdviceRequest {
     pub messages: Vec<Message>,
     /// The referring organisation; absent for a seeded one, to which everybody is related.
     pub organisation: Option<String>,
+}
+
+impl AdviceRequest {
+    /// The provider has written: `status` is in `eRS-AdviceAndGuidanceStatus-1`.
+    pub fn respond(&mut self, status: &'static str, priority: &'static str, message: Message) {
+        (self.status, self.priority) = (status, priority);
+        self.messages.push(message);
+        self.version += 1;
+    }
 }
 
 /// All advice requests; the oldest are forgotten once there are more than `max`.
@@ -93,6 +104,7 @@ impl AdviceRequests {
             let message = Message {
                 number: ubrn,
                 sent: at,
+                of_provider: false,
                 author: requester.clone(),
                 requester: requester.clone(),
                 text: "Please advise me on this patient".into(),

@@ -91,7 +91,15 @@ fn extensions(advice: &AdviceRequest, world: &World) -> Vec<Value> {
 
 /// The first message with everything it names inside it, as A044 answers it.
 pub fn opening_message(advice: &AdviceRequest, world: &World, now: Timestamp) -> Value {
-    let Some(message) = advice.messages.first() else { return Value::Null };
+    advice.messages.first().map_or(Value::Null, |message| whole_message(advice, message, world, now))
+}
+
+/// The last one in the same way, as A026 answers it.
+pub fn latest_message(advice: &AdviceRequest, world: &World, now: Timestamp) -> Value {
+    advice.messages.last().map_or(Value::Null, |message| whole_message(advice, message, world, now))
+}
+
+fn whole_message(advice: &AdviceRequest, message: &Message, world: &World, now: Timestamp) -> Value {
     let mut contained: Vec<Value> = Vec::new();
     for file in &message.files {
         let id = format!("DocumentReference-{}", file.number);
@@ -157,9 +165,9 @@ fn communication(advice: &AdviceRequest, message: &Message, reference: &dyn Fn(&
         "status": "completed",
         "category": [{"coding": [{
             "system": "https://fhir.nhs.uk/STU3/CodeSystem/eRS-CommunicationSentBy-1",
-            "code": "REQUESTER",
+            "code": if message.of_provider { "RESPONDER" } else { "REQUESTER" },
         }]}],
-        "recipient": recipient(advice),
+        "recipient": if message.of_provider { referrer(advice) } else { recipient(advice) },
         "sent": instant(message.sent),
         "sender": {"extension": [{"url": SENDER, "valueReference": role(&message.author)}]},
         "note": [{"text": message.text}],
@@ -173,7 +181,12 @@ fn communication(advice: &AdviceRequest, message: &Message, reference: &dyn Fn(&
 }
 
 fn attachment(file: &Letter, message: &Message, id: &str, world: &World, now: Timestamp) -> Value {
-    let mut document = document_reference(file, id, ("ADVICE_REQUEST", "Advice Request"), world, now);
+    let kind = if message.of_provider {
+        ("GUIDANCE_RESPONSE", "Guidance Response")
+    } else {
+        ("ADVICE_REQUEST", "Advice Request")
+    };
+    let mut document = document_reference(file, id, kind, world, now);
     let user = json!({"system": "http://fhir.nhs.net/Id/sds-user-id", "value": message.requester.user});
     if let Some(extensions) = document["content"][0]["attachment"]["extension"].as_array_mut() {
         extensions.push(extension("AttachedOnBehalfOf", "valueReference", json!({"identifier": user})));
@@ -191,6 +204,11 @@ fn recipient(advice: &AdviceRequest) -> Vec<Value> {
         json!({"extension": [{"url": SERVICE, "valueReference": {"identifier": identifier}}]})
     };
     advice.services.iter().map(service).collect()
+}
+
+fn referrer(advice: &AdviceRequest) -> Vec<Value> {
+    let system = "https://fhir.nhs.uk/Id/ods-organization-code";
+    vec![json!({"identifier": {"system": system, "value": advice.requester.organisation}})]
 }
 
 fn contained_id(role: &Role) -> String {

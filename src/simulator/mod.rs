@@ -5,9 +5,8 @@
 //! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
 //! locks; it loses answers, hangs and fails only when told to.
 //!
-//! Served: the token endpoint; everything of referrers, and the worklists of providers, that is A004 to A008, A010, A011, A012,
-//! A015, A016, A019, A020, A021, A024, A025, A029 to A038, A041, A042, A043 and A044; of the Personal Demographics
-//! Service a patient by number.
+//! Served: the token endpoint; everything of referrers and of providers, that is A004 to A044 but for A009, A017, A018 and
+//! A039, which e-RS does not have any more; of the Personal Demographics Service a patient by number.
 //! Everything in it is invented, and it listens on this machine only unless told otherwise.
 
 mod access;
@@ -16,6 +15,7 @@ mod advice_resource;
 pub mod applications;
 mod clock;
 mod control;
+mod decisions;
 mod demographics;
 pub mod demonstration;
 mod exchange;
@@ -36,6 +36,7 @@ mod refusal;
 mod server;
 pub mod services;
 pub mod settings;
+mod state;
 mod tokens;
 mod validation;
 mod view;
@@ -57,6 +58,7 @@ pub use self::referral::{AdditionalRequirement, Ubrn};
 pub use self::settings::{Quota, Retention, SimulatorConfig};
 pub use self::view::ReferralView;
 
+use self::decisions::ReviewOutcome;
 use self::server::{Listeners, OBJECT_STORE_PATH, Serving};
 use self::world::{API_PATH, Addresses, TOKEN_PATH, World};
 use crate::environment::Environment;
@@ -225,11 +227,17 @@ impl SimulatorHandle {
         Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, book)).flatten().is_some()
     }
 
-    /// As if the provider had reviewed a referral sent for triage and will book it later. False when it is not
-    /// waiting for triage.
+    /// As if the provider had reviewed, in the web application, a referral that was sent for triage, and will book it
+    /// later. False when it is not waiting for that.
     pub fn accept_to_book_later(&self, ubrn: &str) -> bool {
         let now = self.world.now();
-        let review = |referral: &mut referral::Referral| referral.accept_to_book_later(now);
+        let review = |referral: &mut referral::Referral| {
+            let waits = referral.awaits_review_outcome();
+            if waits {
+                referral.review_ended(ReviewOutcome::AcceptReferBookLater, "Invented", None, Vec::new(), now);
+            }
+            waits
+        };
         Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, review)).unwrap_or(false)
     }
 

@@ -36,7 +36,7 @@ struct Concept {
 /// A reason to cancel an appointment or a referral, as far as rules ask.
 #[derive(Clone, Copy, Debug)]
 pub struct CancellationReason<'d> {
-    /// In `eRS-AppointmentRequestCancellationReasonType-1`; empty for the reasons of appointments.
+    /// In `eRS-AppointmentRequestCancellationReasonType-1`, or `eRS-AppointmentBookingCancellationReasonType-1`.
     pub kind: &'d str,
     functions: &'d [String],
     pub comment_is_mandatory: bool,
@@ -89,7 +89,7 @@ impl ReferenceData {
         }
     }
 
-    /// Only reasons that are listed, in force and meant for this usage (`CANCEL`, `CANCEL_REFERRAL`).
+    /// Only reasons that are listed, in force and meant for this usage (`CANCEL`, `REJECT`, `CANCEL_REFERRAL`).
     pub fn cancellation_reason(
         &self,
         key: &str,
@@ -144,7 +144,9 @@ fn concept(value: &Value) -> Option<(String, Concept)> {
         functions: codes("businessFunction"),
         // Appointment reasons have the one, referral reasons the other.
         usages: [codes("usage"), codes("referrerUsage")].concat(),
-        kind: codes("appointmentRequestCancellationReasonType").pop(),
+        kind: codes("appointmentRequestCancellationReasonType")
+            .pop()
+            .or_else(|| codes("appointmentBookingCancellationReasonType").pop()),
         comment_is_mandatory: flag("commentIsMandatory"),
         can_cancel_appointment: flag("canCancelAppointment"),
     };

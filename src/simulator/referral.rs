@@ -9,8 +9,10 @@ use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::demonstration;
-use super::referral_resource::ACCEPTED_TO_BOOK_LATER;
 use super::services::Slot;
+
+pub use super::decisions::Review;
+pub use super::state::State;
 
 /// Twelve digits on the wire, leading zeros included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,62 +27,6 @@ impl Ubrn {
 impl fmt::Display for Ubrn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:012}", self.0)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    NotBooked,
-    Booked,
-    DeferredToProvider,
-    AwaitingTriage,
-    AppointmentCancelledByPatient,
-    TriagedProviderToAction,
-    CancelledReferral,
-}
-
-impl State {
-    /// In `eRS-ReferralState-1`.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NotBooked => "NOT_BOOKED",
-            Self::Booked => "BOOKED",
-            Self::DeferredToProvider => "DEFERRED_TO_PROVIDER",
-            Self::AwaitingTriage => "AWAITING_TRIAGE",
-            Self::AppointmentCancelledByPatient => "APPT_CANCELLED_BY_PATIENT",
-            Self::TriagedProviderToAction => "TRIAGED_PROVIDER_TO_ACTION",
-            Self::CancelledReferral => "CANCELLED_REFERRAL",
-        }
-    }
-
-    pub fn display(self) -> &'static str {
-        match self {
-            Self::NotBooked => "Not Booked",
-            Self::Booked => "Booked",
-            Self::DeferredToProvider => "Deferred To Provider",
-            Self::AwaitingTriage => "Awaiting Triage",
-            Self::AppointmentCancelledByPatient => "Appointment Cancelled By Patient",
-            Self::TriagedProviderToAction => "Triaged - Provider To Action",
-            Self::CancelledReferral => "Cancelled Referral",
-        }
-    }
-
-    /// Worklists spell some of it differently, and write it in sentence case.
-    pub fn on_worklists(self) -> (&'static str, &'static str) {
-        match self {
-            Self::NotBooked => ("NOT_BOOKED", "Not booked"),
-            Self::Booked => ("BOOKED", "Booked"),
-            Self::DeferredToProvider => ("DEFERRED_TO_PROVIDER", "Deferred to provider"),
-            Self::AwaitingTriage => ("AWAITING_TRIAGE", "Awaiting triage"),
-            Self::AppointmentCancelledByPatient => ("APP_CANCELLED_BY_PATIENT", "Appointment cancelled by patient"),
-            Self::TriagedProviderToAction => ("TRIAGED_PROVIDER_TO_ACTION", "Triaged - provider to action"),
-            Self::CancelledReferral => ("CANCELLED_REFERRAL", "Cancelled referral"),
-        }
-    }
-
-    /// A slot can be taken, or the referral handed to the provider.
-    pub fn waits_for_booking(self) -> bool {
-        matches!(self, Self::NotBooked | Self::AppointmentCancelledByPatient)
     }
 }
 
@@ -206,6 +152,12 @@ pub struct Referral {
     pub booking_failure: Option<BookingFailure>,
     pub additional_requirements: Vec<AdditionalRequirement>,
     pub cancellation: Option<Cancellation>,
+    /// Of the appointment that is booked now.
+    pub review: Review,
+    /// Files of the provider.
+    pub provider_files: Vec<Letter>,
+    /// It was an advice request with the same UBRN.
+    pub was_advice: bool,
 }
 
 impl Referral {
@@ -252,17 +204,8 @@ impl Referral {
             comment: None,
             created: now,
         });
-        self.state = State::Booked;
+        (self.state, self.review) = (State::Booked, Review::Never);
         self.raise_version(now);
-    }
-
-    /// A review with the outcome that the provider books. False unless the referral waits for one.
-    pub fn accept_to_book_later(&mut self, now: Timestamp) -> bool {
-        let (State::AwaitingTriage, Some(appointment)) = (self.state, &mut self.appointment) else { return false };
-        appointment.reason = Some(ACCEPTED_TO_BOOK_LATER);
-        self.state = State::TriagedProviderToAction;
-        self.raise_version(now);
-        true
     }
 
     pub fn current_reference(&self) -> String {
@@ -344,6 +287,9 @@ impl Referrals {
                 booking_failure: None,
                 additional_requirements: Vec::new(),
                 cancellation: None,
+                review: Review::Never,
+                provider_files: Vec::new(),
+                was_advice: false,
             });
         }
     }
@@ -364,6 +310,11 @@ impl Referrals {
 
     pub fn insert(&self, referral: Referral) {
         self.shard(referral.ubrn).insert(referral.ubrn.0, referral);
+    }
+
+    #[cfg(test)]
+    pub fn remove(&self, ubrn: Ubrn) {
+        self.shard(ubrn).remove(&ubrn.0);
     }
 
     /// Looks at or changes one referral while nobody else can. `None` when there is none.

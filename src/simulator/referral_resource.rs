@@ -3,12 +3,10 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::decisions::ReviewOutcome;
 use super::exchange::Answer;
 use super::referral::{Appointment, Cancellation, Letter, Referral};
 use super::world::{NHS_NUMBER, World};
-
-/// What a review says that leaves the booking to the provider.
-pub const ACCEPTED_TO_BOOK_LATER: &str = "ACCEPT_REFER_BOOK_LATER";
 
 /// Commissioning rule organisation of referrals: that of the published samples.
 const COMMISSIONING_RULE_ORGANISATION: &str = "R69";
@@ -26,15 +24,17 @@ pub fn resource(referral: &Referral, world: &World, now: Timestamp) -> Value {
         inner["id"] = "appointment".into();
         contained.push(inner);
     }
-    contained.extend(referral.letters.iter().map(|letter| {
+    let documents = referral.letters.iter().map(|letter| (letter, ("REFERRER", "Referrer")));
+    let of_provider = referral.provider_files.iter().map(|file| (file, ("PROVIDER", "Provider")));
+    let mut supporting: Vec<Value> = Vec::new();
+    for (letter, kind) in documents.chain(of_provider) {
         let id = format!("DocumentReference-{}", letter.number);
-        document_reference(letter, &id, ("REFERRER", "Referrer"), world, now)
-    }));
-    let supporting: Vec<Value> = referral
-        .letters
-        .iter()
-        .map(|letter| json!({"reference": format!("#DocumentReference-{}", letter.number)}))
-        .collect();
+        contained.push(document_reference(letter, &id, kind, world, now));
+        supporting.push(json!({"reference": format!("#{id}")}));
+    }
+    if referral.was_advice {
+        supporting.push(json!({"reference": format!("CommunicationRequest/{}", referral.ubrn)}));
+    }
     let mut resource = json!({
         "id": referral.ubrn.to_string(),
         "meta": {"versionId": referral.version.to_string(), "profile": [profile("eRS-ReferralRequest-1")]},
@@ -140,13 +140,23 @@ pub fn state_reason<'r>(referral: &'r Referral, world: &World) -> Option<(Value,
     let appointment = referral.appointment.as_ref()?;
     match &appointment.cancellation {
         Some(code) => Some((listed("APPOINTMENT-CANCELLATION-REASON", code), appointment.comment.as_deref())),
-        None => appointment.reason.map(|code| (review_reason(code), None)),
+        None => appointment.reason.map(|code| {
+            let comments = ReviewOutcome::parse(code).and(appointment.comment.as_deref());
+            (review_reason(code), comments)
+        }),
     }
 }
 
+/// In the list of outcomes, or in that of the reasons to be reviewed at all.
 fn review_reason(code: &str) -> Value {
-    let list = if code == ACCEPTED_TO_BOOK_LATER { "eRS-ReviewOutcome-1" } else { "eRS-ReviewReason-1" };
-    json!({"system": format!("https://fhir.nhs.uk/STU3/CodeSystem/{list}"), "code": code})
+    match ReviewOutcome::parse(code) {
+        Some(outcome) => json!({
+            "system": "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReviewOutcome-1",
+            "code": code,
+            "display": outcome.display(),
+        }),
+        None => json!({"system": "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReviewReason-1", "code": code}),
+    }
 }
 
 fn criteria(referral: &Referral) -> Value {

@@ -135,8 +135,9 @@ impl World {
         self.locked.read().contains(&ubrn)
     }
 
+    /// And not converted into a referral, which has the same UBRN.
     pub fn is_advice_request(&self, ubrn: Ubrn) -> bool {
-        self.advice.with(ubrn, |_| ()).is_some()
+        self.advice.with(ubrn, |_| ()).is_some() && self.referrals.with(ubrn, |_| ()).is_none()
     }
 
     /// Answers one call of a client; waits where a fault says so.
@@ -215,7 +216,7 @@ impl World {
             return refused(Refusal::Status(429));
         }
         let operation = target.operation();
-        let admitted = access::admit(call, operation, holder)
+        let admitted = access::admit(self, call, operation, holder)
             .and_then(|caller| access::check_media_types(call, operation).map(|()| caller))
             .and_then(|caller| Ok((caller, read_body(call, operation.body)?)));
         let (caller, body) = match admitted {

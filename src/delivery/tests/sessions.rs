@@ -155,7 +155,11 @@ async fn a_signed_jwt_is_made_afresh_for_each_request() {
     let world = World::new(Wanted::default()).await;
     let key = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/simulator/demonstration-key.pem");
     let connection = Connection {
-        access: Access::ApplicationRestricted(SignedJwt { private_key: key, kid: "key-1".into() }),
+        access: Access::ApplicationRestricted(SignedJwt {
+            private_key: key,
+            kid: "key-1".into(),
+            unattended: Vec::new(),
+        }),
         ..user_restricted()
     };
     let client = Client::new(&connection, world.ers.clone(), Box::new(Fails::never()), &world.environment)

@@ -1,6 +1,4 @@
 //! A008 for providers: what waits for their review, and what was handed to them because no slot could be booked.
-//!
-//! Nothing is reviewed here but what was sent for triage, so everything else that is booked was never reviewed.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +6,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::Act;
-use super::a008_worklist::{DOCUMENTED, PROFILE, RULES, coded, list_type, worklist};
+use super::a008_worklist::{DOCUMENTED, PROFILE, RULES, SELECTOR, answer_of, coded, list_of, list_type};
 use crate::simulator::exchange::Answer;
 use crate::simulator::people::is_sds_user_id;
 use crate::simulator::referral::{Appointment, Referral, State};
@@ -44,12 +42,24 @@ impl Assigned<'_> {
     }
 }
 
-struct Request<'a> {
+/// Which list, and what of it. A023 takes the same filters.
+pub struct Request<'a> {
     list: &'static str,
     service: Option<&'a str>,
     location: Option<&'a str>,
     specialty: Assigned<'a>,
     clinician: Assigned<'a>,
+}
+
+impl Request<'_> {
+    /// Only what is with a service of the caller.
+    pub fn fits(&self, act: &Act<'_>, service: &Service, specialty: Option<&str>, clinician: Option<&str>) -> bool {
+        service.organisation == act.caller.organisation
+            && self.service.is_none_or(|wanted| wanted == service.id)
+            && self.location.is_none_or(|wanted| wanted == service.organisation)
+            && self.specialty.fits(specialty)
+            && self.clinician.fits(clinician)
+    }
 }
 
 /// A referral at a service of the caller.
@@ -63,23 +73,23 @@ struct Held {
 }
 
 pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
-    let request = read(act)?;
+    let request = read(act, SELECTOR, &[REVIEW, SLOT_ISSUES])?;
     let held: Vec<Held> = act.world.referrals.all().into_iter().filter_map(|one| held(act, &request, one)).collect();
     let entries: Vec<Value> = held
         .iter()
         .map(|held| if request.list == REVIEW { for_review(held, act) } else { slot_issue(held, act) })
         .collect();
-    let mut worklist = worklist(entries);
+    let mut worklist = list_of(entries);
     if request.list == REVIEW && !held.is_empty() {
         worklist["contained"] = people(&held).into();
     }
-    Ok(Answer::fhir(200, &worklist))
+    answer_of(worklist)
 }
 
-fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
+pub fn read<'a>(act: &Act<'a>, selector: &str, lists: &[&'static str]) -> Result<Request<'a>, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
     let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
-    let list = list_type(&parameters, &[REVIEW, SLOT_ISSUES], &mut issues);
+    let list = list_type(&parameters, selector, lists, &mut issues);
     let service = parameters.one("service").and_then(|value| service(act, value, &mut issues));
     // Unattended software asks for one service at a time.
     if act.caller.function == "PROVIDER_AUTHORISED_APPLICATION" && parameters.one("service").is_none() {
@@ -151,9 +161,12 @@ fn assigned<'a>(
 }
 
 fn held(act: &Act<'_>, request: &Request<'_>, referral: Referral) -> Option<Held> {
-    let states: &[State] =
-        if request.list == REVIEW { &[State::Booked, State::AwaitingTriage] } else { &[State::DeferredToProvider] };
-    let appointment = referral.appointment.clone().filter(|_| states.contains(&referral.state))?;
+    let listed = match (request.list, referral.state) {
+        (REVIEW, State::Booked) => referral.review.is_pending(),
+        (REVIEW, State::AwaitingTriage) | (SLOT_ISSUES, State::DeferredToProvider) => true,
+        _ => false,
+    };
+    let appointment = referral.appointment.clone().filter(|_| listed)?;
     let service = act.world.services.find(&appointment.service)?.into_owned();
     let parameters: Value = serde_json::from_str(&referral.criteria).unwrap_or_default();
     let criterion = |name: &str, value: &str| {
@@ -163,11 +176,7 @@ fn held(act: &Act<'_>, request: &Request<'_>, referral: Referral) -> Option<Held
     let specialty = criterion("specialty", "/valueCoding/code").or_else(|| service.specialty.clone());
     let named_clinician = criterion("namedClinician", "/valueIdentifier/value");
     let clinician = appointment.clinician.as_deref().or(named_clinician.as_deref());
-    let fits = service.organisation == act.caller.organisation
-        && request.service.is_none_or(|wanted| wanted == service.id)
-        && request.location.is_none_or(|wanted| wanted == service.organisation)
-        && request.specialty.fits(specialty.as_deref())
-        && request.clinician.fits(clinician);
+    let fits = request.fits(act, &service, specialty.as_deref(), clinician);
     fits.then_some(Held { referral, appointment, service, specialty, named_clinician })
 }
 
@@ -225,7 +234,8 @@ fn for_review(held: &Held, act: &Act<'_>) -> Value {
         let reference = contained("Practitioner", clinician);
         item.push(json!({"url": "allocatedClinician", "valueReference": reference}));
     }
-    item.push(coded("requestContextStatus", "RequestContextStatus", "NEVER_REVIEWED", Some("Never Reviewed")));
+    let (code, display) = referral.review.on_worklists();
+    item.push(coded("requestContextStatus", "RequestContextStatus", code, Some(display)));
     for (name, at) in [
         ("clinicalInfoFirstSubmitted", referral.clinical_information_first),
         ("clinicalInfoLastUpdated", referral.clinical_information_last),

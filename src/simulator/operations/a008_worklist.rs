@@ -14,7 +14,7 @@ use crate::simulator::validation::Issues;
 use crate::simulator::validation::parameters::{Parameters, Rule, mandatory, optional};
 
 pub const PROFILE: &str = "https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-Parameters-1";
-const SELECTOR: &str = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralListSelector-1";
+pub const SELECTOR: &str = "https://fhir.nhs.uk/STU3/CodeSystem/eRS-ReferralListSelector-1";
 
 pub const RULES: [Rule; 7] = [
     mandatory("listType", "valueCodeableConcept"),
@@ -49,21 +49,20 @@ const LISTS: [List; 4] = [
     List {
         code: "REJECTED_TRIAGE_RESPONSE",
         item: "RejectedTriageResponse",
-        // Providers do not review here yet.
-        holds: |_| false,
+        holds: |referral| referral.state.was_returned(),
         of_letters: false,
     },
     List {
         code: "ASSESSMENT_RETURNED_CANCELLED_DNA",
         item: "AssessmentReturnedCancelledDna",
-        // Providers neither assess nor note who did not attend here yet.
+        // Providers neither assess nor note who did not attend here.
         holds: |referral| referral.state == State::CancelledReferral,
         of_letters: false,
     },
     List {
         code: "AWAITING_BOOKING",
         item: "AwaitingBooking",
-        holds: |referral| referral.state.waits_for_booking(),
+        holds: |referral| referral.state.waits_for_referrer() && !referral.state.was_returned(),
         of_letters: false,
     },
     List {
@@ -84,10 +83,22 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     let referrals = act.world.referrals.all();
     let own =
         referrals.iter().filter(|referral| is_related(act, referral.organisation.as_deref()) && (list.holds)(referral));
-    Ok(Answer::fhir(200, &worklist(own.map(|referral| entry(list, referral, act)).collect())))
+    worklist(own.map(|referral| entry(list, referral, act)).collect())
 }
 
-pub fn worklist(entries: Vec<Value>) -> Value {
+/// There are no pages: what is too large is not answered at all.
+const WORKLIST_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+pub fn worklist(entries: Vec<Value>) -> Result<Answer, Refusal> {
+    answer_of(list_of(entries))
+}
+
+pub fn answer_of(worklist: Value) -> Result<Answer, Refusal> {
+    let answer = Answer::fhir(200, &worklist);
+    if answer.body.len() > WORKLIST_BYTES_MAX { Err(Refusal::Status(500)) } else { Ok(answer) }
+}
+
+pub fn list_of(entries: Vec<Value>) -> Value {
     let mut worklist = json!({
         "meta": {"profile": ["https://fhir.nhs.uk/STU3/StructureDefinition/eRS-FetchWorklist-List-1"]},
         "resourceType": "List",
@@ -107,7 +118,7 @@ pub fn worklist(entries: Vec<Value>) -> Value {
 fn read(act: &Act<'_>) -> Result<&'static List, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
     let parameters = Parameters::of_body(act.body, PROFILE, &RULES, &mut issues);
-    let code = list_type(&parameters, &LISTS.map(|list| list.code), &mut issues);
+    let code = list_type(&parameters, SELECTOR, &LISTS.map(|list| list.code), &mut issues);
     let list = code.and_then(|code| LISTS.iter().find(|list| list.code == code));
     for rule in RULES.iter().filter(|rule| !rule.mandatory) {
         if let Some(filter) = parameters.one(rule.name) {
@@ -118,10 +129,15 @@ fn read(act: &Act<'_>) -> Result<&'static List, Refusal> {
 }
 
 /// Which of the lists that the caller may see.
-pub fn list_type(parameters: &Parameters<'_>, codes: &[&'static str], issues: &mut Issues) -> Option<&'static str> {
+pub fn list_type(
+    parameters: &Parameters<'_>,
+    selector: &str,
+    codes: &[&'static str],
+    issues: &mut Issues,
+) -> Option<&'static str> {
     let value = parameters.one("listType")?;
     value.object(&["coding"], issues)?;
-    value.required("coding", issues)?.only_item(issues)?.one_of(SELECTOR, codes, issues)
+    value.required("coding", issues)?.only_item(issues)?.one_of(selector, codes, issues)
 }
 
 /// A member of an item: a code of an e-RS code system.

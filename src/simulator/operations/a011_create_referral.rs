@@ -7,7 +7,7 @@ use super::Act;
 use crate::simulator::exchange::Answer;
 use crate::simulator::ledger::Creation;
 use crate::simulator::people::is_nhs_number;
-use crate::simulator::referral::{Referral, State};
+use crate::simulator::referral::{Referral, Review, State};
 use crate::simulator::referral_resource;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::element::Element;
@@ -94,6 +94,9 @@ pub fn referral(act: &Act<'_>, request: &Request<'_>) -> Referral {
         booking_failure: None,
         additional_requirements: Vec::new(),
         cancellation: None,
+        review: Review::Never,
+        provider_files: Vec::new(),
+        was_advice: false,
     }
 }
 

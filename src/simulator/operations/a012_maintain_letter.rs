@@ -8,7 +8,7 @@ use super::Act;
 use super::subject::{check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::files::File;
-use crate::simulator::referral::{Letter, Referral, State};
+use crate::simulator::referral::{Letter, Referral, Review, State};
 use crate::simulator::referral_resource;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::validation::element::Element;
@@ -159,6 +159,10 @@ fn replace(act: &Act<'_>, referral: &mut Referral, wanted: &[Wanted<'_>], files:
         referral.clinical_information_last = Some(act.now);
     } else {
         referral.clinical_information_first = Some(act.now);
+    }
+    // What was accepted is looked at again.
+    if referral.review == Review::Done {
+        referral.review = Review::LetterChanged;
     }
     referral.raise_version(act.now);
 }

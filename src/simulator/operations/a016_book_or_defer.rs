@@ -4,7 +4,7 @@ use super::Act;
 use super::subject::{check_patient, check_relationship, check_writable, reference_parts};
 use crate::simulator::exchange::Answer;
 use crate::simulator::people::is_sds_user_id;
-use crate::simulator::referral::{Appointment, BookingFailure, Referral, State, Ubrn};
+use crate::simulator::referral::{Appointment, BookingFailure, Referral, Review, State, Ubrn};
 use crate::simulator::referral_resource::appointment_answer;
 use crate::simulator::refusal::Refusal;
 use crate::simulator::services::{Flow, Service, Slot};
@@ -67,7 +67,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
                 Some("TRIAGE") => State::AwaitingTriage,
                 Some(_) => State::DeferredToProvider,
             };
-            referral.booking_failure = None;
+            (referral.booking_failure, referral.review) = (None, Review::Never);
             referral.raise_version(act.now);
             let answer = appointment_answer(201, &appointment, referral, act.world);
             referral.appointment = Some(appointment);
@@ -280,7 +280,7 @@ fn read_participant<'a>(item: &Element<'a>, found: &mut Participants<'a>, issues
 /// The rules that need the referral and the service.
 fn check(act: &Act<'_>, referral: &Referral, request: &Request<'_>) -> Result<Service, Refusal> {
     let mut issues = Issues::new(&DOCUMENTED);
-    if !referral.state.waits_for_booking() {
+    if !referral.state.waits_for_referrer() {
         issues.add("INVALID_REQUEST_STATE", "incomingReferral[0]/reference", "the referral is not waiting for this");
     }
     if referral.patient != request.patient {

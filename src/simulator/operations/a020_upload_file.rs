@@ -93,8 +93,8 @@ fn meant_for(act: &Act<'_>, issues: &mut Issues) -> Option<Ubrn> {
         issues.add("INVALID_VALUE", HEADER, "must be a UBRN");
         return None;
     };
-    if act.world.referrals.with(ubrn, |_| ()).is_none() {
-        issues.add("INAPPROPRIATE_VALUE", HEADER, "no such referral");
+    if act.world.referrals.with(ubrn, |_| ()).is_none() && act.world.advice.with(ubrn, |_| ()).is_none() {
+        issues.add("INAPPROPRIATE_VALUE", HEADER, "no such request");
     }
     Some(ubrn)
 }

@@ -55,7 +55,7 @@ fn actions(act: &Act<'_>, referral: &Referral) -> &'static [(&'static str, &'sta
     const CANCEL: (&str, &str) = ("CANCEL_REFERRAL", "Cancel Referral");
     match (act.caller.refers(), referral.state) {
         (_, State::CancelledReferral) => &[],
-        (true, State::NotBooked | State::AppointmentCancelledByPatient) => &[
+        (true, state) if state.waits_for_referrer() => &[
             ("CREATE_APPOINTMENT", "Create Appointment"),
             ("CHANGE_SHORTLIST", "Change Shortlist"),
             ("CHANGE_SHORTLIST_AND_SEND_FOR_TRIAGE", "Change Shortlist And Send For Triage"),
@@ -70,7 +70,7 @@ fn actions(act: &Act<'_>, referral: &Referral) -> &'static [(&'static str, &'sta
         (false, State::AwaitingTriage | State::DeferredToProvider) => {
             &[("RECORD_REVIEW_OUTCOME", "Record Review Outcome"), CANCEL]
         }
-        (false, State::NotBooked | State::AppointmentCancelledByPatient) => &[],
+        _ => &[],
     }
 }
 

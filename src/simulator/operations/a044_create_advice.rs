@@ -70,6 +70,7 @@ pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
         messages: vec![Message {
             number: world.referrals.next_number(),
             sent: act.now,
+            of_provider: false,
             author,
             requester,
             text: request.text.into(),

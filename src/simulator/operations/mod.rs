@@ -1,4 +1,4 @@
-//! What e-RS offers: which path and method is which operation, and who may call it. One file each below.
+//! What e-RS offers: which path and method is which operation. One file each below; who may call it is in the catalogue.
 
 mod a004_reference_data;
 mod a005_retrieve_referral;
@@ -9,13 +9,20 @@ mod a008_worklist;
 mod a010_search_services;
 mod a011_create_referral;
 mod a012_maintain_letter;
+mod a013_accept_referral;
+mod a014_reject_referral;
 mod a015_retrieve_slots;
 mod a016_book_or_defer;
 mod a019_generate_letter;
 mod a020_upload_file;
 mod a021_create_for_triage;
+mod a022_cancel_action_later;
+mod a023_advice_worklist;
 mod a024_retrieve_advice;
 mod a025_advice_conversation;
+mod a026_send_advice_response;
+mod a027_convert_advice;
+mod a028_record_review_outcome;
 mod a029_available_actions;
 mod a030_business_functions;
 mod a031_change_shortlist;
@@ -24,18 +31,27 @@ mod a033_services;
 mod a034_update_appointment;
 mod a036_cancel_referral;
 mod a038_retrieve_appointment;
+mod a040_on_behalf_of;
 mod a041_search_requests;
 mod a042_retrieve_attachment;
 mod a043_advice_overview;
 mod a044_create_advice;
+mod catalogue;
+mod provider;
 mod subject;
 
 pub use a020_upload_file::CONTENT_TYPES as FILE_CONTENT_TYPES;
 pub use a042_retrieve_attachment::download;
+pub use catalogue::{BodyKind, Operation};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
+use self::a027_convert_advice::created_from;
+use self::catalogue::{
+    A004, A005, A006, A007, A008, A010, A011, A012, A013, A014, A015, A016, A019, A020, A021, A022, A023, A024, A025,
+    A026, A027, A028, A029, A030, A031, A032, A033, A034, A035, A036, A037, A038, A040, A041, A042, A043, A044,
+};
 use self::subject::reference_parts;
 use super::access::Caller;
 use super::exchange::{Answer, Call};
@@ -43,95 +59,6 @@ use super::percent::decoded;
 use super::referral::Ubrn;
 use super::refusal::Refusal;
 use super::world::World;
-
-const REFERRERS: [&str; 2] = ["REFERRING_CLINICIAN", "REFERRING_CLINICIAN_ADMIN"];
-/// Those who may see worklists.
-const WORKLISTS: [&str; 6] = [
-    "REFERRING_CLINICIAN",
-    "REFERRING_CLINICIAN_ADMIN",
-    "REFERRING_ADMIN",
-    "SERVICE_PROVIDER_CLINICIAN",
-    "SERVICE_PROVIDER_CLINICIAN_ADMIN",
-    "SERVICE_PROVIDER_ADMIN",
-];
-const CLINICAL: [&str; 4] = [
-    "REFERRING_CLINICIAN",
-    "REFERRING_CLINICIAN_ADMIN",
-    "SERVICE_PROVIDER_CLINICIAN",
-    "SERVICE_PROVIDER_CLINICIAN_ADMIN",
-];
-
-/// Who may call an operation, and what it takes.
-#[derive(Debug)]
-pub struct Operation {
-    pub number: &'static str,
-    /// None: any signed-in user, without organisation and function headers (A030).
-    pub functions: Option<&'static [&'static str]>,
-    pub provider_application: bool,
-    pub referrer_application: bool,
-    pub body: BodyKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyKind {
-    None,
-    /// `application/fhir+json`
-    Fhir,
-    /// One of the types of [`FILE_CONTENT_TYPES`].
-    File,
-}
-
-const fn users_only(number: &'static str, functions: &'static [&'static str], body: BodyKind) -> Operation {
-    Operation { number, functions: Some(functions), provider_application: false, referrer_application: false, body }
-}
-
-/// Open to every clinical function and to applications.
-const READ: Operation = Operation {
-    number: "",
-    functions: Some(&CLINICAL),
-    provider_application: true,
-    referrer_application: true,
-    body: BodyKind::None,
-};
-
-/// Of services, for those who refer.
-const DIRECTORY: Operation = Operation { functions: Some(&REFERRERS), provider_application: false, ..READ };
-
-static A004: Operation = Operation { number: "A004", ..READ };
-static A005: Operation = Operation { number: "A005", referrer_application: false, ..READ };
-static A006: Operation = Operation { number: "A006", referrer_application: false, ..READ };
-static A007: Operation = Operation { number: "A007", referrer_application: false, ..READ };
-static A008: Operation = Operation {
-    number: "A008",
-    functions: Some(&WORKLISTS),
-    referrer_application: false,
-    body: BodyKind::Fhir,
-    ..READ
-};
-static A010: Operation = users_only("A010", &REFERRERS, BodyKind::Fhir);
-static A011: Operation = users_only("A011", &REFERRERS, BodyKind::Fhir);
-static A012: Operation = users_only("A012", &REFERRERS, BodyKind::Fhir);
-static A015: Operation = users_only("A015", &REFERRERS, BodyKind::None);
-static A016: Operation = users_only("A016", &REFERRERS, BodyKind::Fhir);
-static A019: Operation = users_only("A019", &REFERRERS, BodyKind::None);
-static A020: Operation = users_only("A020", &CLINICAL, BodyKind::File);
-static A021: Operation = users_only("A021", &REFERRERS, BodyKind::Fhir);
-static A024: Operation = Operation { number: "A024", referrer_application: false, ..READ };
-static A025: Operation = Operation { number: "A025", referrer_application: false, ..READ };
-static A029: Operation = Operation { number: "A029", referrer_application: false, ..READ };
-static A030: Operation = Operation { functions: None, ..users_only("A030", &[], BodyKind::None) };
-static A033: Operation = Operation { number: "A033", ..DIRECTORY };
-static A035: Operation = Operation { number: "A035", ..DIRECTORY };
-static A037: Operation = Operation { number: "A037", ..DIRECTORY };
-static A034: Operation = users_only("A034", &REFERRERS, BodyKind::Fhir);
-static A038: Operation = users_only("A038", &CLINICAL, BodyKind::None);
-static A031: Operation = users_only("A031", &REFERRERS, BodyKind::Fhir);
-static A032: Operation = users_only("A032", &REFERRERS, BodyKind::Fhir);
-static A036: Operation = Operation { number: "A036", referrer_application: false, body: BodyKind::Fhir, ..READ };
-static A041: Operation = users_only("A041", &CLINICAL, BodyKind::None);
-static A042: Operation = Operation { number: "A042", referrer_application: false, ..READ };
-static A043: Operation = Operation { number: "A043", referrer_application: false, ..READ };
-static A044: Operation = users_only("A044", &REFERRERS, BodyKind::Fhir);
 
 /// An operation and the ids in its path, percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,13 +71,20 @@ pub enum Target {
     SearchServices,
     CreateReferral,
     MaintainLetter { ubrn: String },
+    AcceptReferral { ubrn: String },
+    RejectReferral { ubrn: String },
     RetrieveSlots,
     BookOrDefer,
     GenerateLetter { ubrn: String },
     UploadFile,
     CreateForTriage,
+    CancelActionLater { ubrn: String },
+    AdviceWorklist,
     RetrieveAdvice { ubrn: String, version: Option<String> },
     AdviceConversation,
+    SendAdviceResponse { ubrn: String },
+    ConvertAdvice,
+    RecordReviewOutcome { ubrn: String },
     AvailableActions,
     BusinessFunctions,
     RetrieveService { id: String },
@@ -161,6 +95,7 @@ pub enum Target {
     ChangeShortlist { ubrn: String },
     ChangeAndSendForTriage { ubrn: String },
     CancelReferral { ubrn: String },
+    OnBehalfOf,
     SearchRequests,
     RetrieveAttachment { id: String },
     AdviceOverview { ubrn: String },
@@ -187,6 +122,26 @@ impl Target {
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.maintainReferralLetter"]) => {
                 Self::MaintainLetter { ubrn: (*ubrn).into() }
             }
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.acceptReferral"]) => {
+                Self::AcceptReferral { ubrn: (*ubrn).into() }
+            }
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.rejectReferral"]) => {
+                Self::RejectReferral { ubrn: (*ubrn).into() }
+            }
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.cancelAppointmentActionLater"]) => {
+                Self::CancelActionLater { ubrn: (*ubrn).into() }
+            }
+            ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.recordReviewOutcome"]) => {
+                Self::RecordReviewOutcome { ubrn: (*ubrn).into() }
+            }
+            ("POST", ["STU3", "CommunicationRequest", "$ers.fetchworklist"]) => Self::AdviceWorklist,
+            ("POST", ["STU3", "CommunicationRequest", ubrn, "$ers.sendCommunicationToRequester"]) => {
+                Self::SendAdviceResponse { ubrn: (*ubrn).into() }
+            }
+            ("POST", ["STU3", "ReferralRequest", "$ers.createFromCommunicationRequestActionLater"]) => {
+                Self::ConvertAdvice
+            }
+            ("GET", ["R4", "Practitioner"]) => Self::OnBehalfOf,
             ("GET", ["STU3", "Slot"]) => Self::RetrieveSlots,
             ("POST", ["STU3", "Appointment"]) => Self::BookOrDefer,
             ("POST", ["STU3", "ReferralRequest", ubrn, "$ers.generateCRI"]) => {
@@ -242,14 +197,21 @@ impl Target {
             Self::SearchServices => &A010,
             Self::CreateReferral => &A011,
             Self::MaintainLetter { .. } => &A012,
+            Self::AcceptReferral { .. } => &A013,
+            Self::RejectReferral { .. } => &A014,
             Self::RetrieveSlots => &A015,
             Self::BookOrDefer => &A016,
             Self::ClinicalInformation { .. } => &A007,
             Self::GenerateLetter { .. } => &A019,
             Self::UploadFile => &A020,
             Self::CreateForTriage => &A021,
+            Self::CancelActionLater { .. } => &A022,
+            Self::AdviceWorklist => &A023,
             Self::RetrieveAdvice { .. } => &A024,
             Self::AdviceConversation => &A025,
+            Self::SendAdviceResponse { .. } => &A026,
+            Self::ConvertAdvice => &A027,
+            Self::RecordReviewOutcome { .. } => &A028,
             Self::AvailableActions => &A029,
             Self::BusinessFunctions => &A030,
             Self::RetrieveService { .. } => &A033,
@@ -260,6 +222,7 @@ impl Target {
             Self::ChangeShortlist { .. } => &A031,
             Self::ChangeAndSendForTriage { .. } => &A032,
             Self::CancelReferral { .. } => &A036,
+            Self::OnBehalfOf => &A040,
             Self::SearchRequests => &A041,
             Self::RetrieveAttachment { .. } => &A042,
             Self::AdviceOverview { .. } => &A043,
@@ -278,10 +241,20 @@ impl Target {
             | Self::ChangeShortlist { ubrn }
             | Self::ChangeAndSendForTriage { ubrn }
             | Self::CancelReferral { ubrn }
+            | Self::AcceptReferral { ubrn }
+            | Self::RejectReferral { ubrn }
+            | Self::CancelActionLater { ubrn }
+            | Self::RecordReviewOutcome { ubrn }
+            | Self::SendAdviceResponse { ubrn }
             | Self::AdviceOverview { ubrn } => Ubrn::parse(ubrn),
             Self::BookOrDefer | Self::UpdateAppointment { .. } => {
                 let reference = body["incomingReferral"][0]["reference"].as_str()?;
                 reference_parts(reference).map(|(ubrn, _)| ubrn)
+            }
+            Self::ConvertAdvice => {
+                let mut parts = body["parameter"].as_array()?.iter();
+                let from = parts.find(|part| part["name"] == "createFrom")?;
+                created_from(from["valueReference"]["reference"].as_str()?).and_then(|(ubrn, _)| Ubrn::parse(ubrn))
             }
             Self::UploadFile => call.header("NHSD-eRS-Referral-ID").and_then(Ubrn::parse),
             _ => None,
@@ -297,14 +270,21 @@ impl Target {
             Self::SearchServices => a010_search_services::answer(act),
             Self::CreateReferral => a011_create_referral::answer(act),
             Self::MaintainLetter { ubrn } => a012_maintain_letter::answer(act, ubrn),
+            Self::AcceptReferral { ubrn } => a013_accept_referral::answer(act, ubrn),
+            Self::RejectReferral { ubrn } => a014_reject_referral::answer(act, ubrn),
             Self::RetrieveSlots => a015_retrieve_slots::answer(act),
             Self::BookOrDefer => a016_book_or_defer::answer(act),
             Self::ClinicalInformation { ubrn } => a007_clinical_information::answer(act, ubrn),
             Self::GenerateLetter { ubrn } => a019_generate_letter::answer(act, ubrn),
             Self::UploadFile => a020_upload_file::answer(act),
             Self::CreateForTriage => a021_create_for_triage::answer(act),
+            Self::CancelActionLater { ubrn } => a022_cancel_action_later::answer(act, ubrn),
+            Self::AdviceWorklist => a023_advice_worklist::answer(act),
             Self::RetrieveAdvice { ubrn, version } => a024_retrieve_advice::answer(act, ubrn, version.as_deref()),
             Self::AdviceConversation => a025_advice_conversation::answer(act),
+            Self::SendAdviceResponse { ubrn } => a026_send_advice_response::answer(act, ubrn),
+            Self::ConvertAdvice => a027_convert_advice::answer(act),
+            Self::RecordReviewOutcome { ubrn } => a028_record_review_outcome::answer(act, ubrn),
             Self::AvailableActions => a029_available_actions::answer(act),
             Self::BusinessFunctions => a030_business_functions::answer(act),
             Self::RetrieveService { id } => a033_services::one(act, id, true),
@@ -315,6 +295,7 @@ impl Target {
             Self::ChangeShortlist { ubrn } => a031_change_shortlist::answer(act, ubrn),
             Self::ChangeAndSendForTriage { ubrn } => a032_change_and_send_for_triage::answer(act, ubrn),
             Self::CancelReferral { ubrn } => a036_cancel_referral::answer(act, ubrn),
+            Self::OnBehalfOf => a040_on_behalf_of::answer(act),
             Self::SearchRequests => a041_search_requests::answer(act),
             Self::RetrieveAttachment { id } => a042_retrieve_attachment::answer(act, id),
             Self::AdviceOverview { ubrn } => a043_advice_overview::answer(act, ubrn),
@@ -352,6 +333,14 @@ mod tests {
             ("GET", "/R4/Binary/att-1", Some("A042")),
             ("GET", "/STU3/Binary/att-1", Some("A006")),
             ("GET", "/STU3/Slot", Some("A015")),
+            ("POST", "/STU3/ReferralRequest/000000070000/$ers.acceptReferral", Some("A013")),
+            ("POST", "/STU3/ReferralRequest/000000070000/$ers.rejectReferral", Some("A014")),
+            ("POST", "/STU3/ReferralRequest/000000070000/$ers.cancelAppointmentActionLater", Some("A022")),
+            ("POST", "/STU3/CommunicationRequest/$ers.fetchworklist", Some("A023")),
+            ("POST", "/STU3/CommunicationRequest/000049146177/$ers.sendCommunicationToRequester", Some("A026")),
+            ("POST", "/STU3/ReferralRequest/$ers.createFromCommunicationRequestActionLater", Some("A027")),
+            ("POST", "/STU3/ReferralRequest/000000070000/$ers.recordReviewOutcome", Some("A028")),
+            ("GET", "/R4/Practitioner", Some("A040")),
             ("PUT", "/STU3/Appointment/70000", Some("A034")),
             ("GET", "/STU3/Appointment/70000/_history/5", Some("A038")),
             ("POST", "/STU3/CommunicationRequest/000049146177/$ers.generateCRI", Some("A043")),

@@ -116,7 +116,9 @@ pub fn check_writable(act: &Act<'_>, referral: &Referral, version: u32) -> Resul
 /// The UBRN of an advice request in a path: 404 for what is none, 422 for a referral.
 fn advice_ubrn(act: &Act<'_>, text: &str) -> Result<Ubrn, Refusal> {
     let ubrn = Ubrn::parse(text).ok_or(Refusal::Status(404))?;
-    if act.world.referrals.with(ubrn, |_| ()).is_some() {
+    // One that was converted is both.
+    let is_advice = act.world.advice.with(ubrn, |_| ()).is_some();
+    if !is_advice && act.world.referrals.with(ubrn, |_| ()).is_some() {
         return Err(Refusal::unprocessable("INVALID_REQUEST_TYPE", "the UBRN is a referral"));
     }
     Ok(ubrn)

@@ -3,7 +3,7 @@
 use super::shapes::same_keys;
 use super::*;
 use crate::simulator::people::{Person, Standing};
-use crate::simulator::referral::{Appointment, Referral, State};
+use crate::simulator::referral::{Appointment, Referral, Review, State};
 use crate::simulator::services::{Flow, Service, Slot};
 use crate::simulator::{Action, Fault, Ubrn};
 
@@ -357,6 +357,9 @@ pub fn insert(bench: &Bench, number: u64, appointment: Option<u64>) -> String {
         letters: Vec::new(),
         additional_requirements: Vec::new(),
         cancellation: None,
+        review: Review::Never,
+        provider_files: Vec::new(),
+        was_advice: false,
         letter_intended: false,
         referrer: demonstration::USER.into(),
         clinical_information_first: None,

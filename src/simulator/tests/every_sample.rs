@@ -12,9 +12,6 @@ use crate::simulator::referral::{Appointment, State};
 
 const UBRN: &str = "000000070000";
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ers/examples");
-/// Folders of operations that the simulator does not serve.
-const LATER: [&str; 6] = ["a014", "a022", "a023", "a026", "a027", "a028"];
-
 const REFERRER: &str = "REFERRING_CLINICIAN";
 const ADMINISTRATOR: &str = "REFERRING_CLINICIAN_ADMIN";
 const PROVIDER: &str = "SERVICE_PROVIDER_CLINICIAN";
@@ -29,6 +26,10 @@ enum Before {
     Appointment(u64, u64),
     /// The referral at a service of the provider, in this state.
     Held(&'static str, State),
+    /// The same, booked, with the files of the sample uploaded for it.
+    Files(&'static str),
+    /// An advice request in the place of the referral, in this version.
+    Advice(u32),
     /// The referral, cancelled.
     Cancelled,
     /// The file of the advice sample, uploaded for no request.
@@ -51,6 +52,25 @@ async fn bench(before: Before) -> Bench {
         Before::Held(service, state) => {
             let bench = Bench::start().await;
             hold(&bench, 70_000, service, state);
+            bench
+        }
+        Before::Files(service) => {
+            let bench = Bench::start().await;
+            hold(&bench, 70_000, service, State::Booked);
+            for (id, name) in [
+                ("b2b22a7e-b3e9-4625-8d2c-00507bfdffb5", "test1.pdf"),
+                ("857b901d-1491-47d3-90e2-6c9f13f744dc", "test2.pdf"),
+            ] {
+                let files = &bench.simulator.world.files;
+                let seeded = files.get("e1015896-92f4-4073-ad3c-5f30fca76448".parse().expect("a literal id"));
+                let file = crate::simulator::files::File { name: name.into(), ..seeded.expect("seeded") };
+                files.insert(id.parse().expect("a literal id"), file);
+            }
+            bench
+        }
+        Before::Advice(version) => {
+            let bench = Bench::start().await;
+            become_advice(&bench, 70_000, version);
             bench
         }
         Before::Cancelled => {
@@ -100,6 +120,15 @@ pub fn hold(bench: &Bench, ubrn: u64, service: &str, state: State) {
     assert!(held.is_some(), "seeded");
 }
 
+/// Puts the seeded advice request in the place of a seeded referral.
+pub fn become_advice(bench: &Bench, ubrn: u64, version: u32) {
+    let world = &bench.simulator.world;
+    let seeded = Ubrn(demonstration::ADVICE_REQUESTS[0]);
+    let advice = world.advice.with(seeded, |advice| advice.clone()).expect("seeded");
+    world.referrals.remove(Ubrn(ubrn));
+    world.advice.insert(crate::simulator::advice::AdviceRequest { ubrn: Ubrn(ubrn), version, ..advice });
+}
+
 /// A sample and its way.
 struct Put {
     sample: &'static str,
@@ -123,6 +152,12 @@ const SHORTLIST_AND_SEND: &str = "/STU3/ReferralRequest/{ubrn}/$ers.changeShortl
 const CREATE_AND_SEND: &str = "/STU3/ReferralRequest/$ers.createReferralAndSendForTriage";
 const UPDATE: &str = "/STU3/Appointment/{id}";
 const CANCEL: &str = "/STU3/ReferralRequest/{ubrn}/$ers.cancelReferral";
+const REJECT: &str = "/STU3/ReferralRequest/{ubrn}/$ers.rejectReferral";
+const ACT_LATER: &str = "/STU3/ReferralRequest/{ubrn}/$ers.cancelAppointmentActionLater";
+const REVIEW: &str = "/STU3/ReferralRequest/{ubrn}/$ers.recordReviewOutcome";
+const ADVICE_LIST: &str = "/STU3/CommunicationRequest/$ers.fetchworklist";
+const RESPOND: &str = "/STU3/CommunicationRequest/{ubrn}/$ers.sendCommunicationToRequester";
+const CONVERT: &str = "/STU3/ReferralRequest/$ers.createFromCommunicationRequestActionLater";
 const ADVICE: &str = "/STU3/CommunicationRequest/$ers.createAdviceAndGuidance";
 
 fn post(sample: &'static str, before: Before, path: &'static str, status: u16, says: &'static str) -> Put {
@@ -183,6 +218,16 @@ fn all() -> Vec<Put> {
         by(PROVIDER, about("a036-cancel-referral/request-outpatient-service", Held("50001", State::TriagedProviderToAction), CANCEL, SIX, "OUTPATIENT_SERVICE_NA")),
         about("a036-cancel-referral/request-patient-request-cancellation-other", Seeds, CANCEL, SIX, "PATIENT_REQUEST_CANCELLATION_OTHER"),
         about("a036-cancel-referral/request-referrer-cancellation", Held("11000", State::Booked), CANCEL, SIX, "updatedAppointment"),
+        by(PROVIDER, about("a014-reject-referral/request-basic-example-dbs", Held("11002", State::Booked), REJECT, SIX, "SERVICE_INAPPROPRIATE")),
+        by(PROVIDER, about("a022-cancel-appointment-action-later/request-minimal-example-dbs", Held("11002", State::Booked), ACT_LATER, SIX, "CANCEL_APPOINTMENT_ACTION_LATER")),
+        by(PROVIDER, about("a022-cancel-appointment-action-later/request-minimal-example-ibs", Held("20061", State::Booked), ACT_LATER, SIX, "CANCEL_APPOINTMENT_ACTION_LATER")),
+        by(PROVIDER, about("a022-cancel-appointment-action-later/request-priority-change-and-with-attachments-dbs", Before::Files("11002"), ACT_LATER, SIX, "My second provider attachment")),
+        by(PROVIDER, post("a023-retrieve-advice-worklist/request-minimal-advice-and-guidance-requests", Before::Advice(10), ADVICE_LIST, 200, UBRN)),
+        by(PROVIDER, about("a026-send-advice-response/request-require-further-information", Before::Advice(6), RESPOND, SIX, "REFERRER_TO_SUBMIT_FURTHER_INFORMATION")),
+        by(PROVIDER, about("a026-send-advice-response/request-return-to-referrer-with-advice", Before::Advice(6), RESPOND, SIX, "REFERRER_TO_REVIEW_RESPONSE")),
+        by(PROVIDER, post("a027-convert-advice-to-referral/request-no-attachments", Before::Advice(3), CONVERT, 201, "PROVIDER_CONVERTED_ADVICE_AND_GUIDANCE_ADMIN_TO_REFER")),
+        by(PROVIDER, about("a028-record-triage-outcome/request-accept-refer-book-later", Held("50001", State::AwaitingTriage), REVIEW, SIX, "ACCEPT_REFER_BOOK_LATER")),
+        by(PROVIDER, about("a028-record-triage-outcome/request-return-to-referrer-with-advice", Held("50001", State::AwaitingTriage), REVIEW, SIX, "RETURN_TO_REFERRER_WITH_ADVICE")),
         by(ADMINISTRATOR, post("a044-create-advice-request/request-example-rca-with-attachments", File, ADVICE, 200, "PROVIDER_RESPONSE_REQUIRED")),
     ]
 }
@@ -214,7 +259,7 @@ fn no_request_sample_is_left_out() {
     let mut published = BTreeSet::new();
     for folder in std::fs::read_dir(SAMPLES).expect("the samples are there").flatten() {
         let name = folder.file_name().to_string_lossy().into_owned();
-        if folder.path().is_dir() && !LATER.iter().any(|later| name.starts_with(later)) {
+        if folder.path().is_dir() {
             for file in std::fs::read_dir(folder.path()).expect("readable").flatten() {
                 let file = file.file_name().to_string_lossy().into_owned();
                 if let (true, Some(stem)) = (file.starts_with("request-"), file.strip_suffix(".json")) {

@@ -2,11 +2,13 @@
 
 mod access_rules;
 mod advice;
+mod advice_responses;
 mod appointments;
 mod attachments;
 mod bad_requests;
 mod changes;
 mod control_api;
+mod decisions;
 mod demographics;
 mod every_sample;
 mod faults;
