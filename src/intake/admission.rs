@@ -228,6 +228,7 @@ impl Intake {
             commands: Vec::new(),
             documents: Vec::new(),
             events: Vec::new(),
+            taken_again: None,
         };
         let mut event = |name: &str, data: Value| {
             let id = EventId(self.environment.new_id());

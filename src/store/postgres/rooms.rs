@@ -12,7 +12,7 @@ use prometheus::core::Collector;
 
 use super::acts::Deed;
 use super::{
-    Inner, PostgresStore, acts, again, claims, content, instances, intake, kept, links, listing, migrations, outbox,
+    Inner, PostgresStore, again, audit, claims, content, instances, intake, kept, links, listing, migrations, outbox,
     progress, retention, search, sources,
 };
 use crate::command::{CommandId, Failure, MessageId};
@@ -267,7 +267,7 @@ impl OperatorStore for PostgresStore {
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
-        self.ask(|inner| async move { acts::entries(&*inner.client().await?, after, max).await }).await
+        self.ask(|inner| async move { audit::entries(&*inner.client().await?, after, max).await }).await
     }
 }
 

@@ -97,6 +97,7 @@ scenarios! {
         discarding_lets_the_followers_go,
         an_unauthorised_command_is_released,
         acts_are_chained_in_the_audit_log,
+        a_refused_message_that_is_taken_in_again_is_audited_with_it,
         a_refresh_token_has_one_successor,
         a_mapping_set_is_kept_by_its_digest;
     content:

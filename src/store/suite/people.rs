@@ -8,7 +8,7 @@ use super::given::{
     message, progress, state_of, the_claimed,
 };
 use crate::command::{Failure, State};
-use crate::store::{Progress, SealedSecret, StoreError};
+use crate::store::{Admitted, Progress, SealedSecret, StoreError, TakenAgain};
 
 pub(crate) async fn a_failed_command_is_replayed_with_its_plan(home: &dyn Home) {
     let store = home.open().await;
@@ -130,6 +130,38 @@ pub(crate) async fn acts_are_chained_in_the_audit_log(home: &dyn Home) {
     assert_eq!(log[0].hash.len(), 64);
     assert_ne!(log[0].hash, log[1].hash);
     assert_eq!(store.audit_log(1, 1).await.expect("read")[0].number, 2);
+}
+
+pub(crate) async fn a_refused_message_that_is_taken_in_again_is_audited_with_it(home: &dyn Home) {
+    let store = home.open().await;
+    let refused = message("first").message.id;
+    let again = |control_id: &str| {
+        let mut again = message(control_id).with(command(&[local(control_id)]));
+        again.taken_again = Some(TakenAgain { refused, act: act() });
+        again
+    };
+    let before = arrives(&*store, &[local("r0")]).await;
+    store.discard(before, act()).await.expect("discarded");
+    admitted(&*store, again("again:1")).await;
+    let log = store.audit_log(0, 10).await.expect("read");
+    let of = |number: usize| (log[number].by.as_str(), log[number].act.as_str(), log[number].subject.as_str());
+    assert_eq!((log.len(), of(1)), (2, ("j.smith", "replay", format!("message {refused}").as_str())));
+    assert_eq!((log[1].why.as_str(), log[1].at), ("asked by the ward", at(100)));
+    // Whoever asks again gets the same answer, and did nothing.
+    assert!(matches!(store.admit(again("again:1")).await.expect("known"), Admitted::Resend { .. }));
+    assert_eq!(store.audit_log(0, 10).await.expect("read"), log);
+
+    // Many at once, among messages that nobody takes again: each has its row, in one chain.
+    let plain = (0..20).map(|number| message(&format!("plain-{number}")));
+    let admissions = (2..22).map(|number| again(&format!("again:{number}"))).chain(plain);
+    for outcome in futures_util::future::join_all(admissions.map(|admission| store.admit(admission))).await {
+        assert!(matches!(outcome, Ok(Admitted::New { .. })), "{outcome:?}");
+    }
+    let after = arrives(&*store, &[local("r99")]).await;
+    store.discard(after, act()).await.expect("discarded");
+    let log = store.audit_log(0, 100).await.expect("read");
+    assert_eq!(log.iter().map(|entry| entry.number).collect::<Vec<_>>(), (1..=23).collect::<Vec<_>>());
+    store.verify().await.expect("the chain is whole");
 }
 
 pub(crate) async fn a_refresh_token_has_one_successor(home: &dyn Home) {
