@@ -169,6 +169,14 @@ pub enum Admitted {
     ControlIdReused { message: MessageId },
 }
 
+/// A command that is not finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCommand {
+    pub id: CommandId,
+    pub thread: ThreadId,
+    pub name: String,
+}
+
 #[derive(Clone, Debug)]
 pub struct ThreadView {
     pub id: ThreadId,

@@ -19,9 +19,9 @@ use crate::command::{CommandId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
-    MessageView, OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, QuotaAsk, Recovered, Result,
-    RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoreError,
-    StoredEvent, ThreadView, TransitionView,
+    MessageView, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, QuotaAsk, Recovered,
+    Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store,
+    StoreError, StoredEvent, ThreadView, TransitionView,
 };
 
 /// How often claims look for leases that ended.
@@ -64,8 +64,8 @@ impl IntakeStore for PostgresStore {
         .await
     }
 
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
-        self.ask(|inner| async move { search::waiting_for_patients(&*inner.client().await?, &ids).await }).await
+    async fn open_for_patients(&self, ids: Vec<String>) -> Result<Vec<OpenCommand>> {
+        self.ask(|inner| async move { search::open_for_patients(&*inner.client().await?, &ids).await }).await
     }
 
     async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {

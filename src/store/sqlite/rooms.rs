@@ -14,9 +14,9 @@ use crate::command::{CommandId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore,
-    MessageFilter, MessageView, OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged, Recovered, Result,
-    RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store, StoredEvent,
-    ThreadView, TransitionView,
+    MessageFilter, MessageView, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, Progress, Purge, Purged,
+    Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals,
+    Store, StoredEvent, ThreadView, TransitionView,
 };
 
 #[async_trait]
@@ -40,8 +40,8 @@ impl IntakeStore for SqliteStore {
         self.writer()?.write(0, move |books| books.acknowledged(&messages)).await
     }
 
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
-        self.readers.read(move |connection| search::waiting_for_patients(connection, &ids)).await
+    async fn open_for_patients(&self, ids: Vec<String>) -> Result<Vec<OpenCommand>> {
+        self.readers.read(move |connection| search::open_for_patients(connection, &ids)).await
     }
 
     async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {

@@ -56,7 +56,7 @@ pub(crate) async fn what_is_not_failed_is_not_replayed(home: &dyn Home) {
     assert!(store.audit_log(0, 10).await.expect("read").is_empty());
 }
 
-pub(crate) async fn what_waits_for_a_patient_is_found_and_held(home: &dyn Home) {
+pub(crate) async fn what_is_open_for_a_patient_is_found_and_held(home: &dyn Home) {
     let store = home.open().await;
     let admit = async |thread: &str, patient: serde_json::Value| {
         let mut of_patient = command(&[local(thread)]);
@@ -72,14 +72,24 @@ pub(crate) async fn what_waits_for_a_patient_is_found_and_held(home: &dyn Home) 
     let other = admit("r2", json!({"nhsNumber": "9994121405"})).await;
     let local_id = admit("r3", json!({"localIds": ["H100201"]})).await;
     let wanted = vec!["9994120034".to_owned(), "H100201".to_owned()];
-    assert_eq!(store.waiting_for_patients(wanted.clone()).await.expect("read"), [first, follower, local_id]);
+    let open = async || {
+        let found = store.open_for_patients(wanted.clone()).await.expect("read");
+        assert!(found.iter().all(|open| open.name == "CreateReferral"), "{found:?}");
+        found
+    };
+    let ids = async || open().await.into_iter().map(|open| open.id).collect::<Vec<_>>();
+    assert_eq!(ids().await, [runs, first, follower, local_id]);
+    let threads: Vec<_> = open().await.into_iter().map(|open| open.thread).collect();
+    assert!(threads[1] == threads[2] && threads[0] != threads[1] && threads[1] != threads[3], "{threads:?}");
+    let shown = store.command(follower).await.expect("read").expect("it is there");
+    assert_eq!(shown.thread, threads[2]);
 
     let why = Failure { code: "PATIENT_MERGED".into(), text: "look".into() };
     assert!(matches!(store.hold(runs, why.clone(), act()).await, Err(StoreError::Outdated(_))), "it is on its way");
     store.hold(first, why.clone(), act()).await.expect("held");
     assert_eq!(state_of(&*store, first).await, State::Failed { why: why.clone() });
     assert!(matches!(store.hold(first, why.clone(), act()).await, Err(StoreError::Outdated(_))), "it is at rest");
-    assert_eq!(store.waiting_for_patients(wanted).await.expect("read"), [follower, local_id]);
+    assert_eq!(ids().await, [runs, first, follower, local_id], "what failed is not finished");
     assert_eq!(claimed_ids(&*store, 10).await, [other, local_id], "it holds what follows");
     let told = store.events_after(0, 10).await.expect("read");
     assert_eq!(
@@ -90,7 +100,11 @@ pub(crate) async fn what_waits_for_a_patient_is_found_and_held(home: &dyn Home) 
     let audited = store.audit_log(0, 10).await.expect("read");
     assert_eq!((audited.len(), audited[0].act.as_str()), (1, "hold"));
     store.replay(first, act()).await.expect("a person looked");
-    assert_eq!(the_claimed(&*store).await.id, first);
+    let again = the_claimed(&*store).await;
+    assert_eq!(again.id, first);
+    ends(&*store, &again, State::Completed).await;
+    store.discard(follower, act()).await.expect("discarded");
+    assert_eq!(ids().await, [runs, local_id], "what is finished is not open");
 }
 
 pub(crate) async fn discarding_lets_the_followers_go(home: &dyn Home) {
