@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::referrals::sample;
-use crate::support::waiting::{client, get};
+use crate::support::waiting::{get, post};
 use crate::support::world::World;
 
 const HL7: (&str, &str) = ("content-type", "application/hl7-v2; charset=utf-8");
@@ -24,19 +24,6 @@ fn referral() -> Value {
         "letterIntention": "NOT_INTENDING_TO_ADD",
         "firstReminderDays": 10,
     })
-}
-
-async fn post(
-    world: &World,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: impl Into<reqwest::Body>,
-) -> reqwest::Response {
-    let mut request = client().post(format!("http://{}{path}", world.http)).body(body);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.send().await.expect("the gateway answers")
 }
 
 async fn json_of(response: reqwest::Response) -> Value {
