@@ -113,6 +113,7 @@ fn admission(environment: &Environment, number: u64, raw: &Bytes, body: &Value) 
         }],
         documents: Vec::new(),
         events: Vec::new(),
+        taken_again: None,
     }
 }
 

@@ -201,6 +201,7 @@ mod tests {
             commands: Vec::new(),
             documents: Vec::new(),
             events: Vec::new(),
+            taken_again: None,
         }
     }
 

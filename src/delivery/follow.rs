@@ -78,6 +78,7 @@ impl Run {
             commands: vec![command],
             documents: Vec::new(),
             events: Vec::new(),
+            taken_again: None,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Enters: what the command says of its patient. Leaves: the run goes on, waits, or fails with what a person or the
 //! sender has to do. Guarantees: nothing is made for a patient whom PDS does not confirm, unless a person who was
-//! told released it; a refusal cannot be released.
+//! told released it; a refusal cannot be released. A number that was merged into another is followed only while nothing
+//! else is open for either.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,9 +12,19 @@ use super::ledger::Abandoned;
 use super::pace::{Pacer, Stopped};
 use super::plan_record::PatientRecord;
 use super::run::{Flow, Run};
-use crate::command::WaitReason;
-use crate::mapping::Operation;
-use crate::pds::{Answered, Claimed, Kept, PatientCheck, Verdict};
+use crate::command::{CommandId, WaitReason};
+use crate::mapping::{CommandPlan, Operation};
+use crate::pds::{Answered, Claimed, Hold, Kept, PatientCheck, Verdict};
+use crate::store::StoreError;
+
+/// The number was merged into another, and that may be news to others who refer the patient.
+const OTHERS_OPEN: Hold = Hold {
+    code: "PATIENT_OPEN_ELSEWHERE",
+    text: "PDS knows the patient by another NHS number now, and something is not finished under one of the two: look \
+           whether the patient is referred twice",
+};
+/// Commands that a failure names.
+const OTHERS_SHOWN_MAX: usize = 5;
 
 /// PDS, and the pace of our registration there.
 pub(super) struct PatientDesk {
@@ -88,18 +99,38 @@ impl Run {
         pacer.depart(leave).await
     }
 
-    async fn act_on_finding(&mut self, Kept { finding, at }: Kept) -> Result<Flow, Abandoned> {
+    async fn act_on_finding(&mut self, Kept { mut finding, at }: Kept) -> Result<Flow, Abandoned> {
         if finding.verdict == Verdict::Refuse {
             self.plan.patient = None;
             let text = format!("{}. Have the sender correct it and send it again", finding.text);
             return self.fail(finding.code, &text).await;
         }
+        let mut others = Vec::new();
+        if let Some(number) = &finding.number {
+            match self.others_open_for(number).await {
+                Ok(found) => others = found,
+                Err(error) => {
+                    tracing::error!(%error, "the store cannot say what else is open for a patient");
+                    let text = "it is not known now what else is open for the patient";
+                    return self.wait(WaitReason::Unavailable, None, text).await;
+                }
+            }
+        }
+        if !others.is_empty() {
+            finding = finding.held_for(OTHERS_OPEN);
+        }
         let told = &self.plan.patient_told;
         if let Some(untold) = finding.holds.iter().find(|hold| !told.iter().any(|code| code == hold.code)) {
             self.plan.patient = None;
             let text: Vec<&str> = finding.holds.iter().map(|hold| hold.text).collect();
+            let mut text = text.join("; and ");
+            if let Some((first, more)) = others.split_first() {
+                text.push_str(&format!(" (command {first}"));
+                more.iter().for_each(|id| text.push_str(&format!(", {id}")));
+                text.push(')');
+            }
             self.plan.patient_told = finding.holds.iter().map(|hold| hold.code.to_owned()).collect();
-            return self.fail(untold.code, &format!("{}. Replay sends it", text.join("; and "))).await;
+            return self.fail(untold.code, &format!("{text}. Replay sends it")).await;
         }
         if let Some(number) = &finding.number {
             self.publish("PatientNumberSuperseded", json!({ "nhsNumber": number }));
@@ -120,6 +151,19 @@ impl Run {
         });
         self.use_the_patients_number();
         Ok(Flow::On)
+    }
+
+    /// What is not finished under the number that was sent or the one that replaced it, in other threads: the same patient
+    /// may be known twice to a hospital, and be referred twice. Questions change nothing, and count for nothing.
+    async fn others_open_for(&self, number: &str) -> Result<Vec<CommandId>, StoreError> {
+        let sent = self.command.body.pointer("/patient/nhsNumber").and_then(Value::as_str).unwrap_or_default();
+        let open = self.shared.store.open_for_patients(vec![sent.to_owned(), number.to_owned()]).await?;
+        let is_read = |name: &str| {
+            let plan = self.ground.as_ref().and_then(|ground| ground.set.mappings.plan(name));
+            plan.is_some_and(CommandPlan::is_read)
+        };
+        let elsewhere = open.into_iter().filter(|open| open.thread != self.command.thread.id && !is_read(&open.name));
+        Ok(elsewhere.map(|open| open.id).take(OTHERS_SHOWN_MAX).collect())
     }
 }
 

@@ -185,7 +185,7 @@ impl Intake {
         if merged.is_empty() {
             return Ok(());
         }
-        for command in self.store.waiting_for_patients(merged.to_vec()).await? {
+        for open in self.store.open_for_patients(merged.to_vec()).await? {
             let why = Failure {
                 code: "PATIENT_MERGED".into(),
                 text:
@@ -197,7 +197,8 @@ impl Intake {
                 why: format!("a merge told by {}", received.source.config.name),
                 at: self.environment.now(),
             };
-            match self.store.hold(command, why, act).await {
+            // What runs, or is with a person already, stays as it is.
+            match self.store.hold(open.id, why, act).await {
                 Ok(()) | Err(StoreError::Outdated(_) | StoreError::NotFound) => {}
                 Err(error) => return Err(error),
             }
@@ -228,6 +229,7 @@ impl Intake {
             commands: Vec::new(),
             documents: Vec::new(),
             events: Vec::new(),
+            taken_again: None,
         };
         let mut event = |name: &str, data: Value| {
             let id = EventId(self.environment.new_id());

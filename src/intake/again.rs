@@ -3,7 +3,7 @@
 //!
 //! Enters: a message that the store holds as refused. Leaves: a new message of the same content, or what is still wrong
 //! with it, and then nothing is stored. Guarantees: it is taken once, however often somebody asks: its control id
-//! names the first.
+//! names the first; who had it taken, and why, is in the audit log with the same commit.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::command::{MessageId, Verdict};
 use crate::hl7::Header;
 use crate::hl7::continuation::Piece;
 use crate::mapping::Problem;
-use crate::store::{Act, MessageView, StoreError, Transport};
+use crate::store::{Act, MessageView, StoreError, TakenAgain, Transport};
 
 /// What became of it.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl Intake {
             decision => decision,
         };
         tracing::info!(message.id = %message, by = act.by, why = act.why, "a refused message is taken in once more");
-        Ok(match self.keep(&received, decision).await? {
+        let taken_again = TakenAgain { refused: message, act: act.clone() };
+        Ok(match self.keep_reviewed(&received, decision, Some(taken_again)).await? {
             Kept::Answered(answer) => Again::Taken(answer),
             Kept::KeyReused { problems, .. } => Again::StillRefused(problems),
         })

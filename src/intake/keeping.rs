@@ -5,7 +5,7 @@ use super::admission::{Decision, Received};
 use super::answer::{Answer, Outcome};
 use crate::command::MessageId;
 use crate::mapping::Problem;
-use crate::store::{Admitted, StoreError};
+use crate::store::{Admitted, StoreError, TakenAgain};
 
 pub(super) enum Kept {
     Answered(Answer),
@@ -19,12 +19,23 @@ pub(super) enum Kept {
 impl Intake {
     pub(super) async fn keep(&self, received: &Received<'_>, decision: Decision) -> Result<Kept, StoreError> {
         let decision = self.review(received, decision).await?;
+        self.keep_reviewed(received, decision, None).await
+    }
+
+    /// The same for what was reviewed already; `taken_again`, where a person has a refused message taken in once more.
+    pub(super) async fn keep_reviewed(
+        &self,
+        received: &Received<'_>,
+        decision: Decision,
+        taken_again: Option<TakenAgain>,
+    ) -> Result<Kept, StoreError> {
         let (outcome, problems) = match &decision {
             Decision::Refuse(problems) => (Outcome::Rejected, problems.clone()),
             Decision::Notice { .. } => (Outcome::Notice, Vec::new()),
             Decision::Command { .. } | Decision::Hold => (Outcome::Accepted, Vec::new()),
         };
-        let prepared = self.prepare(received, decision);
+        let mut prepared = self.prepare(received, decision);
+        prepared.admission.taken_again = taken_again;
         let (message, commands) = (prepared.message, prepared.commands.clone());
         let answer = match self.admit(received, prepared).await? {
             Admitted::New { repeats: Some(earlier), .. } => {

@@ -25,6 +25,7 @@ mod members;
 mod normalise;
 mod operations;
 mod plan;
+mod predicate;
 mod problem;
 mod reply;
 mod selector;

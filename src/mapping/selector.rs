@@ -6,10 +6,11 @@
 //!
 //! A path takes everything below it: `NTE-3` is the whole repetition with its components, `PID-5.1.1` one
 //! subcomponent. In a predicate a missing component or subcomponent means the first.
-//! Operators: `=` (one of `A|B`; an empty value matches an absent one), `!=`, `^=` (starts with), `!^=`.
+//! Operators: those of `predicate`.
 
 use std::fmt;
 
+use super::predicate::{Comparison, bracketed};
 use super::problem::Location;
 use crate::hl7::{Message, Repetition, Segment};
 
@@ -49,16 +50,7 @@ enum Which {
 struct Predicate {
     /// In a segment: field, component, subcomponent. In a field: component, subcomponent.
     path: [u16; 3],
-    operator: Operator,
-    values: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Equals,
-    Differs,
-    StartsWith,
-    StartsOtherwise,
+    comparison: Comparison,
 }
 
 /// A value in a message, and where it stands.
@@ -242,11 +234,7 @@ impl FieldPart {
 
 impl Predicate {
     fn holds(&self, value: &str) -> bool {
-        let matches = |wanted: &String| match self.operator {
-            Operator::StartsWith | Operator::StartsOtherwise => value.starts_with(wanted.as_str()),
-            Operator::Equals | Operator::Differs => value == wanted,
-        };
-        self.values.iter().any(matches) != matches!(self.operator, Operator::Differs | Operator::StartsOtherwise)
+        self.comparison.holds(Some(value).filter(|value| !value.is_empty()).as_slice())
     }
 }
 
@@ -323,10 +311,8 @@ impl Parser<'_> {
     }
 
     fn predicates(&mut self, depth: usize) -> Result<Vec<Predicate>, &'static str> {
-        let Some(rest) = self.rest.strip_prefix('[') else { return Ok(Vec::new()) };
-        let end = rest.find(']').ok_or("`[` is not closed")?;
-        let inside = &rest[..end];
-        self.rest = &rest[end + 1..];
+        let Some((inside, rest)) = bracketed(self.rest)? else { return Ok(Vec::new()) };
+        self.rest = rest;
         inside.split(',').map(|text| predicate(text.trim(), depth)).collect()
     }
 
@@ -349,19 +335,8 @@ impl Parser<'_> {
 }
 
 fn predicate(text: &str, depth: usize) -> Result<Predicate, &'static str> {
-    let at = text.find(['=', '!', '^']).ok_or("a predicate is `path=value`, `path!=value` or `path^=start`")?;
-    let (path_text, rest) = text.split_at(at);
-    let (operator, values) = if let Some(values) = rest.strip_prefix("!=") {
-        (Operator::Differs, values)
-    } else if let Some(values) = rest.strip_prefix("!^=") {
-        (Operator::StartsOtherwise, values)
-    } else if let Some(values) = rest.strip_prefix("^=") {
-        (Operator::StartsWith, values)
-    } else if let Some(values) = rest.strip_prefix('=') {
-        (Operator::Equals, values)
-    } else {
-        return Err("a predicate is `path=value`, `path!=value` or `path^=start`");
-    };
+    const FORM: &str = "a predicate is `path=value` (`!=`, `^=`, `!^=`, `$=`)";
+    let (path_text, comparison) = Comparison::split(text).ok_or(FORM)?;
     let mut path = [1u16; 3];
     let parts: Vec<&str> = path_text.split('.').collect();
     if parts.len() > depth {
@@ -370,7 +345,7 @@ fn predicate(text: &str, depth: usize) -> Result<Predicate, &'static str> {
     for (slot, part) in path.iter_mut().zip(&parts) {
         *slot = part.trim().parse().ok().filter(|n| *n > 0).ok_or("a predicate's path is made of numbers from 1")?;
     }
-    Ok(Predicate { path, operator, values: values.split('|').map(str::to_owned).collect() })
+    Ok(Predicate { path, comparison })
 }
 
 #[cfg(test)]
@@ -408,6 +383,7 @@ mod tests {
             ("PRD[1=RP|CP]-7.1", vec![" 555"]),
             ("PRD[1!^=R]-7.1", vec![]),
             ("PID-3(*)[5!^=N].1", vec!["H1"]),
+            ("PID-3(*)[5$=H].1", vec!["9994120034"]),
             ("NTE-3", vec!["one"]),
             ("NTE-3(*)", vec!["one", "two^with"]),
             ("NTE[2=]-1", vec!["1"]),

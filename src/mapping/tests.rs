@@ -6,6 +6,7 @@ mod cancellation;
 mod changes;
 mod deprecated;
 mod samples;
+mod services;
 mod walk;
 
 use serde_json::{Map, Value, json};

@@ -59,6 +59,13 @@ impl Finding {
         Self::new(Verdict::Hold, code, text)
     }
 
+    /// The same, for a person to look at because of this too.
+    pub fn held_for(mut self, hold: Hold) -> Self {
+        self.verdict = Verdict::Hold;
+        self.holds.push(hold);
+        self
+    }
+
     /// The same, with these reasons to look before its own.
     fn after(mut self, mut holds: Vec<Hold>) -> Self {
         if let (Some(first), Verdict::Proceed | Verdict::Hold) = (holds.first().copied(), self.verdict) {

@@ -96,8 +96,9 @@ pub trait IntakeStore: Send + Sync {
     /// Notes when senders got their acknowledgement (promise 6: tracked apart from the command). The first note
     /// of a message stays; a message that is not stored is passed over.
     async fn acknowledged(&self, messages: Vec<(MessageId, Timestamp)>) -> Result<()>;
-    /// Commands about these patients (NHS numbers, or local ids) that wait for anything, oldest first.
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>>;
+    /// Commands about these patients (NHS numbers, or local ids) that are not finished, whatever they wait for, oldest
+    /// first.
+    async fn open_for_patients(&self, ids: Vec<String>) -> Result<Vec<OpenCommand>>;
     /// What has not begun to be sent fails with this reason, and is told (`CommandFailed`); it holds its thread until a
     /// person acts. `Outdated` if it runs, or is at rest.
     async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()>;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Stored;
+use super::{Act, Stored};
 use crate::command::{AttemptId, Class, CommandId, EventId, MessageId, State, ThreadId, Verdict};
 
 // --- intake
@@ -25,6 +25,25 @@ pub struct Admission {
     /// Events of the message itself (`MessageRejected`, notices). They belong to the first command's
     /// thread, or to a thread of their own message if there is none.
     pub events: Vec<NewEvent>,
+    /// A person takes a refused message in once more, as this one: a row of the audit log in the same commit, if the
+    /// message is new.
+    pub taken_again: Option<TakenAgain>,
+}
+
+/// Which message was refused, and who has it taken in once more.
+#[derive(Debug)]
+pub struct TakenAgain {
+    pub refused: MessageId,
+    pub act: Act,
+}
+
+impl TakenAgain {
+    /// Of the row in the audit log.
+    pub(super) const ACT: &'static str = "replay";
+
+    pub(super) fn subject(&self) -> String {
+        format!("message {}", self.refused)
+    }
 }
 
 #[derive(Debug)]
@@ -148,6 +167,14 @@ pub enum Admitted {
     Resend { stored: Stored, acknowledgement: Bytes, message: MessageId },
     /// Same source and control id, other content: nothing was stored; refuse (205) or admit without dedupe.
     ControlIdReused { message: MessageId },
+}
+
+/// A command that is not finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCommand {
+    pub id: CommandId,
+    pub thread: ThreadId,
+    pub name: String,
 }
 
 #[derive(Clone, Debug)]
@@ -385,7 +412,7 @@ pub struct OutboxDepth {
     pub oldest: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuditEntry {
     pub number: u64,
     pub at: Timestamp,

@@ -216,8 +216,14 @@ async fn a_deferral_an_order_and_a_question_for_advice_are_answered_in_their_own
     let world = world().await;
     let answer = ask(&world, &text("18-").replace("20012", "20011")).await;
     check(&answer, "SRR^S01^SRR_S01", "AA", &[("SCH", 25, "Waitlist^Waitlist^HL70278")]);
+    let referral = text("02-").replacen("ZRX|REFER|", "ZRX|DEFER|", 1);
+    let answer = ask(&world, &original(&referral)).await;
+    assert_eq!(field(&answer, b"MSA", 1), b"AA", "{}", shown(&answer));
+    let ubrn = String::from_utf8_lossy(field(&answer, b"RF1", 11)).into_owned();
+    let made = world.simulator.referral(ubrn.split('^').next().unwrap_or_default()).expect("it was made");
+    assert_eq!((made.state, made.reason), ("DEFERRED_TO_PROVIDER", Some("NO_SLOTS_AT_SERVICE")));
     let answer = ask(&world, &text("10-")).await;
-    let ubrn = world.simulator.creations()[0].ubrn.to_string();
+    let ubrn = world.simulator.creations()[1].ubrn.to_string();
     let filler = format!("{ubrn}^ERS");
     check(&answer, "ORG^O20^ORG_O20", "AA", &[("ORC", 1, "OK"), ("ORC", 2, "SB-ORD-3301^SBEPR"), ("ORC", 3, &filler)]);
     let answer = ask(&world, &text("09-")).await;

@@ -238,5 +238,6 @@ fn referral() -> Admission {
         }],
         documents: Vec::new(),
         events: Vec::new(),
+        taken_again: None,
     }
 }

@@ -12,12 +12,12 @@ use crate::simulator::{Action, Fault, SimulatorConfig, SimulatorHandle};
 use crate::store::CommandView;
 
 /// Not booked, version 3, of [`PATIENT`]; its only service is [`SERVICE`].
-const UBRN: &str = "000000070003";
-const PATIENT: &str = "9994122770";
-const SERVICE: &str = "20021";
+pub(super) const UBRN: &str = "000000070003";
+pub(super) const PATIENT: &str = "9994122770";
+pub(super) const SERVICE: &str = "20021";
 const CLINICIAN: &str = "555012340001";
 
-fn slot(number: i64, clinician: Option<&str>) -> Slot {
+pub(super) fn slot(number: i64, clinician: Option<&str>) -> Slot {
     let first: jiff::Timestamp = "2026-04-11T09:00:00Z".parse().expect("a literal instant");
     let start = first + jiff::SignedDuration::from_hours(number);
     Slot {
@@ -30,55 +30,55 @@ fn slot(number: i64, clinician: Option<&str>) -> Slot {
 }
 
 /// `number` slots; the first has a named clinician.
-fn offering(number: i64) -> SimulatorConfig {
+pub(super) fn offering(number: i64) -> SimulatorConfig {
     let slots = (0..number).map(|number| slot(number, (number == 0).then_some(CLINICIAN))).collect();
     SimulatorConfig { slots, ..SimulatorConfig::default() }
 }
 
 /// As a sender writes it who has chosen the slot.
-fn chosen(number: i64) -> Value {
+pub(super) fn chosen(number: i64) -> Value {
     let slot = slot(number, None);
     json!({
         "ubrn": UBRN, "service": SERVICE, "slot": slot.id, "start": slot.start.to_string(), "end": slot.end.to_string(),
     })
 }
 
-struct Scene {
-    world: World,
-    simulator: SimulatorHandle,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) simulator: SimulatorHandle,
     calls_before: usize,
 }
 
 impl Scene {
-    async fn with(config: SimulatorConfig) -> Self {
+    pub(super) async fn with(config: SimulatorConfig) -> Self {
         let (world, simulator) = World::with_simulator(config).await;
         Self { world, simulator, calls_before: 0 }
     }
 
     /// About [`UBRN`] unless it says otherwise.
-    async fn admit(&self, thread: &str, name: &str, mut body: Value) -> CommandId {
+    pub(super) async fn admit(&self, thread: &str, name: &str, mut body: Value) -> CommandId {
         body.as_object_mut().expect("a literal object").entry("ubrn").or_insert(UBRN.into());
         self.world.admit_as(name, thread, body, b"{}", Vec::new()).await
     }
 
     /// The command at rest in that state; [`Scene::calls`] counts from here.
-    async fn carry_out(&mut self, thread: &str, name: &str, body: Value, state: &str) -> CommandView {
+    pub(super) async fn carry_out(&mut self, thread: &str, name: &str, body: Value, state: &str) -> CommandView {
         self.calls_before = self.simulator.calls().len();
         let command = self.admit(thread, name, body).await;
         self.world.until(command, state).await
     }
 
     /// Of the last command.
-    fn calls(&self) -> Vec<&'static str> {
+    pub(super) fn calls(&self) -> Vec<&'static str> {
         self.simulator.calls().split_off(self.calls_before)
     }
 
-    fn state(&self) -> &'static str {
+    pub(super) fn state(&self) -> &'static str {
         self.simulator.referral(UBRN).expect("seeded").state
     }
 
     /// Names of all events so far; each is checked against its schema.
-    async fn events(&self) -> Vec<String> {
+    pub(super) async fn events(&self) -> Vec<String> {
         let schemas = EventSchemas::built_in();
         let events = self.world.events().await;
         for event in &events {
@@ -88,7 +88,7 @@ impl Scene {
     }
 }
 
-fn code(command: &CommandView) -> String {
+pub(super) fn code(command: &CommandView) -> String {
     let state = serde_json::to_value(&command.state).expect("a state");
     state["why"]["code"].as_str().unwrap_or_default().to_owned()
 }
@@ -200,47 +200,6 @@ async fn a_referral_is_sent_for_triage() {
     let other = json!({"ubrn": UBRN, "service": "50001"});
     let refused = scene.carry_out("R2", "SendForTriage", other, "failed").await;
     assert_eq!(code(&refused), "INAPPROPRIATE_VALUE", "a service that is not on the shortlist");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_referral_is_deferred_only_when_no_slot_is_offered() {
-    let claim = || json!({"ubrn": UBRN, "service": SERVICE, "reason": "NO_SLOTS_AT_SERVICE", "comment": "No slots"});
-    let mut scene = Scene::with(offering(1)).await;
-    let refused = scene.carry_out("R1", "DeferAppointment", claim(), "failed").await;
-    assert_eq!(code(&refused), "SLOTS_CURRENTLY_AVAILABLE");
-    assert_eq!((scene.calls(), scene.state()), (vec!["A005", "A015"], "NOT_BOOKED"), "e-RS is not even asked to defer");
-    assert_eq!(scene.events().await, ["CommandFailed"]);
-
-    // Whether that one slot is free only e-RS can say.
-    let of_slot = json!({"service": SERVICE, "reason": "SLOT_NOT_AVAILABLE", "slot": slot(0, None).id});
-    let refused = scene.carry_out("R2", "DeferAppointment", of_slot, "failed").await;
-    assert_eq!((code(&refused).as_str(), scene.calls()), ("THIS_SLOT_IS_AVAILABLE", vec!["A005", "A016"]));
-    assert_eq!(scene.state(), "NOT_BOOKED");
-
-    let mut scene = Scene::with(offering(0)).await;
-    let done = scene.carry_out("R1", "DeferAppointment", claim(), "completed").await;
-    assert_eq!((scene.calls(), scene.state()), (vec!["A005", "A015", "A016"], "DEFERRED_TO_PROVIDER"));
-    assert_eq!(scene.events().await, ["AppointmentDeferred"]);
-    let event = &scene.world.events().await[0].data;
-    assert_eq!((&event["reason"], &event["service"]), (&json!("NO_SLOTS_AT_SERVICE"), &json!(SERVICE)));
-    assert_eq!(event["appointment"], done.plan["result"]["appointment"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_failed_attempt_permits_the_deferral_that_names_it() {
-    for (status, mut claim) in [
-        (502, json!({"reason": "SLOT_NOT_AVAILABLE", "slot": slot(1, None).id})),
-        (504, json!({"reason": "BOOKING_ATTEMPT_PROBLEM"})),
-    ] {
-        let mut scene = Scene::with(offering(2)).await;
-        scene.simulator.inject(Fault::on("A016", Action::answer(status)).times(1));
-        scene.carry_out("R1", "BookAppointment", chosen(1), "in_doubt").await;
-        claim["ubrn"] = UBRN.into();
-        claim["service"] = SERVICE.into();
-        scene.carry_out("R2", "DeferAppointment", claim, "completed").await;
-        assert_eq!((scene.calls(), scene.state()), (vec!["A005", "A016"], "DEFERRED_TO_PROVIDER"), "{status}");
-        assert_eq!(scene.events().await, ["CommandInDoubt", "AppointmentDeferred"], "{status}");
-    }
 }
 
 #[tokio::test(start_paused = true)]

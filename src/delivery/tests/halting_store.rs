@@ -102,7 +102,7 @@ passes_on!(IntakeStore {
     fn admit(admission: Admission) -> Admitted;
     fn find_thread(alias: &Alias) -> Option<ThreadView>;
     fn acknowledged(messages: Vec<(MessageId, Timestamp)>) -> ();
-    fn waiting_for_patients(ids: Vec<String>) -> Vec<CommandId>;
+    fn open_for_patients(ids: Vec<String>) -> Vec<OpenCommand>;
     fn hold(command: CommandId, why: Failure, act: Act) -> ();
     fn hold_piece(piece: HeldPiece) -> ();
     fn held_piece(source: &str, pointer: [u8; 32]) -> Option<HeldPiece>;

@@ -5,6 +5,7 @@ mod appointments;
 mod attachments;
 mod breadth;
 mod changes;
+mod deferrals;
 mod doubt;
 mod fake_ers;
 mod halting_store;

@@ -344,6 +344,7 @@ impl World {
             commands: vec![command],
             documents,
             events: Vec::new(),
+            taken_again: None,
         };
         self.store.admit(admission).await.expect("admitted");
         id

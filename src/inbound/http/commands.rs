@@ -1,32 +1,26 @@
-//! `POST /v1/commands/{Name}` and what can be seen and done under `/v1/commands/{id}`.
+//! `POST /v1/commands/{Name}` and what can be seen under `/v1/commands/{id}`.
 //!
 //! A command is answered with 202 and its `Location` once it is stored, or, with `Prefer: wait=N`, with
 //! 200 and its outcome if it comes to rest in time. What is wrong with it is 422 with every problem.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, LOCATION};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Shared;
-use super::answer_body::{Acknowledges, AnswerBody};
-use super::prefer::Preference;
+use super::awaited::Awaited;
 use super::problem::ProblemDocument;
 use super::request::{content_type, header, id, query, read_body};
-use super::settle::Settling;
 use super::views;
 use crate::command::CommandId;
 use crate::intake::{Answer, Content, Inbound, Outcome};
-use crate::store::{self, Act, CommandView, Transport};
+use crate::store::{CommandView, Transport};
 
 /// HL7 table 0357: the identifier is already in use, with other content.
 pub(super) const DUPLICATE_KEY_IDENTIFIER: u16 = 205;
 /// RFC 9110 sets no limit; this is longer than any identifier in use.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
-/// Of `{by, why}`.
-const ACT_BYTES_MAX: usize = 8 * 1024;
-const ACT_TEXT_CHARS_MAX: usize = 1_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,14 +49,9 @@ pub async fn post(
     }
     let source = source_of(&request, &shared)?;
     let idempotency_key = idempotency_key(&request)?;
-    let preference = Preference::read(
-        request.headers().get_all("prefer").filter_map(|value| value.to_str().ok()),
-        shared.listener.wait_max,
-    );
     let bytes = read_body(&request, payload, shared.listener.body_bytes_max).await?;
 
-    // Listens before the command exists, so that an outcome cannot slip through in between.
-    let settling = Settling::listen(&shared.deps, &shared.environment);
+    let awaited = Awaited::by(&request, &shared);
     let answer = shared
         .deps
         .intake
@@ -76,18 +65,7 @@ pub async fn post(
     if let Some(problem) = refusal(&answer) {
         return Err(problem);
     }
-    let mut commands = views(&answer, &shared).await?;
-    let mut response = HttpResponse::Accepted();
-    if let Preference::Wait(wait) = preference {
-        commands = settling.wait(commands, wait).await?;
-        response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
-        if commands.iter().all(at_rest) {
-            response.status(StatusCode::OK);
-        }
-    } else {
-        response.insert_header(("Preference-Applied", "respond-async"));
-    }
-    Ok(stored(&answer, &commands, &shared, response))
+    awaited.respond(&answer, &shared, "application/json", |commands| body(&answer, commands)).await
 }
 
 /// The listener's source, or `?source=`. A listener that belongs to one source takes no other.
@@ -162,40 +140,8 @@ fn refusal(answer: &Answer) -> Option<ProblemDocument> {
     Some(problem.about(answer.message).with_problems(&answer.problems))
 }
 
-/// The commands of an answer; a resend is answered with those of the first.
-pub(super) async fn views(answer: &Answer, shared: &Shared) -> Result<Vec<CommandView>, ProblemDocument> {
-    let search = &shared.deps.search;
-    let mut views = Vec::with_capacity(answer.commands.len());
-    for command in &answer.commands {
-        views.extend(search.command(*command).await?);
-    }
-    if views.is_empty()
-        && let Some(message) = answer.message
-    {
-        views = search.commands_of(message).await?;
-    }
-    Ok(views)
-}
-
-pub(super) fn at_rest(command: &CommandView) -> bool {
-    super::settle::is_at_rest(&command.state)
-}
-
-fn stored(
-    answer: &Answer,
-    commands: &[CommandView],
-    shared: &Shared,
-    mut response: HttpResponseBuilder,
-) -> HttpResponse {
-    let location = match (commands.first(), answer.message) {
-        (Some(command), _) => Some(format!("/v1/commands/{}", command.id)),
-        (None, Some(message)) => Some(format!("/v1/messages/{message}")),
-        (None, None) => None,
-    };
-    if let Some(location) = location {
-        response.insert_header((LOCATION, location));
-    }
-    let body = json!({
+fn body(answer: &Answer, commands: &[CommandView]) -> Value {
+    json!({
         "message": answer.message,
         "outcome": match answer.outcome {
             Outcome::Duplicate => "duplicate",
@@ -203,105 +149,14 @@ fn stored(
             _ => "accepted",
         },
         "commands": commands.iter().map(views::command_summary).collect::<Vec<_>>(),
-    });
-    let acknowledges = answer.message.map(|message| Acknowledges {
-        message,
-        intake: shared.deps.intake.clone(),
-        environment: shared.environment.clone(),
-    });
-    response
-        .insert_header((CONTENT_TYPE, "application/json"))
-        .body(AnswerBody::new(body.to_string().into(), acknowledges))
+    })
 }
 
 pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
     let search = &shared.deps.search;
     let id: CommandId = id(&path)?;
-    let command = search.command(id).await?.ok_or_else(unknown)?;
+    let command = search.command(id).await?.ok_or_else(ProblemDocument::unknown_command)?;
     let transitions = search.transitions(id).await?;
     let attempts = search.attempts(id).await?;
     Ok(HttpResponse::Ok().json(views::command(&command, &transitions, &attempts)))
-}
-
-fn unknown() -> ProblemDocument {
-    ProblemDocument::not_found("There is no command with this identifier.")
-}
-
-/// Who acts, and why. Both go to the audit log.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ActBody {
-    by: String,
-    why: String,
-}
-
-pub async fn replay(
-    request: HttpRequest,
-    payload: web::Payload,
-    path: web::Path<String>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, ProblemDocument> {
-    let id: CommandId = id(&path)?;
-    let act = read_act(&request, payload, &shared).await?;
-    shared.deps.operator.replay(id, act).await?;
-    after_act(id, &shared).await
-}
-
-pub async fn discard(
-    request: HttpRequest,
-    payload: web::Payload,
-    path: web::Path<String>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, ProblemDocument> {
-    let id: CommandId = id(&path)?;
-    let act = read_act(&request, payload, &shared).await?;
-    shared.deps.operator.discard(id, act).await?;
-    after_act(id, &shared).await
-}
-
-pub async fn release(
-    request: HttpRequest,
-    payload: web::Payload,
-    path: web::Path<String>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, ProblemDocument> {
-    let id: CommandId = id(&path)?;
-    let act = read_act(&request, payload, &shared).await?;
-    shared.deps.operator.release(id, act).await?;
-    after_act(id, &shared).await
-}
-
-/// What holds it is set aside, so that it goes on.
-pub async fn pass(
-    request: HttpRequest,
-    payload: web::Payload,
-    path: web::Path<String>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, ProblemDocument> {
-    let id: CommandId = id(&path)?;
-    let act = read_act(&request, payload, &shared).await?;
-    store::pass(&*shared.deps.search, &*shared.deps.operator, id, act).await?;
-    after_act(id, &shared).await
-}
-
-pub(super) async fn read_act(
-    request: &HttpRequest,
-    payload: web::Payload,
-    shared: &Shared,
-) -> Result<Act, ProblemDocument> {
-    let bytes = read_body(request, payload, ACT_BYTES_MAX).await?;
-    let body: ActBody = serde_json::from_slice(&bytes)
-        .map_err(|_| ProblemDocument::bad_request(r#"The body is {"by": "who acts", "why": "the reason"}."#))?;
-    let said = |text: &str| !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX;
-    if !said(&body.by) || !said(&body.why) {
-        return Err(ProblemDocument::bad_request(format!(
-            "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
-        )));
-    }
-    Ok(Act { by: body.by, why: body.why, at: shared.environment.now() })
-}
-
-async fn after_act(id: CommandId, shared: &Shared) -> Result<HttpResponse, ProblemDocument> {
-    let command = shared.deps.search.command(id).await?.ok_or_else(unknown)?;
-    Ok(HttpResponse::Ok().json(views::command_summary(&command)))
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Shared;
-use super::commands::read_act;
+use super::acts::Asked;
 use super::problem::ProblemDocument;
 use super::request::{id, query};
 use super::views;
@@ -51,26 +51,12 @@ pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<H
     shown(id(&path)?, &shared).await
 }
 
-pub async fn replay(
-    request: HttpRequest,
-    payload: web::Payload,
-    path: web::Path<String>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, ProblemDocument> {
-    let id: DispatchId = id(&path)?;
-    let act = read_act(&request, payload, &shared).await?;
+pub async fn replay(Asked { id, act, shared }: Asked<DispatchId>) -> Result<HttpResponse, ProblemDocument> {
     shared.deps.dispatches.replay_dispatch(id, act).await?;
     shown(id, &shared).await
 }
 
-pub async fn discard(
-    request: HttpRequest,
-    payload: web::Payload,
-    path: web::Path<String>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, ProblemDocument> {
-    let id: DispatchId = id(&path)?;
-    let act = read_act(&request, payload, &shared).await?;
+pub async fn discard(Asked { id, act, shared }: Asked<DispatchId>) -> Result<HttpResponse, ProblemDocument> {
     shared.deps.dispatches.discard_dispatch(id, act).await?;
     shown(id, &shared).await
 }

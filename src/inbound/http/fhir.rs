@@ -4,17 +4,14 @@
 //! it is known in time. What is wrong with it is 422 with every problem at its FHIRPath.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Shared;
-use super::answer_body::{Acknowledges, AnswerBody};
-use super::commands::{DUPLICATE_KEY_IDENTIFIER, at_rest, idempotency_key, source_named, views};
+use super::awaited::Awaited;
+use super::commands::{DUPLICATE_KEY_IDENTIFIER, idempotency_key, source_named};
 use super::operation_outcome::{FHIR_JSON, Refused, taken};
-use super::prefer::Preference;
 use super::problem::ProblemDocument;
 use super::request::{content_type, read_body};
-use super::settle::Settling;
 use crate::intake::{Answer, Content, Inbound, Outcome};
 use crate::store::Transport;
 
@@ -53,14 +50,9 @@ async fn receive(
     }
     let source = source_named(&request, &shared, named)?;
     let idempotency_key = idempotency_key(&request)?;
-    let preference = Preference::read(
-        request.headers().get_all("prefer").filter_map(|value| value.to_str().ok()),
-        shared.listener.wait_max,
-    );
     let bytes = read_body(&request, payload, shared.listener.body_bytes_max).await?;
 
-    // Listens before the command exists, so that an outcome cannot slip through in between.
-    let settling = Settling::listen(&shared.deps, &shared.environment);
+    let awaited = Awaited::by(&request, &shared);
     let answer = shared
         .deps
         .intake
@@ -77,32 +69,7 @@ async fn receive(
         Outcome::Duplicate => "known already",
         _ => return Err(refusal(answer)),
     };
-    let mut commands = views(&answer, &shared).await?;
-    let mut response = HttpResponse::Accepted();
-    if let Preference::Wait(wait) = preference {
-        commands = settling.wait(commands, wait).await?;
-        response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
-        if commands.iter().all(at_rest) {
-            response.status(StatusCode::OK);
-        }
-    } else {
-        response.insert_header(("Preference-Applied", "respond-async"));
-    }
-    let location = match (commands.first(), answer.message) {
-        (Some(command), _) => Some(format!("/v1/commands/{}", command.id)),
-        (None, Some(message)) => Some(format!("/v1/messages/{message}")),
-        (None, None) => None,
-    };
-    if let Some(location) = location {
-        response.insert_header((LOCATION, location));
-    }
-    let acknowledges = answer.message.map(|message| Acknowledges {
-        message,
-        intake: shared.deps.intake.clone(),
-        environment: shared.environment.clone(),
-    });
-    let body = taken(answer.message, what, &commands).to_string();
-    Ok(response.insert_header((CONTENT_TYPE, FHIR_JSON)).body(AnswerBody::new(body.into(), acknowledges)))
+    Ok(awaited.respond(&answer, &shared, FHIR_JSON, |commands| taken(answer.message, what, commands)).await?)
 }
 
 fn refusal(answer: Answer) -> Refused {

@@ -1,18 +1,15 @@
 //! `GET /v1/messages` and `/v1/messages/{id}`: what came in and what became of it, without its content.
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Shared;
-use super::commands::read_act;
 use super::problem::ProblemDocument;
 use super::request::{id, query};
 use super::views;
 use crate::command::{MessageId, State, Verdict};
-use crate::intake::Again;
 use crate::store::MessageFilter;
 
 const PAGE: usize = 50;
@@ -72,36 +69,4 @@ pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
         body["next"] = json!(last.id);
     }
     Ok(HttpResponse::Ok().json(body))
-}
-
-/// A refused message once more, because what was wrong with it is so no longer.
-pub async fn replay(
-    request: HttpRequest,
-    payload: web::Payload,
-    path: web::Path<String>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, ProblemDocument> {
-    let id: MessageId = id(&path)?;
-    let act = read_act(&request, payload, &shared).await?;
-    match shared.deps.intake.take_again(id, &act).await? {
-        Again::Taken(answer) => {
-            let commands: Vec<String> = answer.commands.iter().map(ToString::to_string).collect();
-            Ok(HttpResponse::Ok().json(json!({ "message": answer.message, "commands": commands })))
-        }
-        Again::StillRefused(problems) => {
-            let problem = ProblemDocument::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "still-refused",
-                "The message is still refused",
-                "Every problem found is listed; nothing was stored.",
-            );
-            Err(problem.with_problems(&problems))
-        }
-        Again::Impossible(why) => Err(ProblemDocument::new(
-            StatusCode::CONFLICT,
-            "not-refused",
-            "The message cannot be taken in once more",
-            why,
-        )),
-    }
 }

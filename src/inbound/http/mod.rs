@@ -7,7 +7,9 @@
 //!
 //! actix types stay in this module (it is on another generation of `http` than the client side).
 
+mod acts;
 mod answer_body;
+mod awaited;
 mod commands;
 mod dispatches;
 mod documents;

@@ -36,6 +36,10 @@ impl ProblemDocument {
         Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing", detail)
     }
 
+    pub fn unknown_command() -> Self {
+        Self::not_found("There is no command with this identifier.")
+    }
+
     pub fn unavailable() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -5,7 +5,7 @@ use actix_web::http::header::ALLOW;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 
 use super::problem::ProblemDocument;
-use super::{commands, dispatches, documents, events, fhir, health, hl7v2, instances, messages, openapi};
+use super::{acts, commands, dispatches, documents, events, fhir, health, hl7v2, instances, messages, openapi};
 
 /// Method, path as OpenAPI writes it, and who answers.
 type Entry = (&'static str, &'static str, fn() -> Route);
@@ -18,12 +18,12 @@ pub const ROUTES: [Entry; 24] = [
     ("post", "/v1/commands/{name}", || web::post().to(commands::post)),
     ("get", "/v1/commands/{id}", || web::get().to(commands::get)),
     ("get", "/v1/commands/{id}/documents/{step}", || web::get().to(documents::get)),
-    ("post", "/v1/commands/{id}/replay", || web::post().to(commands::replay)),
-    ("post", "/v1/commands/{id}/discard", || web::post().to(commands::discard)),
-    ("post", "/v1/commands/{id}/release", || web::post().to(commands::release)),
-    ("post", "/v1/commands/{id}/pass", || web::post().to(commands::pass)),
+    ("post", "/v1/commands/{id}/replay", || web::post().to(acts::replay)),
+    ("post", "/v1/commands/{id}/discard", || web::post().to(acts::discard)),
+    ("post", "/v1/commands/{id}/release", || web::post().to(acts::release)),
+    ("post", "/v1/commands/{id}/pass", || web::post().to(acts::pass)),
     ("get", "/v1/messages", || web::get().to(messages::list)),
-    ("post", "/v1/messages/{id}/replay", || web::post().to(messages::replay)),
+    ("post", "/v1/messages/{id}/replay", || web::post().to(acts::take_again)),
     ("get", "/v1/messages/{id}", || web::get().to(messages::get)),
     ("get", "/v1/dispatches", || web::get().to(dispatches::list)),
     ("get", "/v1/dispatches/{id}", || web::get().to(dispatches::get)),

@@ -6,13 +6,13 @@
 //! left out: `identifier.value`, `-> HealthcareService.name`; a type names the resource at hand, if it is of that type.
 //!
 //! An element that repeats gives the first entry that leads to a value; `[*]` gives all, `[1]` the second, as FHIRPath
-//! counts. Operators of predicates: `=` (one of `A|B`; an empty value matches an absent one), `!=`, `^=` (starts
-//! with), `!^=`, `$=` (ends with).
+//! counts. Operators of predicates: those of `mapping::predicate`.
 
 use std::fmt;
 
 use super::document::{Astray, FhirDocument, Led, Node};
 use super::json::Json;
+use crate::mapping::predicate::{Comparison, bracketed};
 
 /// More arrows than that are a mistake: they would multiply what a hostile message makes of them.
 const ARROWS_MAX: usize = 4;
@@ -49,17 +49,7 @@ enum Which {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Predicate {
     path: Vec<String>,
-    operator: Operator,
-    values: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Equals,
-    Differs,
-    StartsWith,
-    StartsOtherwise,
-    EndsWith,
+    comparison: Comparison,
 }
 
 /// What a visitor makes of a value.
@@ -328,15 +318,7 @@ impl Predicate {
     fn holds(&self, json: &Json<'_>) -> bool {
         let mut values = Vec::new();
         collect(json, &self.path, &mut values);
-        let matches = |wanted: &String| match self.operator {
-            Operator::StartsWith | Operator::StartsOtherwise => {
-                values.iter().any(|value| value.starts_with(wanted.as_str()))
-            }
-            Operator::EndsWith => values.iter().any(|value| value.ends_with(wanted.as_str())),
-            Operator::Equals | Operator::Differs if wanted.is_empty() => values.is_empty(),
-            Operator::Equals | Operator::Differs => values.iter().any(|value| value == wanted),
-        };
-        self.values.iter().any(matches) != matches!(self.operator, Operator::Differs | Operator::StartsOtherwise)
+        self.comparison.holds(&values)
     }
 }
 
@@ -434,11 +416,9 @@ impl<'t> Parser<'t> {
     }
 
     fn brackets(&mut self) -> Result<Option<&'t str>, &'static str> {
-        let Some(rest) = self.rest.strip_prefix('[') else { return Ok(None) };
-        let end = rest.find(']').ok_or("`[` is not closed")?;
-        let inside = &rest[..end];
-        self.rest = &rest[end + 1..];
-        Ok(Some(inside.trim()))
+        let Some((inside, rest)) = bracketed(self.rest)? else { return Ok(None) };
+        self.rest = rest;
+        Ok(Some(inside))
     }
 }
 
@@ -448,21 +428,11 @@ fn predicates(inside: &str) -> Result<Vec<Predicate>, &'static str> {
 
 fn predicate(text: &str) -> Result<Predicate, &'static str> {
     const FORM: &str = "between `[` and `]` stands `*`, a number from 0, or `element=value` (`!=`, `^=`, `$=`)";
-    let at = text.find(['=', '!', '^', '$']).ok_or(FORM)?;
-    let (path, rest) = text.split_at(at);
-    let operators = [
-        ("!^=", Operator::StartsOtherwise),
-        ("!=", Operator::Differs),
-        ("^=", Operator::StartsWith),
-        ("$=", Operator::EndsWith),
-        ("=", Operator::Equals),
-    ];
-    let (operator, values) =
-        operators.iter().find_map(|(sign, operator)| Some((*operator, rest.strip_prefix(sign)?))).ok_or(FORM)?;
-    let path: Vec<String> = path.trim().split('.').map(|name| name.trim().to_owned()).collect();
+    let (path, comparison) = Comparison::split(text).ok_or(FORM)?;
+    let path: Vec<String> = path.split('.').map(|name| name.trim().to_owned()).collect();
     let is_name = |name: &String| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !path.iter().all(is_name) {
         return Err(FORM);
     }
-    Ok(Predicate { path, operator, values: values.split('|').map(|value| value.trim().to_owned()).collect() })
+    Ok(Predicate { path, comparison })
 }

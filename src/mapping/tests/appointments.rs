@@ -167,6 +167,80 @@ fn a_deferral_is_not_sent_against_the_facts() {
     }
 }
 
+fn created(then: &str) -> Value {
+    json!({
+        "localId": "R1", "patient": {"nhsNumber": "9912003888"}, "priority": "URGENT", "letterIntention": "NEED_TO_ADD_LATER",
+        "firstReminderDays": 0, "shortlist": [{"service": "11021"}, {"service": "11000"}], "then": then,
+    })
+}
+
+/// A011 as far as the plan reads it.
+fn a011() -> (&'static str, Value) {
+    ("A011", json!({"id": "000000070000", "meta": {"versionId": "3"}}))
+}
+
+#[test]
+fn a_new_referral_is_deferred_to_its_first_service_while_that_has_no_slots() {
+    let mut body = created("defer");
+    body["comment"] = json!("There are no slots");
+    let answers = [
+        a011(),
+        ("A005", referral(6, "9912003888", None)),
+        ("A015", a015("no-slots")),
+        ("A016", a016("response-minimal-deferral")),
+    ];
+    let done = carried_out("CreateReferral", &body, json!({}), &answers);
+    assert_eq!(
+        done.calls[2].path,
+        "/STU3/Slot?schedule.actor%3AHealthcareService=11021&appointmentType=URGENT&status=free&_count=1&page=1"
+    );
+    assert_eq!(done.calls[2].headers, [("NHSD-eRS-Comm-Rule-Org".to_owned(), "R69".to_owned())]);
+    assert_eq!(body_of(done.call("A016")), &a016("request-minimal-deferral"), "that of the published sample");
+    assert_eq!(
+        done.event("AppointmentDeferred"),
+        &json!({
+            "ubrn": "000000070000", "localId": "R1", "appointment": "70000", "service": "11021",
+            "reason": "NO_SLOTS_AT_SERVICE",
+        })
+    );
+    assert_eq!((&done.result()["appointment"], &done.known["version"]), (&json!("70000"), &json!("8")));
+}
+
+#[test]
+fn a_new_referral_is_not_deferred_against_the_facts() {
+    for (answers, code) in [
+        (
+            vec![a011(), ("A005", referral(6, "9912003888", None)), ("A015", a015("minimum"))],
+            "SLOTS_CURRENTLY_AVAILABLE",
+        ),
+        // Whoever is told the UBRN may book at once.
+        (vec![a011(), ("A005", referral(6, "9912003888", Some("70000")))], "BOOKED_AFTER_ALL"),
+    ] {
+        let Err((calls, found)) = attempt("CreateReferral", &created("defer"), json!({}), &answers) else {
+            panic!("{code}")
+        };
+        assert!(found.code == code && !calls.contains(&"A016".to_owned()), "{code}: {found} {calls:?}");
+    }
+    let set = set();
+    for (then, more, is_taken) in [
+        ("defer", json!({"comment": "x"}), true),
+        ("nothing", json!({"comment": "x"}), false),
+        ("triage", json!({"comment": "x"}), false),
+        ("defer", json!({"windowStart": "2026-04-13", "windowEnd": "2026-04-17"}), false),
+        ("defer", json!({"clinician": "555012340001"}), false),
+    ] {
+        let mut body = created(then);
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        if then == "triage" {
+            body["letters"] = json!([{
+                "fileName": "a.txt", "contentType": "text/plain", "bytes": 1, "sha256": "0".repeat(64),
+                "content": {"in": "document", "number": 1},
+            }]);
+        }
+        assert_eq!(set.schemas().violations("CreateReferral", &body).is_empty(), is_taken, "{then} {more}");
+    }
+}
+
 #[test]
 fn a_search_for_slots_reads_no_referral_whose_priority_and_organisation_are_given() {
     let again = carried_out(
@@ -296,6 +370,7 @@ fn a_plan_can_be_shown_before_anything_is_sent() {
     for (command, body, calls) in [
         ("SearchSlots", json!({"ubrn": "000000070000", "service": "11000"}), vec!["A005", "A015"]),
         ("RetrieveAppointment", json!({"ubrn": "000000070000"}), vec!["A005", "A038"]),
+        ("CreateReferral", created("defer"), vec!["A011", "A005", "A015", "A016"]),
         ("BookAppointment", sample_slot(), vec!["A005", "A016"]),
         ("SendForTriage", json!({"ubrn": "000000070000", "service": "50001"}), vec!["A005", "A016"]),
         (

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::acts;
+use super::audit::{self, Noted};
 use super::columns::{self, micros, storable};
 use super::failure::Failed;
 use crate::command::{DispatchId, MessageId};
@@ -289,7 +289,10 @@ pub(super) async fn decide(
             &[&id.0, &to.name(), &micros(act.at)],
         )
         .await?;
-    acts::note(client, name, &format!("dispatch {id}"), act).await?;
+    let note = client.prepare_cached(audit::NOTE).await?;
+    let noted = Noted { act: name, subject: format!("dispatch {id}"), by: act };
+    let rows = audit::following(client, &[noted]).await?;
+    client.execute(&note, &rows.parameters()).await?;
     Ok(client.batch_execute("COMMIT").await?)
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::audit::{self, Noted};
 use super::columns::{self, micros, storable};
 use super::content::{Chunks, INLINE_MAX};
 use super::failure::Failed;
@@ -21,7 +22,9 @@ use super::write::{Signature, write_and_commit};
 use crate::command::{CommandId, Failure, MessageId, State, Verdict};
 use crate::environment::Environment;
 use crate::store::standing::Standing;
-use crate::store::{Admission, Admitted, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, StoreError, Stored};
+use crate::store::{
+    Admission, Admitted, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, StoreError, Stored, TakenAgain,
+};
 
 /// Numbers between two messages: a message's commands have those after it.
 const COMMANDS_MAX: usize = 4095;
@@ -149,6 +152,12 @@ impl Batch for Intake {
         let insert_messages = client.prepare_cached(INSERT_MESSAGES).await?;
         let insert_chunks = client.prepare_cached(INSERT_CHUNKS).await?;
         let insert_documents = client.prepare_cached(INSERT_DOCUMENTS).await?;
+        let note = client.prepare_cached(audit::NOTE).await?;
+        let taken_again =
+            changes.messages.iter().filter_map(|(index, ..)| items[*index].admission.taken_again.as_ref());
+        let acts: Vec<Noted<'_>> =
+            taken_again.map(|again| Noted { act: TakenAgain::ACT, subject: again.subject(), by: &again.act }).collect();
+        let acts = audit::following(client, &acts).await?;
         let messages = Messages::of(items, &changes.messages);
         let mut chunks = Chunks::default();
         let mut documents = Chunks::default();
@@ -167,6 +176,7 @@ impl Batch for Intake {
         let texts: [&(dyn ToSql + Sync); 4] =
             [&documents.of, &documents.numbers, &documents.positions, &documents.bytes];
         flight.send_if(!documents.is_empty(), &insert_documents, texts);
+        flight.send_if(!acts.is_empty(), &note, acts.parameters());
         write_and_commit(client, &changes.workspace, signature, flight).await
     }
 }

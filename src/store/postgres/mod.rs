@@ -21,6 +21,7 @@
 
 mod acts;
 pub(super) mod alone;
+mod audit;
 mod bells;
 mod claims;
 mod clock;

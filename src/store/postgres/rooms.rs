@@ -12,7 +12,7 @@ use prometheus::core::Collector;
 
 use super::acts::Deed;
 use super::{
-    Inner, PostgresStore, acts, again, claims, content, dispatch, instances, intake, kept, links, listing, migrations,
+    Inner, PostgresStore, again, audit, claims, content, dispatch, instances, intake, kept, links, listing, migrations,
     outbox, progress, retention, search, sources,
 };
 use crate::command::{CommandId, DispatchId, Failure, MessageId};
@@ -20,9 +20,9 @@ use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
     DueDispatch, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter, MessageView,
-    NewDispatch, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, QuotaAsk, Recovered,
-    Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store,
-    StoreError, StoredEvent, ThreadView, TransitionView,
+    NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, QuotaAsk,
+    Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals,
+    Store, StoreError, StoredEvent, ThreadView, TransitionView,
 };
 
 /// How often claims look for leases that ended.
@@ -65,8 +65,8 @@ impl IntakeStore for PostgresStore {
         .await
     }
 
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
-        self.ask(|inner| async move { search::waiting_for_patients(&*inner.client().await?, &ids).await }).await
+    async fn open_for_patients(&self, ids: Vec<String>) -> Result<Vec<OpenCommand>> {
+        self.ask(|inner| async move { search::open_for_patients(&*inner.client().await?, &ids).await }).await
     }
 
     async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
@@ -268,7 +268,7 @@ impl OperatorStore for PostgresStore {
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
-        self.ask(|inner| async move { acts::entries(&*inner.client().await?, after, max).await }).await
+        self.ask(|inner| async move { audit::entries(&*inner.client().await?, after, max).await }).await
     }
 }
 

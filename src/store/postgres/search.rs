@@ -10,7 +10,8 @@ use super::read;
 use crate::command::{AttemptId, Class, CommandId, MessageId, ThreadId};
 use crate::store::standing::Standing;
 use crate::store::{
-    Alias, AttemptView, CommandView, Depth, GATEWAY, MessageView, Result, ThreadView, TransitionView, damaged,
+    Alias, AttemptView, CommandView, Depth, GATEWAY, MessageView, OpenCommand, Result, ThreadView, TransitionView,
+    damaged,
 };
 
 /// Attempts or transitions in one answer.
@@ -84,16 +85,20 @@ pub(super) async fn commands_of(client: &ClientWrapper, message: MessageId) -> R
     client.query(&statement, &[&message.0]).await?.iter().map(command_view).collect()
 }
 
-pub(super) async fn waiting_for_patients(client: &ClientWrapper, ids: &[String]) -> Result<Vec<CommandId>> {
+pub(super) async fn open_for_patients(client: &ClientWrapper, ids: &[String]) -> Result<Vec<OpenCommand>> {
     let statement = client
         .prepare_cached(
-            "SELECT id FROM command
-             WHERE standing IN (0, 1, 3, 4)
-               AND (body::jsonb #>> '{patient,nhsNumber}' = ANY ($1) OR body::jsonb #> '{patient,localIds}' ?| $1)
-             ORDER BY number",
+            "SELECT c.id, t.id, c.name FROM command c JOIN thread t ON t.number = c.thread
+             WHERE c.standing IN (0, 1, 2, 3, 4, 5, 6)
+               AND (c.body::jsonb #>> '{patient,nhsNumber}' = ANY ($1) OR c.body::jsonb #> '{patient,localIds}' ?| $1)
+             ORDER BY c.number",
         )
         .await?;
-    client.query(&statement, &[&ids]).await?.iter().map(|row| Ok(CommandId(row.try_get(0)?))).collect()
+    let rows = client.query(&statement, &[&ids]).await?;
+    let open = |row: &Row| {
+        Ok(OpenCommand { id: CommandId(row.try_get(0)?), thread: ThreadId(row.try_get(1)?), name: row.try_get(2)? })
+    };
+    rows.iter().map(open).collect()
 }
 
 fn command_view(row: &Row) -> Result<CommandView> {

@@ -2,7 +2,7 @@
 
 use deadpool_postgres::ClientWrapper;
 
-use super::acts;
+use super::audit;
 use crate::store::{Result, damaged};
 
 /// Each finds rows that must not be there.
@@ -59,5 +59,5 @@ async fn verify_snapshot(client: &ClientWrapper) -> Result<()> {
             return Err(damaged(what));
         }
     }
-    acts::verify(client).await
+    audit::verify(client).await
 }

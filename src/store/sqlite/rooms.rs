@@ -17,9 +17,9 @@ use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
     DueDispatch, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
-    MessageView, NewDispatch, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, Recovered,
-    Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Store,
-    StoredEvent, ThreadView, TransitionView,
+    MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge,
+    Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota,
+    Signals, Store, StoredEvent, ThreadView, TransitionView,
 };
 
 #[async_trait]
@@ -43,8 +43,8 @@ impl IntakeStore for SqliteStore {
         self.writer()?.write(0, move |books| books.acknowledged(&messages)).await
     }
 
-    async fn waiting_for_patients(&self, ids: Vec<String>) -> Result<Vec<CommandId>> {
-        self.readers.read(move |connection| search::waiting_for_patients(connection, &ids)).await
+    async fn open_for_patients(&self, ids: Vec<String>) -> Result<Vec<OpenCommand>> {
+        self.readers.read(move |connection| search::open_for_patients(connection, &ids)).await
     }
 
     async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use super::columns;
 use crate::command::{AttemptId, Class, CommandId, MessageId, ThreadId};
 use crate::store::standing::Standing;
-use crate::store::{AttemptView, CommandView, Depth, MessageView, Result, TransitionView};
+use crate::store::{AttemptView, CommandView, Depth, MessageView, OpenCommand, Result, TransitionView};
 
 /// Attempts or transitions in one answer.
 const HISTORY_MAX: i64 = 10_000;
@@ -69,12 +69,12 @@ pub(super) fn commands_of(connection: &Connection, message: MessageId) -> Result
     Ok(views)
 }
 
-pub(super) fn waiting_for_patients(connection: &Connection, ids: &[String]) -> Result<Vec<CommandId>> {
+pub(super) fn open_for_patients(connection: &Connection, ids: &[String]) -> Result<Vec<OpenCommand>> {
     let ids = serde_json::to_string(ids).expect("a list of texts");
     let mut statement = connection.prepare_cached(
         "WITH wanted (id) AS (SELECT value FROM json_each(?1))
-         SELECT c.id FROM command c
-         WHERE c.standing IN (0, 1, 3, 4) AND c.standing <> 7
+         SELECT c.id, t.id, c.name FROM command c JOIN thread t ON t.number = c.thread
+         WHERE c.standing IN (0, 1, 2, 3, 4, 5, 6) AND c.standing <> 7
            AND (json_extract(c.body, '$.patient.nhsNumber') IN (SELECT id FROM wanted)
                 OR EXISTS (SELECT 1 FROM json_each(c.body, '$.patient.localIds') l
                            WHERE l.value IN (SELECT id FROM wanted)))
@@ -83,7 +83,11 @@ pub(super) fn waiting_for_patients(connection: &Connection, ids: &[String]) -> R
     let mut rows = statement.query([ids])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(CommandId(columns::uuid(row, 0)?));
+        found.push(OpenCommand {
+            id: CommandId(columns::uuid(row, 0)?),
+            thread: ThreadId(columns::uuid(row, 1)?),
+            name: row.get(2)?,
+        });
     }
     Ok(found)
 }

@@ -58,6 +58,7 @@ pub(crate) fn message(control_id: &str) -> Admission {
         commands: Vec::new(),
         documents: Vec::new(),
         events: Vec::new(),
+        taken_again: None,
     }
 }
 

@@ -94,10 +94,11 @@ scenarios! {
     people:
         a_failed_command_is_replayed_with_its_plan,
         what_is_not_failed_is_not_replayed,
-        what_waits_for_a_patient_is_found_and_held,
+        what_is_open_for_a_patient_is_found_and_held,
         discarding_lets_the_followers_go,
         an_unauthorised_command_is_released,
         acts_are_chained_in_the_audit_log,
+        a_refused_message_that_is_taken_in_again_is_audited_with_it,
         a_refresh_token_has_one_successor,
         a_mapping_set_is_kept_by_its_digest;
     content:

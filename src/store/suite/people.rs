@@ -8,7 +8,7 @@ use super::given::{
     message, progress, state_of, the_claimed,
 };
 use crate::command::{Failure, State};
-use crate::store::{Progress, SealedSecret, StoreError};
+use crate::store::{Admitted, Progress, SealedSecret, StoreError, TakenAgain};
 
 pub(crate) async fn a_failed_command_is_replayed_with_its_plan(home: &dyn Home) {
     let store = home.open().await;
@@ -56,7 +56,7 @@ pub(crate) async fn what_is_not_failed_is_not_replayed(home: &dyn Home) {
     assert!(store.audit_log(0, 10).await.expect("read").is_empty());
 }
 
-pub(crate) async fn what_waits_for_a_patient_is_found_and_held(home: &dyn Home) {
+pub(crate) async fn what_is_open_for_a_patient_is_found_and_held(home: &dyn Home) {
     let store = home.open().await;
     let admit = async |thread: &str, patient: serde_json::Value| {
         let mut of_patient = command(&[local(thread)]);
@@ -72,14 +72,24 @@ pub(crate) async fn what_waits_for_a_patient_is_found_and_held(home: &dyn Home) 
     let other = admit("r2", json!({"nhsNumber": "9994121405"})).await;
     let local_id = admit("r3", json!({"localIds": ["H100201"]})).await;
     let wanted = vec!["9994120034".to_owned(), "H100201".to_owned()];
-    assert_eq!(store.waiting_for_patients(wanted.clone()).await.expect("read"), [first, follower, local_id]);
+    let open = async || {
+        let found = store.open_for_patients(wanted.clone()).await.expect("read");
+        assert!(found.iter().all(|open| open.name == "CreateReferral"), "{found:?}");
+        found
+    };
+    let ids = async || open().await.into_iter().map(|open| open.id).collect::<Vec<_>>();
+    assert_eq!(ids().await, [runs, first, follower, local_id]);
+    let threads: Vec<_> = open().await.into_iter().map(|open| open.thread).collect();
+    assert!(threads[1] == threads[2] && threads[0] != threads[1] && threads[1] != threads[3], "{threads:?}");
+    let shown = store.command(follower).await.expect("read").expect("it is there");
+    assert_eq!(shown.thread, threads[2]);
 
     let why = Failure { code: "PATIENT_MERGED".into(), text: "look".into() };
     assert!(matches!(store.hold(runs, why.clone(), act()).await, Err(StoreError::Outdated(_))), "it is on its way");
     store.hold(first, why.clone(), act()).await.expect("held");
     assert_eq!(state_of(&*store, first).await, State::Failed { why: why.clone() });
     assert!(matches!(store.hold(first, why.clone(), act()).await, Err(StoreError::Outdated(_))), "it is at rest");
-    assert_eq!(store.waiting_for_patients(wanted).await.expect("read"), [follower, local_id]);
+    assert_eq!(ids().await, [runs, first, follower, local_id], "what failed is not finished");
     assert_eq!(claimed_ids(&*store, 10).await, [other, local_id], "it holds what follows");
     let told = store.events_after(0, 10).await.expect("read");
     assert_eq!(
@@ -90,7 +100,11 @@ pub(crate) async fn what_waits_for_a_patient_is_found_and_held(home: &dyn Home) 
     let audited = store.audit_log(0, 10).await.expect("read");
     assert_eq!((audited.len(), audited[0].act.as_str()), (1, "hold"));
     store.replay(first, act()).await.expect("a person looked");
-    assert_eq!(the_claimed(&*store).await.id, first);
+    let again = the_claimed(&*store).await;
+    assert_eq!(again.id, first);
+    ends(&*store, &again, State::Completed).await;
+    store.discard(follower, act()).await.expect("discarded");
+    assert_eq!(ids().await, [runs, local_id], "what is finished is not open");
 }
 
 pub(crate) async fn discarding_lets_the_followers_go(home: &dyn Home) {
@@ -130,6 +144,38 @@ pub(crate) async fn acts_are_chained_in_the_audit_log(home: &dyn Home) {
     assert_eq!(log[0].hash.len(), 64);
     assert_ne!(log[0].hash, log[1].hash);
     assert_eq!(store.audit_log(1, 1).await.expect("read")[0].number, 2);
+}
+
+pub(crate) async fn a_refused_message_that_is_taken_in_again_is_audited_with_it(home: &dyn Home) {
+    let store = home.open().await;
+    let refused = message("first").message.id;
+    let again = |control_id: &str| {
+        let mut again = message(control_id).with(command(&[local(control_id)]));
+        again.taken_again = Some(TakenAgain { refused, act: act() });
+        again
+    };
+    let before = arrives(&*store, &[local("r0")]).await;
+    store.discard(before, act()).await.expect("discarded");
+    admitted(&*store, again("again:1")).await;
+    let log = store.audit_log(0, 10).await.expect("read");
+    let of = |number: usize| (log[number].by.as_str(), log[number].act.as_str(), log[number].subject.as_str());
+    assert_eq!((log.len(), of(1)), (2, ("j.smith", "replay", format!("message {refused}").as_str())));
+    assert_eq!((log[1].why.as_str(), log[1].at), ("asked by the ward", at(100)));
+    // Whoever asks again gets the same answer, and did nothing.
+    assert!(matches!(store.admit(again("again:1")).await.expect("known"), Admitted::Resend { .. }));
+    assert_eq!(store.audit_log(0, 10).await.expect("read"), log);
+
+    // Many at once, among messages that nobody takes again: each has its row, in one chain.
+    let plain = (0..20).map(|number| message(&format!("plain-{number}")));
+    let admissions = (2..22).map(|number| again(&format!("again:{number}"))).chain(plain);
+    for outcome in futures_util::future::join_all(admissions.map(|admission| store.admit(admission))).await {
+        assert!(matches!(outcome, Ok(Admitted::New { .. })), "{outcome:?}");
+    }
+    let after = arrives(&*store, &[local("r99")]).await;
+    store.discard(after, act()).await.expect("discarded");
+    let log = store.audit_log(0, 100).await.expect("read");
+    assert_eq!(log.iter().map(|entry| entry.number).collect::<Vec<_>>(), (1..=23).collect::<Vec<_>>());
+    store.verify().await.expect("the chain is whole");
 }
 
 pub(crate) async fn a_refresh_token_has_one_successor(home: &dyn Home) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::referrals::sample;
-use crate::support::waiting::{client, get};
+use crate::support::waiting::{get, post};
 use crate::support::world::World;
 
 const HL7: (&str, &str) = ("content-type", "application/hl7-v2; charset=utf-8");
@@ -24,19 +24,6 @@ fn referral() -> Value {
         "letterIntention": "NOT_INTENDING_TO_ADD",
         "firstReminderDays": 10,
     })
-}
-
-async fn post(
-    world: &World,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: impl Into<reqwest::Body>,
-) -> reqwest::Response {
-    let mut request = client().post(format!("http://{}{path}", world.http)).body(body);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.send().await.expect("the gateway answers")
 }
 
 async fn json_of(response: reqwest::Response) -> Value {
@@ -110,6 +97,33 @@ async fn a_slot_is_searched_for_and_booked_by_one_who_waits() {
     let calls = vec!["A005", "A015", "A005", "A016"];
     assert_eq!((&booked["ubrn"], world.calls()), (&json!("000000070001"), calls));
     assert_eq!(world.simulator.referral("000000070001").expect("seeded").state, "BOOKED");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_referral_is_made_and_handed_to_its_provider_who_offers_no_slots() {
+    let world = World::start().await;
+    let headers = [JSON, ("prefer", "wait=20")];
+    let mut body = referral();
+    body["shortlist"] = json!([{"service": "20011"}]);
+    body["then"] = json!("defer");
+    let answer = json_of(post(&world, CREATE, &headers, body.to_string()).await).await;
+    let command = &answer["commands"][0];
+    assert_eq!(command["state"], "completed", "{answer}");
+    let ubrn = command["result"]["ubrn"].as_str().expect("a UBRN").to_owned();
+    assert_eq!(world.calls(), ["A011", "A005", "A015", "A016"]);
+    assert_eq!(world.simulator.referral(&ubrn).expect("made").state, "DEFERRED_TO_PROVIDER");
+    let page = json_of(get(format!("http://{}/v1/events?after=0", world.http)).await).await;
+    let told: Vec<&Value> = page["events"].as_array().expect("a list").iter().map(|event| &event["type"]).collect();
+    assert_eq!(told, ["ReferralCreated", "AppointmentDeferred"], "{page}");
+
+    // This one offers slots: the referral is there, and whoever sent it is told why it was not deferred.
+    body["localId"] = json!("NM-HTTP-2");
+    body["shortlist"] = json!([{"service": "20013"}]);
+    let answer = json_of(post(&world, CREATE, &headers, body.to_string()).await).await;
+    let command = &answer["commands"][0];
+    assert_eq!((&command["state"], &command["why"]["code"]), (&json!("failed"), &json!("SLOTS_CURRENTLY_AVAILABLE")));
+    assert_eq!(world.simulator.created(), 2);
     world.stop().await;
 }
 

@@ -3,24 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::support::referrals::fhir_sample;
-use crate::support::waiting::{client, get};
+use crate::support::waiting::{get, post};
 use crate::support::world::World;
 
 const FHIR: (&str, &str) = ("content-type", "application/fhir+json; fhirVersion=4.0");
 const WAIT: (&str, &str) = ("prefer", "wait=20");
-
-async fn post(
-    world: &World,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: impl Into<reqwest::Body>,
-) -> reqwest::Response {
-    let mut request = client().post(format!("http://{}{path}", world.http)).body(body);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.send().await.expect("the gateway answers")
-}
 
 /// The status and the OperationOutcome.
 async fn outcome(response: reqwest::Response) -> (u16, Value) {

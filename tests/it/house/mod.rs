@@ -9,4 +9,5 @@ mod names;
 mod patients;
 mod reads;
 mod refusals;
+mod results;
 mod retention;

@@ -31,6 +31,27 @@ fn problem(answer: &Value) -> (&Value, &Value) {
     (&answer["problems"][0]["code"], &answer["problems"][0]["pointer"])
 }
 
+/// The only message that was refused.
+async fn refused_message(world: &World) -> String {
+    let messages: Value =
+        get(format!("http://{}/v1/messages?verdict=rejected", world.http)).await.json().await.expect("JSON");
+    assert_eq!(messages["messages"].as_array().map(Vec::len), Some(1), "{messages}");
+    messages["messages"][0]["id"].as_str().expect("it was kept").to_owned()
+}
+
+async fn replay(world: &World, message: &str, why: &str) -> (u16, Value) {
+    let url = format!("http://{}/v1/messages/{message}/replay", world.http);
+    let body = json!({"by": "j.doe", "why": why}).to_string();
+    let request = client().post(url).header("content-type", "application/json").body(body);
+    let answer = request.send().await.expect("an answer");
+    (answer.status().as_u16(), answer.json().await.expect("JSON"))
+}
+
+fn sample(file: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hl7");
+    std::fs::read(format!("{folder}/{file}")).expect("the sample is there")
+}
+
 fn booking(more: Value) -> Value {
     let mut body = json!({
         "service": SERVICE, "slot": "20013001", "start": "2040-05-01T09:00:00Z", "end": "2040-05-01T09:30:00Z",
@@ -163,33 +184,30 @@ async fn what_was_refused_for_an_unknown_name_is_taken_once_when_the_name_is_kno
     let cancel = json!({"localId": "NM-1", "reason": "RAISED_IN_ERROR"});
     let (status, refused) = send(&world, "CancelReferral", &cancel).await;
     assert_eq!((status, problem(&refused)), (422, (&json!(204), &json!("/localId"))), "{refused}");
-    let messages: Value =
-        get(format!("http://{}/v1/messages?verdict=rejected", world.http)).await.json().await.expect("JSON");
-    let message = messages["messages"][0]["id"].as_str().expect("it was kept").to_owned();
-    let replay = async || {
-        let url = format!("http://{}/v1/messages/{message}/replay", world.http);
-        let body = json!({"by": "j.doe", "why": "the referral is known by now"}).to_string();
-        let request = client().post(url).header("content-type", "application/json").body(body);
-        let answer = request.send().await.expect("an answer");
-        (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"))
-    };
-    let (status, still) = replay().await;
+    let message = refused_message(&world).await;
+    let replay_it = async || replay(&world, &message, "the referral is known by now").await;
+    let (status, still) = replay_it().await;
     assert_eq!((status, problem(&still)), (422, (&json!(204), &json!("/localId"))), "{still}");
+    let audited = async || world.gateway.store.audit_log(0, 10).await.expect("the store answers");
+    assert!(audited().await.is_empty(), "nothing was done");
 
     let (_, created) = send(&world, "CreateReferral", &referral()).await;
     world.settle().await;
     let ubrn = state(&world, &created).await["result"]["ubrn"].as_str().expect("a UBRN").to_owned();
-    let (status, taken) = replay().await;
+    let (status, taken) = replay_it().await;
     assert_eq!(status, 200, "{taken}");
     world.settle().await;
     assert_eq!(world.simulator.referral(&ubrn).expect("made").state, "CANCELLED_REFERRAL");
     // Whoever asks again gets the same, and nothing is done twice.
-    let (status, again) = replay().await;
+    let (status, again) = replay_it().await;
     assert_eq!((status, &again["commands"]), (200, &taken["commands"]), "{again}");
-    let url = format!("http://{}/v1/messages/{}/replay", world.http, taken["message"].as_str().expect("an id"));
-    let body = json!({"by": "j.doe", "why": "x"}).to_string();
-    let answer = client().post(url).header("content-type", "application/json").body(body).send().await;
-    assert_eq!(answer.expect("an answer").status(), 409, "it was not refused");
+    let (status, answer) = replay(&world, taken["message"].as_str().expect("an id"), "x").await;
+    assert_eq!(status, 409, "it was not refused: {answer}");
+    let log = audited().await;
+    assert_eq!((log.len(), log[0].act.as_str()), (1, "replay"), "it was done once");
+    assert_eq!((log[0].by.as_str(), log[0].why.as_str()), ("j.doe", "the referral is known by now"));
+    assert_eq!(log[0].subject, format!("message {message}"));
+    world.gateway.store.verify().await.expect("the chain is whole");
     world.stop().await;
 }
 
@@ -197,24 +215,19 @@ async fn what_was_refused_for_an_unknown_name_is_taken_once_when_the_name_is_kno
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_message_of_hl7_is_taken_in_once_more() {
     let world = World::start().await;
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hl7/14-refi14-v23-northmoor-cancel-no-ubrn.hl7");
-    let message = std::fs::read_to_string(sample).expect("the sample is there");
+    let message = String::from_utf8(sample("14-refi14-v23-northmoor-cancel-no-ubrn.hl7")).expect("ASCII");
     let local_id = message.split('\r').find_map(|line| line.strip_prefix("RF1|")).expect("RF1");
     let local_id = local_id.split('|').nth(5).expect("RF1-6").split('^').next().expect("its id").to_owned();
     let answer = MllpSender::new(world.mllp).deliver_once(message.as_bytes()).await;
     assert_eq!(field(&answer, b"MSA", 1), b"AR", "{}", String::from_utf8_lossy(&answer));
-    let messages: Value =
-        get(format!("http://{}/v1/messages?verdict=rejected", world.http)).await.json().await.expect("JSON");
-    let id = messages["messages"][0]["id"].as_str().expect("it was kept").to_owned();
+    let id = refused_message(&world).await;
     let patient = message.split('\r').find_map(|line| line.strip_prefix("PID|")).expect("PID");
     let number: String = patient.split('|').nth(1).expect("PID-2").chars().filter(char::is_ascii_digit).collect();
     let (_, created) = send(&world, "CreateReferral", &create(&local_id, &number)).await;
     world.settle().await;
     let ubrn = state(&world, &created).await["result"]["ubrn"].as_str().expect("a UBRN").to_owned();
-    let url = format!("http://{}/v1/messages/{id}/replay", world.http);
-    let body = json!({"by": "j.doe", "why": "the referral is known by now"}).to_string();
-    let answer = client().post(url).header("content-type", "application/json").body(body).send().await;
-    assert_eq!(answer.expect("an answer").status(), 200);
+    let (status, answer) = replay(&world, &id, "the referral is known by now").await;
+    assert_eq!(status, 200, "{answer}");
     world.settle().await;
     assert_eq!(world.simulator.referral(&ubrn).expect("made").state, "CANCELLED_REFERRAL", "{}", world.story().await);
     world.stop().await;
@@ -223,18 +236,34 @@ async fn a_refused_message_of_hl7_is_taken_in_once_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_piece_of_a_message_is_never_taken_alone() {
     let world = World::start().await;
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hl7/69-edge-continuation-2-of-2.hl7");
-    let piece = std::fs::read(sample).expect("the sample is there");
+    let piece = sample("69-edge-continuation-2-of-2.hl7");
     let answer = MllpSender::new(world.mllp).deliver_once(&piece).await;
     assert_eq!(field(&answer, b"MSA", 1), b"CR", "{}", String::from_utf8_lossy(&answer));
-    let messages: Value =
-        get(format!("http://{}/v1/messages?verdict=rejected", world.http)).await.json().await.expect("JSON");
-    let id = messages["messages"][0]["id"].as_str().expect("it was kept");
-    let url = format!("http://{}/v1/messages/{id}/replay", world.http);
-    let body = json!({"by": "j.doe", "why": "it looks whole"}).to_string();
-    let answer = client().post(url).header("content-type", "application/json").body(body).send().await;
-    let answer = answer.expect("an answer");
-    assert_eq!(answer.status(), 409);
-    assert!(answer.text().await.expect("text").contains("a piece of a message"));
+    let (status, answer) = replay(&world, &refused_message(&world).await, "it looks whole").await;
+    assert_eq!(status, 409);
+    assert!(answer["detail"].as_str().is_some_and(|why| why.contains("a piece of a message")), "{answer}");
     world.stop().await;
+}
+
+/// What came after it was taken already: later, it would be out of its turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_message_that_its_source_numbered_is_never_taken_out_of_its_turn() {
+    let message = String::from_utf8(sample("56-edge-bad-nhs-number.hl7")).expect("ASCII");
+    let numbered = message.replacen("|P|2.4", "|P|2.4|1", 1);
+    assert_ne!(numbered, message);
+    for (protocol, status) in [(true, 409), (false, 422)] {
+        let world = World::with(|config| {
+            let source = config.sources.iter_mut().find(|source| source.name == "eastvale");
+            source.expect("it is configured").sequence_protocol = protocol;
+        })
+        .await;
+        let answer = MllpSender::new(world.mllp).deliver_once(numbered.as_bytes()).await;
+        assert_eq!(field(&answer, b"MSA", 1), b"AE", "{}", String::from_utf8_lossy(&answer));
+        assert!(answer.windows(5).any(|part| part == b"PID^1"), "{}", String::from_utf8_lossy(&answer));
+        let (found, answer) = replay(&world, &refused_message(&world).await, "it is right by now").await;
+        assert_eq!(found, status, "{answer}");
+        let why = answer["detail"].as_str().unwrap_or_default();
+        assert_eq!(why.contains("numbers its messages"), protocol, "{answer}");
+        world.stop().await;
+    }
 }

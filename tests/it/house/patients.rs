@@ -182,6 +182,32 @@ async fn a_merged_number_is_followed_and_the_sender_hears_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merged_number_is_held_while_another_referral_of_the_patient_is_not_finished() {
+    let checked = Checked::start().await;
+    let open = checked.refer("P1", |body| body["patient"]["birthDate"] = json!("1957-03-15")).await;
+    assert_eq!(open["why"]["code"], "BIRTH_DATE_DIFFERS", "a person has to look");
+    let survivor = "9994129627";
+    checked.world.simulator.change_patient(ADELINE, ADELINE, |record| record["id"] = json!(survivor));
+    let held = checked.refer("P2", |_| {}).await;
+    assert_eq!((&held["state"], &held["why"]["code"]), (&json!("failed"), &json!("PATIENT_OPEN_ELSEWHERE")), "{held}");
+    let text = held["why"]["text"].as_str().expect("a text");
+    assert!(text.contains(open["id"].as_str().expect("an id")) && !text.contains(survivor), "{text}");
+    assert_eq!(checked.world.simulator.created(), 0);
+    // It was not the same referral: both are as a person says, and nothing is open any more.
+    checked.replay(&held).await;
+    assert_eq!(checked.command(&held).await["state"], "completed");
+    let url = format!("http://{}/v1/commands/{}/discard", checked.world.http, open["id"].as_str().expect("an id"));
+    let body = json!({"by": "j.doe", "why": "sent with a slip of the pen"}).to_string();
+    let discarded = client().post(url).header("content-type", "application/json").body(body).send().await;
+    assert_eq!(discarded.expect("an answer").status(), 200);
+    assert_eq!(checked.refer("P3", |_| {}).await["state"], "completed");
+    let numbers: Vec<String> =
+        checked.world.simulator.creations().iter().map(|made| made.nhs_number.to_string()).collect();
+    assert_eq!(numbers, [survivor, survivor]);
+    checked.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_who_was_told_may_release_what_is_held_but_never_what_is_refused() {
     let checked = Checked::start().await;
     let held = checked.refer("P1", |body| body["patient"]["birthDate"] = json!("1957-03-15")).await;

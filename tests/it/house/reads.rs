@@ -36,6 +36,10 @@ async fn referral(world: &World, local_id: &str) -> Value {
 async fn each_read_is_answered_with_what_e_rs_says_in_the_fewest_calls() {
     let world = World::start().await;
     let ubrn = referral(&world, "NM-1").await["ubrn"].clone();
+    let search = json!({
+        "requestType": "APPOINTMENT_REQUEST", "sortBy": "DISTANCE", "priority": "ROUTINE", "specialty": "CARDIOLOGY",
+        "patient": {"nhsNumber": "9994120034"}, "referrer": {"sdsUserId": "555012345678"},
+    });
     for (name, body, calls) in [
         ("RetrieveReferral", json!({"localId": "NM-1"}), vec!["A005"]),
         ("RetrieveReferral", json!({"ubrn": ubrn}), vec!["A005"]),
@@ -46,6 +50,7 @@ async fn each_read_is_answered_with_what_e_rs_says_in_the_fewest_calls() {
         ("RetrieveServices", json!({"service": "20001"}), vec!["A033"]),
         ("RetrieveServices", json!({"services": ["20001", "11002"]}), vec!["A035"]),
         ("RetrieveServices", json!({"versionOf": "20001"}), vec!["A037"]),
+        ("SearchServices", search, vec!["A010"]),
     ] {
         let before = world.calls().len();
         let result = answer(&world, name, body.clone()).await;
@@ -60,6 +65,14 @@ async fn each_read_is_answered_with_what_e_rs_says_in_the_fewest_calls() {
             "RetrieveReferenceData" => result["codeSystem"]["concept"].is_array(),
             "RetrieveBusinessFunctions" => result["roles"][0]["resourceType"] == "PractitionerRole",
             "RetrieveWorklist" => result["worklist"].to_string().contains(ubrn.as_str().expect("a UBRN")),
+            // What is found says how it is booked, and goes into a shortlist as it is.
+            "SearchServices" => result["services"].as_array().is_some_and(|all| {
+                let of = |id: &str| all.iter().find(|found| found["service"] == id).unwrap_or(&Value::Null);
+                of("20061")["bookableType"] == "INDIRECTLY_BOOKABLE"
+                    && of("11002")["name"] == "Good Cardiology Business Service"
+                    && of("11010")["requestFlowTypes"] == json!(["APPOINTMENT_REQUEST", "ADVICE_AND_GUIDANCE_REQUEST"])
+                    && of("11021")["referralLetterRequired"] == true
+            }),
             _ => match calls[0] {
                 "A033" => result["service"]["id"] == "20001" && result.get("etag").is_none(),
                 "A035" => result["services"].as_array().is_some_and(|all| all.len() == 2),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::support::world::World;
+
 /// Longer than any answer takes that comes at all.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
@@ -11,6 +13,20 @@ pub fn client() -> reqwest::Client {
 
 pub async fn get(url: impl reqwest::IntoUrl) -> reqwest::Response {
     client().get(url).send().await.expect("an answer")
+}
+
+/// What a gateway answers to this.
+pub async fn post(
+    world: &World,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<reqwest::Body>,
+) -> reqwest::Response {
+    let mut request = client().post(format!("http://{}{path}", world.http)).body(body);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.expect("the gateway answers")
 }
 
 /// Looks until it is so.

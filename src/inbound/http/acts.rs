@@ -1,0 +1,123 @@
+//! What a person does to a command or to a refused message: `POST /v1/commands/{id}/replay`, `/discard`, `/release`, `/pass`,
+//! and `POST /v1/messages/{id}/replay`.
+//!
+//! Enters: `{"by", "why"}`. Leaves: what stands there afterwards. Guarantees: nothing is done that does not say who and why;
+//! what the store refuses is a problem document, and nothing was done.
+
+use std::str::FromStr;
+
+use actix_web::http::StatusCode;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, web};
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Shared;
+use super::problem::ProblemDocument;
+use super::request::{id, read_body};
+use super::views;
+use crate::command::{CommandId, MessageId};
+use crate::intake::Again;
+use crate::store::{self, Act};
+
+/// Of `{by, why}`.
+const ACT_BYTES_MAX: usize = 8 * 1024;
+const ACT_TEXT_CHARS_MAX: usize = 1_000;
+
+/// Who acts, and why. Both go to the audit log.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ActBody {
+    by: String,
+    why: String,
+}
+
+/// An act that was asked for, on what the path names.
+pub struct Asked<T> {
+    pub(super) id: T,
+    pub(super) act: Act,
+    pub(super) shared: web::Data<Shared>,
+}
+
+impl<T: FromStr + 'static> FromRequest for Asked<T> {
+    type Error = ProblemDocument;
+    type Future = LocalBoxFuture<'static, Result<Self, ProblemDocument>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), web::Payload::from_request(request, payload));
+        async move {
+            let shared = request.app_data::<web::Data<Shared>>().ok_or_else(ProblemDocument::unavailable)?;
+            let id = id(request.match_info().query("id"))?;
+            let payload = payload.await.map_err(|_| ProblemDocument::bad_request("The body cannot be read."))?;
+            Ok(Self { id, act: read_act(&request, payload, shared).await?, shared: shared.clone() })
+        }
+        .boxed_local()
+    }
+}
+
+async fn read_act(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Act, ProblemDocument> {
+    let bytes = read_body(request, payload, ACT_BYTES_MAX).await?;
+    let body: ActBody = serde_json::from_slice(&bytes)
+        .map_err(|_| ProblemDocument::bad_request(r#"The body is {"by": "who acts", "why": "the reason"}."#))?;
+    let said = |text: &str| !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX;
+    if !said(&body.by) || !said(&body.why) {
+        return Err(ProblemDocument::bad_request(format!(
+            "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
+        )));
+    }
+    Ok(Act { by: body.by, why: body.why, at: shared.environment.now() })
+}
+
+type Answered = Result<HttpResponse, ProblemDocument>;
+
+pub async fn replay(Asked { id, act, shared }: Asked<CommandId>) -> Answered {
+    shared.deps.operator.replay(id, act).await?;
+    show(id, &shared).await
+}
+
+pub async fn discard(Asked { id, act, shared }: Asked<CommandId>) -> Answered {
+    shared.deps.operator.discard(id, act).await?;
+    show(id, &shared).await
+}
+
+pub async fn release(Asked { id, act, shared }: Asked<CommandId>) -> Answered {
+    shared.deps.operator.release(id, act).await?;
+    show(id, &shared).await
+}
+
+/// What holds it is set aside, so that it goes on.
+pub async fn pass(Asked { id, act, shared }: Asked<CommandId>) -> Answered {
+    store::pass(&*shared.deps.search, &*shared.deps.operator, id, act).await?;
+    show(id, &shared).await
+}
+
+async fn show(id: CommandId, shared: &Shared) -> Answered {
+    let command = shared.deps.search.command(id).await?.ok_or_else(ProblemDocument::unknown_command)?;
+    Ok(HttpResponse::Ok().json(views::command_summary(&command)))
+}
+
+/// A refused message once more, because what was wrong with it is so no longer.
+pub async fn take_again(Asked { id, act, shared }: Asked<MessageId>) -> Answered {
+    match shared.deps.intake.take_again(id, &act).await? {
+        Again::Taken(answer) => {
+            let commands: Vec<String> = answer.commands.iter().map(ToString::to_string).collect();
+            Ok(HttpResponse::Ok().json(json!({ "message": answer.message, "commands": commands })))
+        }
+        Again::StillRefused(problems) => {
+            let problem = ProblemDocument::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "still-refused",
+                "The message is still refused",
+                "Every problem found is listed; nothing was stored.",
+            );
+            Err(problem.with_problems(&problems))
+        }
+        Again::Impossible(why) => Err(ProblemDocument::new(
+            StatusCode::CONFLICT,
+            "not-refused",
+            "The message cannot be taken in once more",
+            why,
+        )),
+    }
+}
