@@ -134,7 +134,12 @@ fn answer_type(answers: &[u8]) -> String {
 /// What e-RS has and the source may do, for the samples that say so.
 async fn world_of(number: &str) -> World {
     let mut simulator = SimulatorConfig::default();
-    simulator.slots.extend([("20012009", "2040-05-02T09:00:00Z"), ("20031001", "2040-05-02T09:00:00Z")].map(slot));
+    // What a decision is about; that nothing can be booked there is what sample 18 is about.
+    match number {
+        "22" | "27" => simulator.slots.push(slot(("20012009", "2040-05-02T09:00:00Z"))),
+        "28" => simulator.slots.push(slot(("20031001", "2040-05-02T09:00:00Z"))),
+        _ => {}
+    }
     if number == "17" {
         let [first, second] = [("20012001", "2026-04-02T09:00:00Z"), ("20012002", "2026-05-02T09:00:00Z")].map(slot);
         simulator.slots.extend([second, first]);
@@ -162,7 +167,6 @@ async fn world_of(number: &str) -> World {
         }
         _ => {}
     }
-    // What a decision is about.
     let is_there = match number {
         "20" => world.simulator.book("000000070003", 70_001, "11008006"),
         "22" | "27" => world.simulator.book("000000070001", 70_009, "20012009"),

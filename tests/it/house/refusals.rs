@@ -85,7 +85,13 @@ fn expected(call: &str, status: u64, code: Option<&str>) -> Outcome {
 async fn world(call: &str) -> World {
     let mut simulator = SimulatorConfig::default();
     let start: jiff::Timestamp = "2026-05-02T09:00:00Z".parse().expect("a literal instant");
-    for (id, service) in [("20012009", "20012"), ("20031001", "20031")] {
+    // What a decision is about.
+    let slot = match call {
+        "A013" => Some(("20012009", "20012")),
+        "A014" | "A022" => Some(("20031001", "20031")),
+        _ => None,
+    };
+    if let Some((id, service)) = slot {
         let end = start + jiff::SignedDuration::from_mins(30);
         simulator.slots.push(Slot { id: id.into(), service: service.into(), start, end, clinician: None });
     }
