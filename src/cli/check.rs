@@ -166,6 +166,7 @@ fn missing_files(config: &Config) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{SignedJwt, Unattended};
 
     #[test]
     fn files_that_are_not_there_are_named_by_their_keys() {
@@ -182,6 +183,35 @@ mod tests {
             "connections[2].private_key",
         ] {
             assert!(missing.contains(key), "{key} is not in {missing}");
+        }
+    }
+
+    #[test]
+    fn approvals_are_for_writes_that_e_rs_opens_and_as_narrow_as_these_can_be() {
+        let set = MappingSet::built_in().expect("the shipped mappings are whole");
+        for (operation, only, says) in [
+            ("A013", vec![], None),
+            ("A013", vec!["OTHER"], Some("unattended[0].only: A013 has no outcomes or reasons")),
+            ("A028", vec!["ACCEPT_REFER_BOOK_LATER"], None),
+            ("A028", vec![], Some("unattended[0].only: which codes of reviewOutcome")),
+            ("A036", vec![], Some("which codes of cancellationReason")),
+            ("A014", vec!["OTHER"], Some("unattended[0].operation: A014 is no write that e-RS opens")),
+            ("A005", vec![], Some("A005 is no write")),
+            ("A999", vec![], Some("A999 is no write")),
+        ] {
+            let mut config = Config::demonstration();
+            let only = only.iter().map(|code: &&str| (*code).to_owned()).collect();
+            let unattended = vec![Unattended { operation: operation.into(), approval: "EXAMPLE-1".into(), only }];
+            config.connections[0].access = Access::ApplicationRestricted(SignedJwt {
+                private_key: "key.pem".into(),
+                kid: "k1".into(),
+                unattended,
+            });
+            let problems = unattended_problems(&config, &set);
+            match says {
+                None => assert_eq!(problems, Vec::<String>::new(), "{operation}"),
+                Some(says) => assert!(problems.len() == 1 && problems[0].contains(says), "{operation}: {problems:?}"),
+            }
         }
     }
 }

@@ -506,4 +506,19 @@ mod tests {
             assert!(keys.iter().any(|found| found == key), "{key} is not in {keys:?}");
         }
     }
+
+    #[test]
+    fn an_approval_has_a_reference_and_is_there_once() {
+        let write =
+            |approval: &str| Unattended { operation: "A013".into(), approval: approval.into(), only: Vec::new() };
+        let found = broken_after(|config| {
+            let unattended = vec![write("EXAMPLE-1"), write(" ")];
+            let signed = super::super::SignedJwt { private_key: "key.pem".into(), kid: "k1".into(), unattended };
+            config.connections[0].access = Access::ApplicationRestricted(signed);
+        })
+        .join("\n");
+        for key in ["connections[0].unattended[1].operation", "connections[0].unattended[1].approval"] {
+            assert!(found.contains(key), "{key}: {found}");
+        }
+    }
 }

@@ -114,6 +114,10 @@ pub fn services() -> Vec<Service> {
     for id in ["20001", "20002", "20003", "20011", "20012", "20013", "20014", "20021", "20051", "20091"] {
         services.push(service(id, &format!("Invented Service {id}"), &[Appointment], None));
     }
+    // Westport decides about these in the HL7 samples.
+    for service in services.iter_mut().filter(|service| ["20012", "20031", "20041"].contains(&service.id.as_str())) {
+        (service.organisation, service.organisation_name) = ("RWW00".into(), "Westport".into());
+    }
     services
 }
 

@@ -40,6 +40,7 @@ mod state;
 mod tokens;
 mod validation;
 mod view;
+mod worklist_quota;
 mod world;
 
 #[cfg(test)]
@@ -225,6 +226,22 @@ impl SimulatorHandle {
         let book =
             |referral: &mut referral::Referral| services.take(slot).then(|| referral.book(appointment, slot, now));
         Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, book)).flatten().is_some()
+    }
+
+    /// As if the hospital had booked it in its own system, for this time and at this indirectly bookable service. False when
+    /// there is no such referral.
+    pub fn book_indirectly(&self, ubrn: &str, appointment: u64, service: &str, start: &str) -> bool {
+        let now = self.world.now();
+        let book = |referral: &mut referral::Referral| {
+            referral.send_for_triage(appointment, service, now);
+            if let Some(booked) = &mut referral.appointment {
+                (booked.status, booked.reason) = ("booked", None);
+                (booked.start, booked.end) = (Some(start.into()), Some(start.into()));
+            }
+            (referral.state, referral.review) = (referral::State::Booked, referral::Review::Never);
+            referral.raise_version(now);
+        };
+        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, book)).is_some()
     }
 
     /// As if the provider had reviewed, in the web application, a referral that was sent for triage, and will book it

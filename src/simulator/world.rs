@@ -30,6 +30,7 @@ use super::refusal::{Fhir, Refusal, usual_code};
 use super::services::Directory;
 use super::settings::SimulatorConfig;
 use super::tokens::Tokens;
+use super::worklist_quota::WorklistQuota;
 use crate::environment::Environment;
 
 pub const API_PATH: &str = "/referrals/FHIR";
@@ -61,6 +62,7 @@ pub struct World {
     pub faults: Faults,
     pub ledger: Ledger,
     pub quota: QuotaKeeper,
+    pub worklists: WorklistQuota,
     locked: RwLock<HashSet<Ubrn>>,
     transactions: AtomicU64,
 }
@@ -83,6 +85,7 @@ impl World {
             faults: Faults::default(),
             ledger: Ledger::new(retention),
             quota: QuotaKeeper::new(settings.quota),
+            worklists: WorklistQuota::default(),
             locked: RwLock::default(),
             transactions: AtomicU64::new(1),
             settings,
@@ -102,6 +105,7 @@ impl World {
         self.referrals.reset();
         self.advice.reset();
         self.services.reset();
+        self.worklists.reset();
         self.demographics.reset();
         self.locked.write().clear();
         self.quota.set(self.settings.quota);

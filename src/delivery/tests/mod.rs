@@ -5,6 +5,7 @@ mod appointments;
 mod attachments;
 mod breadth;
 mod changes;
+mod decisions;
 mod deferrals;
 mod doubt;
 mod fake_ers;

@@ -1,6 +1,6 @@
 //! A gateway's inside for one test: store, mappings, delivery; time is simulated.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::fake_ers::{FakeErs, TOKEN_URL};
 use crate::command::{Class, CommandId, MessageId, State, Verdict};
-use crate::config::{self, Access, Connection, Mode, Pacing, RefreshToken, Source};
+use crate::config::{self, Access, Connection, Mode, Pacing, RefreshToken, SignedJwt, Source, Unattended};
 use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Hands, Sources};
 use crate::environment::Environment;
 use crate::ers::Transport;
@@ -143,15 +143,34 @@ impl World {
 
     /// Delivery runs against the simulator, in the name of a user with this business function.
     pub async fn started_before_the_simulator(business_function: &str) -> Self {
+        Self::connected_to_the_simulator(|connection, _| {
+            if let Access::UserRestricted(user) = &mut connection.access {
+                user.business_function = business_function.into();
+            }
+        })
+        .await
+    }
+
+    /// The same without a user, as a provider's application that may make these writes.
+    pub async fn started_unattended(unattended: Vec<Unattended>) -> Self {
+        Self::connected_to_the_simulator(|connection, folder| {
+            let private_key = folder.join("unattended.pem");
+            std::fs::write(&private_key, demonstration::PRIVATE_KEY_PEM).expect("a key file");
+            connection.client_id = demonstration::PROVIDER_CLIENT_ID.into();
+            let kid = demonstration::KEY_ID.into();
+            connection.access = Access::ApplicationRestricted(SignedJwt { private_key, kid, unattended });
+        })
+        .await
+    }
+
+    async fn connected_to_the_simulator(change: impl FnOnce(&mut Connection, &Path)) -> Self {
         let mut world = Self::new(Wanted::default()).await;
         // Longer than any test, so that nobody has to sign in again.
         let lifetime = Duration::from_secs(30 * 24 * 3_600);
         let config = SimulatorConfig { refresh_token_lifetime: lifetime, ..SimulatorConfig::default() };
         let simulator = Simulator::in_process(config, world.environment.clone());
         world.connection = connection_to(&simulator);
-        if let Access::UserRestricted(user) = &mut world.connection.access {
-            user.business_function = business_function.into();
-        }
+        change(&mut world.connection, world.folder.path());
         world.simulator = Some(simulator);
         world.start();
         world

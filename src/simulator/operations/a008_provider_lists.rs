@@ -19,6 +19,8 @@ use crate::simulator::validation::{Issues, criteria};
 
 const REVIEW: &str = "REFERRALS_FOR_REVIEW";
 const SLOT_ISSUES: &str = "APPOINTMENT_SLOT_ISSUES";
+/// Unattended software of a provider.
+const APPLICATION: &str = "PROVIDER_AUTHORISED_APPLICATION";
 const USER: &str = "http://fhir.nhs.net/Id/sds-user-id";
 const NHS_NUMBER: &str = "http://fhir.nhs.net/Id/nhs-number";
 
@@ -74,6 +76,11 @@ struct Held {
 
 pub fn answer(act: &Act<'_>) -> Result<Answer, Refusal> {
     let request = read(act, SELECTOR, &[REVIEW, SLOT_ISSUES])?;
+    if let (APPLICATION, Some(service)) = (act.caller.function.as_str(), request.service)
+        && !act.world.worklists.admits(&act.caller.holder.client_id, service, act.now)
+    {
+        return Err(Refusal::Status(429));
+    }
     let held: Vec<Held> = act.world.referrals.all().into_iter().filter_map(|one| held(act, &request, one)).collect();
     let entries: Vec<Value> = held
         .iter()
@@ -92,7 +99,7 @@ pub fn read<'a>(act: &Act<'a>, selector: &str, lists: &[&'static str]) -> Result
     let list = list_type(&parameters, selector, lists, &mut issues);
     let service = parameters.one("service").and_then(|value| service(act, value, &mut issues));
     // Unattended software asks for one service at a time.
-    if act.caller.function == "PROVIDER_AUTHORISED_APPLICATION" && parameters.one("service").is_none() {
+    if act.caller.function == APPLICATION && parameters.one("service").is_none() {
         issues.add("MISSING_VALUE", "parameter", "(service) is mandatory for this application");
     }
     let location = parameters.one("location").and_then(|value| {

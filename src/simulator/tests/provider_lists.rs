@@ -144,4 +144,8 @@ async fn unattended_software_asks_for_one_service_at_a_time() {
     assert_eq!(refused.codes(), ["MISSING_VALUE"]);
     let reply = seen(ask(review(&[service("50001")])).await.expect("an answer")).await;
     assert_eq!((reply.status, listed(&reply)), (200, vec!["000000070000".to_owned()]));
+    let again = seen(ask(review(&[service("50001")])).await.expect("an answer")).await;
+    let too_often = seen(ask(review(&[service("50001")])).await.expect("an answer")).await;
+    let other = seen(ask(review(&[service("11002")])).await.expect("an answer")).await;
+    assert_eq!([again.status, too_often.status, other.status], [200, 429, 200], "twice a day for each service");
 }

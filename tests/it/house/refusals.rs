@@ -1,12 +1,13 @@
-//! Every refusal that e-RS documents for a write of a referrer, from HL7 v2 in to reply and event out
+//! Every refusal that e-RS documents for a write, from HL7 v2 in to reply and event out
 //! (`tests/data/ers/refusals.json`, made of the facts on each operation): nothing is left without an answer, no refusal is
 //! taken for success, and what may have been carried out is never called refused.
 
 use std::time::Duration;
 
 use ers_gateway::command::State;
-use ers_gateway::config::ReplyMode;
-use ers_gateway::simulator::{Action, Fault};
+use ers_gateway::config::{Access, ReplyMode};
+use ers_gateway::simulator::services::Slot;
+use ers_gateway::simulator::{Action, Fault, SimulatorConfig};
 use ers_gateway::store::{CommandView, MessageFilter};
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::Value;
@@ -18,8 +19,8 @@ use crate::support::world::World;
 const AT_ONCE: usize = 6;
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
 
-/// The sample that begins a workflow, and the write that is refused in it.
-const WORKFLOWS: [(&str, &str); 9] = [
+/// The sample that begins a workflow, and the write that is refused in it. What no sample asks for is made of one.
+const WORKFLOWS: [(&str, &str); 15] = [
     ("04-refi12-v24-eastvale-2ww.hl7", "A011"),
     ("24-mdmt02-v24-eastvale-letter-pdf.hl7", "A020"),
     ("24-mdmt02-v24-eastvale-letter-pdf.hl7", "A012"),
@@ -29,7 +30,32 @@ const WORKFLOWS: [(&str, &str); 9] = [
     ("11-refi13-v24-eastvale-change-shortlist.hl7", "A031"),
     ("13-refi14-v24-eastvale-cancel-referral.hl7", "A036"),
     ("09-refi12-v24-eastvale-advice-guidance.hl7", "A044"),
+    ("27-rrii12-v24-westport-accept.hl7", "A013"),
+    ("28-rrii12-v24-westport-reject.hl7", "A014"),
+    ("29-rrii12-v251-westport-triage-outcome.hl7", "A028"),
+    ("28-rrii12-v24-westport-reject.hl7", "A022"),
+    ("28-rrii12-v24-westport-reject.hl7", "A026"),
+    ("28-rrii12-v24-westport-reject.hl7", "A027"),
 ];
+
+/// The message that asks for the write.
+fn message(sample: &str, call: &str) -> String {
+    let text = std::fs::read_to_string(format!("{DATA}/hl7/{sample}")).expect("the sample is there");
+    // Without what asks for two answers: one is enough here.
+    let text = text.replace("|P|2.4|||AL|NE", "|P|2.4");
+    let decision = |code: &str| text.replace("R^Rejected^HL70283", &format!("A^^HL70283^{code}"));
+    let advice = |code: &str| {
+        let asked = decision(&format!("{code}^^ERSADVICE")).replace("000000070004", "000049146177");
+        let recommended = asked.replace("SERVICE_INAPPROPRIATE^Service inappropriate^ERSREJ", "OTHER^^ERSRECOMMEND");
+        recommended.replace("9994124145", "9912003888")
+    };
+    match call {
+        "A022" => decision("CANCEL_APPOINTMENT_ACTION_LATER^^ERSREVIEW"),
+        "A026" => advice("RETURN_TO_REFERRER_WITH_ADVICE"),
+        "A027" => advice("PROVIDER_CONVERTED").replace("NTE|2|L", "NTE|2|A"),
+        _ => text,
+    }
+}
 
 /// What must become of a command whose write was answered so once.
 #[derive(Debug, PartialEq)]
@@ -56,8 +82,26 @@ fn expected(call: &str, status: u64, code: Option<&str>) -> Outcome {
     }
 }
 
-async fn world() -> World {
-    let world = World::with(|config| {
+async fn world(call: &str) -> World {
+    let mut simulator = SimulatorConfig::default();
+    let start: jiff::Timestamp = "2026-05-02T09:00:00Z".parse().expect("a literal instant");
+    // What a decision is about.
+    let slot = match call {
+        "A013" => Some(("20012009", "20012")),
+        "A014" | "A022" => Some(("20031001", "20031")),
+        _ => None,
+    };
+    if let Some((id, service)) = slot {
+        let end = start + jiff::SignedDuration::from_mins(30);
+        simulator.slots.push(Slot { id: id.into(), service: service.into(), start, end, clinician: None });
+    }
+    let world = World::of(simulator, |config| {
+        if ["A026", "A027"].contains(&call) {
+            // The advice service is another organisation's than the samples'.
+            let westport = config.connections.iter_mut().find(|one| one.name == "westport").expect("configured");
+            let Access::UserRestricted(user) = &mut westport.access else { panic!("it has a user") };
+            user.organisation = "R69".into();
+        }
         for source in &mut config.sources {
             source.reply = ReplyMode::Result;
             source.reply_wait = Duration::from_millis(1_500);
@@ -78,10 +122,15 @@ async fn the_command(world: &World) -> CommandView {
 
 /// In what a refusal comes out otherwise than it must.
 async fn differences((sample, call, status, code): (&str, &str, u64, Option<&str>)) -> Vec<String> {
-    let world = world().await;
-    if call == "A034" {
-        assert!(world.simulator.book("000000070003", 70_001, "11008006"), "the slot is free");
-    }
+    let world = world(call).await;
+    let is_there = match call {
+        "A034" => world.simulator.book("000000070003", 70_001, "11008006"),
+        "A013" => world.simulator.book("000000070001", 70_009, "20012009"),
+        "A014" | "A022" => world.simulator.book("000000070004", 70_009, "20031001"),
+        "A028" => world.simulator.send_for_triage("000000070005", "20041"),
+        _ => true,
+    };
+    assert!(is_there, "the slot is free");
     let action = Action::Answer {
         status: u16::try_from(status).expect("a status"),
         code: code.map(str::to_owned),
@@ -90,9 +139,7 @@ async fn differences((sample, call, status, code): (&str, &str, u64, Option<&str
         body: None,
     };
     let fault = world.simulator.inject(Fault::on(call, action).times(1));
-    // Without what asks for two answers: one is enough here.
-    let message = std::fs::read_to_string(format!("{DATA}/hl7/{sample}")).expect("the sample is there");
-    let message = message.replace("|P|2.4|||AL|NE", "|P|2.4");
+    let message = message(sample, call);
     let answer = MllpSender::new(world.mllp).deliver_once(message.as_bytes()).await;
     world.settle().await;
     let command = the_command(&world).await;
@@ -152,7 +199,7 @@ async fn each_documented_refusal_has_its_outcome_reply_and_event() {
             cases.push((sample, call, refusal[0].as_u64().expect("a status"), refusal[1].as_str()));
         }
     }
-    assert!(cases.len() > 200, "{} refusals", cases.len());
+    assert!(cases.len() > 300, "{} refusals", cases.len());
     let failures: Vec<Vec<String>> = stream::iter(cases).map(differences).buffer_unordered(AT_ONCE).collect().await;
     let failures = failures.concat();
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
