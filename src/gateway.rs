@@ -14,7 +14,7 @@ use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 
 use crate::amqp::BrokerLinks;
-use crate::config::{Config, EnvironmentName, Listener};
+use crate::config::{Config, EnvironmentName, Listener, Source, Watch};
 use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts};
 use crate::environment::Environment;
 use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
@@ -22,6 +22,7 @@ use crate::events::{EventSchemas, Feed, Publisher, PublisherMetrics};
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
 use crate::inbound::http::{HttpDeps, HttpError, HttpServer, Readiness};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
+use crate::inbound::poll::{self, Poll};
 use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError};
 use crate::intake::{self, Intake, IntakeMetrics, IntakeParts, Receive};
 use crate::keys::{KeyError, Keys};
@@ -135,8 +136,13 @@ impl Gateway {
         let folder = config.mappings.clone();
         let mappings = Mappings::begin(folder, &config.instance, mapping_metrics, store.clone(), &environment).await?;
 
-        let by_name: delivery::Sources =
-            config.sources.iter().map(|source| (source.name.clone(), source.clone())).collect();
+        let by_name: delivery::Sources = config
+            .sources
+            .iter()
+            .cloned()
+            .chain(config.watches.iter().map(Watch::as_source))
+            .map(by_its_name)
+            .collect();
         let (_, sources) = watch::channel(Arc::new(by_name));
         let delivery = Delivery::new(DeliveryParts {
             environment: stages.delivery.clone(),
@@ -164,13 +170,23 @@ impl Gateway {
             store: store.clone(),
             mappings: mappings.sets(),
             sources: Arc::new(intake::Sources::new(&config.sources)),
-            keys,
+            keys: keys.clone(),
             metrics: IntakeMetrics::register(&metrics)?,
             ages: config.delivery.clone(),
             place: config.environment,
             are_patients_checked: config.pds.is_some(),
         }));
         stages.listeners.spawn(intake.clone().watch_pieces());
+        Poll {
+            watches: config.watches.clone(),
+            store: store.clone(),
+            keys: keys.clone(),
+            mappings: mappings.sets(),
+            duty: Duty::new(store.clone(), "watches", &config.instance, &stages.listeners),
+            looks: poll::metrics(&metrics)?,
+            environment: stages.listeners.clone(),
+        }
+        .start();
         Outbound::new(OutboundParts {
             destinations: config.destinations.clone(),
             store: store.clone(),
@@ -255,6 +271,10 @@ impl RunningGateway {
         self.beats.stands(InstanceStanding::Stopped).await;
         in_time & ended_in_time("store", &store, STORE_STOP_MAX).await
     }
+}
+
+fn by_its_name(source: Source) -> (String, Source) {
+    (source.name.clone(), source)
 }
 
 async fn ended_in_time(room: &str, stage: &Environment, limit: Duration) -> bool {

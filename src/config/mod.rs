@@ -18,6 +18,7 @@ mod references;
 mod retention;
 mod rules;
 mod sources;
+mod watches;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub use destinations::{Acknowledgement, Destination, DestinationTls};
 pub use pds::Pds;
 pub use problem::{ConfigError, ConfigProblem};
 pub use retention::Retention;
+pub use watches::{FirstSight, Watch};
 
 pub use sources::{
     ControlIdReuse, HttpListener, Listener, MllpListener, Mode, ReplyMode, Source, Tls, UndecodableText,
@@ -57,6 +59,8 @@ pub struct Config {
     pub connections: Vec<Connection>,
     /// Hospital systems that get HL7 v2 messages of ours.
     pub destinations: Vec<Destination>,
+    /// Worklists that are looked at by themselves.
+    pub watches: Vec<Watch>,
     pub broker: Option<Broker>,
     /// Without it nobody checks patients before they are referred.
     pub pds: Option<Pds>,
@@ -81,6 +85,7 @@ impl Default for Config {
             sources: Vec::new(),
             connections: Vec::new(),
             destinations: Vec::new(),
+            watches: Vec::new(),
             broker: None,
             pds: None,
             delivery: Delivery::default(),

@@ -48,6 +48,7 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     for (index, destination) in config.destinations.iter().enumerate() {
         one_destination(index, destination, &mut broken);
     }
+    watches(config, &mut broken);
     broker(config, &mut broken);
     delivery(config, &mut broken);
     retention(config, &mut broken);
@@ -104,6 +105,7 @@ fn names(config: &Config, broken: &mut Vec<Broken>) {
         ("sources", sources.collect::<Vec<_>>()),
         ("connections", connections.collect()),
         ("destinations", destinations.collect()),
+        ("watches", config.watches.iter().map(|watch| watch.name.as_str()).collect()),
     ] {
         let mut seen = HashMap::new();
         for (index, name) in names.into_iter().enumerate() {
@@ -229,6 +231,77 @@ fn one_destination(index: usize, destination: &Destination, broken: &mut Vec<Bro
             broken.push(broken_rule(key("tls"), "a client certificate and its private_key go together"));
         }
         _ => {}
+    }
+}
+
+/// Lists that a provider's application may read without a user, by service.
+const UNATTENDED_LISTS: [&str; 2] = ["REFERRALS_FOR_REVIEW", "APPOINTMENT_SLOT_ISSUES"];
+const WATCHED_LISTS: [&str; 7] = [
+    "REFERRALS_FOR_REVIEW",
+    "APPOINTMENT_SLOT_ISSUES",
+    "AWAITING_BOOKING",
+    "LETTERS_OUTSTANDING",
+    "REJECTED_TRIAGE_RESPONSE",
+    "ASSESSMENT_RETURNED_CANCELLED_DNA",
+    "ADVICE_AND_GUIDANCE_REQUESTS",
+];
+/// What e-RS allows for a service without a user.
+const UNATTENDED_A_DAY: usize = 2;
+/// e-RS has other work than being asked what is new.
+const EVERY_MIN: Duration = Duration::from_secs(60);
+
+fn watches(config: &Config, broken: &mut Vec<Broken>) {
+    // Looks a day, by application and service: watches share them.
+    let mut looks: HashMap<(&str, &str), usize> = HashMap::new();
+    for (index, watch) in config.watches.iter().enumerate() {
+        let key = |field: &str| format!("watches[{index}].{field}");
+        let connections = || config.connections.iter().map(|connection| connection.name.as_str());
+        let connection = config.connections.iter().find(|connection| connection.name == watch.connection);
+        if connection.is_none() {
+            broken.push(Broken {
+                hint: did_you_mean(&watch.connection, connections()),
+                ..broken_rule(key("connection"), format!("there is no connection \"{}\"", watch.connection))
+            });
+        }
+        if config.sources.iter().any(|source| source.name == watch.name) {
+            broken.push(broken_rule(key("name"), format!("\"{}\" is already the name of a source", watch.name)));
+        }
+        if !WATCHED_LISTS.contains(&watch.list.as_str()) {
+            broken.push(Broken {
+                hint: did_you_mean(&watch.list, WATCHED_LISTS),
+                ..broken_rule(key("list"), format!("must be one of {}", WATCHED_LISTS.join(", ")))
+            });
+        }
+        if watch.at.is_empty() == watch.every.is_none() {
+            broken.push(broken_rule(key("at"), "either times of the day (at), or again and again (every)"));
+        }
+        if watch.every.is_some_and(|every| every < EVERY_MIN && config.environment != EnvironmentName::Simulator) {
+            broken.push(broken_rule(key("every"), "must be 60s or more"));
+        }
+        if jiff::tz::TimeZone::get(&watch.time_zone).is_err() {
+            broken.push(broken_rule(key("time_zone"), "is not a known time zone, such as Europe/London"));
+        }
+        let Some(Connection { client_id, access: Access::ApplicationRestricted(_), .. }) = connection else { continue };
+        if !UNATTENDED_LISTS.contains(&watch.list.as_str()) {
+            let text = format!("without a user only {} can be read", UNATTENDED_LISTS.join(" and "));
+            broken.push(broken_rule(key("list"), text));
+        }
+        if watch.services.is_empty() {
+            broken.push(broken_rule(key("services"), "must be named: without a user each service is asked for alone"));
+        }
+        if watch.every.is_some() {
+            broken.push(broken_rule(key("every"), "is for users' sessions: without a user, name up to two times (at)"));
+        }
+        for (number, service) in watch.services.iter().enumerate() {
+            let all = looks.entry((client_id, service)).or_default();
+            *all += watch.at.len();
+            if *all > UNATTENDED_A_DAY {
+                let text = format!(
+                    "service {service} would be looked at {all} times a day without a user; e-RS allows {UNATTENDED_A_DAY}"
+                );
+                broken.push(broken_rule(key(&format!("services[{number}]")), text));
+            }
+        }
     }
 }
 

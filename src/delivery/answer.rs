@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::attempt::{Outgoing, Sent};
 use super::ledger::Abandoned;
 use super::letter::LetterError;
-use super::run::{Flow, Run};
+use super::run::{Flow, Ground, Run};
 use crate::command::WaitReason;
 use crate::ers::{Classified, Response, Verdict, retry_after};
 use crate::mapping::{Document, Effect, PreparedCall, Reply, hex};
@@ -101,6 +101,7 @@ impl Run {
             Verdict::Settle => self.wait(WaitReason::Unavailable, asked, &text).await,
             Verdict::Look => self.decide_again(out, &code, &text).await,
             Verdict::Fix => self.refused(out, &code, &text).await,
+            Verdict::Investigate if self.goes_on_without(ground, &code).await? => Ok(Flow::On),
             Verdict::Bug | Verdict::Investigate => {
                 tracing::error!(
                     call = call.call,
@@ -116,16 +117,25 @@ impl Run {
     /// The next entry of a list, where one is as good as another; else a person.
     async fn refused(&mut self, out: Outgoing<'_>, code: &str, text: &str) -> Result<Flow, Abandoned> {
         let Outgoing { ground, call, .. } = out;
+        match self.goes_on_without(ground, code).await? {
+            true => Ok(Flow::On),
+            false => self.fail_at(code, text, Some(&call.call)).await,
+        }
+    }
+
+    /// Whether the plan knows what to do where e-RS refuses with this code: the next entry, or what stands behind.
+    async fn goes_on_without(&mut self, ground: &Ground, code: &str) -> Result<bool, Abandoned> {
         let mut state = self.plan.state.clone();
         let now = self.now();
-        if self.with_context(ground, &now, |context| ground.set.mappings.try_next(context, &mut state, code)) {
-            tracing::info!(call = call.call, code, "refused: the next entry is tried");
+        let goes_on =
+            self.with_context(ground, &now, |context| ground.set.mappings.try_next(context, &mut state, code));
+        if goes_on {
+            tracing::info!(code, "refused: the plan goes on without");
             self.plan.state = state;
             self.ledger.plan(self.plan.to_value());
             self.ledger.commit().await?;
-            return Ok(Flow::On);
         }
-        self.fail_at(code, text, Some(&call.call)).await
+        Ok(goes_on)
     }
 
     /// The record is not what was read: it is read again, and everything that the plan requires is asked anew. A
@@ -188,7 +198,7 @@ impl Run {
         }
     }
 
-    fn learn(&mut self, known: serde_json::Map<String, Value>) {
+    pub(super) fn learn(&mut self, known: serde_json::Map<String, Value>) {
         if known.is_empty() {
             return;
         }

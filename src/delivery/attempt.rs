@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 use tracing::Instrument as _;
 
@@ -18,7 +19,7 @@ use super::run::{Flow, Ground, Run};
 use crate::command::{AttemptId, State, WaitReason};
 use crate::ers::{AccessToken, Body, Response, TokenError, TransportError, Verdict};
 use crate::mapping::{CallBody, Effect, Letter, LetterContent, Operation, PreparedCall};
-use crate::store::NewAttempt;
+use crate::store::{NewAttempt, Spending};
 
 /// A call with what it is made with.
 #[derive(Clone, Copy)]
@@ -71,6 +72,9 @@ impl Run {
             let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
             return self.absorb(Outgoing { ground, call: &call, operation }, &response, body).await;
         }
+        if let Flow::Ended = self.spend_allowance(ground, operation, &call).await? {
+            return Ok(Flow::Ended);
+        }
         let mut token_refused = false;
         loop {
             let (token, pass, leave) = match self.make_ready(ground, operation).await? {
@@ -107,6 +111,37 @@ impl Run {
                 continue;
             }
             return self.act_on(out, &response, body, classified).await;
+        }
+    }
+
+    /// Unattended, e-RS answers some calls only so often a day; each that leaves counts, whatever becomes of it.
+    async fn spend_allowance(
+        &mut self,
+        ground: &Ground,
+        operation: &Operation,
+        call: &PreparedCall,
+    ) -> Result<Flow, Abandoned> {
+        let client = &ground.member.client;
+        let limited = operation.unattended_per_day > 0 && client.is_unattended();
+        let Some(counts_for) = call.counts_for.as_ref().filter(|_| limited) else { return Ok(Flow::On) };
+        self.ledger.commit().await?;
+        let spending = Spending {
+            application: client.client_id.clone(),
+            call: call.call.clone(),
+            counts_for: counts_for.clone(),
+            day: self.shared.environment.now().to_zoned(london()).date().to_string(),
+            per_day: operation.unattended_per_day,
+        };
+        match self.shared.store.spend(spending).await {
+            Ok(true) => Ok(Flow::On),
+            Ok(false) => {
+                let text = format!(
+                    "e-RS answers {} ({}) {} times a day for {counts_for} without a user, and today they are spent",
+                    call.call, operation.name, operation.unattended_per_day
+                );
+                self.fail("ALLOWANCE_SPENT", &text).await
+            }
+            Err(_) => self.wait(WaitReason::Unavailable, None, "the store is away").await,
         }
     }
 
@@ -280,6 +315,11 @@ impl Run {
             },
         }
     }
+}
+
+/// Where e-RS counts its days.
+fn london() -> TimeZone {
+    TimeZone::get("Europe/London").unwrap_or(TimeZone::UTC)
 }
 
 /// Whether e-RS is there at all is all that the breaker asks.

@@ -14,6 +14,7 @@ mod attempt;
 mod backoff;
 mod base64_text;
 mod breaker;
+mod compare;
 mod engine;
 mod follow;
 mod kept;

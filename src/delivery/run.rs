@@ -11,7 +11,7 @@ use super::plan_record::{PlanRecord, shown};
 use super::sets::{PinError, PinnedSet};
 use crate::command::{EventId, State, WaitReason};
 use crate::config::{Mode, Source};
-use crate::mapping::{Halt, NextCall, PlanContext, PlanEvent};
+use crate::mapping::{Halt, NextCall, PlanContext, PlanEnd, PlanEvent};
 use crate::store::{ClaimedCommand, NewEvent, StoreError};
 
 /// Where a run stands after a call.
@@ -129,9 +129,21 @@ impl Run {
             let next = self.with_context(ground, &now, |context| ground.set.mappings.next_call(context, &mut state));
             self.plan.state = state;
             match next {
-                Ok(NextCall::Done { result, follow }) => {
+                Ok(NextCall::Done(_)) if self.plan.state.fetched.is_some() => {
+                    if let Flow::Ended = self.compare(ground).await? {
+                        return Ok(Flow::Ended);
+                    }
+                }
+                Ok(NextCall::Done(end)) => {
+                    let PlanEnd { result, follow, events, known } = *end;
                     return match self.follow(follow).await? {
-                        Flow::On => self.complete(result).await,
+                        Flow::On => {
+                            self.learn(known);
+                            for event in events {
+                                self.publish_planned(event);
+                            }
+                            self.complete(result).await
+                        }
                         Flow::Ended => Ok(Flow::Ended),
                     };
                 }
@@ -176,8 +188,10 @@ impl Run {
 
     pub(super) fn with_context<T>(&self, ground: &Ground, now: &str, then: impl FnOnce(&PlanContext<'_>) -> T) -> T {
         let known = Value::Object(self.known.clone());
+        let id = self.command.id.to_string();
         then(&PlanContext {
             command: &self.command.name,
+            id: &id,
             body: &self.command.body,
             known: &known,
             connection: &ground.connection,

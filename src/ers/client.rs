@@ -114,6 +114,11 @@ impl Client {
         }
     }
 
+    /// Nobody is signed in: application-restricted access.
+    pub fn is_unattended(&self) -> bool {
+        matches!(self.identity, Identity::Application { .. })
+    }
+
     /// What a plan may know of the connection.
     pub fn for_plan(&self) -> Value {
         match &self.identity {

@@ -8,3 +8,4 @@ pub mod amqp;
 pub mod content_type;
 pub mod http;
 pub mod mllp;
+pub mod poll;

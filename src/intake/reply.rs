@@ -211,6 +211,7 @@ impl Intake {
         }
         let context = PlanContext {
             command: &view.name,
+            id: "",
             body: &view.body,
             known: &known,
             connection: &Value::Null,

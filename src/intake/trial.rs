@@ -108,7 +108,7 @@ fn plan(
     let known = json!({ "ubrn": body.get("ubrn").cloned().unwrap_or_else(|| "<ubrn>".into()) });
     let settings = Value::Object(source.settings.clone());
     let now = "<time of sending>";
-    let context = PlanContext { command, body, known: &known, connection, settings: &settings, now };
+    let context = PlanContext { command, id: "", body, known: &known, connection, settings: &settings, now };
     Ok(set.preview(&context)?.iter().map(shown).collect())
 }
 

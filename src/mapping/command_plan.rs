@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::halt::Halt;
 use super::operations::Operation;
-use super::plan::{FollowUp, NextCall, PlanEvent, PlanState, PreparedCall, Reply};
+use super::plan::{FollowUp, NextCall, PlanEnd, PlanEvent, PlanState, PreparedCall, Reply};
 use super::set::{Absorbed, PlanContext, PlanProblem};
 use super::step_conditions::{Again, Lack};
 use super::template::{Condition, Path, Scope, Template, Written, reply_value};
@@ -30,6 +30,10 @@ pub struct CommandPlan {
     /// Asked when all calls are done and told: what does not hold fails the command.
     ensure: Vec<Requirement>,
     follow: Vec<FollowTemplate>,
+    /// Published when all is done, with the command's end.
+    events: Vec<EventTemplate>,
+    /// Of what was saved, what is remembered when all is done.
+    know: Vec<String>,
     result: Option<Template>,
     /// Published when the command halts short of its end, whatever the step.
     halted: Vec<EventTemplate>,
@@ -59,6 +63,10 @@ struct PlanStep {
     query: Vec<(String, Template)>,
     headers: Vec<(String, Template)>,
     body: Option<Template>,
+    /// What it counts for, where an operation may be called so often a day (`Operation::unattended_per_day`).
+    allowance: Option<Template>,
+    /// Its answer is this worklist, which is compared with what it was.
+    compare: Option<Template>,
     letter: Option<Path>,
     /// In the order of the file: each sees those above it.
     save: Vec<(String, Template)>,
@@ -109,7 +117,8 @@ impl CommandPlan {
     /// Nothing that it calls changes anything in e-RS, and nobody else is told: somebody asks, and waits for the
     /// answer.
     pub fn is_read(&self) -> bool {
-        self.steps.iter().all(|step| step.reads && step.events.is_empty())
+        let asks = |step: &PlanStep| step.reads && step.events.is_empty() && step.compare.is_none();
+        self.events.is_empty() && self.steps.iter().all(asks)
     }
 
     /// It pauses between its calls: nothing of a referral may wait behind it.
@@ -123,7 +132,12 @@ impl CommandPlan {
     }
 
     pub fn event_names(&self) -> impl Iterator<Item = &str> {
-        self.steps.iter().flat_map(|step| &step.events).chain(&self.halted).map(|event| event.name.as_str())
+        self.steps
+            .iter()
+            .flat_map(|step| &step.events)
+            .chain(&self.events)
+            .chain(&self.halted)
+            .map(|event| event.name.as_str())
     }
 
     pub fn next_call(
@@ -175,7 +189,9 @@ impl CommandPlan {
                 follow.push(FollowUp { command: next.command.clone(), body });
             }
         }
-        Ok(NextCall::Done { result, follow })
+        let events = rendered_events(&self.events, &scope)?;
+        let remembered = self.know.iter().filter_map(|name| Some((name.clone(), state.saved.get(name)?.clone())));
+        Ok(NextCall::Done(Box::new(PlanEnd { result, follow, events, known: remembered.collect() })))
     }
 
     pub fn absorb(
@@ -204,6 +220,9 @@ impl CommandPlan {
         let scope = Scope { context, saved: &saved, item: item.as_ref(), index: state.item, reply: Some(&value) };
         check(&step.require, &scope)?;
         let mut absorbed = Absorbed { events: rendered_events(&step.events, &scope)?, ..Absorbed::default() };
+        if let Some(compare) = &step.compare {
+            absorbed.compare = compare.render(&scope)?.and_then(|name| Some(name.as_str()?.to_owned()));
+        }
         let again = match &step.again {
             Some(again) => again.wanted(&scope, state)?,
             None => false,

@@ -34,6 +34,7 @@ mod source;
 mod step_conditions;
 mod template;
 mod testing;
+mod worklist;
 mod yaml;
 
 pub use command_plan::CommandPlan;
@@ -51,7 +52,8 @@ pub use letter::{
 pub use normalise::{Draft, Kind, Normalised, ThreadNames, Trace, TraceRow};
 pub use operations::{Effect, Operation};
 pub use plan::{
-    CallBody, Document, FollowUp, Letter, LetterContent, NextCall, PlanEvent, PlanState, PreparedCall, Reply,
+    CHANGES, CallBody, Document, FollowUp, Letter, LetterContent, NextCall, PlanEnd, PlanEvent, PlanState,
+    PreparedCall, Reply,
 };
 pub use problem::{Location, Problem};
 pub use reply::{CopiedSegments, ReplyLine, ReplyMapping, ReplyOutcome, ReplyPiece};
@@ -60,6 +62,7 @@ pub use set::{
 };
 pub use source::Language;
 pub use testing::{Expectation, MappingTest, Outcome as TestOutcome};
+pub use worklist::{Change, Difference, Entries, FetchedList, Worklist};
 
 #[cfg(test)]
 mod tests;

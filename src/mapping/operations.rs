@@ -45,6 +45,10 @@ pub struct Operation {
     /// A good answer of a read may be used again for so long (reference data); zero: ask each time.
     #[serde(default, with = "duration")]
     pub keep: Duration,
+    /// With application-restricted access it may be called so often a day for one thing (a step's `allowance` says what it
+    /// counts for); zero: as often as the quota allows.
+    #[serde(default)]
+    pub unattended_per_day: u32,
     /// Its answer is a file, whatever its type. One that is elsewhere (307) is fetched there, without the token.
     #[serde(default)]
     pub file: bool,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::worklist::FetchedList;
+
 /// How far a plan came. Kept by the store between steps; opaque to everyone but this module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlanState {
@@ -21,7 +23,13 @@ pub struct PlanState {
     /// The pause before the step at hand is over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waited: bool,
+    /// A worklist that was read, and is not compared yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<FetchedList>,
 }
+
+/// Where a plan finds what comparing its worklist found: `{"new", "changed", "listed", "left"}`, how many of each.
+pub const CHANGES: &str = "changes";
 
 /// One e-RS request, ready to be sent but for token, host and pacing.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +44,8 @@ pub struct PreparedCall {
     /// Those of this call (`If-Match`, `NHSD-eRS-File-Name`); the connection adds its own.
     pub headers: Vec<(String, String)>,
     pub body: CallBody,
+    /// For an operation that may be called so often a day: what it counts for.
+    pub counts_for: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -87,11 +97,19 @@ pub enum NextCall {
     Call(Box<PreparedCall>),
     /// Nothing for so long; then asked again, with `waited` set.
     Pause(Duration),
-    /// Nothing is left to call. `result` answers the sender.
-    Done {
-        result: Value,
-        follow: Vec<FollowUp>,
-    },
+    /// Nothing is left to call.
+    Done(Box<PlanEnd>),
+}
+
+/// What a plan leaves when all its calls are done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanEnd {
+    /// Answers the sender.
+    pub result: Value,
+    pub follow: Vec<FollowUp>,
+    pub events: Vec<PlanEvent>,
+    /// Remembered for the whole thread.
+    pub known: serde_json::Map<String, Value>,
 }
 
 /// A command that a finished plan has carried out next, apart from its thread.

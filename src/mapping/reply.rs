@@ -324,6 +324,7 @@ mod tests {
         let (body, nothing) = (json!({"localId": "A|1"}), json!({}));
         let context = PlanContext {
             command: "CreateReferral",
+            id: "",
             body: &body,
             known,
             connection: &nothing,

@@ -26,6 +26,7 @@ use super::plan::{NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::reply::{self, ReplyMapping};
 use super::source::Document;
 use super::template::{ROOTS, Root, Step, Template, TemplateCompiler};
+use super::worklist::{self, FetchedList, Worklist};
 use super::yaml::{self, Keys, Node, Yaml};
 use crate::command::CommandSchemas;
 use crate::hl7::Message;
@@ -43,6 +44,8 @@ const INHERITANCE_MAX: usize = 8;
 pub struct PlanContext<'a> {
     /// `CreateReferral`
     pub command: &'a str,
+    /// Of this one; empty where there is none yet.
+    pub id: &'a str,
     pub body: &'a Value,
     /// What is known of the thread's referral: `ubrn`, `version`.
     pub known: &'a Value,
@@ -61,6 +64,8 @@ pub struct Absorbed {
     pub events: Vec<PlanEvent>,
     /// Merged into the thread's `known`; a `ubrn` in it becomes an alias.
     pub known: Map<String, Value>,
+    /// The worklist that the answer is.
+    pub(super) compare: Option<String>,
 }
 
 /// A plan that cannot go on. The text names file, step and expression, never a value.
@@ -78,6 +83,7 @@ pub struct MappingSet {
     dialects: BTreeMap<String, Dialect>,
     plans: BTreeMap<String, CommandPlan>,
     replies: BTreeMap<String, Vec<Arc<ReplyMapping>>>,
+    worklists: BTreeMap<String, Worklist>,
     operations: Operations,
     schemas: Arc<CommandSchemas>,
 }
@@ -121,11 +127,12 @@ impl MappingSet {
         let operations = operations(&files, &mut diagnostics);
         let plans = plans(&files, &operations, &schemas, &mut diagnostics);
         let (dialects, replies) = dialects(&files, &schemas, &mut diagnostics);
+        let worklists = worklists(&files, &schemas, &mut diagnostics);
         check_outcomes(&files, &mut diagnostics);
         if !diagnostics.is_empty() {
             return Err(diagnostics.into_vec());
         }
-        Ok(Self { digest: files.digest(), files, dialects, plans, replies, operations, schemas })
+        Ok(Self { digest: files.digest(), files, dialects, plans, replies, worklists, operations, schemas })
     }
 
     /// Hex SHA-256 over the names and contents of the set's files.
@@ -204,7 +211,20 @@ impl MappingSet {
         call: &PreparedCall,
         reply: &Reply,
     ) -> Result<Absorbed, PlanProblem> {
-        self.known_plan(context)?.absorb(context, state, call, reply)
+        let absorbed = self.known_plan(context)?.absorb(context, state, call, reply)?;
+        if let Some(list) = &absorbed.compare {
+            let unusable = |text: String| PlanProblem { code: "WORKLIST".into(), text };
+            let worklist = self.worklist(list);
+            let worklist = worklist.ok_or_else(|| unusable(format!("there is no mappings/worklists/{list}.yaml")))?;
+            let entries = worklist.entries(&reply.body).map_err(|why| unusable(why.into()))?;
+            state.fetched = Some(FetchedList { list: list.clone(), entries });
+        }
+        Ok(absorbed)
+    }
+
+    /// How a worklist is compared, by its name.
+    pub fn worklist(&self, list: &str) -> Option<&Worklist> {
+        self.worklists.get(list)
     }
 
     /// e-RS refused the call at hand because what was read before it is old: back to where that is read, if the plan
@@ -240,7 +260,7 @@ impl MappingSet {
                     calls.push(*call);
                 }
                 NextCall::Pause(_) => state.waited = true,
-                NextCall::Done { .. } => return Ok(calls),
+                NextCall::Done(_) => return Ok(calls),
             }
         }
     }
@@ -322,6 +342,24 @@ fn plans(
         plans.insert(plan.command.clone(), plan);
     }
     plans
+}
+
+fn worklists(
+    files: &MappingFiles,
+    schemas: &CommandSchemas,
+    diagnostics: &mut Diagnostics,
+) -> BTreeMap<String, Worklist> {
+    let mut worklists = BTreeMap::new();
+    for (_, file, text) in files.in_folder("worklists", "yaml") {
+        let Some(node) = yaml::parse(file, text, diagnostics) else { continue };
+        let Some(worklist) = worklist::compile(file, &node, diagnostics) else { continue };
+        if !schemas.knows(&worklist.observe) {
+            let hint = did_you_mean(&worklist.observe, schemas.names());
+            diagnostics.report_with_hint(file, node.at, format!("there is no command {}", worklist.observe), hint);
+        }
+        worklists.insert(worklist.list.clone(), worklist);
+    }
+    worklists
 }
 
 /// A path into the command must exist in the command's schema, as far as the schema names properties.

@@ -94,6 +94,7 @@ pub enum Root {
     Index,
     Reply,
     Now,
+    CommandId,
     /// Of replies to messages: what the plan answers, why it failed, and the document that e-RS made.
     Result,
     Failure,
@@ -111,6 +112,7 @@ pub const ROOTS: &[(&str, Root)] = &[
     ("index", Root::Index),
     ("reply", Root::Reply),
     ("now", Root::Now),
+    ("commandId", Root::CommandId),
 ];
 
 /// Of replies to messages.
@@ -172,6 +174,7 @@ impl Scope<'_> {
             Root::Reply => Cow::Borrowed(self.reply?),
             Root::Index => Cow::Owned(Value::from(self.index)),
             Root::Now => Cow::Owned(Value::from(self.context.now)),
+            Root::CommandId => Cow::Owned(Value::from(self.context.id)),
             Root::Saved | Root::Result | Root::Failure | Root::Document => return None,
         })
     }

@@ -157,6 +157,7 @@ fn preview(set: &MappingSet, command: &str, body: &Value, business_function: &st
     let connection = json!({"codeSystemBase": "_baseUrl_", "businessFunction": business_function});
     let context = PlanContext {
         command,
+        id: "",
         body,
         known: &json!({"ubrn": "000000070000"}),
         connection: &connection,
@@ -456,7 +457,7 @@ fn every_shipped_file_is_valid_for_editors_too() {
         jsonschema::draft202012::new(&serde_json::from_str(&text).expect("JSON")).expect("a schema")
     };
     let (inbound, dialect, plan, test) = (schema("inbound"), schema("dialect"), schema("plan"), schema("test"));
-    let reply = schema("reply");
+    let (reply, worklist) = (schema("reply"), schema("worklist"));
     let files = MappingFiles::built_in();
     let mut checked = 0;
     let mut check = |schema: &jsonschema::Validator, file: &str, text: &str| {
@@ -474,6 +475,9 @@ fn every_shipped_file_is_valid_for_editors_too() {
         for (_, file, text) in files.in_folder(&format!("inbound/{name}/tests"), "yaml") {
             check(&test, file, text);
         }
+    }
+    for (_, file, text) in files.in_folder("worklists", "yaml") {
+        check(&worklist, file, text);
     }
     for name in files.folders_in("replies") {
         for (_, file, text) in files.in_folder(&format!("replies/{name}"), "yaml") {

@@ -218,6 +218,16 @@ impl SimulatorHandle {
         Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, send)).is_some()
     }
 
+    /// As if its referrer had handed it to this service, which offered no slot. False when there is no such referral.
+    pub fn defer(&self, ubrn: &str, service: &str) -> bool {
+        let (number, now) = (self.world.referrals.next_number(), self.world.now());
+        let defer = |referral: &mut referral::Referral| {
+            referral.defer(number, service, now);
+            referral.raise_version(now);
+        };
+        Ubrn::parse(ubrn).and_then(|ubrn| self.world.referrals.with(ubrn, defer)).is_some()
+    }
+
     /// As if somebody had booked this slot in the web application, as the appointment with this number. False when there is
     /// no such referral or slot, or the slot is taken.
     pub fn book(&self, ubrn: &str, appointment: u64, slot: &str) -> bool {

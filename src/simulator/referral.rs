@@ -188,6 +188,15 @@ impl Referral {
         self.booking_failure = None;
     }
 
+    /// To this service, which offered no slot.
+    pub fn defer(&mut self, appointment: u64, service: &str, now: Timestamp) {
+        self.send_for_triage(appointment, service, now);
+        if let Some(appointment) = &mut self.appointment {
+            appointment.reason = Some("NO_SLOTS_AT_SERVICE");
+        }
+        self.state = State::DeferredToProvider;
+    }
+
     /// As that appointment, in this slot.
     pub fn book(&mut self, appointment: u64, slot: &Slot, now: Timestamp) {
         self.appointment = Some(Appointment {

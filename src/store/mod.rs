@@ -21,6 +21,7 @@ mod standing;
 #[cfg(test)]
 mod suite;
 mod urgency;
+mod watching;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use dispatch::*;
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use pass::pass;
 pub use records::*;
+pub use watching::*;
 
 use crate::command::{CommandId, Failure, MessageId};
 
@@ -261,6 +263,7 @@ pub trait Store:
     + MappingStore
     + InstanceStore
     + DispatchStore
+    + WatchStore
 {
     /// Rings when something was committed that another room may wait for.
     fn signals(&self) -> &Signals;

@@ -66,6 +66,7 @@ impl Explain {
         let settings = Value::Object(source.settings.clone());
         let context = PlanContext {
             command: &command,
+            id: "",
             body: &body,
             known: &known,
             connection: &connection,

@@ -182,3 +182,9 @@ passes_on!(DispatchStore {
     fn discard_dispatch(id: DispatchId, act: Act) -> ();
     fn purge_dispatches(before: Timestamp, max: usize) -> u64;
 });
+
+passes_on!(WatchStore {
+    fn snapshot(watch: &str, service: &str) -> Option<Snapshot>;
+    fn save_snapshot(snapshot: Snapshot) -> bool;
+    fn spend(spending: Spending) -> bool;
+});

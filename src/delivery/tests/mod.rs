@@ -17,5 +17,6 @@ mod patients;
 mod scans;
 mod sending;
 mod sessions;
+mod watching;
 mod wishes;
 mod world;

@@ -14,11 +14,13 @@ use tokio::sync::watch;
 
 use super::fake_ers::{FakeErs, TOKEN_URL};
 use crate::command::{Class, CommandId, MessageId, State, Verdict};
-use crate::config::{self, Access, Connection, Mode, Pacing, RefreshToken, SignedJwt, Source, Unattended};
+use crate::config::{self, Access, Connection, Mode, Pacing, RefreshToken, SignedJwt, Source, Unattended, Watch};
 use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Hands, Sources};
 use crate::environment::Environment;
 use crate::ers::Transport;
 use crate::ers::specification::Checked;
+use crate::inbound::poll::{self, Poll};
+use crate::instances::Duty;
 use crate::keys::Keys;
 use crate::mapping::{MappingSet, MappingSets, command_schema};
 use crate::simulator::{Simulator, SimulatorConfig, SimulatorHandle, demonstration};
@@ -41,7 +43,7 @@ pub struct World {
     connection: Connection,
     pds: Option<config::Pds>,
     /// In the place of `ers`.
-    simulator: Option<SimulatorHandle>,
+    simulator: Option<Arc<SimulatorHandle>>,
     /// With requests that the specification of e-RS does not allow.
     wrong: Arc<Mutex<Vec<String>>>,
 }
@@ -171,7 +173,7 @@ impl World {
         let simulator = Simulator::in_process(config, world.environment.clone());
         world.connection = connection_to(&simulator);
         change(&mut world.connection, world.folder.path());
-        world.simulator = Some(simulator);
+        world.simulator = Some(Arc::new(simulator));
         world.start();
         world
     }
@@ -193,7 +195,7 @@ impl World {
             keep_finding,
             per_second: 5.0,
         });
-        world.simulator = Some(simulator);
+        world.simulator = Some(Arc::new(simulator));
         world.start();
         world
     }
@@ -249,9 +251,43 @@ impl World {
         hands
     }
 
+    /// The worklists of the simulator are looked at by themselves, by an instance of this name, until it is dropped.
+    pub fn watch(&self, instance: &str, watches: Vec<Watch>) -> Environment {
+        let stage = self.environment.stage();
+        self.set_sources(watches.iter().map(Watch::as_source));
+        let looks = poll::metrics(&Registry::new()).expect("registered once");
+        Poll {
+            watches,
+            store: self.store.clone(),
+            keys: self.keys.clone(),
+            mappings: Arc::new(MappingSets::new(self.set.clone())),
+            duty: Duty::new(self.store.clone(), "watches", instance, &stage),
+            looks,
+            environment: stage.clone(),
+        }
+        .start();
+        stage
+    }
+
+    /// Beside the one that is there.
+    fn set_sources(&self, more: impl Iterator<Item = Source>) {
+        let mut sources = (**self.sources.borrow()).clone();
+        sources.extend(more.map(|source| (source.name.clone(), source)));
+        self.sources.send_replace(Arc::new(sources));
+    }
+
     /// What is on disk now, as a new process finds it after this one was killed. e-RS is the same.
     pub async fn killed_and_restarted(&self) -> Self {
         self.reconfigured_and_restarted(self.connection.clone()).await
+    }
+
+    /// The same store, and a user with another business function.
+    pub async fn with_function(&self, business_function: &str) -> Self {
+        let mut connection = self.connection.clone();
+        if let Access::UserRestricted(user) = &mut connection.access {
+            user.business_function = business_function.into();
+        }
+        self.reconfigured_and_restarted(connection).await
     }
 
     /// The same with another connection in the configuration.
@@ -259,7 +295,8 @@ impl World {
         let path = self.folder.path().join(format!("{}.db", self.environment.random_id()));
         self.store.backup(&path).await.expect("a copy");
         let wanted = Wanted { settings: self.settings.clone(), connection, pds: self.pds.clone() };
-        let world = Self::open(path, self.folder.clone(), self.ers.clone(), wanted).await;
+        let mut world = Self::open(path, self.folder.clone(), self.ers.clone(), wanted).await;
+        world.simulator.clone_from(&self.simulator);
         world.start();
         world
     }

@@ -45,7 +45,13 @@ impl PlanStep {
             path,
             headers: render_texts(&self.headers, scope)?,
             body: self.call_body(scope)?,
+            counts_for: self.counts_for(scope)?,
         })
+    }
+
+    fn counts_for(&self, scope: &Scope<'_>) -> Result<Option<String>, PlanProblem> {
+        let Some(allowance) = &self.allowance else { return Ok(None) };
+        Ok(allowance.render(scope)?.and_then(|value| Some(value.as_str()?.to_owned())))
     }
 
     fn call_body(&self, scope: &Scope<'_>) -> Result<CallBody, PlanProblem> {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::super::diagnostic::{self, Diagnostics};
 use super::super::halt::halts;
 use super::super::operations::Effect;
+use super::super::plan::CHANGES;
 use super::super::step_conditions::{again, lacks};
 use super::super::template::{Path, ROOTS, Root, Step, Template, TemplateCompiler, Written};
 use super::super::yaml::{Keys, Node, Yaml};
@@ -16,8 +17,31 @@ use super::{CommandPlan, EventTemplate, FollowTemplate, Operations, PARTS, PlanS
 use crate::config::duration;
 
 const STEP_KEYS: &[&str] = &[
-    "step", "call", "needs", "lacks", "when", "each", "next_on", "pass_on", "again", "pause", "stale", "path", "query",
-    "headers", "body", "letter", "save", "collect", "know", "require", "events", "preview", "about",
+    "step",
+    "call",
+    "needs",
+    "lacks",
+    "when",
+    "each",
+    "next_on",
+    "pass_on",
+    "again",
+    "pause",
+    "stale",
+    "path",
+    "query",
+    "headers",
+    "body",
+    "letter",
+    "allowance",
+    "compare",
+    "save",
+    "collect",
+    "know",
+    "require",
+    "events",
+    "preview",
+    "about",
 ];
 
 /// Compiles one file; every mistake is reported.
@@ -32,7 +56,7 @@ pub(in crate::mapping) fn compile(
     let keys = Keys::of(
         file,
         node,
-        &["command", "require", "steps", "ensure", "follow", "result", "halted", "about"],
+        &["command", "require", "steps", "ensure", "follow", "events", "know", "result", "halted", "about"],
         diagnostics,
     )?;
     let command = keys.text("command", diagnostics);
@@ -63,6 +87,8 @@ pub(in crate::mapping) fn compile(
     let require = keys.get("require").map(|node| requirements(&mut compiler, node)).unwrap_or_default();
     let ensure = keys.get("ensure").map(|node| requirements(&mut compiler, node)).unwrap_or_default();
     let follow = keys.get("follow").map(|node| follow_ups(&mut compiler, node)).unwrap_or_default();
+    let told = keys.get("events").map(|node| events(&mut compiler, node)).unwrap_or_default();
+    let know = known(&keys, &steps, &file, compiler.diagnostics);
     let result = keys.get("result").map(|node| compiler.template(node));
     let halted = keys.get("halted").map(|node| events(&mut compiler, node)).unwrap_or_default();
     if let Some(event) = halted.iter().find(|event| event.on.is_empty()) {
@@ -72,7 +98,10 @@ pub(in crate::mapping) fn compile(
     }
     check_saved(&compiler.paths, &steps, compiler.diagnostics);
     let paths = compiler.paths;
-    Some((CommandPlan { command: command?, file, require, steps, ensure, follow, result, halted }, paths))
+    Some((
+        CommandPlan { command: command?, file, require, steps, ensure, follow, events: told, know, result, halted },
+        paths,
+    ))
 }
 
 fn push_step(compiler: &mut TemplateCompiler<'_>, node: &Node, operations: &Operations, steps: &mut Vec<PlanStep>) {
@@ -146,6 +175,9 @@ fn compile_step(
         compiler.diagnostics.report(&file, node.at, text);
     }
     let know = keys.texts("know", compiler.diagnostics);
+    if let (Some(node), Some(_)) = (keys.get("compare"), keys.get("each")) {
+        compiler.diagnostics.report(&file, node.at, "`compare` does not go with `each`: one answer is one list");
+    }
     for (name, at) in &know {
         if !save.iter().any(|(saved, _)| saved == name) {
             compiler.diagnostics.report(&file, *at, format!("`{name}` is not saved by this step"));
@@ -172,6 +204,8 @@ fn compile_step(
         previews: previews(compiler, keys.get("preview")),
         each: keys.get("each").and_then(|node| compiler.paths_of(node).into_iter().next()),
         body: keys.get("body").map(|node| compiler.template(node)),
+        allowance: keys.get("allowance").map(|node| compiler.template(node)),
+        compare: keys.get("compare").map(|node| compiler.template(node)),
         letter: keys.get("letter").and_then(|node| compiler.paths_of(node).into_iter().next()),
         know: know.into_iter().map(|(name, _)| name).collect(),
         preview: match keys.get("preview").map(Node::to_json) {
@@ -284,10 +318,25 @@ fn events(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Vec<EventTemplate
     compiled
 }
 
+/// `know` of the whole plan: names that some step saves.
+fn known(keys: &Keys<'_>, steps: &[PlanStep], file: &str, diagnostics: &mut Diagnostics) -> Vec<String> {
+    let know = keys.texts("know", diagnostics);
+    for (name, at) in &know {
+        if !steps.iter().flat_map(|step| &step.save).any(|(saved, _)| saved == name) {
+            diagnostics.report(file, *at, format!("no step saves `{name}`"));
+        }
+    }
+    know.into_iter().map(|(name, _)| name).collect()
+}
+
 /// `saved.x` must be saved by some step.
 fn check_saved(paths: &[Path], steps: &[PlanStep], diagnostics: &mut Diagnostics) {
-    let saved: Vec<&str> =
+    let mut saved: Vec<&str> =
         steps.iter().flat_map(|step| step.save.iter().chain(&step.collect)).map(|(name, _)| name.as_str()).collect();
+    // What comparing a worklist leaves.
+    if steps.iter().any(|step| step.compare.is_some()) {
+        saved.push(CHANGES);
+    }
     for path in paths.iter().filter(|path| path.root == Root::Saved) {
         let name = match path.steps.first() {
             Some(Step::Member(name)) => name.as_str(),

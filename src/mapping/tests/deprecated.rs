@@ -11,7 +11,7 @@ fn preview(command: &str, body: &Value, settings: &Value) -> Result<Vec<Prepared
         json!({"codeSystemBase": "_baseUrl_", "businessFunction": "REFERRING_CLINICIAN"}),
     );
     let now = "2026-03-16T09:30:00.000Z";
-    set.preview(&PlanContext { command, body, known: &known, connection: &connection, settings, now })
+    set.preview(&PlanContext { command, id: "", body, known: &known, connection: &connection, settings, now })
 }
 
 fn names(calls: &[PreparedCall]) -> Vec<&str> {

@@ -96,6 +96,7 @@ pub(super) fn walk_on(
         let known = Value::Object(walk.known.clone());
         let context = PlanContext {
             command,
+            id: "",
             body,
             known: &known,
             connection: &ground.connection,
@@ -108,8 +109,8 @@ pub(super) fn walk_on(
                 state.waited = true;
                 continue;
             }
-            Ok(NextCall::Done { result, .. }) => {
-                walk.end = Ok(result);
+            Ok(NextCall::Done(end)) => {
+                walk.end = Ok(end.result);
                 return walk;
             }
             Err(problem) => {

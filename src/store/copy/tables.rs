@@ -41,7 +41,7 @@ const PURGED_MADE_IT: &str = "t.purged_creator IS NOT NULL AND c.number IS NULL"
 const CREATOR: &str = "LEFT JOIN command c ON c.number = t.created_by";
 
 /// In this order: what SQLite's threads need is there before them.
-pub(super) const TABLES: [Table; 20] = [
+pub(super) const TABLES: [Table; 22] = [
     table("source", &["number"], &["number", "name"]),
     Table {
         read: &[("number", "t.number * 4096")],
@@ -213,6 +213,15 @@ pub(super) const TABLES: [Table; 20] = [
             ],
         )
     },
+    Table {
+        rows_max: FEW,
+        ..table("snapshot", &["watch", "service"], &["watch", "service", "version", "by", "at", "content"])
+    },
+    table(
+        "spent",
+        &["application", "call", "counts_for", "day"],
+        &["application", "call", "counts_for", "day", "calls"],
+    ),
     table("mapping_set", &["digest"], &["digest", "registered_at", "archive"]),
     table("audit", &["number"], &["number", "at", "by", "act", "subject", "why", "hash"]),
 ];

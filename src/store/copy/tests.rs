@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{CopiedTable, CopyError, Limits, Step, copy};
-use crate::command::{MessageId, State};
+use crate::command::{CommandId, MessageId, State};
 use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::store::postgres::tests::server::Postgres;
@@ -20,7 +20,7 @@ use crate::store::suite::given::{
 };
 use crate::store::{
     Admitted, AliasKind, DispatchFilter, HeldPiece, Made, MessageFilter, NewDispatch, OpenError, OwedAnswer, Progress,
-    Purge, PurgePlace, SealedSecret, Store, StorePlace, open, open_to_act,
+    Purge, PurgePlace, SealedSecret, Snapshot, Spending, Store, StorePlace, open, open_to_act,
 };
 
 /// Small, so that there are many batches.
@@ -180,6 +180,23 @@ async fn fill(store: &dyn Store) {
     store.owe_answer(owed).await.expect("noted");
     let unmade = NewDispatch { made: Made::Unmade("no row".into()), event: Some(3), ..new_dispatch("") };
     store.tell("answers", None, 9, vec![new_dispatch("E1"), unmade]).await.expect("told");
+    let spending = Spending {
+        application: "application".into(),
+        call: "A008".into(),
+        counts_for: "20001".into(),
+        day: "2026-03-16".into(),
+        per_day: 2,
+    };
+    assert!(store.spend(spending).await.expect("spent"));
+    let snapshot = Snapshot {
+        watch: "knee-clinic".into(),
+        service: "20001".into(),
+        version: 1,
+        by: CommandId(uuid::Uuid::from_u128(9)),
+        at: at(4),
+        content: letter(),
+    };
+    assert!(store.save_snapshot(snapshot).await.expect("saved"));
     store.register_set("set-1", Bytes::from_static(b"archive"), at(1)).await.expect("kept");
     for name in ["q1", "q2", "q3"] {
         arrives(store, &[local(name)]).await;
@@ -227,6 +244,7 @@ async fn told(store: &dyn Store) -> Vec<String> {
     lines.push(format!("{:?}", store.due_dispatches("answers", 10).await.expect("read")));
     let all = DispatchFilter { max: 10, ..DispatchFilter::default() };
     lines.push(format!("{:?}", store.dispatches(all).await.expect("read")));
+    lines.push(format!("{:?}", store.snapshot("knee-clinic", "20001").await.expect("read")));
     lines.push(format!("{:?}", store.load_set("set-1").await.expect("read")));
     for alias in ["p1", "p2", "p3", "p4", "r1", "a", "waits", "runs"].map(local).into_iter().chain([ubrn("b")]) {
         lines.push(format!("{:?}", store.find_thread(&alias).await.expect("read")));

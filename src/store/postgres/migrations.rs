@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -57,6 +57,12 @@ const MIGRATIONS: [Migration; 5] = [
         number: 5,
         name: "dispatches",
         expand: Expansion::Whole(include_str!("migrations/0005_dispatches.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 6,
+        name: "watches",
+        expand: Expansion::Whole(include_str!("migrations/0006_watches.expand.sql")),
         contract: "",
     },
 ];

@@ -49,6 +49,7 @@ mod sources;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upkeep;
+mod watching;
 mod workspace;
 mod write;
 

@@ -13,7 +13,7 @@ use prometheus::core::Collector;
 use super::acts::Deed;
 use super::{
     Inner, PostgresStore, again, audit, claims, content, dispatch, instances, intake, kept, links, listing, migrations,
-    outbox, progress, retention, search, sources,
+    outbox, progress, retention, search, sources, watching,
 };
 use crate::command::{CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
@@ -22,7 +22,7 @@ use crate::store::{
     DueDispatch, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter, MessageView,
     NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, QuotaAsk,
     Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals,
-    Store, StoreError, StoredEvent, ThreadView, TransitionView,
+    Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, TransitionView, WatchStore,
 };
 
 /// How often claims look for leases that ended.
@@ -464,6 +464,22 @@ impl PostgresStore {
             .await
         })
         .await
+    }
+}
+
+#[async_trait]
+impl WatchStore for PostgresStore {
+    async fn snapshot(&self, watch: &str, service: &str) -> Result<Option<Snapshot>> {
+        let (watch, service) = (watch.to_owned(), service.to_owned());
+        self.ask(|inner| async move { watching::snapshot(&*inner.client().await?, &watch, &service).await }).await
+    }
+
+    async fn save_snapshot(&self, snapshot: Snapshot) -> Result<bool> {
+        self.ask(|inner| async move { watching::save_snapshot(&*inner.client().await?, &snapshot).await }).await
+    }
+
+    async fn spend(&self, spending: Spending) -> Result<bool> {
+        self.ask(|inner| async move { watching::spend(&*inner.client().await?, &spending).await }).await
     }
 }
 

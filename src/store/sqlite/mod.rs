@@ -45,6 +45,7 @@ mod tests;
 mod threads;
 mod transitions;
 mod upkeep;
+mod watching;
 mod writer;
 
 use std::fs::File;

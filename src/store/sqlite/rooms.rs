@@ -11,6 +11,7 @@ use prometheus::core::Collector;
 
 use super::{
     SqliteStore, audit, claims, content, dispatch, intake, kept, links, listing, outbox, progress, search, threads,
+    watching,
 };
 use crate::command::{CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
@@ -19,7 +20,7 @@ use crate::store::{
     DueDispatch, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
     MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge,
     Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota,
-    Signals, Store, StoredEvent, ThreadView, TransitionView,
+    Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, TransitionView, WatchStore,
 };
 
 #[async_trait]
@@ -334,6 +335,22 @@ impl DispatchStore for SqliteStore {
 
     async fn purge_dispatches(&self, before: Timestamp, max: usize) -> Result<u64> {
         self.writer()?.write(0, move |books| books.purge_dispatches(before, max)).await
+    }
+}
+
+#[async_trait]
+impl WatchStore for SqliteStore {
+    async fn snapshot(&self, watch: &str, service: &str) -> Result<Option<Snapshot>> {
+        let (watch, service) = (watch.to_owned(), service.to_owned());
+        self.readers.read(move |connection| watching::snapshot(connection, &watch, &service)).await
+    }
+
+    async fn save_snapshot(&self, snapshot: Snapshot) -> Result<bool> {
+        self.writer()?.write(snapshot.content.len(), move |books| books.save_snapshot(&snapshot)).await
+    }
+
+    async fn spend(&self, spending: Spending) -> Result<bool> {
+        self.writer()?.write(0, move |books| books.spend(&spending)).await
     }
 }
 

@@ -16,6 +16,7 @@ mod recovery;
 mod referrals;
 mod retention;
 mod searching;
+mod watching;
 
 use std::sync::Arc;
 
@@ -130,6 +131,9 @@ scenarios! {
         a_destination_is_told_each_event_once,
         what_is_delivered_leaves_and_what_is_refused_waits_for_a_person,
         what_was_delivered_long_ago_is_purged;
+    watching:
+        a_list_is_replaced_by_who_knows_how_it_was,
+        an_allowance_is_spent_once_a_day_and_thing;
     random:
         many_random_steps_keep_the_promises;
 }

@@ -42,8 +42,14 @@ impl World {
 
     /// Stops the gateway and starts another on its store, on other ports.
     pub async fn restarted(self) -> Self {
-        let Self { simulator, gateway, config, _folder, .. } = self;
+        self.restarted_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn restarted_with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let Self { simulator, gateway, mut config, _folder, .. } = self;
         gateway.stop().await;
+        change(&mut config);
         let gateway = Gateway::start(config.clone(), Environment::system()).await.expect("the gateway starts again");
         let address = |kind| gateway.address(kind).expect("a listener of each kind");
         let (mllp, http) = (address(ListenerKind::Mllp), address(ListenerKind::Http));

@@ -1,0 +1,154 @@
+//! A worklist compared with what it was, and what has each difference looked at.
+//!
+//! Enters: the entries of a list that a plan has read. Leaves: a command for each difference, each in a message and a
+//! thread of its own for that watch and referral, and the list as the next comparison finds it. Guarantees: each
+//! difference is looked at once, whatever happens in between: its control id names the command that read the list, and
+//! the list is replaced after all of them are on disk.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::ledger::Abandoned;
+use super::run::{Flow, Ground, Run};
+use crate::command::{Class, CommandId, MessageId, State, Verdict};
+use crate::mapping::{CHANGES, Change, Difference, Entries, FetchedList, Worklist};
+use crate::store::{Admission, Alias, AliasKind, NewCommand, NewMessage, Snapshot, StoreError, Transport};
+
+/// Messages that are stored together.
+const AT_ONCE: usize = 64;
+
+impl Run {
+    pub(super) async fn compare(&mut self, ground: &Ground) -> Result<Flow, Abandoned> {
+        // What was read is on disk before anything is made of it.
+        self.ledger.commit().await?;
+        let Some(FetchedList { list, entries }) = self.plan.state.fetched.clone() else { return Ok(Flow::On) };
+        let Some(worklist) = ground.set.mappings.worklist(&list) else {
+            return self.fail("WORKLIST", &format!("there is no mappings/worklists/{list}.yaml in its set")).await;
+        };
+        match self.look_at_differences(worklist, &entries).await {
+            Ok(counts) => {
+                self.plan.state.fetched = None;
+                let counts = counts.into_iter().map(|(change, count)| (change.name().to_owned(), count.into()));
+                self.plan.state.saved.insert(CHANGES.into(), Value::Object(counts.collect()));
+                self.ledger.plan(self.plan.to_value());
+                Ok(Flow::On)
+            }
+            Err(StoreError::Unavailable(_)) => self.give_back("the store is away").await,
+            Err(error) => self.fail("WORKLIST", &format!("the list cannot be compared: {error}")).await,
+        }
+    }
+
+    async fn look_at_differences(
+        &self,
+        worklist: &Worklist,
+        now: &Entries,
+    ) -> Result<BTreeMap<Change, u64>, StoreError> {
+        let text = |name: &str| self.command.body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (watch, service) = (text("watch"), text("service"));
+        loop {
+            let before = self.shared.store.snapshot(&watch, &service).await?;
+            let was: Entries = match &before {
+                None => Entries::new(),
+                Some(before) => serde_json::from_slice(&before.content)
+                    .map_err(|_| StoreError::Damaged("a list as it was cannot be read".into()))?,
+            };
+            let mut differences = worklist.differences(&was, now);
+            let is_done = before.as_ref().is_some_and(|before| before.by == self.command.id);
+            let only_remembered = before.is_none() && self.command.body.get("remember") == Some(&Value::Bool(true));
+            if is_done || only_remembered {
+                differences.clear();
+            }
+            // The most urgent first.
+            differences.sort_by_key(|difference| self.class_of(worklist, difference));
+            for some in differences.chunks(AT_ONCE) {
+                let stored = some
+                    .iter()
+                    .map(|difference| self.shared.store.admit(self.observation(worklist, &watch, difference)));
+                for stored in join_all(stored).await {
+                    stored?;
+                }
+            }
+            let mut counts = BTreeMap::new();
+            for difference in &differences {
+                *counts.entry(difference.change).or_default() += 1;
+            }
+            if is_done {
+                return Ok(counts);
+            }
+            let content = serde_json::to_vec(now).expect("text and JSON values");
+            let snapshot = Snapshot {
+                watch: watch.clone(),
+                service: service.clone(),
+                version: before.map_or(1, |before| before.version + 1),
+                by: self.command.id,
+                at: self.shared.environment.now(),
+                content: content.into(),
+            };
+            if self.shared.store.save_snapshot(snapshot).await? {
+                return Ok(counts);
+            }
+        }
+    }
+
+    fn class_of(&self, worklist: &Worklist, difference: &Difference<'_>) -> Class {
+        match (difference.change, worklist.urgency(difference.fields)) {
+            (Change::Left, _) => Class::Poll,
+            (_, Some("TWO_WEEK_WAIT")) => Class::TwoWeekWait,
+            (_, Some("URGENT")) => Class::Urgent,
+            _ => Class::Poll,
+        }
+    }
+
+    /// A thread for each watch and referral: what is seen of one is told in its order, and waits for nothing that others
+    /// do with it.
+    fn observation(&self, worklist: &Worklist, watch: &str, difference: &Difference<'_>) -> Admission {
+        let environment = &self.shared.environment;
+        let Difference { key, change, fields } = *difference;
+        let mut body = Map::new();
+        for (name, value) in [("watch", json!(watch)), ("list", json!(worklist.list)), ("ubrn", json!(key))] {
+            body.insert(name.into(), value);
+        }
+        body.insert("change".into(), change.name().into());
+        body.insert("item".into(), Value::Object(fields.clone()));
+        let body = Value::Object(body);
+        let raw = Bytes::from(body.to_string());
+        let digest = self.shared.keys.alias_digest(AliasKind::LocalId, &[watch, "observed", key]);
+        let command = NewCommand {
+            id: CommandId(environment.new_id()),
+            name: worklist.observe.clone(),
+            body,
+            class: self.class_of(worklist, difference),
+            aliases: vec![Alias { kind: AliasKind::LocalId, digest }],
+            creates: None,
+            mapping_set: self.command.mapping_set.clone(),
+            state: State::Queued,
+            plan: Value::Null,
+            not_after: None,
+        };
+        let message = NewMessage {
+            id: MessageId(environment.new_id()),
+            source: self.command.source.clone(),
+            transport: Transport::Poll,
+            control_id: Some(format!("seen-{key}:{}", self.command.id)),
+            received_at: environment.now(),
+            sha256: Sha256::digest(&raw).into(),
+            charset: "UTF-8".into(),
+            kind: worklist.observe.clone(),
+            raw,
+            problems: Value::Null,
+        };
+        Admission {
+            message,
+            verdict: Verdict::Accepted,
+            acknowledgement: Bytes::new(),
+            commands: vec![command],
+            documents: Vec::new(),
+            events: Vec::new(),
+            taken_again: None,
+        }
+    }
+}
