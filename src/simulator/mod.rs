@@ -5,8 +5,8 @@
 //! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
 //! locks; it loses answers, hangs and fails only when told to.
 //!
-//! Served: the token endpoint; everything of referrers and of providers, that is A004 to A044 but for A009, A017, A018 and
-//! A039, which e-RS does not have any more; of the Personal Demographics Service a patient by number.
+//! Served: the token endpoint; everything of referrers and of providers, that is A004 to A044 but for A009, A017 and A018 of an
+//! older API, and A039, which is assigned in no source; of the Personal Demographics Service a patient by number.
 //! Everything in it is invented, and it listens on this machine only unless told otherwise.
 
 mod access;

@@ -238,7 +238,7 @@ async fn shortlists_are_changed_with_every_criterion_and_up_to_twenty_services()
 #[tokio::test(start_paused = true)]
 async fn one_call_for_triage_takes_every_criterion() {
     let triage = json!({
-        "shortlist": [{"service": "20041"}], "letterIntention": "NEED_TO_ADD_LATER", "firstReminderDays": 0,
+        "shortlist": [{"service": "20049"}], "letterIntention": "NEED_TO_ADD_LATER", "firstReminderDays": 0,
         "then": "triage", "referrer": {"sdsUserId": CLINICIAN},
     });
     for function in ["REFERRING_CLINICIAN", "REFERRING_CLINICIAN_ADMIN"] {
