@@ -314,6 +314,11 @@ mod tests {
                 "a008-retrieve-worklist/response-assessment-returned-cancelled-dna.json",
                 1,
             ),
+            (
+                "ADVICE_AND_GUIDANCE_REQUESTS",
+                "a023-retrieve-advice-worklist/response-advice-and-guidance-requests.json",
+                2,
+            ),
         ] {
             let text = std::fs::read_to_string(folder.join(file)).expect("a published example");
             let answer: Value = serde_json::from_str(&text).expect("JSON");

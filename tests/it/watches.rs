@@ -13,8 +13,7 @@ use crate::support::waiting::{client, get};
 use crate::support::world::World;
 
 const SOON: Duration = Duration::from_secs(30);
-/// Of the services of the simulator.
-const PROVIDER: &str = "R69";
+/// Of the provider in whose name the source `westport` acts.
 const TRIAGE: &str = "20041";
 
 fn patients() -> &'static Patients {
@@ -38,11 +37,6 @@ fn watch(list: &str, services: &[&str]) -> Watch {
 }
 
 fn provider(config: &mut Config, watch: Watch) {
-    for connection in config.connections.iter_mut().filter(|connection| connection.name == "westport") {
-        if let Access::UserRestricted(user) = &mut connection.access {
-            user.organisation = PROVIDER.into();
-        }
-    }
     config.watches.push(watch);
 }
 
@@ -155,7 +149,7 @@ async fn letters_and_clinical_information_come_with_a_referral_where_the_watch_a
     let data = world.seen().await[0].data.clone();
     let letter = &data["documents"][0];
     assert_eq!((&letter["fileName"], &letter["status"]), (&json!("letter.txt"), &json!("AVAILABLE")), "{data}");
-    assert_eq!(letter["bytes"], 15, "{data}");
+    assert_eq!(letter["bytes"], 14, "{data}");
     for (part, beginning) in [(letter, &b"Dear colleague"[..]), (&data["clinicalInformation"], b"%PDF")] {
         let href = part["href"].as_str().expect("a path");
         let served = get(format!("http://{}{href}", world.http)).await;
@@ -246,7 +240,7 @@ async fn without_a_user_a_service_is_looked_at_twice_a_day_whoever_asks() {
         });
         config.connections.push(application);
         // As nobody may configure it: again and again, and without a user.
-        let watch = Watch { connection: "unattended".into(), ..watch("REFERRALS_FOR_REVIEW", &[TRIAGE, "20001"]) };
+        let watch = Watch { connection: "unattended".into(), ..watch("REFERRALS_FOR_REVIEW", &["50001", "20001"]) };
         config.watches.push(watch);
     })
     .await;

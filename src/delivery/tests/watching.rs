@@ -137,6 +137,27 @@ async fn a_referrers_lists_are_told_in_their_own_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_for_advice_is_told_with_its_conversation() {
+    let world = watched("ADVICE_AND_GUIDANCE_REQUESTS", json!({})).await;
+    pass(&world, HOUR).await;
+    let ubrn = world.simulator().advice_requests()[0].clone();
+    let events = events(&world).await;
+    assert_eq!(told(&events, &ubrn), ["AdviceRequested"]);
+    let requested = &events[0].data;
+    assert_eq!(requested["status"], "PROVIDER_RESPONSE_REQUIRED", "{requested}");
+    assert!(requested["messages"][0]["text"].is_string(), "{requested}");
+    // Answered, it is somebody else's turn.
+    let body = json!({"ubrn": ubrn, "outcome": "RETURN_TO_REFERRER_WITH_ADVICE", "guidance": "Refer to physiotherapy",
+        "recommendation": "ADVICE_ONLY_NO_REFERRAL_RECOMMENDED", "priority": "ROUTINE"});
+    let answered = world.admit_as("SendAdviceResponse", "R-1", body, b"{}", Vec::new()).await;
+    world.until(answered, "completed").await;
+    pass(&world, HOUR).await;
+    let names = told(&self::events(&world).await, &ubrn);
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(matches!(names[1].as_str(), "AdviceUpdated" | "AdviceLeftList"), "{names:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_letter_that_is_still_scanned_is_fetched_when_it_is_through() {
     for (finding, status, is_fetched) in [
         (Availability::Available, "AVAILABLE", true),
