@@ -17,3 +17,4 @@ mod replies;
 mod samples;
 mod shared;
 mod support;
+mod tells;
