@@ -52,13 +52,13 @@ impl Mappings {
     }
 }
 
-/// A notice by its control id.
+/// A notice by its reason and the sender's name for the referral, if it has one.
 const NOTICED: &str = "from: { event: MessageNoticed }
 message: ADT^A31^ADT_A05
 version: \"2.4\"
 segments:
   - EVN: { 1: A31, 2: \"{{ event.at | hl7_time }}\" }
-  - NTE: { 1: \"1\", 3: [\"{event.controlId}\", \"{event.localId?}\"] }
+  - NTE: { 1: \"1\", 3: [\"{event.reason}\", \"{event.localId?}\"] }
 ";
 
 fn notice(control_id: &str) -> Vec<u8> {
@@ -158,12 +158,12 @@ async fn a_message_that_cannot_be_made_is_seen_holds_nothing_and_is_made_after_m
     // Not mended yet: it stays where it is.
     assert_eq!(client().post(&replay).json(&act).send().await.expect("an answer").status(), 200);
     world.has_dispatches(DispatchState::Unmade, 1).await;
-    assert_eq!(receiver.fields("NTE", 3), ["M2^NM-1"]);
+    assert_eq!(receiver.fields("NTE", 3), ["ReferralEchoed^NM-1"]);
     mappings.write("MessageNoticed", NOTICED);
     world.gateway.reload_mappings().await.expect("it is whole");
     assert_eq!(client().post(&replay).json(&act).send().await.expect("an answer").status(), 200);
     world.delivered(2).await;
-    assert_eq!(receiver.fields("NTE", 3), ["M2^NM-1", "M1"]);
+    assert_eq!(receiver.fields("NTE", 3), ["ReferralEchoed^NM-1", "PersonChanged"]);
     let ids = receiver.fields("MSH", 9);
     let known: Vec<String> = world.dispatches().await.into_iter().map(|one| one.control_id).collect();
     assert!(ids[0] != ids[1] && ids.iter().all(|id| known.contains(id)), "{ids:?} {known:?}");
@@ -193,7 +193,12 @@ async fn a_charset_and_its_escapes_are_kept_and_what_it_lacks_is_never_sent_as_s
     world.delivered(2).await;
     let received = receiver.received();
     assert_eq!(field(&received[0], b"MSH", 17), b"8859/1");
-    assert_eq!(field(&received[0], b"NTE", 3), b"C1^NM\\F\\Zo\xeb\\S\\1", "{}", String::from_utf8_lossy(&received[0]));
+    assert_eq!(
+        field(&received[0], b"NTE", 3),
+        b"ReferralEchoed^NM\\F\\Zo\xeb\\S\\1",
+        "{}",
+        String::from_utf8_lossy(&received[0])
+    );
     let unmade: Vec<_> =
         world.dispatches().await.into_iter().filter(|one| one.state == DispatchState::Unmade).collect();
     assert_eq!(unmade.len(), 1, "{unmade:?}");
@@ -280,7 +285,7 @@ segments:
         let url = format!("http://{}/v1/commands/CreateReferral?source=northmoor", world.http);
         let asked = client().post(url).header("content-type", "application/json");
         let answer = asked.body(create(referral, &patients.next()).to_string()).send().await.expect("an answer");
-        assert_eq!(answer.status(), 422);
+        assert_eq!(answer.status(), 409, "a duplicate key");
         // A name that only looks like one of ours is the sender's own.
         let similar = format!("{}0", &referral[..referral.len() - 1]);
         if similar != *referral && !restarted {
@@ -330,7 +335,7 @@ async fn events_come_while_the_receiver_is_away_and_all_arrive_afterwards_in_ord
     gateway.settings["mappings"] = json!(mappings.path());
     gateway.start_and_wait().await;
     let mut sender = MllpSender::new(gateway.mllp);
-    sender.deliver(&notice("BEFORE")).await;
+    sender.deliver(&echo("BEFORE", "BEFORE")).await;
     gateway.kill();
     // A destination that is new begins with what comes after it.
     gateway.settings["destinations"] = json!([{
@@ -343,7 +348,7 @@ async fn events_come_while_the_receiver_is_away_and_all_arrive_afterwards_in_ord
             gateway.kill();
             gateway.start_and_wait().await;
         }
-        sender.deliver(&notice(&format!("S{number}"))).await;
+        sender.deliver(&echo(&format!("S{number}"), &format!("S{number}"))).await;
     }
     let (came_in, began) = (began.elapsed(), Instant::now());
 
@@ -356,11 +361,11 @@ async fn events_come_while_the_receiver_is_away_and_all_arrive_afterwards_in_ord
     until("a third arrives", limit, || receiver.count() > count / 3).await;
     gateway.kill();
     gateway.start_and_wait().await;
-    let last = format!("S{}", count - 1);
+    let last = format!("ReferralEchoed^S{}", count - 1);
     until("all arrive", limit, || receiver.count() >= count && receiver.fields("NTE", 3).last() == Some(&last)).await;
     let arrived = began.elapsed();
     let (order, repeated) = once(&receiver);
-    let expected: Vec<String> = (0..count).map(|number| format!("S{number}")).collect();
+    let expected: Vec<String> = (0..count).map(|number| format!("ReferralEchoed^S{number}")).collect();
     assert!(
         order == expected,
         "{} of {count} arrived, in order up to {:?}",
