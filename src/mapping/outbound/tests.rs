@@ -18,8 +18,11 @@ fn data() -> Value {
     })
 }
 
-/// Index, document and lines of each message that a file makes.
-fn made(text: &str, settings: &Value) -> Result<Vec<(usize, Option<String>, Vec<String>)>, PlanProblem> {
+/// Index, document and lines.
+type Message = (usize, Option<String>, Vec<String>);
+
+/// Each message that a file makes.
+fn made(text: &str, settings: &Value) -> Result<Vec<Message>, PlanProblem> {
     let set = with("outbound/x/ReferralReceived.yaml", text).expect("it loads");
     let data = data();
     let facts = OutboundFacts {
