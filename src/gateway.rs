@@ -19,6 +19,7 @@ use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts};
 use crate::environment::Environment;
 use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
 use crate::events::{EventSchemas, Feed, Publisher, PublisherMetrics};
+use crate::given::Given;
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
 use crate::inbound::http::{HttpDeps, HttpError, HttpServer, Readiness};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
@@ -165,6 +166,7 @@ impl Gateway {
             hands: delivery.hands(),
         };
         let beats = Beats::register(beats, &metrics)?;
+        let given = Given::new(&keys);
         let intake = Arc::new(Intake::new(IntakeParts {
             environment: stages.listeners.clone(),
             store: store.clone(),
@@ -190,13 +192,16 @@ impl Gateway {
         Outbound::new(OutboundParts {
             destinations: config.destinations.clone(),
             store: store.clone(),
-            signals: store.signals().clone(),
             answers: intake.clone(),
+            mappings: mappings.sets(),
+            given,
+            place: config.environment,
             duty: Duty::new(store.clone(), "outbound", &config.instance, &stages.outbox),
             metrics: OutboundMetrics::register(&metrics)?,
             environment: stages.outbox.clone(),
         })
-        .start();
+        .start()
+        .await;
         let intake: Arc<dyn Receive> = intake;
         if config.pds.is_none() && config.environment != EnvironmentName::Simulator {
             tracing::warn!("nobody checks patients before they are referred: there is no connection to PDS");

@@ -32,6 +32,7 @@ const NONCE_BYTES: usize = 12;
 pub struct Keys {
     seal: Arc<Aes256Gcm>,
     identifiers: Arc<SecretBox<[u8; KEY_BYTES]>>,
+    given: Arc<SecretBox<[u8; KEY_BYTES]>>,
     environment: Environment,
 }
 
@@ -78,6 +79,7 @@ impl Keys {
         Self {
             seal: Arc::new(cipher),
             identifiers: Arc::new(SecretBox::new(Box::new(expand("ers-gateway identifiers v1")))),
+            given: Arc::new(SecretBox::new(Box::new(expand("ers-gateway given v1")))),
             environment: environment.clone(),
         }
     }
@@ -104,13 +106,23 @@ impl Keys {
     /// The name of a thread as the store knows it. `parts` are kept apart by their lengths, so that
     /// (`ab`, `c`) and (`a`, `bc`) differ.
     pub fn alias_digest(&self, kind: AliasKind, parts: &[&str]) -> [u8; 32] {
-        let mut mac = hmac(self.identifiers.expose_secret());
-        for part in std::iter::once(kind.name()).chain(parts.iter().copied()) {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        mac.finalize().into_bytes().into()
+        digest_of(self.identifiers.expose_secret(), std::iter::once(kind.name()).chain(parts.iter().copied()))
     }
+
+    /// Of what the gateway gives an identifier to (`given.rs`).
+    pub fn given_digest(&self, parts: &[&str]) -> [u8; 32] {
+        digest_of(self.given.expose_secret(), parts.iter().copied())
+    }
+}
+
+/// Parts are kept apart by their lengths.
+fn digest_of<'p>(key: &[u8; KEY_BYTES], parts: impl Iterator<Item = &'p str>) -> [u8; 32] {
+    let mut mac = hmac(key);
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part.as_bytes());
+    }
+    mac.finalize().into_bytes().into()
 }
 
 impl fmt::Debug for Keys {

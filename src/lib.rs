@@ -16,7 +16,7 @@
 //! | [`instances`] | signs of life | duties, one mapping set for all |
 //! | [`retention`] | ages | a store without what is finished and old |
 //!
-//! [`hl7`], [`amqp`] and [`tls`] are beneath; [`keys`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
+//! [`hl7`], [`amqp`] and [`tls`] are beneath; [`keys`], [`given`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +30,7 @@ pub mod environment;
 pub mod ers;
 pub mod events;
 pub mod gateway;
+pub mod given;
 pub mod hl7;
 pub mod inbound;
 pub mod instances;

@@ -80,18 +80,25 @@ fn mapping_problems(config: &Config) -> Vec<String> {
         Ok(set) => set,
         Err(diagnostics) => return diagnostics.iter().map(ToString::to_string).collect(),
     };
-    let dialects: Vec<&str> = set.dialects().map(Dialect::name).collect();
-    let asked =
-        config.sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.dialect.as_deref()?)));
-    let mut problems: Vec<String> = asked
-        .filter(|(_, dialect)| !dialects.contains(dialect))
-        .map(|(index, dialect)| {
-            let known = dialects.join(", ");
+    let told: Vec<&str> = set.outbound_dialects().collect();
+    let tells = config.destinations.iter().enumerate().filter(|(_, destination)| !destination.tells.is_empty());
+    let unknown = tells.filter(|(_, destination)| !told.contains(&destination.dialect.as_str()));
+    let mut problems: Vec<String> = unknown
+        .map(|(index, destination)| {
+            let (dialect, known) = (&destination.dialect, told.join(", "));
             format!(
-                "sources[{index}].dialect: there is no folder inbound/{dialect} among the mappings (there are {known})"
+                "destinations[{index}].dialect: there is no folder outbound/{dialect} among the mappings (there are {known})"
             )
         })
         .collect();
+    let dialects: Vec<&str> = set.dialects().map(Dialect::name).collect();
+    let asked =
+        config.sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.dialect.as_deref()?)));
+    let unknown = asked.filter(|(_, dialect)| !dialects.contains(dialect)).map(|(index, dialect)| {
+        let known = dialects.join(", ");
+        format!("sources[{index}].dialect: there is no folder inbound/{dialect} among the mappings (there are {known})")
+    });
+    problems.extend(unknown);
     problems.extend(unattended_problems(config, &set));
     problems
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::duration;
+use super::{EnvironmentName, duration};
 
 /// One receiving system, reached over MLLP.
 #[derive(Clone, Debug, Deserialize)]
@@ -24,6 +24,67 @@ pub struct Destination {
     pub answer_timeout: Duration,
     #[serde(default)]
     pub acknowledgement: Acknowledgement,
+    /// Sources whose events it is told.
+    #[serde(default)]
+    pub tells: Vec<String>,
+    /// Folder under `mappings/outbound`.
+    #[serde(default = "dialect")]
+    pub dialect: String,
+    /// MSH-5 and MSH-6 of what it is told.
+    #[serde(default)]
+    pub application: Option<String>,
+    #[serde(default)]
+    pub facility: Option<String>,
+    /// MSH-3 and MSH-4.
+    #[serde(default = "sending_application")]
+    pub sending_application: String,
+    #[serde(default)]
+    pub sending_facility: Option<String>,
+    /// WHATWG label of a charset that HL7 table 0211 has a name for (MSH-18).
+    #[serde(default = "charset")]
+    pub charset: String,
+    /// IANA zone that MSH-7 is written in.
+    #[serde(default = "time_zone")]
+    pub time_zone: String,
+    /// MSH-11; see [`Destination::processing_id`].
+    #[serde(default)]
+    pub processing_id: Option<String>,
+    /// Settings of the dialect, visible to mappings as `settings`.
+    #[serde(default)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Destination {
+    /// As one that is only told what concerns its own messages, with defaults for the rest.
+    pub fn at(name: &str, address: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            tls: None,
+            allow_plain: false,
+            answer_timeout: answer_timeout(),
+            acknowledgement: Acknowledgement::default(),
+            tells: Vec::new(),
+            dialect: dialect(),
+            application: None,
+            facility: None,
+            sending_application: sending_application(),
+            sending_facility: None,
+            charset: charset(),
+            time_zone: time_zone(),
+            processing_id: None,
+            settings: serde_json::Map::new(),
+        }
+    }
+
+    /// MSH-11. Only production is taken for production: a hospital system must not book test patients in.
+    pub fn processing_id(&self, place: EnvironmentName) -> &str {
+        match (&self.processing_id, place) {
+            (Some(id), _) => id,
+            (None, EnvironmentName::Production) => "P",
+            (None, EnvironmentName::Simulator | EnvironmentName::Int) => "T",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -55,6 +116,18 @@ pub enum Acknowledgement {
     None,
 }
 
+fn dialect() -> String {
+    "default".into()
+}
+fn sending_application() -> String {
+    "ERS-GATEWAY".into()
+}
+fn charset() -> String {
+    "utf-8".into()
+}
+fn time_zone() -> String {
+    "Europe/London".into()
+}
 fn answer_timeout() -> Duration {
     Duration::from_secs(30)
 }

@@ -1,6 +1,8 @@
 //! What settings must hold together: names that must exist, limits that must make sense, and what could
 //! harm patients outside the simulator.
 
+mod told;
+
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -47,6 +49,7 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     }
     for (index, destination) in config.destinations.iter().enumerate() {
         one_destination(index, destination, &mut broken);
+        told::broken_in(config, index, destination, &mut broken);
     }
     watches(config, &mut broken);
     broker(config, &mut broken);

@@ -21,6 +21,7 @@ mod receipt;
 pub(crate) mod samples;
 pub mod timestamp;
 mod version;
+mod writing;
 
 pub use acknowledgement::{AckCode, AckError, ErrorLocation, Stamp, acknowledge};
 pub use answers::{AnswersWanted, Condition, Phase};
@@ -34,3 +35,4 @@ pub use message::{Message, Segment, StructureError};
 pub use receipt::Receipt;
 pub use timestamp::{Dtm, Zones};
 pub use version::Version;
+pub use writing::{OwnCharset, OwnHeader};

@@ -21,6 +21,7 @@ pub(super) const CREATES: &[&str] = &["CreateReferral", "CreateAdviceRequest"];
 
 const UNKNOWN_KEY_IDENTIFIER: u16 = 204;
 const TABLE_VALUE_NOT_FOUND: u16 = 103;
+const DUPLICATE_KEY_IDENTIFIER: u16 = 205;
 const APPLICATION_ERROR: u16 = 207;
 const REQUIRED_FIELD_MISSING: u16 = 101;
 
@@ -137,6 +138,9 @@ impl Intake {
         let creates = CREATES.contains(&name.as_str());
         if creates && !self.are_patients_checked && self.place != EnvironmentName::Simulator {
             problems.extend(self.missing_of_patient(received, &body));
+        }
+        if creates {
+            problems.extend(self.echo(received, &thread));
         }
         if body.get("windowStart").is_some() && !received.source.config.book_by_wish {
             problems.push(Problem::new(
@@ -305,6 +309,21 @@ impl Intake {
             Mode::Live | Mode::Paused => Value::Null,
             Mode::Shadow => json!({ "shadow": true }),
         }
+    }
+
+    /// What the gateway told a hospital system and comes back makes no referral (`design.md` 9).
+    fn echo(&self, received: &Received<'_>, thread: &ThreadNames) -> Option<Problem> {
+        let is_hl7 = matches!(received.inbound.content, super::Content::Hl7v2 { .. });
+        if is_hl7 && received.control_id.as_deref().is_some_and(|id| self.given.gave_control_id(id)) {
+            let text = "Duplicate key identifier: this control id is one that the gateway gave to a message of its own, \
+                        which comes back";
+            return Some(Problem::new(Location::field("MSH", 10), DUPLICATE_KEY_IDENTIFIER, text));
+        }
+        let named = thread.local_id.as_deref().is_some_and(|id| self.given.gave_referral(id));
+        named.then(|| {
+            let text = "Duplicate key identifier: the gateway gave this identifier to a referral that e-RS has already";
+            Problem::new(location_of(received, "RF1", 6, "/localId"), DUPLICATE_KEY_IDENTIFIER, text)
+        })
     }
 
     /// Where nobody asks PDS, a person must at least be able to tell who is meant (`design.md` 9).

@@ -42,6 +42,7 @@ use receipts::Receipts;
 use crate::command::MessageId;
 use crate::config::{Delivery, EnvironmentName};
 use crate::environment::Environment;
+use crate::given::Given;
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
 use crate::store::{Act, DispatchContent, OwedAnswer, Store, StoreError, Transport};
@@ -111,6 +112,7 @@ pub struct Intake {
     mappings: Arc<MappingSets>,
     sources: Arc<Sources>,
     keys: Keys,
+    given: Given,
     metrics: IntakeMetrics,
     ages: Delivery,
     place: EnvironmentName,
@@ -123,7 +125,20 @@ impl Intake {
         let IntakeParts { environment, store, mappings, sources, keys, metrics, ages, place, are_patients_checked } =
             parts;
         let receipts = Arc::new(Receipts::new(store.clone(), environment.clone()));
-        Self { environment, store, mappings, sources, keys, metrics, ages, place, are_patients_checked, receipts }
+        let given = Given::new(&keys);
+        Self {
+            environment,
+            store,
+            mappings,
+            sources,
+            keys,
+            given,
+            metrics,
+            ages,
+            place,
+            are_patients_checked,
+            receipts,
+        }
     }
 
     /// Takes one message in. Never panics on its content; waits for e-RS only where the source says

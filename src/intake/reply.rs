@@ -17,8 +17,8 @@ use crate::command::{MessageId, State, Verdict};
 use crate::hl7::acknowledgement::reply_head;
 use crate::hl7::charset::encode_or_question_mark;
 use crate::hl7::{AckCode, AckError, AnswersWanted, Delimiters, Header, Stamp};
-use crate::mapping::{CopiedSegments, PlanContext, ReplyLine, ReplyMapping, ReplyOutcome, ReplyPiece};
-use crate::store::{CommandView, DispatchContent, MessageView, OwedAnswer, StoreError};
+use crate::mapping::{CopiedSegments, Line, Piece, PlanContext, ReplyMapping, ReplyOutcome};
+use crate::store::{CommandView, DispatchContent, KeptDocument, MessageView, OwedAnswer, StoreError};
 
 /// A broadcast can be missed; the store is asked at least so often.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -156,20 +156,18 @@ impl Intake {
         let mut answer = reply_head(header, [kind, event, structure], code, &errors, &stamp, encoding);
         for line in lines {
             match line {
-                ReplyLine::Made(pieces) => {
+                Line::Made(pieces) => {
                     for piece in pieces {
                         match piece {
-                            ReplyPiece::Text(text) => {
-                                answer.extend_from_slice(&encode_or_question_mark(&text, encoding))
-                            }
-                            ReplyPiece::Field { segment, number } => {
+                            Piece::Text(text) => answer.extend_from_slice(&encode_or_question_mark(&text, encoding)),
+                            Piece::Field { segment, number } => {
                                 answer.extend_from_slice(field(raw, segment.as_bytes(), header.field(1), number));
                             }
                         }
                     }
                     answer.push(b'\r');
                 }
-                ReplyLine::Copy(CopiedSegments { name, only }) => {
+                Line::Copy(CopiedSegments { name, only }) => {
                     let separator = header.field(1);
                     for segment in segments(raw, name.as_bytes(), separator) {
                         let is_wanted = only.as_ref().is_none_or(|(number, value)| {
@@ -197,7 +195,7 @@ impl Intake {
         header: &Header<'_>,
         view: &CommandView,
         errors: &mut Vec<AckError>,
-    ) -> Option<([String; 3], Vec<ReplyLine>)> {
+    ) -> Option<([String; 3], Vec<Line>)> {
         let set = self.mappings.current();
         let dialect = source.dialect(|name| set.dialect(name).is_some());
         let trigger = header.trigger();
@@ -255,8 +253,7 @@ impl Intake {
             }
         };
         let step = result["step"].as_str().unwrap_or_default();
-        let newest = attempts.iter().rev().find(|made| made.step == step && made.outcome.as_deref() == Some("ok"));
-        let base64 = newest.and_then(|made| made.response["body"]["base64"].as_str());
+        let base64 = KeptDocument::newest(&attempts, step).map(|kept| kept.base64);
         match base64.filter(|base64| base64.len() <= DOCUMENT_BYTES_MAX) {
             Some(base64) => json!({ "contentType": result["contentType"], "base64": base64 }),
             None => Value::Null,

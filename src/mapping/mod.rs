@@ -24,10 +24,12 @@ mod letter;
 mod members;
 mod normalise;
 mod operations;
+mod outbound;
 mod plan;
 mod predicate;
 mod problem;
 mod reply;
+mod segments;
 mod selector;
 mod set;
 mod source;
@@ -51,12 +53,16 @@ pub use letter::{
 };
 pub use normalise::{Draft, Kind, Normalised, ThreadNames, Trace, TraceRow};
 pub use operations::{Effect, Operation};
+pub use outbound::{
+    OutboundDialect, OutboundEntry, OutboundEvent, OutboundFacts, OutboundMapping, OutboundTest, event_schema,
+};
 pub use plan::{
     CHANGES, CallBody, Document, FollowUp, Letter, LetterContent, NextCall, PlanEnd, PlanEvent, PlanState,
     PreparedCall, Reply,
 };
 pub use problem::{Location, Problem};
-pub use reply::{CopiedSegments, ReplyLine, ReplyMapping, ReplyOutcome, ReplyPiece};
+pub use reply::{ReplyMapping, ReplyOutcome};
+pub use segments::{CopiedSegments, Line, Piece};
 pub use set::{
     Absorbed, DEFAULT_DIALECT, MappingSet, MappingSets, PlanContext, PlanProblem, command_schema, command_schemas,
 };

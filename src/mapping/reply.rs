@@ -20,16 +20,16 @@
 //! step that `result.step` names), with `each` also `item` and `index`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::diagnostic::Diagnostics;
 use super::inbound::message_types;
+use super::segments::{self, Copies, Line, Segment};
 use super::set::{PlanContext, PlanProblem};
-use super::template::{Path, REPLY_ROOTS, Root, Scope, Template, TemplateCompiler};
-use super::yaml::{Keys, Node, Yaml};
-use crate::hl7::{Delimiters, escape};
+use super::template::{Path, REPLY_ROOTS, Root, Scope, TemplateCompiler};
+use super::yaml::{Keys, Node};
+use crate::hl7::Delimiters;
 
 #[derive(Debug)]
 pub struct ReplyMapping {
@@ -42,29 +42,6 @@ pub struct ReplyMapping {
     wants_document: bool,
 }
 
-#[derive(Debug)]
-struct Segment {
-    needs: Vec<Path>,
-    /// Left out where one of these has a value.
-    lacks: Vec<Path>,
-    /// A list: once for each of its entries.
-    each: Option<Path>,
-    content: Content,
-}
-
-#[derive(Debug)]
-enum Content {
-    Made { name: String, fields: Vec<(u16, Field)> },
-    Copied(CopiedSegments),
-}
-
-#[derive(Debug)]
-enum Field {
-    Components(Vec<Template>),
-    /// Of the first segment of that name in the message.
-    Copied(String, u16),
-}
-
 /// What a reply speaks of, besides the command and what is known.
 #[derive(Clone, Debug, Default)]
 pub struct ReplyOutcome {
@@ -75,49 +52,6 @@ pub struct ReplyOutcome {
     /// `{"contentType", "base64"}`, or null.
     pub document: Value,
 }
-
-/// A line of a reply, or the name of segments to be repeated from the message.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ReplyLine {
-    Made(Vec<ReplyPiece>),
-    Copy(CopiedSegments),
-}
-
-/// Segments of the message, as they were sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopiedSegments {
-    pub name: String,
-    /// Only those whose field has this as its first component.
-    pub only: Option<(u16, String)>,
-}
-
-impl CopiedSegments {
-    /// `PRD` or `PRD[1=RP]`
-    fn parse(text: &str) -> Option<Self> {
-        let (name, only) = match text.split_once('[') {
-            None => (text, None),
-            Some((name, rest)) => {
-                let (field, value) = rest.strip_suffix(']')?.split_once('=')?;
-                (name, Some((field.parse().ok()?, value.to_owned())))
-            }
-        };
-        let is_name = name.len() == 3 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        is_name.then(|| Self { name: name.to_owned(), only })
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub enum ReplyPiece {
-    /// To be encoded.
-    Text(String),
-    /// A field of the message, as it was sent.
-    Field { segment: String, number: u16 },
-}
-
-/// Fields of a made segment beyond this are a mistake.
-const FIELDS_MAX: u16 = 200;
-/// Segments that one list makes.
-const EACH_MAX: usize = 200;
 
 pub fn compile(file: &str, node: &Node, diagnostics: &mut Diagnostics) -> Option<ReplyMapping> {
     let keys = Keys::of(file, node, &["for", "reply", "needs", "segments", "about"], diagnostics)?;
@@ -136,13 +70,7 @@ pub fn compile(file: &str, node: &Node, diagnostics: &mut Diagnostics) -> Option
     let mut compiler =
         TemplateCompiler { file: file.into(), roots: REPLY_ROOTS, fragments: &none, diagnostics, paths: Vec::new() };
     let needs = keys.get("needs").map(|node| compiler.paths_of(node)).unwrap_or_default();
-    let mut segments = Vec::new();
-    match keys.get("segments") {
-        Some(Node { yaml: Yaml::List(items), .. }) => {
-            segments.extend(items.iter().filter_map(|item| segment(&mut compiler, item)));
-        }
-        _ => compiler.diagnostics.report(file, node.at, "`segments` is a list of segments, in their order"),
-    }
+    let segments = segments::compile(&mut compiler, keys.get("segments"), node.at, Copies::OfTheMessage);
     Some(ReplyMapping {
         answers,
         message_type: [(*kind).to_owned(), (*event).to_owned(), (*structure).to_owned()],
@@ -150,63 +78,6 @@ pub fn compile(file: &str, node: &Node, diagnostics: &mut Diagnostics) -> Option
         segments,
         wants_document: compiler.paths.iter().any(|path| path.root == Root::Document),
     })
-}
-
-fn segment(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Option<Segment> {
-    const FORM: &str = "a segment is `NAME: { number: value }` or `copy: NAME`, with `needs`, `lacks` or `each`";
-    let file: Arc<str> = compiler.file.clone();
-    let (mut needs, mut lacks, mut each, mut content) = (Vec::new(), Vec::new(), None, None);
-    for (key, value) in node.as_map().unwrap_or_default() {
-        match key.name.as_str() {
-            "needs" => needs = compiler.paths_of(value),
-            "lacks" => lacks = compiler.paths_of(value),
-            "each" => each = compiler.paths_of(value).into_iter().next(),
-            "copy" => content = value.as_text().and_then(CopiedSegments::parse).map(Content::Copied),
-            name => content = made(compiler, name, value),
-        }
-    }
-    if content.is_none() {
-        compiler.diagnostics.report(&file, node.at, FORM);
-    }
-    Some(Segment { needs, lacks, each, content: content? })
-}
-
-fn made(compiler: &mut TemplateCompiler<'_>, name: &str, node: &Node) -> Option<Content> {
-    let file: Arc<str> = compiler.file.clone();
-    let Some(entries) = node.as_map() else {
-        compiler.diagnostics.report(&file, node.at, format!("the fields of {name} are a mapping"));
-        return None;
-    };
-    let mut fields = Vec::new();
-    for (number, value) in entries {
-        match number.name.parse::<u16>().ok().filter(|number| (1..=FIELDS_MAX).contains(number)) {
-            Some(number) => fields.extend(field(compiler, value).map(|field| (number, field))),
-            None => {
-                let text = format!("`{}` is not the number of a field", number.name);
-                compiler.diagnostics.report(&file, number.at, text);
-            }
-        }
-    }
-    fields.sort_by_key(|(number, _)| *number);
-    Some(Content::Made { name: name.to_owned(), fields })
-}
-
-fn field(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Option<Field> {
-    if let Some([(key, copied)]) = node.as_map()
-        && key.name == "copy"
-    {
-        let place = copied.as_text().and_then(|text| text.split_once('-'));
-        let place = place.and_then(|(segment, number)| Some((segment.to_owned(), number.parse().ok()?)));
-        if place.is_none() {
-            let file: Arc<str> = compiler.file.clone();
-            compiler.diagnostics.report(&file, node.at, "`copy` names a field of the message, such as ARQ-1");
-        }
-        return place.map(|(segment, number)| Field::Copied(segment, number));
-    }
-    Some(Field::Components(match &node.yaml {
-        Yaml::List(items) => items.iter().map(|item| compiler.template(item)).collect(),
-        _ => vec![compiler.template(node)],
-    }))
 }
 
 impl ReplyMapping {
@@ -230,7 +101,7 @@ impl ReplyMapping {
         context: &PlanContext<'_>,
         outcome: ReplyOutcome,
         delimiters: &Delimiters,
-    ) -> Result<Option<Vec<ReplyLine>>, PlanProblem> {
+    ) -> Result<Option<Vec<Line>>, PlanProblem> {
         let ReplyOutcome { result, failure, document } = outcome;
         let saved: Map<String, Value> = [("result", result), ("failure", failure), ("document", document)]
             .into_iter()
@@ -241,69 +112,8 @@ impl ReplyMapping {
         if !self.needs.iter().all(|path| scope.has(path)) {
             return Ok(None);
         }
-        let mut lines = Vec::with_capacity(self.segments.len());
-        for segment in &self.segments {
-            let wanted = segment.needs.iter().all(|path| scope.has(path));
-            if !wanted || segment.lacks.iter().any(|path| scope.has(path)) {
-                continue;
-            }
-            match &segment.each {
-                None => lines.push(segment.line(&scope, delimiters)?),
-                Some(each) => {
-                    let listed = scope.lookup(each);
-                    let items = listed.iter().filter_map(|value| value.as_array()).flatten().take(EACH_MAX);
-                    for (index, item) in items.enumerate() {
-                        lines.push(segment.line(&Scope { item: Some(item), index, ..scope }, delimiters)?);
-                    }
-                }
-            }
-        }
-        Ok(Some(lines))
+        segments::lines(&self.segments, &scope, delimiters).map(Some)
     }
-}
-
-impl Segment {
-    fn line(&self, scope: &Scope<'_>, delimiters: &Delimiters) -> Result<ReplyLine, PlanProblem> {
-        let (name, fields) = match &self.content {
-            Content::Copied(copied) => return Ok(ReplyLine::Copy(copied.clone())),
-            Content::Made { name, fields } => (name, fields),
-        };
-        let mut pieces = Vec::new();
-        let mut text = name.clone();
-        let mut at = 0;
-        for (number, field) in fields {
-            while at < *number {
-                text.push(char::from(delimiters.field));
-                at += 1;
-            }
-            match field {
-                Field::Components(components) => text.push_str(&written(components, scope, delimiters)?),
-                Field::Copied(segment, number) => {
-                    pieces.push(ReplyPiece::Text(std::mem::take(&mut text)));
-                    pieces.push(ReplyPiece::Field { segment: segment.clone(), number: *number });
-                }
-            }
-        }
-        pieces.push(ReplyPiece::Text(text));
-        Ok(ReplyLine::Made(pieces))
-    }
-}
-
-/// Components that are absent at the end are left out with their separators.
-fn written(components: &[Template], scope: &Scope<'_>, delimiters: &Delimiters) -> Result<String, PlanProblem> {
-    let mut texts = Vec::with_capacity(components.len());
-    for component in components {
-        let text = match component.render(scope)? {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text,
-            Some(value) => value.to_string(),
-        };
-        texts.push(escape(&text, delimiters).into_owned());
-    }
-    while texts.last().is_some_and(String::is_empty) {
-        texts.pop();
-    }
-    Ok(texts.join(&char::from(delimiters.component).to_string()))
 }
 
 #[cfg(test)]
@@ -311,6 +121,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::mapping::segments::{CopiedSegments, Piece};
     use crate::mapping::yaml;
 
     fn compiled(text: &str) -> (Option<ReplyMapping>, usize) {
@@ -320,7 +131,7 @@ mod tests {
         (reply, diagnostics.into_vec().len())
     }
 
-    fn lines(reply: &ReplyMapping, known: &Value) -> Option<Vec<ReplyLine>> {
+    fn lines(reply: &ReplyMapping, known: &Value) -> Option<Vec<Line>> {
         let (body, nothing) = (json!({"localId": "A|1"}), json!({}));
         let context = PlanContext {
             command: "CreateReferral",
@@ -335,8 +146,8 @@ mod tests {
         reply.lines(&context, outcome, &Delimiters::STANDARD).expect("rendered")
     }
 
-    fn text(text: &str) -> ReplyLine {
-        ReplyLine::Made(vec![ReplyPiece::Text(text.into())])
+    fn text(text: &str) -> Line {
+        Line::Made(vec![Piece::Text(text.into())])
     }
 
     const REPLY: &str = "for: { hl7v2: REF^I12 }\nreply: RRI^I12^RRI_I12\nneeds: known.ubrn\nsegments:\n  - RF1: { 6: \"{command.localId?}\", 11: [\"{known.ubrn}\", ERS, \"\", UBRN] }\n  - copy: PID\n";
@@ -350,7 +161,7 @@ mod tests {
             made,
             Some(vec![
                 text("RF1||||||A\\F\\1|||||000000070000^ERS^^UBRN"),
-                ReplyLine::Copy(CopiedSegments { name: "PID".into(), only: None })
+                Line::Copy(CopiedSegments { name: "PID".into(), only: None })
             ])
         );
     }
@@ -372,8 +183,8 @@ mod tests {
         let reply = reply.expect("compiles");
         assert!(reply.answers("SRM", "S04") && !reply.answers("SRM", "S02") && !reply.wants_document());
         assert_eq!(reply.message_type("S04").join("^"), "SRR^S04^SRR_S01");
-        let copied = ReplyPiece::Field { segment: "ARQ".into(), number: 1 };
-        let schedule = ReplyLine::Made(vec![ReplyPiece::Text("SCH|".into()), copied, ReplyPiece::Text("||x".into())]);
+        let copied = Piece::Field { segment: "ARQ".into(), number: 1 };
+        let schedule = Line::Made(vec![Piece::Text("SCH|".into()), copied, Piece::Text("||x".into())]);
         let expected = vec![schedule, text("PRD|||||||1^ERS"), text("PRD|||||||2^ERS")];
         assert_eq!(lines(&reply, &json!({})), Some(expected));
     }

@@ -22,6 +22,7 @@ use super::inbound::{self, CodeTables, Ignored, InboundFile, Outcome};
 use super::members;
 use super::normalise::{Normalised, Trace, normalise};
 use super::operations::{Effect, Operation};
+use super::outbound::{self, OutboundDialect};
 use super::plan::{NextCall, PlanEvent, PlanState, PreparedCall, Reply};
 use super::reply::{self, ReplyMapping};
 use super::source::Document;
@@ -37,7 +38,7 @@ static SCHEMAS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/schemas/commands");
 pub const DEFAULT_DIALECT: &str = "default";
 
 /// How often a dialect may extend another that extends another.
-const INHERITANCE_MAX: usize = 8;
+pub(super) const INHERITANCE_MAX: usize = 8;
 
 /// What a plan may look at besides its own saved values.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,7 @@ pub struct MappingSet {
     plans: BTreeMap<String, CommandPlan>,
     replies: BTreeMap<String, Vec<Arc<ReplyMapping>>>,
     worklists: BTreeMap<String, Worklist>,
+    outbound: BTreeMap<String, OutboundDialect>,
     operations: Operations,
     schemas: Arc<CommandSchemas>,
 }
@@ -128,11 +130,12 @@ impl MappingSet {
         let plans = plans(&files, &operations, &schemas, &mut diagnostics);
         let (dialects, replies) = dialects(&files, &schemas, &mut diagnostics);
         let worklists = worklists(&files, &schemas, &mut diagnostics);
+        let outbound = outbound::dialects(&files, &mut diagnostics);
         check_outcomes(&files, &mut diagnostics);
         if !diagnostics.is_empty() {
             return Err(diagnostics.into_vec());
         }
-        Ok(Self { digest: files.digest(), files, dialects, plans, replies, worklists, operations, schemas })
+        Ok(Self { digest: files.digest(), files, dialects, plans, replies, worklists, outbound, operations, schemas })
     }
 
     /// Hex SHA-256 over the names and contents of the set's files.
@@ -168,6 +171,15 @@ impl MappingSet {
     pub fn reply(&self, dialect: &str, code: &str, trigger: &str) -> Option<&ReplyMapping> {
         let replies = self.replies.get(dialect)?;
         replies.iter().find(|reply| reply.answers(code, trigger)).map(|reply| &**reply)
+    }
+
+    /// What a destination of this dialect is told.
+    pub fn outbound(&self, dialect: &str) -> Option<&OutboundDialect> {
+        self.outbound.get(dialect)
+    }
+
+    pub fn outbound_dialects(&self) -> impl Iterator<Item = &str> {
+        self.outbound.keys().map(String::as_str)
     }
 
     pub fn operation(&self, call: &str) -> Option<&Operation> {
@@ -333,7 +345,7 @@ fn plans(
         }
         let schema = command_schema(&plan.command).unwrap_or_default();
         for path in paths.iter().filter(|path| path.root == Root::Command) {
-            check_against_schema(&schema, path, diagnostics);
+            check_against_schema("command", &schema, &schema, path, diagnostics);
         }
         for next in plan.follows().filter(|next| !schemas.knows(next)) {
             let hint = did_you_mean(next, schemas.names());
@@ -362,9 +374,15 @@ fn worklists(
     worklists
 }
 
-/// A path into the command must exist in the command's schema, as far as the schema names properties.
-fn check_against_schema(schema: &Value, path: &super::template::Path, diagnostics: &mut Diagnostics) {
-    let root = schema;
+/// A path must exist in the schema of what it leads into, as far as that names properties. `root`: the whole schema, of
+/// which `schema` may be a part.
+pub(super) fn check_against_schema(
+    what: &str,
+    root: &Value,
+    schema: &Value,
+    path: &super::template::Path,
+    diagnostics: &mut Diagnostics,
+) {
     let mut schema = schema;
     for step in &path.steps {
         schema = members::resolved(root, schema);
@@ -379,7 +397,7 @@ fn check_against_schema(schema: &Value, path: &super::template::Path, diagnostic
                     Some(inner) => schema = inner,
                     None => {
                         let hint = did_you_mean(name, properties.keys().map(String::as_str));
-                        let text = format!("`{path}`: the command has no `{name}`");
+                        let text = format!("`{path}`: the {what} has no `{name}`");
                         diagnostics.report_with_hint(&path.written.file, path.written.at, text, hint);
                         return;
                     }

@@ -13,7 +13,8 @@
 //! | `$use: ServiceSearchCriteria` | in a mapping: the fragment of that name |
 //!
 //! Roots: `command`, `known`, `connection`, `settings`, `saved`, `now`, in repetition `item` and `index`,
-//! after an answer `reply`. In the reply to a message: `result`, `failure`, `document`.
+//! after an answer `reply`. In the reply to a message: `result`, `failure`, `document`. In a message out of an event: `event`,
+//! `message`, `document`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -99,6 +100,9 @@ pub enum Root {
     Result,
     Failure,
     Document,
+    /// Of messages out of events: the event's data, and what the gateway gives the message.
+    Event,
+    Message,
 }
 
 /// Of plans.
@@ -127,15 +131,28 @@ pub const REPLY_ROOTS: &[(&str, Root)] = &[
     ("document", Root::Document),
 ];
 
+/// Of messages out of events.
+pub const OUTBOUND_ROOTS: &[(&str, Root)] = &[
+    ("event", Root::Event),
+    ("message", Root::Message),
+    ("settings", Root::Settings),
+    ("item", Root::Item),
+    ("index", Root::Index),
+    ("document", Root::Document),
+];
+
+fn all_roots() -> impl Iterator<Item = &'static (&'static str, Root)> {
+    ROOTS.iter().chain(REPLY_ROOTS).chain(OUTBOUND_ROOTS)
+}
+
 impl Root {
     fn name(self) -> &'static str {
-        let all = ROOTS.iter().chain(REPLY_ROOTS);
-        all.clone().find(|(_, root)| *root == self).map_or("", |(name, _)| name)
+        all_roots().find(|(_, root)| *root == self).map_or("", |(name, _)| name)
     }
 
     /// Kept among what is saved, under its own name.
-    fn is_of_reply(self) -> bool {
-        matches!(self, Self::Result | Self::Failure | Self::Document)
+    fn is_saved_by_name(self) -> bool {
+        matches!(self, Self::Result | Self::Failure | Self::Document | Self::Event | Self::Message)
     }
 }
 
@@ -175,7 +192,7 @@ impl Scope<'_> {
             Root::Index => Cow::Owned(Value::from(self.index)),
             Root::Now => Cow::Owned(Value::from(self.context.now)),
             Root::CommandId => Cow::Owned(Value::from(self.context.id)),
-            Root::Saved | Root::Result | Root::Failure | Root::Document => return None,
+            Root::Saved | Root::Result | Root::Failure | Root::Document | Root::Event | Root::Message => return None,
         })
     }
 
@@ -186,7 +203,7 @@ impl Scope<'_> {
             let Step::Member(name) = first else { return None };
             return walk(self.saved.get(name)?, rest, self.index).map(Cow::Borrowed);
         }
-        if path.root.is_of_reply() {
+        if path.root.is_saved_by_name() {
             return walk(self.saved.get(path.root.name())?, &path.steps, self.index).map(Cow::Borrowed);
         }
         match self.root(path.root)? {
@@ -206,10 +223,10 @@ impl Scope<'_> {
     /// Only what the expression names: an answer of e-RS may be large, and an expression may stand in each of its entries.
     fn for_expression(&self, expression: &Expression) -> minijinja::Value {
         let mut context: BTreeMap<&str, Cow<'_, Value>> = BTreeMap::new();
-        for (name, root) in ROOTS.iter().chain(REPLY_ROOTS).filter(|(name, _)| expression.mentions(name)) {
+        for (name, root) in all_roots().filter(|(name, _)| expression.mentions(name)) {
             let value = match root {
                 Root::Saved => Some(Cow::Owned(Value::Object(self.saved.clone()))),
-                Root::Result | Root::Failure | Root::Document => self.saved.get(*name).map(Cow::Borrowed),
+                _ if root.is_saved_by_name() => self.saved.get(*name).map(Cow::Borrowed),
                 _ => self.root(*root),
             };
             context.extend(value.map(|value| (*name, value)));

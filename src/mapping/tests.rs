@@ -484,6 +484,15 @@ fn every_shipped_file_is_valid_for_editors_too() {
             check(&reply, file, text);
         }
     }
+    let (outbound, outbound_test) = (schema("outbound"), schema("outbound-test"));
+    for name in files.folders_in("outbound") {
+        for (_, file, text) in files.in_folder(&format!("outbound/{name}"), "yaml") {
+            check(&outbound, file, text);
+        }
+        for (_, file, text) in files.in_folder(&format!("outbound/{name}/tests"), "yaml") {
+            check(&outbound_test, file, text);
+        }
+    }
     for (stem, file, text) in files.in_folder("ers", "yaml") {
         if !["operations", "outcomes", "fragments", "steps"].contains(&stem) {
             check(&plan, file, text);
@@ -501,6 +510,11 @@ mod hostile {
     fn mapping_text() -> impl Strategy<Value = String> {
         let word = prop::sample::select(vec![
             "from",
+            "event",
+            "ReferralReceived",
+            "message",
+            "skip",
+            "segments",
             "hl7v2",
             "REF^I12",
             "command",
@@ -561,7 +575,7 @@ mod hostile {
         #[test]
         fn no_mapping_file_makes_loading_panic(text in mapping_text(), file in prop::sample::select(vec![
             "inbound/x/REF_I12.yaml", "inbound/x/dialect.yaml", "ers/X.yaml", "ers/fragments.yaml", "codes/x/priority.csv",
-            "ers/operations.yaml",
+            "ers/operations.yaml", "outbound/x/ReferralReceived.yaml", "outbound/x/dialect.yaml",
         ])) {
             let mut files = MappingFiles::built_in();
             files.insert("inbound/x/dialect.yaml", "about: hostile\n");

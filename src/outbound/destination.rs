@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::events::Events;
 use super::metrics::{DestinationMetrics, OutboundMetrics};
 use super::mllp_client::{MllpClient, MllpClientError};
 use super::wait_for_work;
@@ -9,7 +10,7 @@ use crate::backoff::Backoff;
 use crate::config::{self, Acknowledgement};
 use crate::environment::Environment;
 use crate::hl7::Receipt;
-use crate::store::{DispatchContent, DispatchState, DispatchStep, DispatchStore, DueDispatch, Result, Signals};
+use crate::store::{DispatchContent, DispatchState, DispatchStep, DueDispatch, Made, Result, Store};
 use crate::tls::{ClientTls, Identity};
 
 /// Read at once: messages may be large.
@@ -37,8 +38,8 @@ enum Tried {
 pub(super) struct Destination {
     settings: config::Destination,
     tls: Option<ClientTls>,
-    store: Arc<dyn DispatchStore>,
-    signals: Signals,
+    store: Arc<dyn Store>,
+    events: Arc<Events>,
     metrics: DestinationMetrics,
     environment: Environment,
     connection: Option<MllpClient>,
@@ -50,8 +51,8 @@ pub(super) struct Destination {
 impl Destination {
     pub fn new(
         settings: config::Destination,
-        store: Arc<dyn DispatchStore>,
-        signals: Signals,
+        store: Arc<dyn Store>,
+        events: Arc<Events>,
         metrics: &OutboundMetrics,
         environment: &Environment,
     ) -> Self {
@@ -60,7 +61,7 @@ impl Destination {
             metrics: metrics.destination(&settings.name),
             settings,
             store,
-            signals,
+            events,
             environment: environment.clone(),
             connection: None,
             backoff: Backoff::default(),
@@ -71,7 +72,7 @@ impl Destination {
     /// Sends what there is until the gateway stops.
     pub async fn run(&mut self) {
         loop {
-            let signals = self.signals.clone();
+            let signals = self.store.signals().clone();
             let bell = signals.dispatches.notified();
             tokio::pin!(bell);
             bell.as_mut().enable();
@@ -105,10 +106,20 @@ impl Destination {
             if self.environment.shutdown().is_cancelled() {
                 return Ok(Sent::Some);
             }
-            let Some(content) = &dispatch.content else {
-                let why = "it cannot be made anew: what it was to tell is not kept".to_owned();
-                self.note(dispatch, DispatchState::Unmade, why).await?;
-                continue;
+            let anew;
+            let content = match &dispatch.content {
+                Some(content) => content,
+                None => match self.events.make_anew(dispatch).await? {
+                    Made::Message(content) => {
+                        self.store.make_dispatch(dispatch.id, content.clone()).await?;
+                        anew = content;
+                        &anew
+                    }
+                    Made::Unmade(why) => {
+                        self.note(dispatch, DispatchState::Unmade, why).await?;
+                        continue;
+                    }
+                },
             };
             let tried = self.try_once(content).await;
             if let (Some(suspect), Tried::Delivered | Tried::Refused(_) | Tried::NotNow(_)) = (suspect.take(), &tried) {

@@ -1,31 +1,40 @@
-//! HL7 v2 messages to hospital systems: application answers that enhanced mode asks for, over connections of our own.
+//! HL7 v2 messages to hospital systems: application answers that enhanced mode asks for, over connections of our own, and
+//! what mappings make of events.
 //!
-//! Enters: answers that are owed. Leaves: messages over MLLP, and what their receivers said. Guarantees: a message is on
-//! disk before it is sent, and is sent until its receiver has answered, always as the same bytes with the same control
+//! Enters: answers that are owed, events. Leaves: messages over MLLP, and what their receivers said. Guarantees: an event is
+//! told once to each destination that asks for it, in the order of events; a message is on disk before it is sent, and is sent until its receiver has answered, always as the same bytes with the same control
 //! id; one at a time and in order to each destination; one instance sends; a message that its receiver refuses waits for
 //! a person and holds no other.
 
+mod addressee;
 mod answers;
 mod destination;
+mod events;
 mod metrics;
 mod mllp_client;
+mod telling;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 
 pub use metrics::OutboundMetrics;
 pub use mllp_client::{MllpClient, MllpClientError};
+pub use trial::try_event;
 
-use crate::config;
+use crate::config::{self, EnvironmentName};
 use crate::environment::Environment;
+use crate::given::Given;
 use crate::instances::Duty;
 use crate::intake::MakeAnswers;
-use crate::store::{DispatchStore, Signals};
+use crate::mapping::MappingSets;
+use crate::store::Store;
 
 use answers::Answers;
 use destination::Destination;
+use events::{Events, EventsParts};
 
 /// A missed bell costs at most this.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,9 +44,12 @@ const ANSWER_AT_STOP_MAX: Duration = Duration::from_secs(3);
 
 pub struct OutboundParts {
     pub destinations: Vec<config::Destination>,
-    pub store: Arc<dyn DispatchStore>,
-    pub signals: Signals,
+    pub store: Arc<dyn Store>,
     pub answers: Arc<dyn MakeAnswers>,
+    pub mappings: Arc<MappingSets>,
+    pub given: Given,
+    /// Whether it is production.
+    pub place: EnvironmentName,
     pub duty: Duty,
     pub metrics: OutboundMetrics,
     pub environment: Environment,
@@ -46,13 +58,25 @@ pub struct OutboundParts {
 pub struct Outbound {
     destinations: Vec<Destination>,
     answers: Answers,
+    events: Vec<Arc<Events>>,
     duty: Duty,
     environment: Environment,
 }
 
 impl Outbound {
     pub fn new(parts: OutboundParts) -> Self {
-        let OutboundParts { destinations, store, signals, answers, duty, metrics, environment } = parts;
+        let OutboundParts { destinations, store, answers, mappings, given, place, duty, metrics, environment } = parts;
+        let signals = store.signals().clone();
+        let of_events = EventsParts {
+            store: &store,
+            mappings: &mappings,
+            given: &given,
+            place,
+            metrics: &metrics,
+            environment: &environment,
+        };
+        let events: Vec<Arc<Events>> =
+            destinations.iter().map(|settings| Arc::new(Events::of(settings, &of_events))).collect();
         let answers = Answers {
             acknowledgements: destinations.iter().map(|one| (one.name.clone(), one.acknowledgement)).collect(),
             store: store.clone(),
@@ -62,15 +86,21 @@ impl Outbound {
         };
         let destinations = destinations
             .into_iter()
-            .map(|settings| Destination::new(settings, store.clone(), signals.clone(), &metrics, &environment))
+            .zip(&events)
+            .map(|(settings, events)| Destination::new(settings, store.clone(), events.clone(), &metrics, &environment))
             .collect();
-        Self { destinations, answers, duty, environment }
+        Self { destinations, answers, events, duty, environment }
     }
 
-    /// Sends until the gateway stops.
-    pub fn start(self) {
+    /// Sends until the gateway stops. Events from now on are told, also to a destination that is new.
+    pub async fn start(self) {
         if self.destinations.is_empty() {
             return;
+        }
+        for events in &self.events {
+            if let Err(error) = events.begin().await {
+                tracing::warn!(%error, "a destination begins later: the store does not answer");
+            }
         }
         let environment = self.environment.clone();
         environment.spawn(self.run());
@@ -79,14 +109,15 @@ impl Outbound {
     async fn run(mut self) {
         while !self.environment.shutdown().is_cancelled() {
             let Some(held) = self.duty.hold().await else { return };
-            let Self { destinations, answers, environment, .. } = &mut self;
+            let Self { destinations, answers, events, environment, .. } = &mut self;
             let sending = join_all(destinations.iter_mut().map(Destination::run));
+            let telling = join_all(events.iter().map(|events| events.run()));
             let stops_now = async {
                 environment.shutdown().cancelled().await;
                 environment.sleep(ANSWER_AT_STOP_MAX).await;
             };
             tokio::select! {
-                _ = join(sending, answers.run()) => {}
+                _ = join3(sending, answers.run(), telling) => {}
                 () = held.lost() => {}
                 () = stops_now => {}
             }

@@ -10,6 +10,7 @@
 mod audit_chain;
 pub mod copy;
 mod dispatch;
+mod kept_document;
 mod open;
 mod partition_key;
 mod pass;
@@ -34,6 +35,7 @@ use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
 pub use dispatch::*;
+pub use kept_document::{KeptDocument, place_of_document};
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use pass::pass;
 pub use records::*;

@@ -17,4 +17,5 @@ mod replies;
 mod samples;
 mod shared;
 mod support;
+mod tells;
 mod watches;

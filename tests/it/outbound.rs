@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ers_gateway::config::{Acknowledgement, Config, Destination, DestinationTls};
+use ers_gateway::config::{Config, Destination, DestinationTls};
 use ers_gateway::environment::Environment;
 use ers_gateway::simulator::{Action, Fault, Simulator, SimulatorConfig};
 use ers_gateway::store::{DispatchFilter, DispatchState, DispatchView};
@@ -25,14 +25,7 @@ fn enhanced(control_id: &str, local_id: &str, nhs_number: &str) -> Vec<u8> {
 }
 
 fn destination(address: impl ToString) -> Destination {
-    Destination {
-        name: "northmoor-answers".into(),
-        address: address.to_string(),
-        tls: None,
-        allow_plain: false,
-        answer_timeout: Duration::from_secs(2),
-        acknowledgement: Acknowledgement::Application,
-    }
+    Destination { answer_timeout: Duration::from_secs(2), ..Destination::at("northmoor-answers", &address.to_string()) }
 }
 
 fn answers_to(config: &mut Config, destination: Destination) {
@@ -43,14 +36,14 @@ fn answers_to(config: &mut Config, destination: Destination) {
 
 impl World {
     /// Oldest first.
-    async fn dispatches(&self) -> Vec<DispatchView> {
+    pub async fn dispatches(&self) -> Vec<DispatchView> {
         let filter = DispatchFilter { max: 500, ..DispatchFilter::default() };
         let mut all = self.gateway.store.dispatches(filter).await.expect("the store answers");
         all.reverse();
         all
     }
 
-    async fn delivered(&self, count: usize) {
+    pub async fn delivered(&self, count: usize) {
         let waiting = async {
             loop {
                 let all = self.dispatches().await;

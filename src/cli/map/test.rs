@@ -1,15 +1,19 @@
 //! `map test`: the tests that stand beside the mappings.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use clap::Args;
 
 use super::subject::Subject;
 use crate::cli::exit::{CliError, Done};
 use crate::config::{Config, Source};
+use crate::events::EventSchemas;
 use crate::intake::{Sources, try_message};
-use crate::mapping::{MappingFiles, MappingSet, MappingTest, TestOutcome};
+use crate::mapping::{MappingFiles, MappingSet, MappingTest, OutboundTest, TestOutcome};
+use crate::outbound::try_event;
 
-/// Run the tests beside the mappings (inbound/DIALECT/tests/*.yaml)
+/// Run the tests beside the mappings (inbound/DIALECT/tests/*.yaml, outbound/DIALECT/tests/*.yaml)
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -21,6 +25,11 @@ A test is a message and what must come of it:
     MSH|^~\\&|NMPAS|RXX00|ERSGW|RXX00|20260316||REF^I12|1|P|2.3
     …
   expect: { ack: AA, command: CreateReferral, body: { /priority: ROUTINE }, calls: [A011], unused: [] }
+
+or, under outbound, an event and every message that comes of it:
+  event: ReferralReceived
+  data: { ubrn: \"000000070000\", … }
+  expect: [ … ]
 
 Exit codes: 0 all pass, 1 some fail.")]
 pub struct Test {
@@ -35,24 +44,32 @@ impl Test {
         let config = self.subject.config()?;
         let files = self.subject.files(&config)?;
         let set = self.subject.set(&config)?;
-        if let Some(wanted) = self.dialect.as_deref().filter(|wanted| set.dialect(wanted).is_none()) {
-            let known: Vec<&str> = set.dialects().map(|dialect| dialect.name()).collect();
+        let is_known = |name: &str| set.dialect(name).is_some() || set.outbound(name).is_some();
+        if let Some(wanted) = self.dialect.as_deref().filter(|wanted| !is_known(wanted)) {
+            let known: BTreeSet<&str> =
+                set.dialects().map(|dialect| dialect.name()).chain(set.outbound_dialects()).collect();
+            let known: Vec<&str> = known.into_iter().collect();
             return Err(CliError::NotFound(format!("there is no dialect {wanted}; there are {}", known.join(", "))));
         }
         let (mut passed, mut failed) = (0, 0);
-        for dialect in files.folders_in("inbound") {
-            if self.dialect.as_deref().is_some_and(|wanted| wanted != dialect) {
-                continue;
-            }
-            for (name, file, text) in files.in_folder(&format!("inbound/{dialect}/tests"), "yaml") {
-                let differences = run_one(&config, &set, dialect, text);
-                if differences.is_empty() {
-                    passed += 1;
-                    println!("ok      {dialect}/{name}");
-                } else {
-                    failed += 1;
-                    println!("FAILED  {dialect}/{name} (mappings/{file})");
-                    differences.iter().for_each(|difference| println!("          {difference}"));
+        for folder in ["inbound", "outbound"] {
+            for dialect in files.folders_in(folder) {
+                if self.dialect.as_deref().is_some_and(|wanted| wanted != dialect) {
+                    continue;
+                }
+                for (name, file, text) in files.in_folder(&format!("{folder}/{dialect}/tests"), "yaml") {
+                    let differences = match folder {
+                        "outbound" => run_event(&set, dialect, text),
+                        _ => run_one(&config, &set, dialect, text),
+                    };
+                    if differences.is_empty() {
+                        passed += 1;
+                        println!("ok      {dialect}/{name}");
+                    } else {
+                        failed += 1;
+                        println!("FAILED  {dialect}/{name} (mappings/{file})");
+                        differences.iter().for_each(|difference| println!("          {difference}"));
+                    }
                 }
             }
         }
@@ -94,6 +111,24 @@ fn run_one(config: &Config, set: &MappingSet, dialect: &str, text: &str) -> Vec<
     };
     let trial = serde_json::to_value(&trial).unwrap_or_default();
     test.expect.differences(&TestOutcome { trial: &trial })
+}
+
+/// The same of an event, whose data must be what its schema takes.
+fn run_event(set: &MappingSet, dialect: &str, text: &str) -> Vec<String> {
+    let test: OutboundTest = match serde_saphyr::from_str(text) {
+        Ok(test) => test,
+        Err(error) => {
+            return vec![format!("the test cannot be read: {}", error.to_string().lines().next().unwrap_or_default())];
+        }
+    };
+    let misfits = EventSchemas::built_in().violations(&test.event, &test.data);
+    let mut differences: Vec<String> =
+        misfits.iter().map(|misfit| format!("data{}: {}", misfit.pointer, misfit.text)).collect();
+    match try_event(set, dialect, &test) {
+        Ok(made) => differences.extend(test.differences(&made)),
+        Err(why) => differences.push(why),
+    }
+    differences
 }
 
 /// The configured source of this dialect, or one with defaults; the test's own settings go over it.

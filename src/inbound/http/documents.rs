@@ -6,12 +6,12 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, 
 use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 
 use super::Shared;
 use super::problem::ProblemDocument;
 use super::request::id;
 use crate::command::CommandId;
+use crate::store::KeptDocument;
 
 pub async fn get(
     path: web::Path<(String, String)>,
@@ -20,8 +20,7 @@ pub async fn get(
     let (command, step) = path.into_inner();
     let command: CommandId = id(&command)?;
     let attempts = shared.deps.search.attempts(command).await?;
-    let newest = attempts.iter().rev().find(|attempt| attempt.step == step && attempt.outcome.as_deref() == Some("ok"));
-    let document = newest.and_then(|attempt| Document::of(&attempt.response)).ok_or_else(|| {
+    let document = KeptDocument::newest(&attempts, &step).and_then(|kept| Document::of(&kept)).ok_or_else(|| {
         ProblemDocument::not_found("This command has no such document. Its result names the step that has one.")
     })?;
     Ok(HttpResponse::Ok()
@@ -40,15 +39,11 @@ struct Document {
 }
 
 impl Document {
-    /// From an answer as delivery keeps it.
-    fn of(response: &Value) -> Option<Self> {
-        let bytes = STANDARD.decode(response["body"]["base64"].as_str()?).ok()?;
-        let header = |name: &str| {
-            let mut held = response["headers"].as_object()?.iter();
-            held.find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_str())
-        };
-        let content_type = header("content-type").unwrap_or("application/octet-stream").to_owned();
-        let given = header("content-disposition").and_then(|text| text.split_once("filename=")).map(|(_, name)| name);
+    fn of(kept: &KeptDocument<'_>) -> Option<Self> {
+        let bytes = STANDARD.decode(kept.base64).ok()?;
+        let content_type = kept.content_type().unwrap_or("application/octet-stream").to_owned();
+        let given =
+            kept.header("content-disposition").and_then(|text| text.split_once("filename=")).map(|(_, name)| name);
         let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let file_name: String = given.unwrap_or_default().chars().filter(plain).take(200).collect();
         Some(Self { content_type, file_name: if file_name.is_empty() { "document".into() } else { file_name }, bytes })
@@ -65,14 +60,16 @@ mod tests {
     fn a_document_comes_with_its_type_and_a_harmless_name() {
         let kept = |disposition: &str| {
             let headers = json!({ "Content-Type": "application/pdf", "content-disposition": disposition });
-            Document::of(&json!({ "headers": headers, "body": { "base64": "JVBERi0=" } })).expect("a document")
+            let response = json!({ "headers": headers, "body": { "base64": "JVBERi0=" } });
+            KeptDocument::of(&response).and_then(|kept| Document::of(&kept)).expect("a document")
         };
         let letter = kept("attachment; filename=\"000000070000-letter.pdf\"");
         assert_eq!((letter.content_type.as_str(), &letter.bytes[..]), ("application/pdf", &b"%PDF-"[..]));
         assert_eq!(letter.file_name, "000000070000-letter.pdf");
         assert_eq!(kept("attachment; filename=../../\"x\r\n.pdf").file_name, "....x.pdf");
         assert_eq!(kept("attachment").file_name, "document");
-        assert_eq!(Document::of(&json!({ "headers": {}, "body": { "id": "1" } })), None);
-        assert_eq!(Document::of(&json!({ "headers": {}, "body": null })), None);
+        for body in [json!({ "id": "1" }), json!(null)] {
+            assert!(KeptDocument::of(&json!({ "headers": {}, "body": body })).is_none(), "{body}");
+        }
     }
 }

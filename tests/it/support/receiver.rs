@@ -89,6 +89,10 @@ impl Receiver {
         self.received.lock().clone()
     }
 
+    pub fn count(&self) -> usize {
+        self.received.lock().len()
+    }
+
     /// A field of each of them.
     pub fn fields(&self, segment: &str, number: usize) -> Vec<String> {
         let value =
