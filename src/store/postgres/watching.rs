@@ -27,8 +27,8 @@ pub(super) async fn save_snapshot(client: &ClientWrapper, snapshot: &Snapshot) -
                    ON CONFLICT DO NOTHING";
         client.execute(sql, &[watch, service, &by.0, &at, &&content[..]]).await?
     } else {
-        let sql = "UPDATE snapshot SET version = $3, by = $4, at = $5, content = $6
-                   WHERE watch = $1 AND service = $2 AND version = $3 - 1";
+        let sql = "UPDATE snapshot SET version = $3::bigint, by = $4, at = $5, content = $6
+                   WHERE watch = $1 AND service = $2 AND version = $3::bigint - 1";
         client.execute(sql, &[watch, service, &version, &by.0, &at, &&content[..]]).await?
     };
     Ok(changed == 1)
