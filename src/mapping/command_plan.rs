@@ -51,7 +51,7 @@ struct PlanStep {
     each: Option<Path>,
     /// With `each`: the first entry that succeeds is enough; these codes of e-RS go on to the next.
     next_on: Vec<String>,
-    /// Refused with one of these codes, the plan goes on behind it (with `each`: with the next entry), and nothing of it is
+    /// Refused with one of these codes (`*`: with any), the plan goes on behind it (with `each`: with the next entry), and nothing of it is
     /// saved.
     pass_on: Vec<String>,
     again: Option<Again>,
@@ -243,7 +243,7 @@ impl CommandPlan {
     /// the step, if it says that.
     pub fn try_next(&self, context: &PlanContext<'_>, state: &mut PlanState, code: &str) -> bool {
         let Some(step) = self.steps.get(state.step) else { return false };
-        if step.pass_on.iter().any(|one| one == code) {
+        if step.pass_on.iter().any(|one| one == code || one == "*") {
             state.waited = false;
             match step.each {
                 Some(_) => state.item += 1,

@@ -81,15 +81,15 @@ fn entry(number: u64, round: u64) -> Value {
         let coding = json!({"system": format!("{SYSTEM}-{system}-1"), "code": code, "display": code});
         json!({"url": name, "valueCodeableConcept": {"coding": [coding]}})
     };
-    let differs = round > 0 && number % DIFFERS == 0;
-    let key = if differs && number % (2 * DIFFERS) == 0 { 900_000 + number } else { number };
+    let differs = round > 0 && number.is_multiple_of(DIFFERS);
+    let key = if differs && number.is_multiple_of(2 * DIFFERS) { 900_000 + number } else { number };
     let version = if differs { 8 } else { 7 };
     let at = "2026-03-16T09:30:00.000Z";
     json!({
         "extension": [{
             "url": "https://fhir.nhs.uk/STU3/StructureDefinition/Extension-eRS-ReferralsforReview-WorkListItem-1",
             "extension": [
-                coded("priority", "Priority", if number % 20 == 0 { "TWO_WEEK_WAIT" } else { "ROUTINE" }),
+                coded("priority", "Priority", if number.is_multiple_of(20) { "TWO_WEEK_WAIT" } else { "ROUTINE" }),
                 coded("specialty", "Specialty", "CARDIOLOGY"),
                 {"url": "patient", "valueReference": {"reference": format!("#Patient-{:010}", 9_990_000_000 + number)}},
                 {"url": "allocatedClinician", "valueReference": {"reference": "#Practitioner-555012340001"}},

@@ -44,3 +44,11 @@ pub(super) async fn spend(client: &ClientWrapper, spending: &Spending) -> Result
     let calls: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
     Ok(calls.is_some_and(|calls| calls <= per_day))
 }
+
+pub(super) async fn unspend(client: &ClientWrapper, spending: &Spending) -> Result<()> {
+    let Spending { application, call, counts_for, day, .. } = spending;
+    let sql = "UPDATE spent SET calls = calls - 1
+               WHERE application = $1 AND call = $2 AND counts_for = $3 AND day = $4 AND calls > 0";
+    client.execute(sql, &[application, call, counts_for, day]).await?;
+    Ok(())
+}
