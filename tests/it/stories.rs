@@ -145,7 +145,7 @@ impl Story {
     }
 
     /// Some looks later nothing more has happened: no write, no event, no message; and the PAS found no fault.
-    async fn is_over(self) {
+    async fn ends(self) {
         let writes = |story: &Self| -> Vec<&'static str> {
             story.ers.calls().into_iter().filter(|call| !READS.contains(call)).collect()
         };
@@ -273,7 +273,7 @@ async fn a_referral_goes_to_triage_with_its_letter_and_comes_back_with_advice() 
     for (write, count) in [("A011", 1), ("A020", 1), ("A012", 1), ("A028", 1)] {
         assert_eq!(story.calls(write), count, "{write}: {:?}", story.ers.calls());
     }
-    story.is_over().await;
+    story.ends().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -328,7 +328,7 @@ async fn a_request_for_advice_becomes_a_referral() {
     for (write, count) in [("A044", 1), ("A027", 1), ("A026", 0), ("A011", 0)] {
         assert_eq!(story.calls(write), count, "{write}: {:?}", story.ers.calls());
     }
-    story.is_over().await;
+    story.ends().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -395,5 +395,5 @@ async fn a_booked_referral_is_rejected() {
     }
     let names = story.provider.names().await;
     assert_eq!(names.iter().filter(|name| *name == "ReferralRejected").count(), 1, "{names:?}");
-    story.is_over().await;
+    story.ends().await;
 }
