@@ -168,7 +168,7 @@ impl Destination {
 
     /// One message over the connection that there is, or a new one.
     async fn try_once(&mut self, content: &DispatchContent) -> Tried {
-        let mut connection = match self.connection.take() {
+        let mut connection = match self.connection.take_if(MllpClient::is_open) {
             Some(connection) => connection,
             None => {
                 let limit = self.settings.answer_timeout;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -76,6 +77,16 @@ impl MllpClient {
         let no_connection = || MllpClientError::NoConnection { address: address.to_owned(), limit };
         let stream = environment.within(limit, connecting).await.ok_or_else(no_connection)??;
         Ok(Self { stream, decoder: Decoder::new(ANSWER_BYTES_MAX), buffer: BytesMut::new(), environment, limit })
+    }
+
+    /// False when the other side has closed the connection meanwhile, as some do after each answer.
+    pub fn is_open(&mut self) -> bool {
+        let Self { stream, buffer, .. } = self;
+        buffer.reserve(READ_BYTES);
+        match stream.read_buf(buffer).now_or_never() {
+            None => true,
+            Some(read) => read.is_ok_and(|bytes| bytes > 0),
+        }
     }
 
     /// Sends one message and waits for the next frame.

@@ -16,6 +16,7 @@ mod outcomes;
 mod replies;
 mod samples;
 mod shared;
+mod stories;
 mod support;
 mod tells;
 mod watches;

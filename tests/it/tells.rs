@@ -300,6 +300,68 @@ segments:
     receiver.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_its_receiver_refuses_waits_for_a_person_and_holds_no_other() {
+    let receiver = Receiver::start().await;
+    receiver.does(|message| match field(message, b"NTE", 3) {
+        b"ReferralEchoed^NM-2" => {
+            Habit::Answers("AE", "ERR|||204^Unknown key identifier^HL70357|E||||no such patient\r")
+        }
+        _ => TAKES,
+    });
+    let mappings = Mappings::with(&[("MessageNoticed", NOTICED)]);
+    let mut world = World::with(|config| tells(config, pas(&receiver, "tested"), Some(&mappings.path()))).await;
+    let mut sender = MllpSender::new(world.mllp);
+    for number in 1..=3 {
+        sender.deliver(&echo(&format!("R{number}"), &format!("NM-{number}"))).await;
+    }
+    world.delivered(2).await;
+    world.has_dispatches(DispatchState::Refused, 1).await;
+    let all = ["ReferralEchoed^NM-1", "ReferralEchoed^NM-2", "ReferralEchoed^NM-3"];
+    assert_eq!(receiver.fields("NTE", 3), all, "in their order, and the refused one is not sent again by itself");
+
+    // Nor after a restart. The reason is mended, and a person has it sent again, as it was.
+    world = world.restarted().await;
+    receiver.does(|_| TAKES);
+    let url = |path: &str| format!("http://{}/v1/dispatches{path}", world.http);
+    let refused: Value = get(url("?state=refused&destination=northmoor-pas")).await.json().await.expect("JSON");
+    let [refused] = refused["dispatches"].as_array().expect("a list").as_slice() else { panic!("{refused}") };
+    let why = refused["why"].as_str().expect("a reason");
+    assert!(why.starts_with("AE") && why.contains("204") && why.contains("no such patient"), "{why}");
+    assert!(refused["subject"].as_str().is_some_and(|subject| subject.starts_with("event ")), "{refused}");
+    assert_eq!(receiver.count(), 3);
+    let replay = url(&format!("/{}/replay", refused["id"].as_str().expect("an id")));
+    let act = json!({"by": "j.smith", "why": "the patient is known by now"});
+    assert_eq!(client().post(&replay).json(&act).send().await.expect("an answer").status(), 200);
+    world.delivered(3).await;
+    let received = receiver.received();
+    assert_eq!((received.len(), &received[3]), (4, &received[1]), "the same bytes, once more");
+    assert_eq!(client().post(&replay).json(&act).send().await.expect("an answer").status(), 409, "it is delivered");
+    let audit = world.gateway.store.audit_log(0, 10).await.expect("the store answers");
+    assert_eq!((audit[0].by.as_str(), audit[0].act.as_str()), ("j.smith", "replay"));
+    world.stop().await;
+    receiver.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_closes_after_each_answer_costs_no_try() {
+    let receiver = Receiver::start().await;
+    receiver.does(|_| Habit::TakesAndCloses);
+    let mappings = Mappings::with(&[("MessageNoticed", NOTICED)]);
+    let world = World::with(|config| tells(config, pas(&receiver, "tested"), Some(&mappings.path()))).await;
+    let mut sender = MllpSender::new(world.mllp);
+    for number in 1..=3 {
+        sender.deliver(&echo(&format!("O{number}"), &format!("NM-{number}"))).await;
+        world.delivered(number).await;
+        // Until the gateway's side of the connection knows that it is closed.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let tries: Vec<_> = world.dispatches().await.iter().map(|one| one.tries).collect();
+    assert_eq!((tries, receiver.count()), (vec![1, 1, 1], 3));
+    world.stop().await;
+    receiver.stop().await;
+}
+
 /// What reached the receiver: each message at its first arrival, by NTE-3; every repetition has to be the same bytes.
 fn once(receiver: &Receiver) -> (Vec<String>, usize) {
     let mut first: std::collections::HashMap<Vec<u8>, Vec<u8>> = std::collections::HashMap::new();

@@ -183,7 +183,9 @@ async fn a_letter_that_is_still_scanned_is_fetched_when_it_is_through() {
         let new = told(&events, SAMPLE);
         assert_eq!(new.first().map(String::as_str), Some("ReferralReceived"), "{events:#?}");
         assert_eq!(new.last().map(String::as_str), Some("ReferralDocumentsCollected"), "{new:?}");
-        let collected = &events.last().expect("an event").data["documents"][0];
+        let collected = &events.last().expect("an event").data;
+        assert_eq!(collected["patient"], "9912003888", "a message to a hospital names it: {collected}");
+        let collected = &collected["documents"][0];
         assert_eq!((&collected["fileName"], &collected["status"]), (&json!("letter.txt"), &json!(status)));
         assert_eq!(collected["sha256"].is_string(), is_fetched, "{collected}");
     }

@@ -8,6 +8,7 @@ pub mod intake;
 pub mod ledgers;
 pub mod load;
 pub mod outbox;
+pub mod pas;
 #[expect(dead_code, reason = "unit tests use more of it")]
 pub mod postgres;
 pub mod proxy;

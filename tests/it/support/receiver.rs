@@ -22,6 +22,8 @@ pub enum Habit {
     Answers(&'static str, &'static str),
     /// First answers something that was never asked, then this.
     AnswersLate(&'static str),
+    /// Takes it, and closes the connection.
+    TakesAndCloses,
     Silent,
     HangsUp,
 }
@@ -125,7 +127,9 @@ async fn converse(
             let message = frame[1..end].to_vec();
             received.lock().push(message.clone());
             let does = habit.lock().clone();
-            let (code, rest) = match does(&message) {
+            let does = does(&message);
+            let (code, rest) = match does {
+                Habit::TakesAndCloses => ("AA", ""),
                 Habit::Silent => continue,
                 Habit::HangsUp => return,
                 Habit::Answers(code, rest) => (code, rest),
@@ -137,7 +141,7 @@ async fn converse(
                 }
             };
             let answer = acknowledgement(field(&message, b"MSH", 9), code, rest);
-            if stream.write_all(&framed(&answer)).await.is_err() {
+            if stream.write_all(&framed(&answer)).await.is_err() || does == Habit::TakesAndCloses {
                 return;
             }
         }
