@@ -136,7 +136,7 @@ impl Retention {
                 break;
             }
         }
-        if let Some(before) = round.purge.messages_before {
+        if let Some(before) = round.purge.messages_before.or(round.purge.events_before) {
             while store.purge_dispatches(before, CALL_MAX).await? > 0 {
                 if !pause(world, rest_after(DISPATCH_CALL)).await {
                     break;

@@ -170,17 +170,27 @@ impl Intake {
     }
 }
 
+/// What came of making an application answer that is owed.
+pub enum AnswerMade {
+    Message(DispatchContent),
+    /// The sender wants none of this outcome.
+    NotWanted,
+    /// The outcome is not known any more: a command was released again meanwhile.
+    NotYet,
+    /// Why it never can be made. No patient data.
+    Unmade(String),
+}
+
 /// Makes application answers that go over a connection of the gateway's own.
 #[async_trait]
 pub trait MakeAnswers: Send + Sync {
-    /// The answer to a message whose outcome is known; `None` if its sender wants none of it. `wants_commit`: MSH-15 asks
-    /// the receiver for a commit answer.
-    async fn make_answer(&self, owed: &OwedAnswer, wants_commit: bool) -> Result<Option<DispatchContent>, StoreError>;
+    /// The answer to a message whose outcome is known. `wants_commit`: MSH-15 asks the receiver for a commit answer.
+    async fn make_answer(&self, owed: &OwedAnswer, wants_commit: bool) -> Result<AnswerMade, StoreError>;
 }
 
 #[async_trait]
 impl MakeAnswers for Intake {
-    async fn make_answer(&self, owed: &OwedAnswer, wants_commit: bool) -> Result<Option<DispatchContent>, StoreError> {
+    async fn make_answer(&self, owed: &OwedAnswer, wants_commit: bool) -> Result<AnswerMade, StoreError> {
         self.answer_owed(owed, wants_commit).await
     }
 }

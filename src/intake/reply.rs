@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::answer::DeferredReply;
 use super::hl7v2::{kind_of, plain_application_answer};
 use super::wire::Wire;
-use super::{Intake, sources::KnownSource};
+use super::{AnswerMade, Intake, sources::KnownSource};
 use crate::command::{MessageId, State, Verdict};
 use crate::hl7::acknowledgement::reply_head;
 use crate::hl7::charset::encode_or_question_mark;
@@ -61,20 +61,20 @@ impl Intake {
     }
 
     /// The same for an answer that goes over a connection of our own, where the outcome is known already.
-    pub(super) async fn answer_owed(
-        &self,
-        owed: &OwedAnswer,
-        wants_commit: bool,
-    ) -> Result<Option<DispatchContent>, StoreError> {
-        let Some(view) = self.store.message(owed.message).await? else { return Ok(None) };
+    pub(super) async fn answer_owed(&self, owed: &OwedAnswer, wants_commit: bool) -> Result<AnswerMade, StoreError> {
+        let lost = || AnswerMade::Unmade("the message that it answers is not kept any more".into());
+        let Some(view) = self.store.message(owed.message).await? else { return Ok(lost()) };
         let views = self.store.commands_of(owed.outcome_of).await?;
+        if !views.iter().all(|view| at_rest(&view.state)) {
+            return Ok(AnswerMade::NotYet);
+        }
         let raw = self.store.read_message(owed.message, 0..COPIED_BYTES_MAX as u64).await?;
-        let Some(bytes) = self.answer_to(&view, raw, &views, wants_commit).await else { return Ok(None) };
-        let (kind, control_id) = match Header::scan(&bytes) {
-            Ok(header) => (kind_of(&header), header.known_control_id().unwrap_or_default()),
-            Err(_) => return Ok(None),
+        let Some(bytes) = self.answer_to(&view, raw, &views, wants_commit).await else {
+            return Ok(AnswerMade::NotWanted);
         };
-        Ok(Some(DispatchContent { kind, control_id, bytes }))
+        let Ok(header) = Header::scan(&bytes) else { return Ok(lost()) };
+        let (kind, control_id) = (kind_of(&header), header.known_control_id().unwrap_or_default());
+        Ok(AnswerMade::Message(DispatchContent { kind, control_id, bytes }))
     }
 
     async fn answer_to(

@@ -8,8 +8,8 @@ use super::wait_for_work;
 use crate::command::DispatchId;
 use crate::config::Acknowledgement;
 use crate::environment::Environment;
-use crate::intake::MakeAnswers;
-use crate::store::{DispatchStore, Made, NewDispatch, OwedAnswer, Result, Signals};
+use crate::intake::{AnswerMade, MakeAnswers};
+use crate::store::{DispatchStore, Made, NewDispatch, OwedAnswer, Result, Signals, StoreError};
 
 const AT_ONCE: usize = 100;
 /// Many commands may come to rest at once; they are looked for together.
@@ -54,27 +54,42 @@ impl Answers {
     /// How many were settled.
     async fn make_due(&self) -> Result<usize> {
         let due = self.store.answers_due(AT_ONCE).await?;
+        let mut settled = 0;
         for owed in &due {
-            let answer = self.make(owed).await?;
+            let answer = match self.make(owed).await? {
+                AnswerMade::NotYet => continue,
+                AnswerMade::NotWanted => None,
+                AnswerMade::Message(content) => Some(Made::Message(content)),
+                AnswerMade::Unmade(why) => {
+                    tracing::error!(
+                        destination = %owed.destination, message.id = %owed.message, why,
+                        "an application answer could not be made; a person tells the sender"
+                    );
+                    Some(Made::Unmade(why))
+                }
+            };
+            let answer = answer.map(|made| NewDispatch {
+                id: DispatchId(self.environment.new_id()),
+                subject: format!("message {}", owed.message),
+                event: None,
+                at: self.environment.now(),
+                made,
+            });
             self.store.settle_answer(owed.message, answer, self.environment.now()).await?;
+            settled += 1;
         }
-        Ok(due.len())
+        Ok(settled)
     }
 
-    /// `None`: the sender wants none of this outcome.
-    async fn make(&self, owed: &OwedAnswer) -> Result<Option<NewDispatch>> {
-        let made = match self.acknowledgements.get(&owed.destination) {
-            None => Made::Unmade("its destination is not configured any more".into()),
-            Some(acknowledgement) => {
-                let wants_commit = *acknowledgement != Acknowledgement::None;
-                match self.answers.make_answer(owed, wants_commit).await? {
-                    Some(content) => Made::Message(content),
-                    None => return Ok(None),
-                }
-            }
+    /// One that cannot be read holds none of the others.
+    async fn make(&self, owed: &OwedAnswer) -> Result<AnswerMade> {
+        let Some(acknowledgement) = self.acknowledgements.get(&owed.destination) else {
+            return Ok(AnswerMade::Unmade("its destination is not configured any more".into()));
         };
-        let id = DispatchId(self.environment.new_id());
-        let subject = format!("message {}", owed.message);
-        Ok(Some(NewDispatch { id, subject, event: None, at: self.environment.now(), made }))
+        match self.answers.make_answer(owed, *acknowledgement != Acknowledgement::None).await {
+            Err(error @ StoreError::Unavailable(_)) => Err(error),
+            Err(error) => Ok(AnswerMade::Unmade(format!("what it answers cannot be read: {error}"))),
+            made => made,
+        }
     }
 }

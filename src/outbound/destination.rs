@@ -14,7 +14,7 @@ use crate::store::{DispatchContent, DispatchState, DispatchStep, DueDispatch, Ma
 use crate::tls::{ClientTls, Identity};
 
 /// Read at once: messages may be large.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 2;
 /// A receiver that says "not now" (206, 207) is asked so often; then a person looks.
 const NOT_NOW_MAX: u32 = 10;
 /// After a message stayed without an answer so often, the next one is sent right behind it. If that is answered, the
@@ -101,7 +101,7 @@ impl Destination {
         if due.is_empty() {
             return Ok(Sent::All);
         }
-        let mut suspect: Option<&DueDispatch> = None;
+        let mut suspect: Option<(&DueDispatch, DispatchContent)> = None;
         for (index, dispatch) in due.iter().enumerate() {
             if self.environment.shutdown().is_cancelled() {
                 return Ok(Sent::Some);
@@ -122,10 +122,8 @@ impl Destination {
                 },
             };
             let tried = self.try_once(content).await;
-            if let (Some(suspect), Tried::Delivered | Tried::Refused(_) | Tried::NotNow(_)) = (suspect.take(), &tried) {
-                let tries = suspect.tries + 1;
-                let why = format!("it was not answered in {tries} tries, but the one after it was at once");
-                self.refuse(suspect, why).await?;
+            if let (Some((suspect, content)), Tried::Delivered | Tried::Refused(_)) = (suspect.take(), &tried) {
+                self.try_suspect(suspect, &content).await?;
             }
             match tried {
                 Tried::Delivered => self.note(dispatch, DispatchState::Delivered, String::new()).await?,
@@ -142,7 +140,7 @@ impl Destination {
                     if index > 0 || dispatch.tries + 1 < UNANSWERED_MAX {
                         return Ok(Sent::ReceiverIsAway);
                     }
-                    suspect = Some(dispatch);
+                    suspect = Some((dispatch, content.clone()));
                     continue;
                 }
                 // It was not sent, so it is not counted as a try of the message.
@@ -156,6 +154,23 @@ impl Destination {
             self.backoff.reset();
         }
         Ok(if suspect.is_some() { Sent::ReceiverIsAway } else { Sent::Some })
+    }
+
+    /// One that stayed without an answer while the one after it was answered. The receiver may have come back just between
+    /// the two, so it gets one more try before it is set aside.
+    async fn try_suspect(&mut self, suspect: &DueDispatch, content: &DispatchContent) -> Result<()> {
+        match self.try_once(content).await {
+            Tried::Delivered => self.note(suspect, DispatchState::Delivered, String::new()).await,
+            Tried::Refused(why) => self.refuse(suspect, why).await,
+            Tried::Unanswered(_) => {
+                self.hang_up();
+                let tries = suspect.tries + 2;
+                let why = format!("it was not answered in {tries} tries, but the one after it was at once");
+                self.refuse(suspect, why).await
+            }
+            // It is the first again when the receiver is asked next.
+            Tried::NotNow(_) | Tried::Unreachable(_) => Ok(()),
+        }
     }
 
     async fn refuse(&self, dispatch: &DueDispatch, why: String) -> Result<()> {
@@ -179,7 +194,11 @@ impl Destination {
                 }
             }
         };
-        match exchange(&mut connection, content, self.settings.acknowledgement).await {
+        let limit = self.settings.answer_timeout;
+        let exchanging = exchange(&mut connection, content, self.settings.acknowledgement);
+        // Writing has a limit of its own; answers to others do not make this one longer.
+        let exchanged = self.environment.within(limit.saturating_mul(2), exchanging).await;
+        match exchanged.unwrap_or(Err(MllpClientError::NoAnswer { limit })) {
             Ok(tried) => {
                 self.connection = Some(connection);
                 self.metrics.up.set(1);

@@ -18,7 +18,9 @@ use crate::config::{self, EnvironmentName};
 use crate::environment::Environment;
 use crate::given::Given;
 use crate::mapping::{MappingSets, OutboundDialect};
-use crate::store::{DueDispatch, KeptDocument, Made, NewDispatch, Result, Store, StoredEvent, place_of_document};
+use crate::store::{
+    DueDispatch, KeptDocument, Made, NewDispatch, Result, Store, StoreError, StoredEvent, place_of_document,
+};
 
 /// Read at once, and told in one commit.
 const EVENTS_AT_ONCE: usize = 100;
@@ -197,7 +199,11 @@ impl Events {
         let Some((command, step)) = place_of_document(href) else {
             return Ok(Err("the event names no place of a document that the gateway has"));
         };
-        let attempts = self.store.attempts(command).await?;
+        let attempts = match self.store.attempts(command).await {
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            Err(_) => return Ok(Err("the document that goes along cannot be read")),
+            Ok(attempts) => attempts,
+        };
         Ok(match KeptDocument::newest(&attempts, &step) {
             None => Err("the document that goes along is not kept any more"),
             Some(kept) if kept.base64.len() > DOCUMENT_BYTES_MAX => Err("the document is too large for a message"),

@@ -51,8 +51,7 @@ async fn a_gateway_that_only_checks_works_with_the_definitions_and_the_least_per
     let mut heard = Vec::new();
     for number in 1..=4 {
         let mut consumer = client.consume(&format!("ers.events.by-thread.{number}")).await;
-        let next = tokio::time::timeout(Duration::from_secs(3), consumer.next()).await;
-        if let Ok(Some(Ok(delivery))) = next {
+        while let Ok(Some(Ok(delivery))) = tokio::time::timeout(Duration::from_secs(3), consumer.next()).await {
             let event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
             heard.push(event["type"].as_str().expect("a name").to_owned());
         }
