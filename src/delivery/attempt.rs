@@ -45,6 +45,12 @@ enum Ready {
     Ended,
 }
 
+/// Whether the day has room for a call, and what was taken of it.
+enum Allowed {
+    Go(Option<Spending>),
+    Ended,
+}
+
 impl Run {
     pub(super) fn step(&self) -> &str {
         match &self.state {
@@ -72,9 +78,6 @@ impl Run {
             let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
             return self.absorb(Outgoing { ground, call: &call, operation }, &response, body).await;
         }
-        if let Flow::Ended = self.spend_allowance(ground, operation, &call).await? {
-            return Ok(Flow::Ended);
-        }
         let mut token_refused = false;
         loop {
             let (token, pass, leave) = match self.make_ready(ground, operation).await? {
@@ -92,10 +95,17 @@ impl Run {
                 self.plan.begun = begun_before;
                 return self.withdraw(out, attempt, why).await;
             }
+            let spent = match self.spend_allowance(out).await? {
+                Allowed::Go(spent) => spent,
+                Allowed::Ended => return Ok(Flow::Ended),
+            };
             let began = self.shared.environment.instant();
             let sent = self.send(out, &attempt.correlation_id, body, &token, &fault).await;
             let took = self.shared.environment.instant() - began;
             report(pass, &sent);
+            if let (Sent::NeverLeft(_), Some(spent)) = (&sent, spent) {
+                self.give_allowance_back(spent).await;
+            }
             let response = match sent {
                 Sent::Answered(response) => response,
                 lost => return self.without_answer(out, attempt, lost, took).await,
@@ -114,17 +124,13 @@ impl Run {
         }
     }
 
-    /// Unattended, e-RS answers some calls only so often a day; each that leaves counts, whatever becomes of it.
-    async fn spend_allowance(
-        &mut self,
-        ground: &Ground,
-        operation: &Operation,
-        call: &PreparedCall,
-    ) -> Result<Flow, Abandoned> {
+    /// Unattended, e-RS answers some calls only so often a day; each that leaves counts, whatever becomes of it. Asked last,
+    /// so that what does not leave costs nothing.
+    async fn spend_allowance(&mut self, out: Outgoing<'_>) -> Result<Allowed, Abandoned> {
+        let Outgoing { ground, call, operation } = out;
         let client = &ground.member.client;
         let limited = operation.unattended_per_day > 0 && client.is_unattended();
-        let Some(counts_for) = call.counts_for.as_ref().filter(|_| limited) else { return Ok(Flow::On) };
-        self.ledger.commit().await?;
+        let Some(counts_for) = call.counts_for.as_ref().filter(|_| limited) else { return Ok(Allowed::Go(None)) };
         let spending = Spending {
             application: client.client_id.clone(),
             call: call.call.clone(),
@@ -132,16 +138,23 @@ impl Run {
             day: self.shared.environment.now().to_zoned(london()).date().to_string(),
             per_day: operation.unattended_per_day,
         };
-        match self.shared.store.spend(spending).await {
-            Ok(true) => Ok(Flow::On),
+        match self.shared.store.spend(spending.clone()).await {
+            Ok(true) => Ok(Allowed::Go(Some(spending))),
             Ok(false) => {
                 let text = format!(
                     "e-RS answers {} ({}) {} times a day for {counts_for} without a user, and today they are spent",
                     call.call, operation.name, operation.unattended_per_day
                 );
-                self.fail("ALLOWANCE_SPENT", &text).await
+                self.fail("ALLOWANCE_SPENT", &text).await.map(|_| Allowed::Ended)
             }
-            Err(_) => self.wait(WaitReason::Unavailable, None, "the store is away").await,
+            Err(_) => self.wait(WaitReason::Unavailable, None, "the store is away").await.map(|_| Allowed::Ended),
+        }
+    }
+
+    /// It did not leave. What is not given back is lost for the day, and nothing else.
+    async fn give_allowance_back(&self, spent: Spending) {
+        if let Err(error) = self.shared.store.unspend(spent).await {
+            tracing::warn!(%error, "a call that never left counts as one of the day");
         }
     }
 

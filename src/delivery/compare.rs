@@ -2,13 +2,15 @@
 //!
 //! Enters: the entries of a list that a plan has read. Leaves: a command for each difference, each in a message and a
 //! thread of its own for that watch and referral, and the list as the next comparison finds it. Guarantees: each
-//! difference is looked at once, whatever happens in between: its control id names the command that read the list, and
-//! the list is replaced after all of them are on disk.
+//! difference is looked at once, whatever happens in between: its control id names the list that it differs from, and
+//! the list is replaced after all of them are on disk; one that was read earlier never replaces one that was read later.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -18,6 +20,25 @@ use crate::command::{Class, CommandId, MessageId, State, Verdict};
 use crate::mapping::{CHANGES, Change, Difference, Entries, FetchedList, Worklist};
 use crate::store::{Admission, Alias, AliasKind, NewCommand, NewMessage, Snapshot, StoreError, Transport};
 
+/// A list as the next comparison finds it, in the store.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    list: String,
+    connection: String,
+    entries: Entries,
+}
+
+/// What a difference was found in.
+#[derive(Clone, Copy)]
+struct Scene<'s> {
+    worklist: &'s Worklist,
+    watch: &'s str,
+    service: &'s str,
+    /// Of the list that it was compared with.
+    version: u64,
+    read_at: Timestamp,
+}
+
 /// Messages that are stored together.
 const AT_ONCE: usize = 64;
 
@@ -25,11 +46,12 @@ impl Run {
     pub(super) async fn compare(&mut self, ground: &Ground) -> Result<Flow, Abandoned> {
         // What was read is on disk before anything is made of it.
         self.ledger.commit().await?;
-        let Some(FetchedList { list, entries }) = self.plan.state.fetched.clone() else { return Ok(Flow::On) };
-        let Some(worklist) = ground.set.mappings.worklist(&list) else {
-            return self.fail("WORKLIST", &format!("there is no mappings/worklists/{list}.yaml in its set")).await;
+        let Some(fetched) = self.plan.state.fetched.clone() else { return Ok(Flow::On) };
+        let Some(worklist) = ground.set.mappings.worklist(&fetched.list) else {
+            let text = format!("there is no mappings/worklists/{}.yaml in its set", fetched.list);
+            return self.fail("WORKLIST", &text).await;
         };
-        match self.look_at_differences(worklist, &entries).await {
+        match self.look_at_differences(worklist, &fetched, &ground.source.connection).await {
             Ok(counts) => {
                 self.plan.state.fetched = None;
                 let counts = counts.into_iter().map(|(change, count)| (change.name().to_owned(), count.into()));
@@ -45,29 +67,40 @@ impl Run {
     async fn look_at_differences(
         &self,
         worklist: &Worklist,
-        now: &Entries,
+        fetched: &FetchedList,
+        connection: &str,
     ) -> Result<BTreeMap<Change, u64>, StoreError> {
         let text = |name: &str| self.command.body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (watch, service) = (text("watch"), text("service"));
+        let read_at: Timestamp = fetched.at.parse().unwrap_or_else(|_| self.shared.environment.now());
         loop {
             let before = self.shared.store.snapshot(&watch, &service).await?;
-            let was: Entries = match &before {
-                None => Entries::new(),
-                Some(before) => serde_json::from_slice(&before.content)
-                    .map_err(|_| StoreError::Damaged("a list as it was cannot be read".into()))?,
+            if before.as_ref().is_some_and(|before| before.by == self.command.id || before.at > read_at) {
+                // It was compared, or a list that was read later was.
+                return Ok(BTreeMap::new());
+            }
+            let version = before.as_ref().map_or(0, |before| before.version);
+            let was = match &before {
+                None => None,
+                Some(before) => Some(
+                    serde_json::from_slice::<Kept>(&before.content)
+                        .map_err(|_| StoreError::Damaged("a list as it was cannot be read".into()))?,
+                ),
             };
-            let mut differences = worklist.differences(&was, now);
-            let is_done = before.as_ref().is_some_and(|before| before.by == self.command.id);
-            let only_remembered = before.is_none() && self.command.body.get("remember") == Some(&Value::Bool(true));
-            if is_done || only_remembered {
+            // Another list, or of somebody else: seen for the first time.
+            let was = was.filter(|was| was.list == fetched.list && was.connection == connection);
+            let only_remembered = was.is_none() && self.command.body.get("remember") == Some(&Value::Bool(true));
+            let was = was.map(|was| was.entries).unwrap_or_default();
+            let mut differences = worklist.differences(&was, &fetched.entries);
+            if only_remembered {
                 differences.clear();
             }
             // The most urgent first.
             differences.sort_by_key(|difference| self.class_of(worklist, difference));
+            let scene = Scene { worklist, watch: &watch, service: &service, version, read_at };
             for some in differences.chunks(AT_ONCE) {
-                let stored = some
-                    .iter()
-                    .map(|difference| self.shared.store.admit(self.observation(worklist, &watch, difference)));
+                let stored =
+                    some.iter().map(|difference| self.shared.store.admit(self.observation(&scene, difference)));
                 for stored in join_all(stored).await {
                     stored?;
                 }
@@ -76,16 +109,18 @@ impl Run {
             for difference in &differences {
                 *counts.entry(difference.change).or_default() += 1;
             }
-            if is_done {
-                return Ok(counts);
-            }
-            let content = serde_json::to_vec(now).expect("text and JSON values");
+            let kept = Kept {
+                list: fetched.list.clone(),
+                connection: connection.to_owned(),
+                entries: fetched.entries.clone(),
+            };
+            let content = serde_json::to_vec(&kept).expect("text and JSON values");
             let snapshot = Snapshot {
                 watch: watch.clone(),
                 service: service.clone(),
-                version: before.map_or(1, |before| before.version + 1),
+                version: version + 1,
                 by: self.command.id,
-                at: self.shared.environment.now(),
+                at: read_at,
                 content: content.into(),
             };
             if self.shared.store.save_snapshot(snapshot).await? {
@@ -105,7 +140,11 @@ impl Run {
 
     /// A thread for each watch and referral: what is seen of one is told in its order, and waits for nothing that others
     /// do with it.
-    fn observation(&self, worklist: &Worklist, watch: &str, difference: &Difference<'_>) -> Admission {
+    ///
+    /// Its control id names the list that it differs from, so that a look which was stopped in the middle and one that
+    /// takes its place have the same. What may have changed, and the list does not say, is looked at once an hour at most.
+    fn observation(&self, scene: &Scene<'_>, difference: &Difference<'_>) -> Admission {
+        let Scene { worklist, watch, service, version, read_at } = *scene;
         let environment = &self.shared.environment;
         let Difference { key, change, fields } = *difference;
         let mut body = Map::new();
@@ -133,7 +172,10 @@ impl Run {
             id: MessageId(environment.new_id()),
             source: self.command.source.clone(),
             transport: Transport::Poll,
-            control_id: Some(format!("seen-{key}:{}", self.command.id)),
+            control_id: Some(match change {
+                Change::Listed => format!("listed-{key}:{service}:{}", read_at.as_second() / 3_600),
+                _ => format!("seen-{key}:{service}:{version}"),
+            }),
             received_at: environment.now(),
             sha256: Sha256::digest(&raw).into(),
             charset: "UTF-8".into(),

@@ -51,7 +51,8 @@ struct PlanStep {
     each: Option<Path>,
     /// With `each`: the first entry that succeeds is enough; these codes of e-RS go on to the next.
     next_on: Vec<String>,
-    /// Refused with one of these codes, the plan goes on behind it, and nothing of it is saved.
+    /// Refused with one of these codes (`*`: with any), the plan goes on behind it (with `each`: with the next entry), and nothing of it is
+    /// saved.
     pass_on: Vec<String>,
     again: Option<Again>,
     /// Before each call.
@@ -202,7 +203,8 @@ impl CommandPlan {
         reply: &Reply,
     ) -> Result<Absorbed, PlanProblem> {
         let step = self.step_of(state, call)?;
-        let value = reply_value(reply);
+        // A worklist may be large, and the whole of it is only copied for who looks at it.
+        let value = if step.looks_at_reply() { reply_value(reply) } else { Value::Null };
         let item = self.item_of(step, context, state);
         let mut saved = state.saved.clone();
         for (name, template) in &step.save {
@@ -241,8 +243,12 @@ impl CommandPlan {
     /// the step, if it says that.
     pub fn try_next(&self, context: &PlanContext<'_>, state: &mut PlanState, code: &str) -> bool {
         let Some(step) = self.steps.get(state.step) else { return false };
-        if step.pass_on.iter().any(|one| one == code) {
-            (state.step, state.item, state.waited) = (state.step + 1, 0, false);
+        if step.pass_on.iter().any(|one| one == code || one == "*") {
+            state.waited = false;
+            match step.each {
+                Some(_) => state.item += 1,
+                None => (state.step, state.item) = (state.step + 1, 0),
+            }
             return true;
         }
         let scope = Scope { context, saved: &state.saved, item: None, index: 0, reply: None };

@@ -229,7 +229,7 @@ impl MappingSet {
             let worklist = self.worklist(list);
             let worklist = worklist.ok_or_else(|| unusable(format!("there is no mappings/worklists/{list}.yaml")))?;
             let entries = worklist.entries(&reply.body).map_err(|why| unusable(why.into()))?;
-            state.fetched = Some(FetchedList { list: list.clone(), entries });
+            state.fetched = Some(FetchedList { list: list.clone(), at: context.now.to_owned(), entries });
         }
         Ok(absorbed)
     }

@@ -43,6 +43,8 @@ pub type Entries = BTreeMap<String, Map<String, Value>>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FetchedList {
     pub list: String,
+    /// When it was read: RFC 3339.
+    pub at: String,
     pub entries: Entries,
 }
 
@@ -132,11 +134,18 @@ fn path(file: &str, node: Option<&Node>, diagnostics: &mut Diagnostics) -> Optio
 }
 
 impl Worklist {
-    /// Every entry; an answer without a list has none. What has no key is a mistake of e-RS or of the mapping: the whole is not taken, for
+    /// Every entry; a list without any has none. What is no list, or has an entry without a key, is not taken at all:
     /// whatever is missing would seem to have left.
     pub fn entries(&self, answer: &Value) -> Result<Entries, &'static str> {
         let mut entries = Entries::new();
-        let Some(Value::Array(list)) = self.entries.first(answer) else { return Ok(entries) };
+        if answer.get("resourceType").and_then(Value::as_str) != Some("List") {
+            return Err("e-RS answered something else than a list");
+        }
+        let list = match self.entries.first(answer) {
+            None => return Ok(entries),
+            Some(Value::Array(list)) => list,
+            Some(_) => return Err("the entries of the list are no list"),
+        };
         if list.len() > ENTRIES_MAX {
             return Err("the list has more entries than any worklist");
         }
@@ -264,8 +273,12 @@ mod tests {
         let (worklist, problems) = compiled(FORM);
         let worklist = worklist.expect("compiles");
         assert_eq!(problems, 0);
-        let before = worklist.entries(&json!({"entry": [entry("1", 1), entry("2", 1), entry("3", 1)]})).expect("read");
-        let now = worklist.entries(&json!({"entry": [entry("4", 1), entry("2", 2), entry("1", 1)]})).expect("read");
+        let before = worklist
+            .entries(&json!({"resourceType": "List", "entry": [entry("1", 1), entry("2", 1), entry("3", 1)]}))
+            .expect("read");
+        let now = worklist
+            .entries(&json!({"resourceType": "List", "entry": [entry("4", 1), entry("2", 2), entry("1", 1)]}))
+            .expect("read");
         let found: Vec<_> =
             worklist.differences(&before, &now).iter().map(|one| (one.key.to_owned(), one.change)).collect();
         assert_eq!(
@@ -273,15 +286,25 @@ mod tests {
             [("2".to_owned(), Change::Changed), ("4".to_owned(), Change::New), ("3".to_owned(), Change::Left)]
         );
         assert_eq!(worklist.urgency(&now["4"]), Some("URGENT"));
-        assert_eq!(worklist.entries(&json!({})).expect("read").len(), 0, "an empty list has no entries");
-        assert!(worklist.entries(&json!({"entry": [{"item": {}}]})).is_err(), "whatever it is, it has not left");
+        assert_eq!(
+            worklist.entries(&json!({"resourceType": "List"})).expect("read").len(),
+            0,
+            "an empty list has no entries"
+        );
+        assert!(
+            worklist.entries(&json!({"resourceType": "List", "entry": [{"item": {}}]})).is_err(),
+            "whatever it is, it has not left"
+        );
+        for other in [json!(null), json!({}), json!("<html>"), json!({"resourceType": "OperationOutcome"})] {
+            assert!(worklist.entries(&other).is_err(), "{other} is no empty list");
+        }
     }
 
     #[test]
     fn without_a_version_what_is_still_there_is_looked_at_again() {
         let (worklist, _) = compiled(&FORM.replace("changed_by: [version]\n", ""));
         let worklist = worklist.expect("compiles");
-        let list = worklist.entries(&json!({"entry": [entry("1", 1)]})).expect("read");
+        let list = worklist.entries(&json!({"resourceType": "List", "entry": [entry("1", 1)]})).expect("read");
         assert_eq!(worklist.differences(&list, &list)[0].change, Change::Listed);
     }
 

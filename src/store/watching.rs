@@ -42,6 +42,8 @@ pub trait WatchStore: Send + Sync {
     /// Puts it in the place of the one with the version before; of version 1, in the place of none. False if there is
     /// another.
     async fn save_snapshot(&self, snapshot: Snapshot) -> Result<bool>;
-    /// Counts one more. False if all of the day are spent; once counted, it stays so, whatever becomes of the call.
+    /// Counts one more. False if all of the day are spent.
     async fn spend(&self, spending: Spending) -> Result<bool>;
+    /// One that was counted and never left.
+    async fn unspend(&self, spending: Spending) -> Result<()>;
 }

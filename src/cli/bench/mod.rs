@@ -23,6 +23,7 @@ mod queue;
 mod sqlite;
 mod waiting;
 mod workflows;
+mod worklists;
 
 pub use sqlite::bare_loop;
 
@@ -89,6 +90,8 @@ enum Scenario {
     Waiting,
     /// Each workflow of a referrer, one at a time, without network and pace
     Workflows,
+    /// Compare a worklist of 10 MB, the most that e-RS answers
+    Worklists,
     /// What a claim costs with a thousand to a million commands waiting; only by name or quick
     Queue,
     /// Start, memory, search, lists and purging with a million finished messages; only by name or quick
@@ -191,6 +194,7 @@ impl Bench {
                 Scenario::Letters => letters::measure(scale).await?,
                 Scenario::Waiting => waiting::measure(scale).await?,
                 Scenario::Workflows => workflows::measure(scale).await?,
+                Scenario::Worklists => worklists::measure(scale)?,
                 Scenario::Queue => queue::measure(scale).await?,
                 Scenario::BigStore => big_store::measure(scale).await?,
             });

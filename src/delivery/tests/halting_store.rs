@@ -187,4 +187,5 @@ passes_on!(WatchStore {
     fn snapshot(watch: &str, service: &str) -> Option<Snapshot>;
     fn save_snapshot(snapshot: Snapshot) -> bool;
     fn spend(spending: Spending) -> bool;
+    fn unspend(spending: Spending) -> ();
 });

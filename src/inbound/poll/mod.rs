@@ -89,8 +89,7 @@ impl Poll {
                         continue;
                     }
                     match self.look(watch, service, due, looks.get(&key).map(|(_, command)| *command)).await {
-                        Ok(Some(command)) => drop(looks.insert(key, (due, command))),
-                        Ok(None) => {}
+                        Ok(command) => drop(looks.insert(key, (due, command))),
                         Err(error) => {
                             tracing::warn!(watch = watch.name, %error, "a look at a worklist cannot be asked for now");
                         }
@@ -104,25 +103,21 @@ impl Poll {
         }
     }
 
-    /// The command that looks at this time; `None` while the one before is not done.
-    async fn look(
-        &self,
-        watch: &Watch,
-        service: &str,
-        due: Timestamp,
-        before: Option<CommandId>,
-    ) -> Result<Option<CommandId>> {
-        if let Some(before) = self.unfinished(watch, service, before).await? {
-            let act = |why: &str| Act { by: "gateway".into(), why: why.into(), at: self.environment.now() };
-            match before.state {
-                // Somebody may have signed in since.
-                State::Unauthorised { .. } => self.store.release(before.id, act("the next look is due")).await?,
-                State::Failed { .. } => self.store.discard(before.id, act("the next look takes its place")).await?,
-                _ => {}
-            }
-            if !matches!(before.state, State::Failed { .. }) {
+    /// The command that looks at this time: a new one, or the one before where that is not done.
+    async fn look(&self, watch: &Watch, service: &str, due: Timestamp, before: Option<CommandId>) -> Result<CommandId> {
+        let before = self.unfinished(watch, service, before).await?;
+        let act = |why: &str| Act { by: "gateway".into(), why: why.into(), at: self.environment.now() };
+        let mut failed = None;
+        match before {
+            None => {}
+            Some(before) if matches!(before.state, State::Failed { .. }) => failed = Some(before.id),
+            Some(before) => {
+                if matches!(before.state, State::Unauthorised { .. }) {
+                    // Somebody may have signed in since.
+                    self.store.release(before.id, act("the next look is due")).await?;
+                }
                 self.looks.with_label_values(&[watch.name.as_str(), "still_busy"]).inc();
-                return Ok(None);
+                return Ok(before.id);
             }
         }
         let admission = self.admission(watch, service, due);
@@ -130,14 +125,17 @@ impl Poll {
         match self.store.admit(admission).await? {
             Admitted::New { .. } => {
                 self.looks.with_label_values(&[watch.name.as_str(), "asked"]).inc();
-                Ok(Some(command))
+                if let Some(failed) = failed {
+                    self.store.discard(failed, act("the next look takes its place")).await?;
+                }
+                Ok(command)
             }
             // Before a restart, or by another instance.
             Admitted::Resend { message, .. } => {
                 let commands = self.store.commands_of(message).await?;
-                Ok(Some(commands.first().map_or(command, |view| view.id)))
+                Ok(commands.first().map_or(command, |view| view.id))
             }
-            Admitted::ControlIdReused { .. } => Ok(Some(command)),
+            Admitted::ControlIdReused { .. } => Ok(command),
         }
     }
 

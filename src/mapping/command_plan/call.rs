@@ -14,6 +14,12 @@ impl PlanStep {
         unknown && self.needs.iter().all(|path| scope.has(path)) && self.when.iter().all(|c| c.holds(scope))
     }
 
+    /// Whether anything that is made of its answer says where in it.
+    pub(super) fn looks_at_reply(&self) -> bool {
+        let kept = !(self.save.is_empty() && self.collect.is_empty());
+        kept || !self.require.is_empty() || !self.events.is_empty() || self.again.is_some()
+    }
+
     pub(super) fn label(&self, item: usize) -> String {
         if self.each.is_some() || self.again.is_some() { format!("{}[{item}]", self.name) } else { self.name.clone() }
     }

@@ -186,9 +186,6 @@ fn compile_step(
     if let (Some(node), None) = (keys.get("next_on"), keys.get("each")) {
         compiler.diagnostics.report(&file, node.at, "`next_on` goes with `each`: which entry is the next?");
     }
-    if let (Some(node), Some(_)) = (keys.get("pass_on"), keys.get("each")) {
-        compiler.diagnostics.report(&file, node.at, "`pass_on` does not go with `each`: see `next_on`");
-    }
     if let (Some(node), Some(_)) = (keys.get("again"), keys.get("each")) {
         compiler.diagnostics.report(&file, node.at, "`again` and `each` do not go together in one step");
     }

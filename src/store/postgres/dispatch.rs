@@ -285,7 +285,8 @@ pub(super) async fn decide(
     }
     client
         .execute(
-            "UPDATE dispatch SET state = $2, changed_at = $3, why = '' WHERE id = $1",
+            "UPDATE dispatch SET state = $2, changed_at = $3, why = '',
+                    tries = CASE WHEN $2::text = 'waiting' THEN 0 ELSE tries END WHERE id = $1",
             &[&id.0, &to.name(), &micros(act.at)],
         )
         .await?;

@@ -481,6 +481,10 @@ impl WatchStore for PostgresStore {
     async fn spend(&self, spending: Spending) -> Result<bool> {
         self.ask(|inner| async move { watching::spend(&*inner.client().await?, &spending).await }).await
     }
+
+    async fn unspend(&self, spending: Spending) -> Result<()> {
+        self.ask(|inner| async move { watching::unspend(&*inner.client().await?, &spending).await }).await
+    }
 }
 
 #[async_trait]

@@ -27,8 +27,8 @@ pub(super) async fn save_snapshot(client: &ClientWrapper, snapshot: &Snapshot) -
                    ON CONFLICT DO NOTHING";
         client.execute(sql, &[watch, service, &by.0, &at, &&content[..]]).await?
     } else {
-        let sql = "UPDATE snapshot SET version = $3, by = $4, at = $5, content = $6
-                   WHERE watch = $1 AND service = $2 AND version = $3 - 1";
+        let sql = "UPDATE snapshot SET version = $3::bigint, by = $4, at = $5, content = $6
+                   WHERE watch = $1 AND service = $2 AND version = $3::bigint - 1";
         client.execute(sql, &[watch, service, &version, &by.0, &at, &&content[..]]).await?
     };
     Ok(changed == 1)
@@ -43,4 +43,12 @@ pub(super) async fn spend(client: &ClientWrapper, spending: &Spending) -> Result
     let row = client.query_opt(sql, &[application, call, counts_for, day, &per_day]).await?;
     let calls: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
     Ok(calls.is_some_and(|calls| calls <= per_day))
+}
+
+pub(super) async fn unspend(client: &ClientWrapper, spending: &Spending) -> Result<()> {
+    let Spending { application, call, counts_for, day, .. } = spending;
+    let sql = "UPDATE spent SET calls = calls - 1
+               WHERE application = $1 AND call = $2 AND counts_for = $3 AND day = $4 AND calls > 0";
+    client.execute(sql, &[application, call, counts_for, day]).await?;
+    Ok(())
 }

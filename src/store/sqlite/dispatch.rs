@@ -277,7 +277,7 @@ impl Books {
             return Err(StoreError::Outdated(format!("it is {}, so {name} is not possible", from.name())));
         }
         self.connection
-            .prepare_cached("UPDATE dispatch SET state = ?2, changed_at = ?3, why = '' WHERE id = ?1")?
+            .prepare_cached("UPDATE dispatch SET state = ?2, changed_at = ?3, why = '', tries = iif(?2 = 'waiting', 0, tries) WHERE id = ?1")?
             .execute((id.0.into_bytes(), to.name(), act.at.as_microsecond()))?;
         self.note_act(name, &format!("dispatch {id}"), act)
     }

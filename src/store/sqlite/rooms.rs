@@ -352,6 +352,10 @@ impl WatchStore for SqliteStore {
     async fn spend(&self, spending: Spending) -> Result<bool> {
         self.writer()?.write(0, move |books| books.spend(&spending)).await
     }
+
+    async fn unspend(&self, spending: Spending) -> Result<()> {
+        self.writer()?.write(0, move |books| books.unspend(&spending)).await
+    }
 }
 
 #[async_trait]

@@ -59,4 +59,15 @@ impl Books {
             .optional()?;
         Ok(calls.is_some_and(|calls| calls <= i64::from(*per_day)))
     }
+
+    pub(super) fn unspend(&mut self, spending: &Spending) -> Result<()> {
+        let Spending { application, call, counts_for, day, .. } = spending;
+        self.connection
+            .prepare_cached(
+                "UPDATE spent SET calls = calls - 1
+                 WHERE application = ?1 AND call = ?2 AND counts_for = ?3 AND day = ?4 AND calls > 0",
+            )?
+            .execute((application, call, counts_for, day))?;
+        Ok(())
+    }
 }

@@ -49,6 +49,9 @@ pub(crate) async fn an_allowance_is_spent_once_a_day_and_thing(home: &dyn Home) 
     let granted = together.into_iter().filter(|answer| matches!(answer, Ok(true))).count();
     assert_eq!(granted, 1, "one was left, however many ask at once");
     assert!(!store.spend(spending("20001", "2026-03-16")).await.expect("asked"));
+    store.unspend(spending("20001", "2026-03-16")).await.expect("given back");
+    assert!(store.spend(spending("20001", "2026-03-16")).await.expect("asked"), "one was given back");
+    assert!(!store.spend(spending("20001", "2026-03-16")).await.expect("asked"));
     assert!(store.spend(spending("20002", "2026-03-16")).await.expect("asked"), "another service");
     assert!(store.spend(spending("20001", "2026-03-17")).await.expect("asked"), "another day");
 }

@@ -8,6 +8,7 @@ CREATE TABLE owed_answer (
   settled_at  INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX owed_answer_open ON owed_answer (at) WHERE settled_at IS NULL;
+CREATE INDEX owed_answer_settled ON owed_answer (settled_at) WHERE settled_at IS NOT NULL;
 
 CREATE TABLE told (
   destination TEXT PRIMARY KEY,
