@@ -10,13 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use ers_gateway::config::{Config, Destination, FirstSight, Mode, Watch};
 use ers_gateway::environment::Environment;
 use ers_gateway::gateway::{Gateway, ListenerKind, RunningGateway};
+use ers_gateway::mapping::{Effect, MappingSet};
 use ers_gateway::simulator::services::{Flow, Slot};
-use ers_gateway::simulator::{Simulator, SimulatorConfig, SimulatorHandle};
-use ers_gateway::store::{DispatchFilter, DispatchState, DispatchView, StoredEvent};
+use ers_gateway::simulator::{Simulator, SimulatorConfig, SimulatorHandle, demonstration};
+use ers_gateway::store::{DispatchFilter, DispatchState, DispatchView};
 use serde_json::{Value, json};
 
 use crate::support::pas::Pas;
 use crate::support::sender::{MllpSender, contains, field};
+use crate::support::waiting::get;
 use crate::support::world::settings;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -33,6 +35,7 @@ const CLINICIAN: &str = "555012340001";
 struct Hospital {
     gateway: RunningGateway,
     mllp: SocketAddr,
+    http: SocketAddr,
     pas: Pas,
     watch: &'static str,
     _folder: tempfile::TempDir,
@@ -60,8 +63,9 @@ impl Hospital {
             config.watches.push(Watch { name: name.into(), connection: source.into(), ..watch });
         });
         let gateway = Gateway::start(config, Environment::system()).await.expect("the gateway starts");
-        let mllp = gateway.address(ListenerKind::Mllp).expect("a listener");
-        Self { gateway, mllp, pas, watch: name, _folder: folder }
+        let address = |kind| gateway.address(kind).expect("a listener of each kind");
+        let (mllp, http) = (address(ListenerKind::Mllp), address(ListenerKind::Http));
+        Self { gateway, mllp, http, pas, watch: name, _folder: folder }
     }
 
     async fn says(&self, message: &str) -> Vec<u8> {
@@ -74,19 +78,22 @@ impl Hospital {
         assert_eq!(answer["answer"], "AA", "{answer}");
     }
 
-    async fn events(&self) -> Vec<StoredEvent> {
-        self.gateway.store.events_after(0, 10_000).await.expect("the store answers")
+    /// What it has published, oldest first.
+    async fn events(&self) -> Vec<Value> {
+        let page = get(format!("http://{}/v1/events?after=0&limit=1000", self.http)).await;
+        let page: Value = page.json().await.expect("JSON");
+        page["events"].as_array().expect("a list").clone()
     }
 
     async fn names(&self) -> Vec<String> {
-        self.events().await.into_iter().map(|event| event.name).collect()
+        self.events().await.iter().filter_map(|event| event["type"].as_str().map(str::to_owned)).collect()
     }
 
     async fn event(&self, name: &str) -> Value {
         let waiting = async {
             loop {
-                if let Some(event) = self.events().await.into_iter().find(|event| event.name == name) {
-                    return event.data;
+                if let Some(event) = self.events().await.into_iter().find(|event| event["type"] == name) {
+                    return event["data"].clone();
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -98,10 +105,11 @@ impl Hospital {
         }
     }
 
-    /// By the watch.
+    /// Those of its watch.
     async fn seen(&self) -> Vec<String> {
-        let all = self.events().await.into_iter();
-        all.filter(|event| event.source == self.watch).map(|event| event.name).collect()
+        let source = format!("/sources/{}", self.watch);
+        let seen = self.events().await.into_iter().filter(|event| event["source"] == source);
+        seen.filter_map(|event| event["type"].as_str().map(str::to_owned)).collect()
     }
 
     async fn dispatches(&self) -> Vec<DispatchView> {
@@ -146,8 +154,10 @@ impl Story {
 
     /// Some looks later nothing more has happened: no write, no event, no message; and the PAS found no fault.
     async fn ends(self) {
+        let plans = MappingSet::built_in().expect("the shipped mappings are whole");
+        let is_write = |call: &str| plans.operation(call).is_some_and(|one| !matches!(one.effect, Effect::Read));
         let writes = |story: &Self| -> Vec<&'static str> {
-            story.ers.calls().into_iter().filter(|call| !READS.contains(call)).collect()
+            story.ers.calls().into_iter().filter(|call| is_write(call)).collect()
         };
         let (written, looks) = (writes(&self), self.calls("A008") + self.calls("A023"));
         let before = (self.referrer.names().await, self.provider.names().await);
@@ -173,10 +183,6 @@ impl Story {
         ers.stop().await;
     }
 }
-
-/// What changes nothing at e-RS, and tokens.
-const READS: [&str; 12] =
-    ["token", "A004", "A005", "A006", "A007", "A008", "A010", "A023", "A024", "A025", "A029", "A042"];
 
 fn watch(list: &str, services: &[&str]) -> Watch {
     Watch {
@@ -264,6 +270,9 @@ async fn a_referral_goes_to_triage_with_its_letter_and_comes_back_with_advice() 
     );
     let returned = story.referrer.event("ReferralReturned").await;
     assert_eq!((&returned["ubrn"], &returned["comments"]), (&json!(ubrn), &json!(advice)), "{returned}");
+    let ledger = story.ers.ledger();
+    let mut looks = ledger.iter().filter(|entry| entry.operation == "A008");
+    assert!(looks.all(|look| look.user.as_deref() == Some(demonstration::USER)), "in a user's session");
 
     // It is off the provider's list, which its PAS hears too.
     story.provider.pas.until_received(&["REF^I12", "MDM^T02", "RRI^I12"]).await;
@@ -386,6 +395,8 @@ async fn a_booked_referral_is_rejected() {
     assert_eq!((&returned["ubrn"], &returned["reason"]), (&json!(ubrn), &json!("SERVICE_INAPPROPRIATE")), "{returned}");
 
     story.provider.pas.until_received(&["REF^I12", "SIU^S12", "RRI^I12", "SIU^S15"]).await;
+    let noticed = ["ReferralReceived", "AppointmentNoticed", "ReferralLeftReview", "AppointmentNoticed"];
+    assert_eq!(story.provider.seen().await, noticed);
     let cancelled = story.provider.pas.received().pop().expect("a message");
     assert_eq!((&cancelled["ubrn"], &cancelled["state"]), (&json!(ubrn), &json!("Cancelled")), "{cancelled}");
     assert_eq!(cancelled["start"], booked["start"], "as it was: e-RS says it no more: {cancelled}");
