@@ -17,8 +17,8 @@ use crate::tls::{ClientTls, Identity};
 const AT_ONCE: usize = 2;
 /// A receiver that says "not now" (206, 207) is asked so often; then a person looks.
 const NOT_NOW_MAX: u32 = 10;
-/// After a message stayed without an answer so often, the next one is sent right behind it. If that is answered, the
-/// message is at fault and not the receiver.
+/// After a message stayed without an answer so often, the next one is sent right behind it. If that is answered and this
+/// one, once more, is not, the message is at fault and not the receiver.
 const UNANSWERED_MAX: u32 = 5;
 /// Characters of the receiver's words that are kept.
 const WORDS_MAX: usize = 1_000;

@@ -221,6 +221,30 @@ async fn a_message_that_its_receiver_never_answers_does_not_hold_the_others_for_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_comes_back_between_two_messages_gets_both() {
+    let receiver = Receiver::start().await;
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    receiver.does(move |message| {
+        let is_first = field(message, b"MSA", 2) == b"D0";
+        if is_first && asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 5 { Habit::HangsUp } else { TAKES }
+    });
+    let world = World::with(|config| answers_to(config, destination(receiver.address))).await;
+    let patients = Patients::new();
+    let mut sender = MllpSender::new(world.mllp);
+    for number in 0..2 {
+        sender.deliver(&enhanced(&format!("D{number}"), &format!("NM-D-{number}"), &patients.next())).await;
+        world.settle().await;
+    }
+    world.delivered(2).await;
+    let received = receiver.received();
+    let asked_for: Vec<&[u8]> = received.iter().map(|message| field(message, b"MSA", 2)).collect();
+    assert_eq!(asked_for, [b"D0", b"D0", b"D0", b"D0", b"D0", b"D1", b"D0"]);
+    assert!(received.iter().all(|message| field(message, b"MSA", 2) == b"D1" || *message == received[0]));
+    world.stop().await;
+    receiver.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_says_not_now_is_asked_again() {
     let receiver = Receiver::start().await;
     let asked = std::sync::atomic::AtomicUsize::new(0);
