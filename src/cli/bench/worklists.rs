@@ -21,6 +21,9 @@ pub(super) fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     let broken = |why: &str| CliError::Unavailable(why.to_owned());
     let set = MappingSet::built_in().map_err(|_| broken("the built-in mapping set is broken"))?;
     let worklist = set.worklist(LIST).ok_or_else(|| broken("there is no such worklist"))?;
+    let me = Process(std::process::id());
+    let resident = me.resident_mb();
+    me.forget_peak();
     let (before, count) = answer(0);
     let (answer, _) = answer(1);
     let before = worklist.entries(&serde_json::from_slice(&before).unwrap_or_default());
@@ -35,10 +38,8 @@ pub(super) fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
         std::hint::black_box(serde_json::to_vec(&now).unwrap_or_default());
         Ok(differences)
     };
-    let me = Process(std::process::id());
-    let resident = me.resident_mb();
-    me.forget_peak();
     let differences = compare()?;
+    // From before the answers were made: what was freed meanwhile and is used again counts as well.
     let memory = me.peak_mb() - resident;
     let began = Instant::now();
     let mut rounds: Vec<Duration> = Vec::new();
@@ -54,25 +55,31 @@ pub(super) fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
         Figure::new(format!("comparing a worklist of {count} entries, {size:.1} MB"), median, "ms")
             .less_than(500.0)
             .limited_by(format!("reading its JSON; {differences} differences")),
-        Figure::new("  memory on top", memory, "MB").less_than(100.0).limited_by("the answer as a tree"),
+        Figure::new("  memory on top, two answers included", memory, "MB")
+            .less_than(100.0)
+            .limited_by("an answer as a tree"),
     ])
 }
 
 /// As many entries as fit, in the shape of the published answer. With another `round`, some differ.
+/// Written entry by entry: a tree of all of it would be measured as well.
 fn answer(round: u64) -> (Vec<u8>, usize) {
-    let mut entries = Vec::new();
-    let mut bytes = 0;
+    let mut text = Vec::with_capacity(ANSWER_BYTES_MAX);
+    text.extend_from_slice(br#"{"resourceType":"List","status":"current","mode":"snapshot","entry":["#);
+    let mut count = 0;
     for number in 0_u64.. {
-        let one = entry(number, round);
-        bytes += one.to_string().len() + 1;
-        if bytes > ANSWER_BYTES_MAX - 100_000 {
+        let one = entry(number, round).to_string();
+        if text.len() + one.len() > ANSWER_BYTES_MAX - 100_000 {
             break;
         }
-        entries.push(one);
+        if count > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(one.as_bytes());
+        count += 1;
     }
-    let count = entries.len();
-    let list = json!({"resourceType": "List", "status": "current", "mode": "snapshot", "entry": entries});
-    (list.to_string().into_bytes(), count)
+    text.extend_from_slice(b"]}");
+    (text, count)
 }
 
 fn entry(number: u64, round: u64) -> Value {
