@@ -7,18 +7,16 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::ledger::Abandoned;
 use super::run::{Flow, Ground, Run};
-use crate::command::{Class, CommandId, MessageId, State, Verdict};
+use crate::command::{Class, CommandId, State};
 use crate::mapping::{CHANGES, Change, Difference, Entries, FetchedList, Worklist};
-use crate::store::{Admission, Alias, AliasKind, NewCommand, NewMessage, Snapshot, StoreError, Transport};
+use crate::store::{Admission, Alias, AliasKind, NewCommand, Snapshot, StoreError};
 
 /// A list as the next comparison finds it, in the store.
 #[derive(Serialize, Deserialize)]
@@ -153,13 +151,11 @@ impl Run {
         }
         body.insert("change".into(), change.name().into());
         body.insert("item".into(), Value::Object(fields.clone()));
-        let body = Value::Object(body);
-        let raw = Bytes::from(body.to_string());
         let digest = self.shared.keys.alias_digest(AliasKind::LocalId, &[watch, "observed", key]);
         let command = NewCommand {
             id: CommandId(environment.new_id()),
             name: worklist.observe.clone(),
-            body,
+            body: Value::Object(body),
             class: self.class_of(worklist, difference),
             aliases: vec![Alias { kind: AliasKind::LocalId, digest }],
             creates: None,
@@ -168,29 +164,10 @@ impl Run {
             plan: Value::Null,
             not_after: None,
         };
-        let message = NewMessage {
-            id: MessageId(environment.new_id()),
-            source: self.command.source.clone(),
-            transport: Transport::Poll,
-            control_id: Some(match change {
-                Change::Listed => format!("listed-{key}:{service}:{}", read_at.as_second() / 3_600),
-                _ => format!("seen-{key}:{service}:{version}"),
-            }),
-            received_at: environment.now(),
-            sha256: Sha256::digest(&raw).into(),
-            charset: "UTF-8".into(),
-            kind: worklist.observe.clone(),
-            raw,
-            problems: Value::Null,
+        let control_id = match change {
+            Change::Listed => format!("listed-{key}:{service}:{}", read_at.as_second() / 3_600),
+            _ => format!("seen-{key}:{service}:{version}"),
         };
-        Admission {
-            message,
-            verdict: Verdict::Accepted,
-            acknowledgement: Bytes::new(),
-            commands: vec![command],
-            documents: Vec::new(),
-            events: Vec::new(),
-            taken_again: None,
-        }
+        Admission::own(environment, &self.command.source, control_id, command)
     }
 }

@@ -4,15 +4,13 @@
 //! completed. Guarantees: each is there once, whatever happens in between: its control id names the command that it
 //! follows, and the store knows a resend.
 
-use bytes::Bytes;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::ledger::Abandoned;
 use super::run::{Flow, Run};
-use crate::command::{Class, CommandId, MessageId, State, Verdict};
+use crate::command::{Class, CommandId, State};
 use crate::mapping::FollowUp;
-use crate::store::{Admission, Alias, AliasKind, NewCommand, NewMessage, StoreError, Transport};
+use crate::store::{Admission, Alias, AliasKind, NewCommand, StoreError};
 
 impl Run {
     pub(super) async fn follow(&mut self, follow: Vec<FollowUp>) -> Result<Flow, Abandoned> {
@@ -44,12 +42,11 @@ impl Run {
 
     fn admission(&self, number: usize, next: FollowUp) -> Admission {
         let environment = &self.shared.environment;
-        let raw = Bytes::from(next.body.to_string());
         let id = CommandId(environment.new_id());
         let kind = AliasKind::Command;
         let command = NewCommand {
             id,
-            name: next.command.clone(),
+            name: next.command,
             body: next.body,
             class: Class::Poll,
             aliases: vec![Alias { kind, digest: self.shared.keys.alias_digest(kind, &[&id.to_string()]) }],
@@ -59,26 +56,7 @@ impl Run {
             plan: Value::Null,
             not_after: None,
         };
-        let message = NewMessage {
-            id: MessageId(environment.new_id()),
-            source: self.command.source.clone(),
-            transport: Transport::Poll,
-            control_id: Some(format!("follow-{number}:{}", self.command.id)),
-            received_at: environment.now(),
-            sha256: Sha256::digest(&raw).into(),
-            charset: "UTF-8".into(),
-            kind: next.command,
-            raw,
-            problems: Value::Null,
-        };
-        Admission {
-            message,
-            verdict: Verdict::Accepted,
-            acknowledgement: Bytes::new(),
-            commands: vec![command],
-            documents: Vec::new(),
-            events: Vec::new(),
-            taken_again: None,
-        }
+        let control_id = format!("follow-{number}:{}", self.command.id);
+        Admission::own(environment, &self.command.source, control_id, command)
     }
 }

@@ -20,6 +20,7 @@ mod files;
 mod filter;
 mod halt;
 mod inbound;
+mod inheritance;
 mod letter;
 mod members;
 mod normalise;
@@ -32,6 +33,7 @@ mod reply;
 mod segments;
 mod selector;
 mod set;
+mod sets;
 mod source;
 mod step_conditions;
 mod template;
@@ -63,9 +65,8 @@ pub use plan::{
 pub use problem::{Location, Problem};
 pub use reply::{ReplyMapping, ReplyOutcome};
 pub use segments::{CopiedSegments, Line, Piece};
-pub use set::{
-    Absorbed, DEFAULT_DIALECT, MappingSet, MappingSets, PlanContext, PlanProblem, command_schema, command_schemas,
-};
+pub use set::{Absorbed, DEFAULT_DIALECT, MappingSet, PlanContext, PlanProblem, command_schema, command_schemas};
+pub use sets::MappingSets;
 pub use source::Language;
 pub use testing::{Expectation, MappingTest, Outcome as TestOutcome};
 pub use worklist::{Change, Difference, Entries, FetchedList, Worklist};

@@ -3,12 +3,11 @@
 //! A plan stays on the set it was made with through reload, restart and upgrade. Loading reports every
 //! mistake; a set with one is not made, so a broken reload leaves the running set in place.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use encoding_rs::Encoding;
 use include_dir::{Dir, include_dir};
-use parking_lot::RwLock;
 use serde_json::{Map, Value};
 
 use super::codes::CodeTable;
@@ -19,6 +18,7 @@ use super::fhir::FhirDocument;
 use super::files::MappingFiles;
 use super::halt::Halt;
 use super::inbound::{self, CodeTables, Ignored, InboundFile, Outcome};
+use super::inheritance::{Extends, chain};
 use super::members;
 use super::normalise::{Normalised, Trace, normalise};
 use super::operations::{Effect, Operation};
@@ -36,9 +36,6 @@ static SCHEMAS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/schemas/commands");
 
 /// The dialect that every other inherits from.
 pub const DEFAULT_DIALECT: &str = "default";
-
-/// How often a dialect may extend another that extends another.
-pub(super) const INHERITANCE_MAX: usize = 8;
 
 /// What a plan may look at besides its own saved values.
 #[derive(Clone, Copy, Debug)]
@@ -445,6 +442,12 @@ struct Own {
     replies: BTreeMap<String, Arc<ReplyMapping>>,
 }
 
+impl Extends for Own {
+    fn extends(&self) -> Option<&str> {
+        self.extends.as_deref()
+    }
+}
+
 type Replies = BTreeMap<String, Vec<Arc<ReplyMapping>>>;
 
 fn dialects(
@@ -459,7 +462,7 @@ fn dialects(
     let mut dialects = BTreeMap::new();
     let mut all_replies = Replies::new();
     for name in own.keys() {
-        let Some(chain) = chain(name, &own, diagnostics) else { continue };
+        let Some(chain) = chain("inbound", name, &own, diagnostics) else { continue };
         let mut merged: BTreeMap<String, InboundFile> = BTreeMap::new();
         let mut tables = CodeTables::new();
         let mut ignore = Vec::new();
@@ -513,27 +516,6 @@ fn read_dialect_file(file: &str, node: &Node, own: &mut Own, diagnostics: &mut D
     }
 }
 
-/// The dialect and those that it extends, nearest first.
-fn chain<'o>(name: &str, own: &'o BTreeMap<&str, Own>, diagnostics: &mut Diagnostics) -> Option<Vec<&'o Own>> {
-    let mut links = Vec::new();
-    let mut next = Some(name.to_owned());
-    while let Some(name) = next {
-        let file = format!("inbound/{name}/dialect.yaml");
-        let Some(link) = own.get(name.as_str()) else {
-            let hint = did_you_mean(&name, own.keys().copied());
-            diagnostics.report_with_hint(&file, Place::default(), format!("there is no dialect {name}"), hint);
-            return None;
-        };
-        links.push(link);
-        if links.len() > INHERITANCE_MAX {
-            diagnostics.report(&file, Place::default(), "dialects extend each other in a circle, or too deeply");
-            return None;
-        }
-        next = link.extends.clone();
-    }
-    Some(links)
-}
-
 fn check_resolved(file: &InboundFile, tables: &CodeTables, schemas: &CommandSchemas, diagnostics: &mut Diagnostics) {
     if file.from.is_none() {
         diagnostics.report(&file.file, Place::default(), "`from` is missing, here and in what it inherits");
@@ -565,38 +547,5 @@ fn check_resolved(file: &InboundFile, tables: &CodeTables, schemas: &CommandSche
             let hint = did_you_mean(table, tables.keys().map(String::as_str));
             diagnostics.report_with_hint(written_in, at, format!("there is no code table `{table}`"), hint);
         }
-    }
-}
-
-/// The current set, and those that unfinished plans are pinned to.
-pub struct MappingSets {
-    current: RwLock<Arc<MappingSet>>,
-    pinned: RwLock<HashMap<String, Arc<MappingSet>>>,
-}
-
-impl MappingSets {
-    pub fn new(current: Arc<MappingSet>) -> Self {
-        let sets = Self { current: RwLock::new(current.clone()), pinned: RwLock::default() };
-        sets.keep(current);
-        sets
-    }
-
-    /// For new messages.
-    pub fn current(&self) -> Arc<MappingSet> {
-        self.current.read().clone()
-    }
-
-    /// For a plan made earlier; `None` if its files must first be loaded from the store.
-    pub fn pinned(&self, digest: &str) -> Option<Arc<MappingSet>> {
-        self.pinned.read().get(digest).cloned()
-    }
-
-    pub fn keep(&self, set: Arc<MappingSet>) {
-        self.pinned.write().insert(set.digest().to_owned(), set);
-    }
-
-    pub fn replace(&self, set: Arc<MappingSet>) {
-        self.keep(set.clone());
-        *self.current.write() = set;
     }
 }

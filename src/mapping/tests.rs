@@ -572,9 +572,6 @@ mod hostile {
     }
 
     proptest! {
-        // Each loads a whole set.
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
         #[test]
         fn no_mapping_file_makes_loading_panic(text in mapping_text(), file in prop::sample::select(vec![
             "inbound/x/REF_I12.yaml", "inbound/x/dialect.yaml", "ers/X.yaml", "ers/fragments.yaml", "codes/x/priority.csv",
@@ -585,9 +582,7 @@ mod hostile {
             files.insert(file, &text);
             let _ = MappingSet::load(files);
         }
-    }
 
-    proptest! {
         #[test]
         fn no_text_makes_an_expression_panic(source in "\\PC{0,60}") {
             if let Ok(expression) = expression::Expression::compile(&source) {

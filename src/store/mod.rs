@@ -12,6 +12,7 @@ pub mod copy;
 mod dispatch;
 mod kept_document;
 mod open;
+mod own_message;
 mod partition_key;
 mod pass;
 pub mod postgres;

@@ -10,22 +10,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
-use crate::command::{Class, CommandId, MessageId, State, Verdict};
+use crate::command::{Class, CommandId, State};
 use crate::config::{FirstSight, Mode, Watch};
 use crate::environment::Environment;
 use crate::instances::Duty;
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
-use crate::store::{
-    Act, Admission, Admitted, Alias, AliasKind, CommandView, MessageFilter, NewCommand, NewMessage, Result, Store,
-    Transport,
-};
+use crate::store::{Act, Admission, Admitted, Alias, AliasKind, CommandView, MessageFilter, NewCommand, Result, Store};
 
 /// How often the clock is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -173,7 +168,6 @@ impl Poll {
         if watch.first == FirstSight::Remember {
             body["remember"] = true.into();
         }
-        let raw = Bytes::from(body.to_string());
         let id = CommandId(self.environment.new_id());
         let kind = AliasKind::Command;
         let command = NewCommand {
@@ -188,26 +182,6 @@ impl Poll {
             plan: if watch.mode == Mode::Shadow { json!({ "shadow": true }) } else { Value::Null },
             not_after: None,
         };
-        let message = NewMessage {
-            id: MessageId(self.environment.new_id()),
-            source: watch.name.clone(),
-            transport: Transport::Poll,
-            control_id: Some(format!("look:{service}:{due}")),
-            received_at: self.environment.now(),
-            sha256: Sha256::digest(&raw).into(),
-            charset: "UTF-8".into(),
-            kind: COMMAND.into(),
-            raw,
-            problems: Value::Null,
-        };
-        Admission {
-            message,
-            verdict: Verdict::Accepted,
-            acknowledgement: Bytes::new(),
-            commands: vec![command],
-            documents: Vec::new(),
-            events: Vec::new(),
-            taken_again: None,
-        }
+        Admission::own(&self.environment, &watch.name, format!("look:{service}:{due}"), command)
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{OutboundMapping, compile};
-use crate::mapping::diagnostic::{Diagnostics, Place, did_you_mean};
+use crate::mapping::diagnostic::Diagnostics;
 use crate::mapping::files::MappingFiles;
-use crate::mapping::set::{DEFAULT_DIALECT, INHERITANCE_MAX};
+use crate::mapping::inheritance::{Extends, chain};
+use crate::mapping::set::DEFAULT_DIALECT;
 use crate::mapping::yaml::{self, Keys, Node, Yaml};
 
 /// What a destination is told, inheritance resolved.
@@ -31,6 +32,12 @@ struct Own {
     files: BTreeMap<String, Option<Arc<OutboundMapping>>>,
 }
 
+impl Extends for Own {
+    fn extends(&self) -> Option<&str> {
+        self.extends.as_deref()
+    }
+}
+
 pub(in crate::mapping) fn dialects(
     files: &MappingFiles,
     diagnostics: &mut Diagnostics,
@@ -39,7 +46,7 @@ pub(in crate::mapping) fn dialects(
     let own: BTreeMap<&str, Own> = folders.iter().map(|name| (*name, own_dialect(name, files, diagnostics))).collect();
     let mut dialects = BTreeMap::new();
     for name in own.keys() {
-        let Some(chain) = chain(name, &own, diagnostics) else { continue };
+        let Some(chain) = chain("outbound", name, &own, diagnostics) else { continue };
         let mut merged = BTreeMap::new();
         for link in chain.iter().rev() {
             merged.extend(link.files.iter().map(|(stem, file)| (stem.clone(), file.clone())));
@@ -76,25 +83,4 @@ fn is_skipped(file: &str, node: &Node, diagnostics: &mut Diagnostics) -> bool {
     }
     let _ = Keys::of(file, node, &["skip", "about"], diagnostics);
     true
-}
-
-/// The dialect and those that it extends, nearest first.
-fn chain<'o>(name: &str, own: &'o BTreeMap<&str, Own>, diagnostics: &mut Diagnostics) -> Option<Vec<&'o Own>> {
-    let mut links = Vec::new();
-    let mut next = Some(name.to_owned());
-    while let Some(wanted) = next {
-        let file = format!("outbound/{name}/dialect.yaml");
-        let Some(link) = own.get(wanted.as_str()) else {
-            let hint = did_you_mean(&wanted, own.keys().copied());
-            diagnostics.report_with_hint(&file, Place::default(), format!("there is no dialect {wanted}"), hint);
-            return None;
-        };
-        links.push(link);
-        if links.len() > INHERITANCE_MAX {
-            diagnostics.report(&file, Place::default(), "dialects extend each other in a circle, or too deeply");
-            return None;
-        }
-        next = link.extends.clone();
-    }
-    Some(links)
 }

@@ -1,7 +1,9 @@
 //! A014 Reject referral: the booking is cancelled, and the referral is the referrer's again.
 
 use super::Act;
-use super::provider::{CANCELLED_IN_PAS, COMMENTS_CHARACTERS_MAX, check_cancelled_in_pas, own_service};
+use super::provider::{
+    CANCELLED_IN_PAS, COMMENTS_CHARACTERS_MAX, cancelled_in_pas, check_cancelled_in_pas, own_service,
+};
 use super::subject::{check_patient, check_writable, if_match, with_referral};
 use crate::simulator::exchange::Answer;
 use crate::simulator::referral_resource;
@@ -64,11 +66,7 @@ fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     });
     let comments = parameters.one("rejectionComments");
     let comments = comments.and_then(|value| value.text_up_to(COMMENTS_CHARACTERS_MAX, &mut issues));
-    let said = parameters.one("appointmentCancelledInPAS");
-    let cancelled_in_pas = said.map(|said| Element { value: said.value, path: said.path.clone() });
-    if let Some(said) = &cancelled_in_pas {
-        said.boolean(&mut issues);
-    }
+    let cancelled_in_pas = cancelled_in_pas(&parameters, &mut issues);
     issues.or(reason.map(|(reason, reason_path)| Request { reason, reason_path, comments, cancelled_in_pas }))
 }
 

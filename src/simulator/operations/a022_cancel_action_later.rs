@@ -3,8 +3,8 @@
 use super::Act;
 use super::a012_maintain_letter::Wanted;
 use super::provider::{
-    CANCELLED_IN_PAS, COMMENTS_CHARACTERS_MAX, check_cancelled_in_pas, files, link, linkable, own_service, priority,
-    wanted_files,
+    CANCELLED_IN_PAS, COMMENTS_CHARACTERS_MAX, cancelled_in_pas, check_cancelled_in_pas, files, link, linkable,
+    own_service, priority, wanted_files,
 };
 use super::subject::{check_patient, check_writable, if_match, with_referral};
 use crate::simulator::decisions::ReviewOutcome;
@@ -76,11 +76,7 @@ fn read<'a>(act: &Act<'a>) -> Result<Request<'a>, Refusal> {
     let comments = parameters.one("comments");
     let comments = comments.and_then(|value| value.text_up_to(COMMENTS_CHARACTERS_MAX, &mut issues));
     let priority = parameters.one("priority").and_then(|value| priority(value, &mut issues));
-    let said = parameters.one("appointmentCancelledInPAS");
-    let cancelled_in_pas = said.map(|said| Element { value: said.value, path: said.path.clone() });
-    if let Some(said) = &cancelled_in_pas {
-        said.boolean(&mut issues);
-    }
+    let cancelled_in_pas = cancelled_in_pas(&parameters, &mut issues);
     let files = wanted_files(&parameters, "providerAttachmentFile", "PROVIDER", &mut issues);
     issues.or(comments.map(|comments| Request { comments, priority, cancelled_in_pas, files }))
 }

@@ -34,6 +34,13 @@ pub fn own_service(act: &Act<'_>, referral: &Referral) -> Result<Service, Refusa
     }
 }
 
+/// `appointmentCancelledInPAS`, where the request has it.
+pub fn cancelled_in_pas<'a>(parameters: &Parameters<'a>, issues: &mut Issues) -> Option<Element<'a>> {
+    let said = parameters.one("appointmentCancelledInPAS")?;
+    said.boolean(issues);
+    Some(Element { value: said.value, path: said.path.clone() })
+}
+
 /// An appointment at an indirectly bookable service is in the provider's own system only.
 pub fn check_cancelled_in_pas(service: &Service, said: Option<&Element<'_>>, issues: &mut Issues) {
     match (service.directly_bookable, said) {
