@@ -217,7 +217,7 @@ impl Gateway {
         };
         let addresses = rooms.listen(&config.listeners, &stages.listeners).await?;
         if let Some(broker) = &config.broker {
-            let schemas = Arc::new(EventSchemas::built_in());
+            let schemas = EventSchemas::built_in();
             let published = PublisherMetrics::register(&metrics, links.clone(), schemas.clone())?;
             let signals = store.signals().clone();
             let duty = Duty::new(store.clone(), "outbox", &config.instance, &stages.outbox);

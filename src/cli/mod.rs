@@ -10,6 +10,7 @@ mod dispatches;
 mod events;
 mod exit;
 mod health;
+mod indoubt;
 mod keys;
 mod map;
 mod messages;
@@ -47,6 +48,8 @@ enum Command {
     Map(map::Map),
     #[command(subcommand)]
     Messages(messages::Messages),
+    #[command(subcommand, name = "indoubt")]
+    InDoubt(indoubt::InDoubt),
     #[command(subcommand)]
     Dispatches(dispatches::Dispatches),
     #[command(subcommand)]
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
+        Command::InDoubt(indoubt) => indoubt.run(),
         Command::Dispatches(dispatches) => dispatches.run(),
         Command::Events(events) => events.run(),
         Command::Simulate(simulate) => simulate.run(),

@@ -14,7 +14,7 @@ use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::events::cloud_event;
 use crate::inbound::http::views;
-use crate::store::{self, Act, DispatchFilter, MessageFilter, Store, StoreError};
+use crate::store::{self, Act, DispatchFilter, Finding, MessageFilter, Store, StoreError};
 
 /// Where to look.
 #[derive(Args)]
@@ -144,6 +144,19 @@ impl Records {
                 api.post(&format!("v1/commands/{id}/release"), &json!({ "by": by, "why": why })).await.map(drop)
             }
             Self::Store(store, environment) => Ok(store.release(id, act(by, why, environment)).await?),
+        }
+    }
+
+    pub async fn decide(&self, id: CommandId, finding: Finding, by: &str, why: &str) -> Result<(), CliError> {
+        match self {
+            Self::Api(api) => {
+                let mut body = json!({ "by": by, "why": why, "done": finding.done });
+                if let Some(ubrn) = finding.ubrn {
+                    body["ubrn"] = ubrn.into();
+                }
+                api.post(&format!("v1/commands/{id}/decide"), &body).await.map(drop)
+            }
+            Self::Store(store, environment) => Ok(store.decide(id, finding, act(by, why, environment)).await?),
         }
     }
 

@@ -18,7 +18,6 @@ use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::retention::Round;
 use crate::store::copy::{self, CopyError, Limits, Step};
-use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Purge, PurgePlace, Store};
 
 /// Messages, and events, in one transaction: nobody waits behind it.
@@ -33,7 +32,7 @@ pub enum StoreCommand {
     Purge(PurgeArgs),
 }
 
-/// Check pages, references, counts and the audit chain
+/// Check pages, references, the history of every command and event, counts and the audit chain
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -56,8 +55,8 @@ pub struct Verify {
 Examples:
   ers-gateway store backup --config /etc/ers-gateway/gateway.yaml --to /backup/ers-gateway.db
 
-The copy is one committed moment, and a store like any other. Keep the key file with it, but apart from it.
-Of a running gateway: sqlite3 STORE '.backup FILE', or a snapshot of the file system.")]
+The copy is one committed moment, and a store like any other; a gateway may run meanwhile. Keep the key file with it,
+but apart from it.")]
 pub struct Backup {
     #[command(flatten)]
     place: Place,
@@ -234,13 +233,10 @@ async fn back_up(backup: &Backup) -> Done {
     if !path.is_file() {
         return Err(CliError::Unavailable(format!("there is no store at {}", path.display())));
     }
-    let store = SqliteStore::open(&path, &Environment::system())
-        .await
-        .map_err(|error| CliError::unavailable(path.display(), error))?;
     if backup.to.exists() {
         return Err(CliError::No(format!("{} is there already, and stays", backup.to.display())));
     }
-    store.backup(&backup.to).await?;
+    store::back_up_file(&path, &backup.to)?;
     println!("{} was copied to {}", path.display(), backup.to.display());
     Ok(())
 }

@@ -56,6 +56,9 @@ pub enum State {
     InDoubt {
         step: String,
         since: Timestamp,
+        /// When e-RS is read to find out. Without it nothing more can be read: a person decides.
+        #[serde(default, rename = "lookAt", skip_serializing_if = "Option::is_none")]
+        look_at: Option<Timestamp>,
     },
     /// Refused by e-RS, expired or superseded; waits for a person.
     Failed {
@@ -112,10 +115,14 @@ pub enum Happened {
     },
     Unanswered {
         since: Timestamp,
+        look_at: Option<Timestamp>,
     },
-    ProvedDone {
-        next: Option<String>,
+    /// e-RS was read, or could not be, and nothing is proved.
+    LookedInVain {
+        look_at: Option<Timestamp>,
     },
+    /// What was in doubt was done: the plan goes on behind it.
+    ProvedDone,
     ProvedNotDone,
     Refused {
         why: Failure,
@@ -146,12 +153,11 @@ impl State {
             (S::Running { .. }, H::StepDone { next: None }) => S::Completed,
             (S::Running { step }, H::Deferred { until, why }) => S::Waiting { step, until, why },
             (S::Running { step }, H::NotAuthorised { since }) => S::Unauthorised { step, since },
-            (S::Running { step }, H::Unanswered { since }) => S::InDoubt { step, since },
+            (S::Running { step }, H::Unanswered { since, look_at }) => S::InDoubt { step, since, look_at },
             (S::Running { .. }, H::LeaseExpired) => S::Queued,
             (S::Running { .. } | S::Queued, H::Shadowed) => S::Shadowed,
-            (S::InDoubt { .. }, H::ProvedDone { next: Some(step) }) => S::Running { step },
-            (S::InDoubt { .. }, H::ProvedDone { next: None }) => S::Completed,
-            (S::InDoubt { .. }, H::ProvedNotDone) | (S::Failed { .. }, H::Replayed) => S::Queued,
+            (S::InDoubt { step, since, .. }, H::LookedInVain { look_at }) => S::InDoubt { step, since, look_at },
+            (S::InDoubt { .. }, H::ProvedDone | H::ProvedNotDone) | (S::Failed { .. }, H::Replayed) => S::Queued,
             (S::Unauthorised { .. }, H::Released) => S::Queued,
             (
                 S::Queued | S::Running { .. } | S::Waiting { .. } | S::InDoubt { .. } | S::Unauthorised { .. },
@@ -162,6 +168,46 @@ impl State {
                 H::Discarded,
             ) => S::Discarded,
             (from, by) => return Err(IllegalStep { from, by }),
+        })
+    }
+
+    /// Whether a command can come from a state of one name into one of the other, whatever happens.
+    pub fn can_follow(from: &str, to: &str) -> bool {
+        let at = Timestamp::UNIX_EPOCH;
+        let step = String::new;
+        let why = || Failure { code: String::new(), text: String::new() };
+        let states = [
+            Self::Queued,
+            Self::Running { step: step() },
+            Self::Waiting { step: step(), until: at, why: WaitReason::Planned },
+            Self::Unauthorised { step: step(), since: at },
+            Self::InDoubt { step: step(), since: at, look_at: None },
+            Self::Failed { why: why() },
+            Self::Completed,
+            Self::Discarded,
+            Self::Shadowed,
+        ];
+        let happenings = [
+            Happened::Claimed { step: step() },
+            Happened::StepDone { next: Some(step()) },
+            Happened::StepDone { next: None },
+            Happened::Deferred { until: at, why: WaitReason::Planned },
+            Happened::NotAuthorised { since: at },
+            Happened::Unanswered { since: at, look_at: None },
+            Happened::LookedInVain { look_at: None },
+            Happened::ProvedDone,
+            Happened::ProvedNotDone,
+            Happened::Refused { why: why() },
+            Happened::LeaseExpired,
+            Happened::Replayed,
+            Happened::Released,
+            Happened::Discarded,
+            Happened::Shadowed,
+        ];
+        let mut befores = states.iter().filter(|state| state.name() == from);
+        befores.any(|before| {
+            let mut afters = happenings.iter().filter_map(|happened| before.clone().after(happened.clone()).ok());
+            afters.any(|after| after.name() == to)
         })
     }
 
@@ -205,9 +251,12 @@ mod tests {
     #[test]
     fn a_command_in_doubt_is_never_simply_sent_again() {
         let since = Timestamp::UNIX_EPOCH;
-        let doubt = State::InDoubt { step: "create".into(), since };
+        let doubt = State::InDoubt { step: "create".into(), since, look_at: Some(since) };
         assert!(doubt.clone().after(Happened::Claimed { step: "create".into() }).is_err());
         assert!(doubt.clone().after(Happened::Replayed).is_err());
+        assert!(doubt.clone().after(Happened::LeaseExpired).is_err());
+        let still = doubt.clone().after(Happened::LookedInVain { look_at: None }).expect("nothing is proved");
+        assert_eq!(still, State::InDoubt { step: "create".into(), since, look_at: None });
         assert_eq!(doubt.after(Happened::ProvedNotDone).expect("the only way back"), State::Queued);
     }
 
@@ -227,6 +276,19 @@ mod tests {
     }
 
     #[test]
+    fn what_can_follow_is_known_by_name() {
+        for (from, to) in [("queued", "running"), ("running", "in_doubt"), ("in_doubt", "queued"), ("failed", "queued")]
+        {
+            assert!(State::can_follow(from, to), "{from} → {to}");
+        }
+        for (from, to) in
+            [("in_doubt", "running"), ("completed", "queued"), ("failed", "completed"), ("lost", "queued")]
+        {
+            assert!(!State::can_follow(from, to), "{from} → {to}");
+        }
+    }
+
+    #[test]
     fn every_state_has_its_name_in_the_list() {
         let since = Timestamp::UNIX_EPOCH;
         let step = || "s".to_owned();
@@ -235,7 +297,7 @@ mod tests {
             State::Running { step: step() },
             State::Waiting { step: step(), until: since, why: WaitReason::Locked },
             State::Unauthorised { step: step(), since },
-            State::InDoubt { step: step(), since },
+            State::InDoubt { step: step(), since, look_at: None },
             State::Failed { why: failure() },
             State::Completed,
             State::Discarded,

@@ -14,8 +14,9 @@ use sha2::{Digest as _, Sha256};
 use super::attempt::{Outgoing, Sent};
 use super::ledger::Abandoned;
 use super::letter::LetterError;
+use super::plan_record::Doubt;
 use super::run::{Flow, Ground, Run};
-use crate::command::WaitReason;
+use crate::command::{Failure, WaitReason};
 use crate::ers::{Classified, Response, Verdict, retry_after};
 use crate::mapping::{Document, Effect, PreparedCall, Reply, hex};
 use crate::store::{Alias, AliasKind, FinishedAttempt, NewAttempt};
@@ -77,7 +78,7 @@ impl Run {
         classified: Classified,
     ) -> Result<Flow, Abandoned> {
         let Outgoing { ground, call, operation } = out;
-        let Classified { verdict, code, text, after } = classified;
+        let Classified { verdict, code, text, after, undone } = classified;
         let now = self.shared.environment.now();
         let asked = retry_after::of(response, now).max(after);
         match verdict {
@@ -97,7 +98,10 @@ impl Run {
                 let name = ground.member.client.name.clone();
                 self.unauthorised(&name, &format!("{text}, and a new one was not accepted either")).await
             }
-            Verdict::Settle if operation.effect.leaves_doubt() => self.in_doubt(&call.call, &text).await,
+            Verdict::Settle if operation.effect.leaves_doubt() => {
+                self.plan.doubt.refused = undone.then(|| Failure { code, text: text.clone() });
+                self.in_doubt(&call.call, &text).await
+            }
             Verdict::Settle => self.wait(WaitReason::Unavailable, asked, &text).await,
             Verdict::Look => self.decide_again(out, &code, &text).await,
             Verdict::Fix => self.refused(out, &code, &text).await,
@@ -125,8 +129,16 @@ impl Run {
 
     /// Whether the plan knows what to do where e-RS refuses with this code: the next entry, or what stands behind.
     async fn goes_on_without(&mut self, ground: &Ground, code: &str) -> Result<bool, Abandoned> {
-        let mut state = self.plan.state.clone();
         let now = self.now();
+        if let Some(mut looking) = self.looking.take() {
+            let settling = ground.set.mappings.settling(&looking.call);
+            let goes_on = self.with_context(ground, &now, |context| {
+                settling.is_some_and(|settling| settling.try_next(context, &mut looking.state, code))
+            });
+            self.looking = Some(looking);
+            return Ok(goes_on);
+        }
+        let mut state = self.plan.state.clone();
         let goes_on =
             self.with_context(ground, &now, |context| ground.set.mappings.try_next(context, &mut state, code));
         if goes_on {
@@ -142,6 +154,9 @@ impl Run {
     /// version guards the write, so the one that was refused did nothing.
     async fn decide_again(&mut self, out: Outgoing<'_>, code: &str, text: &str) -> Result<Flow, Abandoned> {
         let Outgoing { ground, call, operation } = out;
+        if self.is_in_doubt() {
+            return self.nothing_proved(text).await;
+        }
         if self.plan.rereads < REREADS_MAX && ground.set.mappings.go_back(&self.command.name, &mut self.plan.state) {
             tracing::info!(call = call.call, code, "what was read is old: reading again");
             self.plan.rereads += 1;
@@ -165,6 +180,9 @@ impl Run {
         let headers = response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
         let document = document(response, &body, operation.file);
         let reply = Reply { status: response.status, headers, body, document };
+        if self.looking.is_some() {
+            return self.take_in(out, &reply).await;
+        }
         let mut state = self.plan.state.clone();
         let now = self.now();
         let absorbed =
@@ -177,6 +195,7 @@ impl Run {
                 self.plan.in_doubt.clear();
                 if operation.effect.leaves_doubt() {
                     (self.plan.wrote, self.plan.rereads) = (true, 0);
+                    self.plan.doubt = Doubt::default();
                 }
                 self.ledger.plan(self.plan.to_value());
                 self.learn(absorbed.known);
@@ -195,6 +214,22 @@ impl Run {
                 self.shared.kept.forget(&ground.member.client.name, &call.path);
                 self.fail_at(&problem.code, &problem.text, Some(&call.call)).await
             }
+        }
+    }
+
+    /// The answer to a read of a settling.
+    async fn take_in(&mut self, out: Outgoing<'_>, reply: &Reply) -> Result<Flow, Abandoned> {
+        let Outgoing { ground, call, .. } = out;
+        let Some(mut looking) = self.looking.take() else { return Ok(Flow::Ended) };
+        let settling = ground.set.mappings.settling(&looking.call);
+        let now = self.now();
+        let absorbed = self.with_context(ground, &now, |context| {
+            settling.map(|settling| settling.absorb(context, &mut looking.state, call, reply))
+        });
+        self.looking = Some(looking);
+        match absorbed {
+            Some(Err(problem)) => self.nothing_proved(&problem.text).await,
+            _ => Ok(Flow::On),
         }
     }
 

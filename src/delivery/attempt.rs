@@ -54,9 +54,14 @@ enum Allowed {
 impl Run {
     pub(super) fn step(&self) -> &str {
         match &self.state {
-            State::Running { step } => step,
+            State::Running { step } | State::InDoubt { step, .. } => step,
             _ => "",
         }
+    }
+
+    /// What is called then only reads.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        matches!(self.state, State::InDoubt { .. })
     }
 
     /// Makes one call and takes its answer in.
@@ -64,12 +69,16 @@ impl Run {
         let Some(operation) = ground.set.mappings.operation(&call.call) else {
             return self.fail("MAPPING", &format!("{} is not in mappings/ers/operations.yaml", call.call)).await;
         };
-        self.state = State::Running { step: call.step.clone() };
+        if !self.is_in_doubt() {
+            self.state = State::Running { step: call.step.clone() };
+        }
         let client = &ground.member.client;
         if let Some(text) = client.forbids(&call, operation) {
             return self.unauthorised(&client.name, &text).await;
         }
-        if let Flow::Ended = self.stop_if_overdue().await? {
+        if !self.is_in_doubt()
+            && let Flow::Ended = self.stop_if_overdue().await?
+        {
             return Ok(Flow::Ended);
         }
         if !operation.keep.is_zero()

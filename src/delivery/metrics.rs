@@ -19,6 +19,9 @@ pub struct DeliveryMetrics {
     pub(super) breaker_open: IntGaugeVec,
     /// `gateway_commands_settled_total{command,outcome}`: runs of commands by the state that they ended in.
     pub(super) settled: IntCounterVec,
+    /// `gateway_doubts_total{call,outcome}`: writes in doubt by what reading e-RS back came to: `done`, `not_done`, or
+    /// `person`, who has to decide.
+    pub(super) doubts: IntCounterVec,
     /// `gateway_delivery_store_unavailable_total`: times that delivery had to wait for its store.
     pub(super) store_unavailable: IntCounter,
 }
@@ -51,6 +54,10 @@ impl DeliveryMetrics {
                 Opts::new("gateway_commands_settled_total", "runs of commands by the state that they ended in"),
                 &["command", "outcome"],
             )?,
+            doubts: IntCounterVec::new(
+                Opts::new("gateway_doubts_total", "writes in doubt by what reading e-RS back came to"),
+                &["call", "outcome"],
+            )?,
             store_unavailable: IntCounter::new(
                 "gateway_delivery_store_unavailable_total",
                 "times that delivery had to wait for its store",
@@ -62,6 +69,7 @@ impl DeliveryMetrics {
         registry.register(Box::new(metrics.pacing_forfeited.clone()))?;
         registry.register(Box::new(metrics.breaker_open.clone()))?;
         registry.register(Box::new(metrics.settled.clone()))?;
+        registry.register(Box::new(metrics.doubts.clone()))?;
         registry.register(Box::new(metrics.store_unavailable.clone()))?;
         Ok(metrics)
     }

@@ -29,6 +29,7 @@ mod rest;
 mod run;
 mod session_vault;
 mod sets;
+mod settle;
 #[cfg(test)]
 mod tests;
 

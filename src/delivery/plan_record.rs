@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::command::Failure;
 use crate::mapping::{CallBody, PlanState, PreparedCall};
+use crate::store::Finding;
 
 /// `{"state": …, "result": …}` and what delivery itself must remember.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +34,9 @@ pub struct PlanRecord {
     /// Codes of the holds that a person was told. Released after that, they stop the command no more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub patient_told: Vec<String>,
+    /// What is known of the write in doubt.
+    #[serde(skip_serializing_if = "Doubt::is_nothing")]
+    pub doubt: Doubt,
     /// What is told besides if a crash leaves the write in doubt that is about to be sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub in_doubt: Vec<Value>,
@@ -41,6 +46,31 @@ pub struct PlanRecord {
     /// In shadow mode: the calls that would have been made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preview: Vec<Value>,
+}
+
+/// Of a write whose outcome is unknown. Its request and answers are attempts; what was made of them, transitions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Doubt {
+    /// How often e-RS was read in vain.
+    pub looks: u32,
+    /// How often in a row it was proved that nothing was done.
+    pub undone: u32,
+    /// What e-RS said, where that becomes the reason of a failure once it is proved that nothing was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Failure>,
+    /// By a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<Finding>,
+    /// It was told that somebody must sign in before e-RS can be read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub user_asked: bool,
+}
+
+impl Doubt {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Of the patient check: enough for an auditor, nothing of the record but a number that replaces the sender's.

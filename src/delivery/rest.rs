@@ -8,7 +8,7 @@ use super::backoff;
 use super::ledger::Abandoned;
 use super::run::{Flow, Run};
 use crate::command::{Class, Failure, Happened, WaitReason};
-use crate::mapping::{Halt, PlanState};
+use crate::mapping::{Halt, PlanState, Settling};
 
 /// A locked record is waited for so many times in a row: about an hour at the default ceiling.
 const LOCKED_TRIES_MAX: u32 = 20;
@@ -34,6 +34,12 @@ impl Run {
     /// A plan that failed before its first write was done begins anew when it is replayed: what it read is old by then.
     pub(super) async fn fail_at(&mut self, code: &str, text: &str, call: Option<&str>) -> Result<Flow, Abandoned> {
         let text: String = text.chars().take(TEXT_CHARS_MAX).collect();
+        if self.is_in_doubt() {
+            return match self.looking {
+                Some(_) => self.nothing_proved(&text).await,
+                None => self.ask_later(None, &text).await,
+            };
+        }
         tracing::warn!(code, text, "a command failed");
         self.publish_halt(Halt::Failed);
         let step = call.map(|_| self.step());
@@ -57,6 +63,9 @@ impl Run {
         asked: Option<Duration>,
         text: &str,
     ) -> Result<Flow, Abandoned> {
+        if self.is_in_doubt() {
+            return self.ask_later(asked, text).await;
+        }
         let deferrals = if self.progressed { 0 } else { self.command.deferrals };
         if why == WaitReason::Locked && deferrals >= LOCKED_TRIES_MAX {
             return self.fail("RECORD_LOCKED", "the record stayed locked: see in e-RS who holds it, then replay").await;
@@ -86,6 +95,9 @@ impl Run {
 
     /// Waits for a user, or for a connection that may do this.
     pub(super) async fn unauthorised(&mut self, connection: &str, text: &str) -> Result<Flow, Abandoned> {
+        if self.is_in_doubt() {
+            return self.ask_with_user(connection, text).await;
+        }
         if self.is_read() {
             // Whoever asked will not be waiting when somebody has signed in.
             return self.fail("NOT_AUTHORISED", text).await;
@@ -106,7 +118,9 @@ impl Run {
         self.publish_halt(Halt::InDoubt);
         let step = self.step();
         self.publish("CommandInDoubt", json!({ "call": call, "step": step, "since": since.to_string() }));
-        self.end(Happened::Unanswered { since }, text.to_owned()).await
+        let settling = self.ground.as_ref().and_then(|ground| ground.set.mappings.settling(call));
+        let after = settling.map(Settling::after).unwrap_or_default();
+        self.end(Happened::Unanswered { since, look_at: Some(since + after) }, text.to_owned()).await
     }
 
     pub(super) async fn shadowed(&mut self, text: &str) -> Result<Flow, Abandoned> {
@@ -115,10 +129,14 @@ impl Run {
 
     /// Back into the queue, nothing lost and nothing in flight.
     pub(super) async fn give_back(&mut self, text: &str) -> Result<Flow, Abandoned> {
+        if self.is_in_doubt() {
+            let now = self.shared.environment.now();
+            return self.look_at(now, text).await;
+        }
         self.end(Happened::LeaseExpired, text.to_owned()).await
     }
 
-    async fn end(&mut self, happened: Happened, why: String) -> Result<Flow, Abandoned> {
+    pub(super) async fn end(&mut self, happened: Happened, why: String) -> Result<Flow, Abandoned> {
         let after = self.state.clone().after(happened).expect("a running command takes every outcome");
         self.ledger.plan(self.plan.to_value());
         self.ledger.state(after.clone(), why);

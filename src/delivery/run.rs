@@ -9,6 +9,7 @@ use super::lease::Lease;
 use super::ledger::{Abandoned, Ledger};
 use super::plan_record::{PlanRecord, shown};
 use super::sets::{PinError, PinnedSet};
+use super::settle::Looking;
 use crate::command::{EventId, State, WaitReason};
 use crate::config::{Mode, Source};
 use crate::mapping::{Halt, NextCall, PlanContext, PlanEnd, PlanEvent};
@@ -43,15 +44,20 @@ pub(super) struct Run {
     pub(super) ledger: Ledger,
     /// Some call of this run was answered: what is deferred now is deferred for the first time.
     pub(super) progressed: bool,
+    /// While e-RS is read to settle a doubt: nothing is written.
+    pub(super) looking: Option<Looking>,
 }
 
 /// Runs the command to its rest. What cannot be recorded is left to whoever takes over.
 pub(super) async fn carry_out(shared: Arc<Shared>, command: ClaimedCommand, lease: Arc<Lease>) {
     let ledger = Ledger::new(shared.clone(), &command, lease);
     let known = command.thread.known.as_object().cloned().unwrap_or_default();
-    let state = State::Running { step: "plan".into() };
+    let state = match &command.state {
+        doubt @ State::InDoubt { .. } => doubt.clone(),
+        _ => State::Running { step: "plan".into() },
+    };
     let plan = PlanRecord::default();
-    let mut run = Run { shared, plan, known, state, ground: None, ledger, progressed: false, command };
+    let mut run = Run { shared, plan, known, state, ground: None, ledger, progressed: false, looking: None, command };
     if let Err(Abandoned) = run.until_rest().await {
         tracing::warn!("the run was abandoned; its command is found again after its last commit");
     }
@@ -69,6 +75,9 @@ impl Run {
             Err(unresolved) => return self.end_unresolved(unresolved).await,
         };
         self.ground = Some(ground.clone());
+        if let State::InDoubt { since, .. } = self.state {
+            return self.settle(&ground, since).await;
+        }
         if let (Some(known), Some(said)) = (self.known.get("ubrn"), self.command.body.get("ubrn"))
             && known != said
         {

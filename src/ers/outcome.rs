@@ -46,6 +46,8 @@ pub struct Classified {
     pub text: String,
     /// Not before.
     pub after: Option<Duration>,
+    /// Of what is to be settled: once it is proved that nothing was done, this is the reason, and it is not tried again.
+    pub undone: bool,
 }
 
 /// The table. The first rule that fits an issue decides about it.
@@ -76,6 +78,9 @@ struct Rule {
     write: Option<Verdict>,
     #[serde(default, with = "after")]
     after: Option<Duration>,
+    /// With `write: settle`: proved not to be done, it has failed for this reason, and is not tried again.
+    #[serde(default)]
+    fails_undone: bool,
     /// Completes "e-RS answered … :".
     means: String,
 }
@@ -177,7 +182,8 @@ impl OutcomeTable {
             text.push_str(path);
             text.push(')');
         }
-        Classified { verdict, code, text, after }
+        let undone = rule.is_some_and(|rule| rule.fails_undone);
+        Classified { verdict, code, text, after, undone }
     }
 }
 

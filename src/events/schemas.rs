@@ -1,5 +1,7 @@
 //! The data of each event is checked against `schemas/events/<Name>.json` (JSON Schema, draft 2020-12).
 
+use std::sync::{Arc, LazyLock};
+
 use include_dir::{Dir, include_dir};
 use serde_json::Value;
 
@@ -13,14 +15,17 @@ pub struct EventSchemas {
 }
 
 impl EventSchemas {
-    /// The schemas that this build came with.
-    pub fn built_in() -> Self {
-        let files = FILES.files().filter_map(|file| {
-            let name = file.path().file_name()?.to_str()?.strip_suffix(".json")?;
-            Some((name, file.contents_utf8()?))
+    /// The schemas that this build came with, compiled once.
+    pub fn built_in() -> Arc<Self> {
+        static COMPILED: LazyLock<Arc<EventSchemas>> = LazyLock::new(|| {
+            let files = FILES.files().filter_map(|file| {
+                let name = file.path().file_name()?.to_str()?.strip_suffix(".json")?;
+                Some((name, file.contents_utf8()?))
+            });
+            let schemas = CommandSchemas::compile(files).expect("a test compiles every schema in schemas/events");
+            Arc::new(EventSchemas { schemas })
         });
-        let schemas = CommandSchemas::compile(files).expect("a test compiles every schema in schemas/events");
-        Self { schemas }
+        COMPILED.clone()
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {

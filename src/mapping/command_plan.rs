@@ -5,6 +5,7 @@
 
 mod call;
 mod compile;
+mod settling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use super::step_conditions::{Again, Lack};
 use super::template::{Condition, Path, Scope, Template, Written, reply_value};
 
 pub(super) use compile::compile;
+pub(super) use settling::compile_settlings;
+pub use settling::{Proof, SETTLING, Settling};
 
 pub struct CommandPlan {
     pub command: String,
@@ -110,6 +113,22 @@ pub type Operations = BTreeMap<String, Operation>;
 pub const PARTS: &str = "ers/steps.yaml";
 
 impl CommandPlan {
+    /// Nothing but steps.
+    fn of_steps(command: &str, file: &str, steps: Vec<PlanStep>) -> Self {
+        Self {
+            command: command.to_owned(),
+            file: file.into(),
+            require: Vec::new(),
+            steps,
+            ensure: Vec::new(),
+            follow: Vec::new(),
+            events: Vec::new(),
+            know: Vec::new(),
+            result: None,
+            halted: Vec::new(),
+        }
+    }
+
     /// A-numbers in order, for documentation and checks.
     pub fn calls(&self) -> impl Iterator<Item = (&str, &str)> {
         self.steps.iter().map(|step| (step.name.as_str(), step.call.as_str()))

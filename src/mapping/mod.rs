@@ -41,7 +41,7 @@ mod testing;
 mod worklist;
 mod yaml;
 
-pub use command_plan::CommandPlan;
+pub use command_plan::{CommandPlan, Proof, Settling};
 pub use diagnostic::Diagnostic;
 pub use dialect::Dialect;
 pub use documentation::specification;
@@ -72,4 +72,4 @@ pub use testing::{Expectation, MappingTest, Outcome as TestOutcome};
 pub use worklist::{Change, Difference, Entries, FetchedList, Worklist};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

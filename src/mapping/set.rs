@@ -11,7 +11,7 @@ use include_dir::{Dir, include_dir};
 use serde_json::{Map, Value};
 
 use super::codes::CodeTable;
-use super::command_plan::{self, CommandPlan, Operations};
+use super::command_plan::{self, CommandPlan, Operations, SETTLING, Settling};
 use super::diagnostic::{Diagnostic, Diagnostics, Place, did_you_mean};
 use super::dialect::Dialect;
 use super::fhir::FhirDocument;
@@ -80,6 +80,7 @@ pub struct MappingSet {
     files: MappingFiles,
     dialects: BTreeMap<String, Dialect>,
     plans: BTreeMap<String, CommandPlan>,
+    settlings: BTreeMap<String, Settling>,
     replies: BTreeMap<String, Vec<Arc<ReplyMapping>>>,
     worklists: BTreeMap<String, Worklist>,
     outbound: BTreeMap<String, OutboundDialect>,
@@ -124,7 +125,9 @@ impl MappingSet {
         let mut diagnostics = Diagnostics::default();
         let schemas = command_schemas();
         let operations = operations(&files, &mut diagnostics);
-        let plans = plans(&files, &operations, &schemas, &mut diagnostics);
+        let fragments = fragments(&files, &mut diagnostics);
+        let plans = plans(&files, &fragments, &operations, &schemas, &mut diagnostics);
+        let settlings = settlings(&files, &fragments, &operations, &mut diagnostics);
         let (dialects, replies) = dialects(&files, &schemas, &mut diagnostics);
         let worklists = worklists(&files, &schemas, &mut diagnostics);
         let outbound = outbound::dialects(&files, &mut diagnostics);
@@ -132,7 +135,8 @@ impl MappingSet {
         if !diagnostics.is_empty() {
             return Err(diagnostics.into_vec());
         }
-        Ok(Self { digest: files.digest(), files, dialects, plans, replies, worklists, outbound, operations, schemas })
+        let digest = files.digest();
+        Ok(Self { digest, files, dialects, plans, settlings, replies, worklists, outbound, operations, schemas })
     }
 
     /// Hex SHA-256 over the names and contents of the set's files.
@@ -247,6 +251,21 @@ impl MappingSet {
         self.plans.get(context.command).is_some_and(|plan| plan.try_next(context, state, code))
     }
 
+    /// How a write is settled whose outcome is unknown.
+    pub fn settling(&self, call: &str) -> Option<&Settling> {
+        self.settlings.get(call)
+    }
+
+    /// The next read of a settling, as `next_call`.
+    pub fn next_look(
+        &self,
+        settling: &Settling,
+        context: &PlanContext<'_>,
+        state: &mut PlanState,
+    ) -> Result<NextCall, PlanProblem> {
+        settling.next_call(&self.operations, context, state)
+    }
+
     /// What the plan has to tell of a command that halts where it stands.
     pub fn halt_events(
         &self,
@@ -317,15 +336,26 @@ fn check_outcomes(files: &MappingFiles, diagnostics: &mut Diagnostics) {
 }
 
 /// Files in `ers/` that are not a command's plan.
-const NOT_PLANS: &[&str] = &["operations", "outcomes", "fragments", "steps"];
+const NOT_PLANS: &[&str] = &["operations", "outcomes", "fragments", "steps", "settling"];
+
+/// A set from before a write was settled has none: a person decides.
+fn settlings(
+    files: &MappingFiles,
+    fragments: &BTreeMap<String, Arc<Template>>,
+    operations: &Operations,
+    diagnostics: &mut Diagnostics,
+) -> BTreeMap<String, Settling> {
+    let node = files.get(SETTLING).and_then(|text| yaml::parse(SETTLING, text, diagnostics));
+    node.map(|node| command_plan::compile_settlings(&node, fragments, operations, diagnostics)).unwrap_or_default()
+}
 
 fn plans(
     files: &MappingFiles,
+    fragments: &BTreeMap<String, Arc<Template>>,
     operations: &Operations,
     schemas: &CommandSchemas,
     diagnostics: &mut Diagnostics,
 ) -> BTreeMap<String, CommandPlan> {
-    let fragments = fragments(files, diagnostics);
     let parts = parts(files, diagnostics);
     let mut plans = BTreeMap::new();
     for (stem, file, text) in files.in_folder("ers", "yaml") {
@@ -333,7 +363,7 @@ fn plans(
             continue;
         }
         let Some(node) = yaml::parse(file, text, diagnostics) else { continue };
-        let compiled = command_plan::compile(file, &node, &fragments, operations, &parts, diagnostics);
+        let compiled = command_plan::compile(file, &node, fragments, operations, &parts, diagnostics);
         let Some((plan, paths)) = compiled else { continue };
         if !schemas.knows(&plan.command) {
             let hint = did_you_mean(&plan.command, schemas.names());

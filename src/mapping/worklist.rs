@@ -249,7 +249,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::mapping::MappingSet;
     use crate::mapping::yaml;
 
     fn compiled(text: &str) -> (Option<Worklist>, usize) {
@@ -324,7 +323,7 @@ mod tests {
     /// Every list of the published examples, with every field that its mapping names in at least one of its entries.
     #[test]
     fn the_published_lists_are_read_whole() {
-        let set = MappingSet::built_in().expect("the built-in set loads");
+        let set = crate::mapping::tests::set();
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/ers/examples");
         for (list, file, count) in [
             ("REFERRALS_FOR_REVIEW", "a008-retrieve-worklist/response-referrals-for-review.json", 2),

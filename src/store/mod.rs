@@ -8,6 +8,7 @@
 //! One small trait a room. `Store` is all of them; every implementation passes the same `suite`.
 
 mod audit_chain;
+mod contradictions;
 pub mod copy;
 mod dispatch;
 mod kept_document;
@@ -71,6 +72,11 @@ const RESENT_WITH_A_CHANGE: &str = "RESENT_WITH_A_CHANGE";
 const UNFINISHED_COPY: &str = "this is an unfinished copy of another store: finish it with `store copy`, or remove it";
 /// Who acts when no person does.
 const GATEWAY: &str = "gateway";
+
+/// Writes a copy of one committed moment of a file to another, synced when this returns. A gateway may run meanwhile.
+pub fn back_up_file(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
+    sqlite::back_up(from, to)
+}
 
 /// Proof that a message is committed to disk. Only a store can make one.
 #[derive(Clone, Copy, Debug)]
@@ -183,6 +189,8 @@ pub trait OperatorStore: Send + Sync {
     async fn discard(&self, command: CommandId, act: Act) -> Result<()>;
     /// An unauthorised command goes back to the queue, now that there is a session.
     async fn release(&self, command: CommandId, act: Act) -> Result<()>;
+    /// Says of a command in doubt whether its write was done. `Outdated` if it is in no doubt.
+    async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()>;
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>>;
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Act, Stored};
-use crate::command::{AttemptId, Class, CommandId, EventId, MessageId, State, ThreadId, Verdict};
+use crate::command::{AttemptId, Class, CommandId, EventId, Happened, MessageId, State, ThreadId, Verdict};
 
 // --- intake
 
@@ -213,10 +213,30 @@ pub struct ClaimedCommand {
     pub mapping_set: String,
     /// How far an earlier run came; `Null` at the first. Opaque to the store.
     pub plan: Value,
+    /// `Running`; or `InDoubt`, where the outcome of a write is unknown: then e-RS is read, and nothing is sent.
+    pub state: State,
     /// How often it was deferred in a row; for backoff.
     pub deferrals: u32,
     /// Must be given back with every `Progress`; grows with every claim.
     pub fence: u64,
+}
+
+/// The state of a command that an instance has in hand. What is in doubt stays so until something is proved.
+pub(super) fn leased(state: &State) -> State {
+    match state {
+        State::InDoubt { .. } => state.clone(),
+        State::Waiting { step, .. } => State::Running { step: step.clone() },
+        _ => State::Running { step: String::new() },
+    }
+}
+
+/// When a head is to be claimed that is not queued.
+pub(super) fn due(state: &State) -> Option<Timestamp> {
+    match state {
+        State::Waiting { until, .. } => Some(*until),
+        State::InDoubt { look_at, .. } => *look_at,
+        _ => None,
+    }
 }
 
 /// What one step changes. Empty parts change nothing.
@@ -544,6 +564,46 @@ pub struct QuotaAsk {
     pub ahead: u32,
     pub per_second: f64,
     pub gap_min: Duration,
+}
+
+/// What a person has found out about a write that is in doubt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Whether e-RS carried it out.
+    pub done: bool,
+    /// What it made, where that cannot be read from what was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ubrn: Option<String>,
+}
+
+impl Finding {
+    /// For the history and the audit log.
+    pub fn in_words(&self) -> String {
+        match (self.done, &self.ubrn) {
+            (true, Some(_)) => "done, as the UBRN that was named".into(),
+            (true, None) => "done".into(),
+            (false, _) => "not done".into(),
+        }
+    }
+}
+
+/// The plan with that, where delivery finds it: its `doubt.said`.
+pub(super) fn with_finding(plan: Value, finding: &Finding) -> Value {
+    let mut plan = match plan {
+        Value::Object(plan) => plan,
+        _ => Map::new(),
+    };
+    let doubt = plan.entry("doubt").or_insert_with(|| Map::new().into());
+    if let Some(doubt) = doubt.as_object_mut() {
+        doubt.insert("said".into(), serde_json::json!(finding));
+    }
+    plan.into()
+}
+
+/// The state in which it is taken up at once, if it is one to decide about.
+pub(super) fn decided(state: &State, at: Timestamp) -> Option<State> {
+    let happened = Happened::LookedInVain { look_at: Some(at) };
+    state.clone().after(happened).ok()
 }
 
 /// What a plan has published besides, when the command is found in doubt: its `inDoubt`, a list of

@@ -25,7 +25,8 @@ What can become of a message, and who sees what. The two tables of codes are mad
 | e-RS is busy, locked or down, and nothing was done | nothing yet | `waiting`, with the reason and when it is tried again | |
 | done | the reply from `replies/` or the `result`, where it waits for one | `completed`, with every call | the events of the plan |
 | refused by e-RS, or by a check of the plan | AE with the code and the sentence, where it waits for an answer; over HTTP the state | `failed`: mend the cause, then replay or discard | `CommandFailed` |
-| a write may have been done, and nobody knows | no answer until a person has decided; over HTTP the state | `in_doubt`: look in e-RS; it is never sent again blindly | `CommandInDoubt` |
+| a write may have been done, and nobody knows | no answer until it is settled; over HTTP the state | `in_doubt`, with the time at which e-RS is read to find out; it is never sent again blindly | `CommandInDoubt`, then `DoubtSettled` |
+| reading e-RS proved nothing | no answer until a person has decided; over HTTP the state | `in_doubt` without a time: look in e-RS, then `indoubt decide` | `DecisionNeeded` |
 | nobody is signed in for the connection | no answer until it is released; over HTTP the state | `unauthorised`: seed a session, then release | `AuthorisationRequired` |
 | a person set it aside | AE that says so, where it waits; over HTTP the state | `discarded`, with who and why | |
 | the source is in `mode: shadow` | as if it were done | `shadowed`, with the calls that would have been made | |
@@ -52,7 +53,8 @@ fn becomes(verdict: &str, write: bool) -> &'static str {
         ("authenticate", _) => "a new token once, then `unauthorised`",
         ("fix" | "look", false) | ("fix", true) => "`failed`",
         ("bug" | "investigate", _) => "`failed`, and an error in the log",
-        ("look" | "settle", true) => "`in_doubt`",
+        ("look", true) => "read and decided again, three times at most, then `failed`; nothing guards it: `in_doubt`",
+        ("settle", true) => "`in_doubt`; once it is settled, it goes on",
         (other, _) => panic!("{other} is no verdict that this page knows"),
     }
 }
@@ -78,7 +80,11 @@ fn answers(page: &mut String, table: &Value) {
         let write = rule["write"].as_str().unwrap_or(read);
         let after = rule["after"].as_str().map(|after| format!(", {after} at least")).unwrap_or_default();
         let means = rule["means"].as_str().expect("a sentence");
-        let (read, write) = (becomes(read, false), becomes(write, true));
+        let read = becomes(read, false);
+        let write = match rule["fails_undone"] {
+            Value::Bool(true) => "`in_doubt`; `failed` if it proves not to be done",
+            _ => becomes(write, true),
+        };
         writeln!(page, "| {} | {means} | {read}{after} | {write}{after} |", answer.join(", "))
             .expect("text takes text");
     }

@@ -63,7 +63,7 @@ async fn an_advice_request_whose_answer_is_lost_is_never_sent_again() {
         world.until(command, "in_doubt").await;
         world.rest(Duration::from_secs(3_600)).await;
         assert_eq!(world.simulator().calls(), ["A044"]);
-        assert_eq!(world.event_names().await, ["CommandInDoubt"]);
+        assert_eq!(world.event_names().await, ["CommandInDoubt", "DecisionNeeded"]);
     }
 }
 

@@ -132,14 +132,14 @@ async fn a_replay_before_anything_was_written_reads_everything_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancellation_whose_answer_is_lost_is_in_doubt_and_not_sent_again() {
+async fn a_cancellation_whose_answer_is_lost_is_found_and_not_sent_again() {
     let world = World::started_before_the_simulator("REFERRING_CLINICIAN").await;
     world.simulator().inject(Fault::on("A036", Action::Reset { after_commit: true }).times(1));
     let command = world.about(UBRN, "CancelReferral", json!({ "reason": "RAISED_IN_ERROR" })).await;
     world.until(command, "in_doubt").await;
     world.rest(Duration::from_secs(3_600)).await;
-    assert_eq!(world.simulator().calls(), ["A005", "A004", "A029", "A036"]);
-    assert_eq!(world.event_names().await, ["CommandInDoubt"]);
+    assert_eq!(world.simulator().calls(), ["A005", "A004", "A029", "A036", "A005"]);
+    assert_eq!(world.event_names().await, ["CommandInDoubt", "DoubtSettled", "ReferralCancelled"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,11 +54,11 @@ async fn a_booking_is_accepted_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_decision_whose_answer_is_lost_is_in_doubt_and_not_sent_again() {
-    for (name, more, call) in [
-        ("AcceptReferral", json!({}), "A013"),
-        ("RejectReferral", json!({ "reason": "SERVICE_INAPPROPRIATE" }), "A014"),
-        ("CancelAppointmentActionLater", json!({ "comments": "Rebook" }), "A022"),
+async fn a_decision_whose_answer_is_lost_is_found_and_not_sent_again() {
+    for (name, more, call, tells) in [
+        ("AcceptReferral", json!({}), "A013", "ReferralAccepted"),
+        ("RejectReferral", json!({ "reason": "SERVICE_INAPPROPRIATE" }), "A014", "ReferralRejected"),
+        ("CancelAppointmentActionLater", json!({ "comments": "Rebook" }), "A022", "AppointmentCancelledActionLater"),
     ] {
         let world = world().await;
         world.simulator().inject(Fault::on(call, Action::Reset { after_commit: true }).times(1));
@@ -67,7 +67,7 @@ async fn a_decision_whose_answer_is_lost_is_in_doubt_and_not_sent_again() {
         world.rest(std::time::Duration::from_secs(3_600)).await;
         let calls = world.simulator().calls();
         assert_eq!(calls.iter().filter(|made| **made == call).count(), 1, "{name}: {calls:?}");
-        assert_eq!(world.event_names().await, ["CommandInDoubt"], "{name}");
+        assert_eq!(world.event_names().await, ["CommandInDoubt", "DoubtSettled", tells], "{name}");
     }
 }
 

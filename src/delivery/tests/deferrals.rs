@@ -68,7 +68,7 @@ async fn a_new_referral_is_handed_to_its_provider_only_when_no_slot_is_offered()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_referral_whose_deferral_was_not_answered_is_in_doubt_and_nothing_is_sent_twice() {
+async fn a_new_referral_whose_deferral_was_not_answered_is_read_and_nothing_is_sent_twice() {
     let scene = Scene::with(offering(0)).await;
     scene.simulator.inject(Fault::on("A016", Action::lost_answer()).times(1));
     let create = json!({"patient": {"nhsNumber": PATIENT}, "shortlist": [{"service": SERVICE}], "then": "defer"});
@@ -77,8 +77,9 @@ async fn a_new_referral_whose_deferral_was_not_answered_is_in_doubt_and_nothing_
     let ubrn = doubtful.known["ubrn"].as_str().expect("a UBRN");
     assert_eq!(scene.simulator.referral(ubrn).expect("made").state, "DEFERRED_TO_PROVIDER");
     scene.world.rest(Duration::from_secs(3_600)).await;
-    assert_eq!(scene.calls(), ["A011", "A005", "A015", "A016"]);
-    assert_eq!(scene.events().await, ["ReferralCreated", "CommandInDoubt"]);
+    assert_eq!(scene.calls(), ["A011", "A005", "A015", "A016", "A005", "A038"]);
+    let told = ["ReferralCreated", "CommandInDoubt", "DoubtSettled", "AppointmentDeferred"];
+    assert_eq!(scene.events().await, told);
 }
 
 #[tokio::test(start_paused = true)]

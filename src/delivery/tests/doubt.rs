@@ -7,6 +7,11 @@ use serde_json::json;
 use super::fake_ers::Does;
 use super::world::World;
 
+/// How often the referral was sent.
+fn writes(world: &World) -> usize {
+    world.ers.calls().iter().filter(|call| **call == "A011").count()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_leaves_the_write_in_doubt_and_it_is_never_sent_again() {
     let world = World::started().await;
@@ -17,9 +22,10 @@ async fn a_lost_answer_leaves_the_write_in_doubt_and_it_is_never_sent_again() {
     let restarted = world.killed_and_restarted().await;
     restarted.rest(Duration::from_secs(3_600)).await;
     assert_eq!(restarted.command(command).await.state.name(), "in_doubt");
-    assert_eq!(world.ers.calls(), ["A011"]);
+    assert_eq!(writes(&world), 1);
     let events = restarted.events().await;
-    assert_eq!(events.len(), 1);
+    assert_eq!(events.len(), 2, "a person has to decide");
+    assert_eq!(events[1].name, "DecisionNeeded");
     assert_eq!(events[0].name, "CommandInDoubt");
     assert_eq!((&events[0].data["call"], &events[0].data["step"]), (&json!("A011"), &json!("create")));
 }
@@ -36,7 +42,7 @@ async fn a_crash_between_about_to_send_and_the_outcome_leaves_the_write_in_doubt
     restarted.until(command, "in_doubt").await;
     assert_eq!(restarted.event_names().await, ["CommandInDoubt"]);
     restarted.rest(Duration::from_secs(3_600)).await;
-    assert_eq!(world.ers.calls(), ["A011"]);
+    assert_eq!(writes(&world), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +99,8 @@ async fn an_outage_answer_to_a_write_is_a_doubt_and_to_a_read_is_not() {
         .await;
     world.ers.will([Does::Answers(503, "SYSTEM_UNAVAILABLE", json!({})), Does::LosesTheAnswer]);
     world.until(read, "completed").await;
-    assert_eq!(world.ers.calls(), ["A011", "A005", "A005", "A005", "A020", "A012"]);
+    let of_the_read: Vec<_> = world.ers.calls().into_iter().filter(|call| !["A011", "A008"].contains(call)).collect();
+    assert_eq!(of_the_read, ["A005", "A005", "A005", "A020", "A012"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,5 +111,5 @@ async fn an_answer_that_cannot_be_used_is_evidence_and_not_a_reason_to_send_agai
     world.until(command, "in_doubt").await;
     assert_eq!(world.attempts(command).await[0].status, Some(201));
     world.rest(Duration::from_secs(3_600)).await;
-    assert_eq!(world.ers.calls(), ["A011"]);
+    assert_eq!(writes(&world), 1);
 }

@@ -46,6 +46,7 @@ impl Seen {
             ("$ers.searchHealthcareServicesForPatient", "A010"),
             ("/Binary", "A020"),
             ("/Appointment", "A016"),
+            ("$ers.fetchworklist", "A008"),
             ("/ReferralRequest/", "A005"),
         ] {
             if self.path.contains(part) {

@@ -139,6 +139,7 @@ passes_on!(OperatorStore {
     fn replay(command: CommandId, act: Act) -> ();
     fn discard(command: CommandId, act: Act) -> ();
     fn release(command: CommandId, act: Act) -> ();
+    fn decide(command: CommandId, finding: Finding, act: Act) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
 });
 

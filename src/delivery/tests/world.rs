@@ -108,7 +108,7 @@ impl World {
     /// Everything is there; delivery does not run yet.
     pub async fn new(wanted: Wanted) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder for the test"));
-        Self::open(folder.path().join("gateway.db"), folder, Arc::default(), wanted).await
+        Self::open(folder.path().join("gateway.db"), Self::environment(), folder, Arc::default(), wanted).await
     }
 
     pub async fn started() -> Self {
@@ -117,12 +117,20 @@ impl World {
         world
     }
 
-    async fn open(path: PathBuf, folder: Arc<TempDir>, ers: Arc<FakeErs>, wanted: Wanted) -> Self {
-        let epoch = "2026-03-16T09:30:00Z".parse().expect("a literal instant");
-        let environment = Environment::simulated(7, epoch);
+    fn environment() -> Environment {
+        Environment::simulated(7, "2026-03-16T09:30:00Z".parse().expect("a literal instant"))
+    }
+
+    async fn open(
+        path: PathBuf,
+        environment: Environment,
+        folder: Arc<TempDir>,
+        ers: Arc<FakeErs>,
+        wanted: Wanted,
+    ) -> Self {
         let store = Arc::new(SqliteStore::open(path, &environment).await.expect("a store"));
         let keys = Keys::load_or_create(&folder.path().join("gateway.key"), &environment).expect("a key file");
-        let set = Arc::new(MappingSet::built_in().expect("the shipped mappings are whole"));
+        let set = crate::mapping::tests::set();
         let (sources, _) = watch::channel(sources(|_| {}));
         let registry = Registry::new();
         let Wanted { settings, connection, pds } = wanted;
@@ -145,7 +153,12 @@ impl World {
 
     /// Delivery runs against the simulator, in the name of a user with this business function.
     pub async fn started_before_the_simulator(business_function: &str) -> Self {
-        Self::connected_to_the_simulator(|connection, _| {
+        Self::started_as(business_function, SimulatorConfig::default()).await
+    }
+
+    /// The same with what the simulator offers.
+    pub async fn started_as(business_function: &str, config: SimulatorConfig) -> Self {
+        Self::connected_to_the_simulator(config, |connection, _| {
             if let Access::UserRestricted(user) = &mut connection.access {
                 user.business_function = business_function.into();
             }
@@ -155,7 +168,7 @@ impl World {
 
     /// The same without a user, as a provider's application that may make these writes.
     pub async fn started_unattended(unattended: Vec<Unattended>) -> Self {
-        Self::connected_to_the_simulator(|connection, folder| {
+        Self::connected_to_the_simulator(SimulatorConfig::default(), |connection, folder| {
             let private_key = folder.join("unattended.pem");
             std::fs::write(&private_key, demonstration::PRIVATE_KEY_PEM).expect("a key file");
             connection.client_id = demonstration::PROVIDER_CLIENT_ID.into();
@@ -165,11 +178,11 @@ impl World {
         .await
     }
 
-    async fn connected_to_the_simulator(change: impl FnOnce(&mut Connection, &Path)) -> Self {
+    async fn connected_to_the_simulator(config: SimulatorConfig, change: impl FnOnce(&mut Connection, &Path)) -> Self {
         let mut world = Self::new(Wanted::default()).await;
         // Longer than any test, so that nobody has to sign in again.
         let lifetime = Duration::from_secs(30 * 24 * 3_600);
-        let config = SimulatorConfig { refresh_token_lifetime: lifetime, ..SimulatorConfig::default() };
+        let config = SimulatorConfig { refresh_token_lifetime: lifetime, ..config };
         let simulator = Simulator::in_process(config, world.environment.clone());
         world.connection = connection_to(&simulator);
         change(&mut world.connection, world.folder.path());
@@ -295,7 +308,7 @@ impl World {
         let path = self.folder.path().join(format!("{}.db", self.environment.random_id()));
         self.store.backup(&path).await.expect("a copy");
         let wanted = Wanted { settings: self.settings.clone(), connection, pds: self.pds.clone() };
-        let mut world = Self::open(path, self.folder.clone(), self.ers.clone(), wanted).await;
+        let mut world = Self::open(path, Self::environment(), self.folder.clone(), self.ers.clone(), wanted).await;
         world.simulator.clone_from(&self.simulator);
         world.start();
         world

@@ -1,5 +1,5 @@
 //! What a person does to a command or to a refused message: `POST /v1/commands/{id}/replay`, `/discard`, `/release`, `/pass`,
-//! and `POST /v1/messages/{id}/replay`.
+//! `/decide`, and `POST /v1/messages/{id}/replay`.
 //!
 //! Enters: `{"by", "why"}`. Leaves: what stands there afterwards. Guarantees: nothing is done that does not say who and why;
 //! what the store refuses is a problem document, and nothing was done.
@@ -19,7 +19,7 @@ use super::request::{id, read_body};
 use super::views;
 use crate::command::{CommandId, MessageId};
 use crate::intake::Again;
-use crate::store::{self, Act};
+use crate::store::{self, Act, Finding};
 
 /// Of `{by, why}`.
 const ACT_BYTES_MAX: usize = 8 * 1024;
@@ -31,12 +31,19 @@ const ACT_TEXT_CHARS_MAX: usize = 1_000;
 struct ActBody {
     by: String,
     why: String,
+    /// For a decision only, as `ubrn`.
+    #[serde(default)]
+    done: Option<bool>,
+    #[serde(default)]
+    ubrn: Option<String>,
 }
 
 /// An act that was asked for, on what the path names.
 pub struct Asked<T> {
     pub(super) id: T,
     pub(super) act: Act,
+    /// What a decision says.
+    finding: Option<Finding>,
     pub(super) shared: web::Data<Shared>,
 }
 
@@ -50,45 +57,74 @@ impl<T: FromStr + 'static> FromRequest for Asked<T> {
             let shared = request.app_data::<web::Data<Shared>>().ok_or_else(ProblemDocument::unavailable)?;
             let id = id(request.match_info().query("id"))?;
             let payload = payload.await.map_err(|_| ProblemDocument::bad_request("The body cannot be read."))?;
-            Ok(Self { id, act: read_act(&request, payload, shared).await?, shared: shared.clone() })
+            let decides = request.path().ends_with("/decide");
+            let (act, finding) = read_act(&request, payload, shared, decides).await?;
+            Ok(Self { id, act, finding, shared: shared.clone() })
         }
         .boxed_local()
     }
 }
 
-async fn read_act(request: &HttpRequest, payload: web::Payload, shared: &Shared) -> Result<Act, ProblemDocument> {
+async fn read_act(
+    request: &HttpRequest,
+    payload: web::Payload,
+    shared: &Shared,
+    decides: bool,
+) -> Result<(Act, Option<Finding>), ProblemDocument> {
     let bytes = read_body(request, payload, ACT_BYTES_MAX).await?;
-    let body: ActBody = serde_json::from_slice(&bytes)
-        .map_err(|_| ProblemDocument::bad_request(r#"The body is {"by": "who acts", "why": "the reason"}."#))?;
+    let form = match decides {
+        true => {
+            r#"The body is {"by": "who decides", "why": "what was found", "done": true or false}, with "ubrn" where e-RS made a record."#
+        }
+        false => r#"The body is {"by": "who acts", "why": "the reason"}."#,
+    };
+    let body: ActBody = serde_json::from_slice(&bytes).map_err(|_| ProblemDocument::bad_request(form))?;
+    let is_ubrn = |text: &String| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = match (decides, body.done, &body.ubrn) {
+        (false, None, None) | (true, Some(_), None) => true,
+        (true, Some(true), Some(ubrn)) => is_ubrn(ubrn),
+        _ => false,
+    };
+    if !fits {
+        return Err(ProblemDocument::bad_request(form));
+    }
     let said = |text: &str| !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX;
     if !said(&body.by) || !said(&body.why) {
         return Err(ProblemDocument::bad_request(format!(
             "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
         )));
     }
-    Ok(Act { by: body.by, why: body.why, at: shared.environment.now() })
+    let finding = body.done.map(|done| Finding { done, ubrn: body.ubrn });
+    Ok((Act { by: body.by, why: body.why, at: shared.environment.now() }, finding))
 }
 
 type Answered = Result<HttpResponse, ProblemDocument>;
 
-pub async fn replay(Asked { id, act, shared }: Asked<CommandId>) -> Answered {
+pub async fn replay(Asked { id, act, shared, .. }: Asked<CommandId>) -> Answered {
     shared.deps.operator.replay(id, act).await?;
     show(id, &shared).await
 }
 
-pub async fn discard(Asked { id, act, shared }: Asked<CommandId>) -> Answered {
+pub async fn discard(Asked { id, act, shared, .. }: Asked<CommandId>) -> Answered {
     shared.deps.operator.discard(id, act).await?;
     show(id, &shared).await
 }
 
-pub async fn release(Asked { id, act, shared }: Asked<CommandId>) -> Answered {
+pub async fn release(Asked { id, act, shared, .. }: Asked<CommandId>) -> Answered {
     shared.deps.operator.release(id, act).await?;
     show(id, &shared).await
 }
 
 /// What holds it is set aside, so that it goes on.
-pub async fn pass(Asked { id, act, shared }: Asked<CommandId>) -> Answered {
+pub async fn pass(Asked { id, act, shared, .. }: Asked<CommandId>) -> Answered {
     store::pass(&*shared.deps.search, &*shared.deps.operator, id, act).await?;
+    show(id, &shared).await
+}
+
+/// Whether the write in doubt was carried out.
+pub async fn decide(Asked { id, act, finding, shared }: Asked<CommandId>) -> Answered {
+    let finding = finding.ok_or_else(|| ProblemDocument::bad_request("Say whether it was done."))?;
+    shared.deps.operator.decide(id, finding, act).await?;
     show(id, &shared).await
 }
 
@@ -98,7 +134,7 @@ async fn show(id: CommandId, shared: &Shared) -> Answered {
 }
 
 /// A refused message once more, because what was wrong with it is so no longer.
-pub async fn take_again(Asked { id, act, shared }: Asked<MessageId>) -> Answered {
+pub async fn take_again(Asked { id, act, shared, .. }: Asked<MessageId>) -> Answered {
     match shared.deps.intake.take_again(id, &act).await? {
         Again::Taken(answer) => {
             let commands: Vec<String> = answer.commands.iter().map(ToString::to_string).collect();

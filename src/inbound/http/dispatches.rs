@@ -51,12 +51,12 @@ pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<H
     shown(id(&path)?, &shared).await
 }
 
-pub async fn replay(Asked { id, act, shared }: Asked<DispatchId>) -> Result<HttpResponse, ProblemDocument> {
+pub async fn replay(Asked { id, act, shared, .. }: Asked<DispatchId>) -> Result<HttpResponse, ProblemDocument> {
     shared.deps.dispatches.replay_dispatch(id, act).await?;
     shown(id, &shared).await
 }
 
-pub async fn discard(Asked { id, act, shared }: Asked<DispatchId>) -> Result<HttpResponse, ProblemDocument> {
+pub async fn discard(Asked { id, act, shared, .. }: Asked<DispatchId>) -> Result<HttpResponse, ProblemDocument> {
     shared.deps.dispatches.discard_dispatch(id, act).await?;
     shown(id, &shared).await
 }

@@ -10,7 +10,7 @@ use super::{acts, commands, dispatches, documents, events, fhir, health, hl7v2, 
 /// Method, path as OpenAPI writes it, and who answers.
 type Entry = (&'static str, &'static str, fn() -> Route);
 
-pub const ROUTES: [Entry; 24] = [
+pub const ROUTES: [Entry; 25] = [
     ("post", "/v1/hl7v2", || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", || web::post().to(fhir::post)),
@@ -21,6 +21,7 @@ pub const ROUTES: [Entry; 24] = [
     ("post", "/v1/commands/{id}/replay", || web::post().to(acts::replay)),
     ("post", "/v1/commands/{id}/discard", || web::post().to(acts::discard)),
     ("post", "/v1/commands/{id}/release", || web::post().to(acts::release)),
+    ("post", "/v1/commands/{id}/decide", || web::post().to(acts::decide)),
     ("post", "/v1/commands/{id}/pass", || web::post().to(acts::pass)),
     ("get", "/v1/messages", || web::get().to(messages::list)),
     ("post", "/v1/messages/{id}/replay", || web::post().to(acts::take_again)),

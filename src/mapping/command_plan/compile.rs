@@ -96,7 +96,7 @@ pub(in crate::mapping) fn compile(
             format!("when is {} published? Say `on: failed`, `in_doubt`, `unauthorised` or `waiting`", event.name);
         compiler.diagnostics.report(&file, keys.get("halted").map_or(node.at, |node| node.at), text);
     }
-    check_saved(&compiler.paths, &steps, compiler.diagnostics);
+    check_saved(&compiler.paths, &steps, &[], compiler.diagnostics);
     let paths = compiler.paths;
     Some((
         CommandPlan { command: command?, file, require, steps, ensure, follow, events: told, know, result, halted },
@@ -126,7 +126,7 @@ fn part<'p>(compiler: &mut TemplateCompiler<'_>, name: &Node, parts: &'p BTreeMa
     }
 }
 
-fn compile_step(
+pub(super) fn compile_step(
     compiler: &mut TemplateCompiler<'_>,
     node: &Node,
     operations: &Operations,
@@ -231,7 +231,7 @@ fn previews(compiler: &mut TemplateCompiler<'_>, node: Option<&Node>) -> Vec<(St
 }
 
 /// `pause: 5m`
-fn pause(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Option<Duration> {
+pub(super) fn pause(compiler: &mut TemplateCompiler<'_>, node: &Node) -> Option<Duration> {
     let parsed = duration::parse(node.as_text().unwrap_or_default());
     if parsed.is_none() {
         compiler.diagnostics.report(&compiler.file.clone(), node.at, "`pause` is a time, such as 5m");
@@ -326,10 +326,11 @@ fn known(keys: &Keys<'_>, steps: &[PlanStep], file: &str, diagnostics: &mut Diag
     know.into_iter().map(|(name, _)| name).collect()
 }
 
-/// `saved.x` must be saved by some step.
-fn check_saved(paths: &[Path], steps: &[PlanStep], diagnostics: &mut Diagnostics) {
+/// `saved.x` must be saved by some step, or be `given` from the beginning.
+pub(super) fn check_saved(paths: &[Path], steps: &[PlanStep], given: &[&str], diagnostics: &mut Diagnostics) {
     let mut saved: Vec<&str> =
         steps.iter().flat_map(|step| step.save.iter().chain(&step.collect)).map(|(name, _)| name.as_str()).collect();
+    saved.extend(given);
     // What comparing a worklist leaves.
     if steps.iter().any(|step| step.compare.is_some()) {
         saved.push(CHANGES);

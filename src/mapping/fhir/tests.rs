@@ -259,7 +259,7 @@ fn a_message_that_is_wrong_everywhere_is_refused_in_time() {
         let text = format!(r#"{{"resourceType": "ServiceRequest", "status": "active", "intent": "order", {members}}}"#);
         let started = std::time::Instant::now();
         let problems = over(&text, |document| {
-            let set = shipped();
+            let set = crate::mapping::tests::set();
             let dialect = set.dialect("default").expect("shipped");
             set.normalise_fhir(dialect, document, &serde_json::Map::new(), None).problems.len()
         });
@@ -394,7 +394,7 @@ proptest! {
         let text = serde_json::json!({"resourceType": "Bundle", "type": "transaction", "entry": entries}).to_string();
         let json = Json::read(&text).expect("JSON");
         if let Ok(document) = FhirDocument::of(&text, &json) {
-            let set = shipped();
+            let set = crate::mapping::tests::set();
             let dialect = set.dialect("default").expect("shipped");
             let mut trace = crate::mapping::Trace::default();
             let _ = set.normalise_fhir(dialect, &document, &serde_json::Map::new(), Some(&mut trace));
@@ -407,9 +407,4 @@ proptest! {
         let json = Json::read(&text).expect("JSON");
         let _ = FhirDocument::of(&text, &json);
     }
-}
-
-fn shipped() -> &'static crate::mapping::MappingSet {
-    static SET: std::sync::OnceLock<crate::mapping::MappingSet> = std::sync::OnceLock::new();
-    SET.get_or_init(|| crate::mapping::MappingSet::built_in().unwrap_or_else(|found| panic!("{found:?}")))
 }

@@ -15,12 +15,13 @@ use crate::store::postgres::tests::server::Postgres;
 use crate::store::sqlite::SqliteStore;
 use crate::store::suite::dispatching::new_dispatch;
 use crate::store::suite::given::{
-    act, admitted, alias, arrives, at, attempt, claim, claimed_ids, command, ends, failed, finished, into_state, local,
-    message, progress, the_claimed, ubrn,
+    act, admitted, alias, arrives, at, attempt, claim, claimed_ids, command, ends, event, failed, finished, into_state,
+    local, message, progress, the_claimed, ubrn,
 };
 use crate::store::{
-    Admitted, AliasKind, DispatchFilter, HeldPiece, Made, MessageFilter, NewDispatch, OpenError, OwedAnswer, Progress,
-    Purge, PurgePlace, SealedSecret, Snapshot, Spending, Store, StorePlace, open, open_to_act,
+    Admitted, AliasKind, ClaimedCommand, DispatchFilter, HeldPiece, Made, MessageFilter, NewDispatch, NewEvent,
+    OpenError, OwedAnswer, Progress, Purge, PurgePlace, SealedSecret, Snapshot, Spending, Store, StorePlace, open,
+    open_to_act,
 };
 
 /// Small, so that there are many batches.
@@ -94,6 +95,13 @@ async fn referral(store: &dyn Store, control_id: &str, name: &str, digest: u8) {
     store.record(done).await.expect("recorded");
 }
 
+/// It waits for a person, who is told.
+async fn halts(store: &dyn Store, running: &ClaimedCommand, state: State, name: &str) {
+    let told = NewEvent { at: at(1_000), subject: running.id.to_string(), ..event(name) };
+    let halted = Progress { events: vec![told], ..into_state(running, state) };
+    store.record(halted).await.expect("recorded");
+}
+
 /// One of everything.
 async fn fill(store: &dyn Store) {
     // Purged: the first messages, and one between others.
@@ -101,7 +109,7 @@ async fn fill(store: &dyn Store) {
     referral(store, "P2", "p2", 2).await;
     let stays = arrives(store, &[local("stays")]).await;
     let running = the_claimed(store).await;
-    ends(store, &running, State::InDoubt { step: "create".into(), since: at(0) }).await;
+    ends(store, &running, State::InDoubt { step: "create".into(), since: at(0), look_at: None }).await;
     referral(store, "P3", "p3", 3).await;
     referral(store, "P4", "p4", 4).await;
     let positions = store.unconfirmed(0, 100).await.expect("read").iter().map(|event| event.position).collect();
@@ -133,7 +141,7 @@ async fn fill(store: &dyn Store) {
     let mut head = command(&[local("a")]);
     head.body = json!({"localId": "PAS-1", "priority": "URGENT"});
     admitted(store, message("M2").with(head).with(command(&[local("a")]))).await;
-    ends(store, &the_claimed(store).await, failed()).await;
+    halts(store, &the_claimed(store).await, failed(), "CommandFailed").await;
     arrives(store, &[ubrn("b")]).await;
     arrives(store, &[local("a"), ubrn("b"), alias(AliasKind::Document, "d")]).await;
     // Discarded, shadowed, waiting, unauthorised.
@@ -149,12 +157,13 @@ async fn fill(store: &dyn Store) {
             continue;
         }
         let waits = store.find_thread(&local("waits")).await.expect("read").expect("there").id;
-        let state = if running.thread.id == waits {
-            State::Waiting { step: "create".into(), until: at(5_000), why: crate::command::WaitReason::Unavailable }
+        if running.thread.id == waits {
+            let why = crate::command::WaitReason::Unavailable;
+            ends(store, &running, State::Waiting { step: "create".into(), until: at(5_000), why }).await;
         } else {
-            State::Unauthorised { step: "create".into(), since: at(100) }
-        };
-        ends(store, &running, state).await;
+            let state = State::Unauthorised { step: "create".into(), since: at(100) };
+            halts(store, &running, state, "AuthorisationRequired").await;
+        }
     }
     let positions: Vec<u64> =
         store.unconfirmed(0, 100).await.expect("read").iter().map(|event| event.position).take(2).collect();

@@ -4,6 +4,7 @@ use deadpool_postgres::ClientWrapper;
 use serde_json::json;
 
 use super::audit::{self, Noted};
+use super::columns;
 use super::failure::Failed;
 use super::flight::Flight;
 use super::read;
@@ -11,7 +12,7 @@ use super::workspace::Workspace;
 use super::write::{Signature, write_and_commit};
 use crate::command::{CommandId, Failure, Happened, State};
 use crate::environment::Environment;
-use crate::store::{Act, Result, StoreError};
+use crate::store::{Act, Finding, Result, StoreError, with_finding};
 
 /// The desk of what happens rarely, whoever does it.
 pub(super) const COMMON_DESK: i32 = 0;
@@ -25,6 +26,8 @@ pub(super) enum Deed {
     Release,
     /// Not before it has begun to be sent.
     Hold(Failure),
+    /// Whether what is in doubt was done.
+    Decide(Finding),
 }
 
 impl Deed {
@@ -34,11 +37,21 @@ impl Deed {
             Self::Discard => "discard",
             Self::Release => "release",
             Self::Hold(_) => "hold",
+            Self::Decide(_) => "decide",
         }
     }
 
-    fn happened(&self) -> Happened {
+    /// What was found goes to the history with the reason.
+    fn told(&self, act: &Act) -> Act {
         match self {
+            Self::Decide(finding) => Act { why: format!("{}: {}", finding.in_words(), act.why), ..act.clone() },
+            _ => act.clone(),
+        }
+    }
+
+    fn happened(&self, act: &Act) -> Happened {
+        match self {
+            Self::Decide(_) => Happened::LookedInVain { look_at: Some(act.at) },
             Self::Replay => Happened::Replayed,
             Self::Discard => Happened::Discarded,
             Self::Release => Happened::Released,
@@ -46,6 +59,8 @@ impl Deed {
         }
     }
 }
+
+const PLAN: &str = "SELECT plan FROM command WHERE number = $1";
 
 /// Does it in a transaction of its own. With the workspace that was written, for its bells.
 pub(super) async fn act_on(
@@ -68,7 +83,13 @@ pub(super) async fn act_on(
         // Its thread was merged in this instant.
         return Err(Failed::Again(StoreError::Unavailable("the command is being moved".into())));
     }
-    decide(&mut workspace, id, deed, act, environment)?;
+    let act = &deed.told(act);
+    let number = decide(&mut workspace, id, deed, act, environment)?;
+    if let Deed::Decide(finding) = deed {
+        let row = client.query_one(PLAN, &[&number]).await?;
+        let plan = with_finding(columns::json(&row, 0)?, finding).to_string();
+        workspace.commands.get_mut(&number).ok_or(StoreError::NotFound)?.plan = Some(Some(plan));
+    }
     let note = client.prepare_cached(audit::NOTE).await?;
     let noted = Noted { act: deed.name(), subject: format!("command {id}"), by: act };
     let rows = audit::following(client, &[noted]).await?;
@@ -78,7 +99,8 @@ pub(super) async fn act_on(
     Ok(workspace)
 }
 
-fn decide(workspace: &mut Workspace, id: CommandId, deed: &Deed, act: &Act, environment: &Environment) -> Result<()> {
+/// The number of the command.
+fn decide(workspace: &mut Workspace, id: CommandId, deed: &Deed, act: &Act, environment: &Environment) -> Result<i64> {
     let row = workspace.commands.values().find(|row| row.id == id.0).ok_or(StoreError::NotFound)?;
     let (number, from) = (row.number, row.state.name());
     if let Deed::Replay = deed {
@@ -89,7 +111,7 @@ fn decide(workspace: &mut Workspace, id: CommandId, deed: &Deed, act: &Act, envi
         return Err(StoreError::Outdated(format!("command {id} is on its way, so it cannot be held")));
     }
     let to = state
-        .after(deed.happened())
+        .after(deed.happened(act))
         .map_err(|_| StoreError::Outdated(format!("command {id} is {from}, so {} is not possible", deed.name())))?;
     workspace.raise_fence(number)?;
     workspace.change(number, &to, act.at, &act.why, &act.by)?;
@@ -101,7 +123,7 @@ fn decide(workspace: &mut Workspace, id: CommandId, deed: &Deed, act: &Act, envi
         row.ageless = true;
         row.deferrals = 0;
     }
-    Ok(())
+    Ok(number)
 }
 
 /// Refused while another command of its thread makes (or made) the same referral: it would be made twice.

@@ -65,7 +65,7 @@ const BODIES: &str =
 
 /// What runs: of this instance (`$1`), or with a lease that ended before `$2`.
 const RUNNING: &str = "SELECT DISTINCT thread FROM command
-     WHERE standing = 2 AND standing <> 7 AND (owner = $1 OR lease_until < $2)";
+     WHERE standing IN (2, 5) AND standing <> 7 AND (owner = $1 OR lease_until < $2)";
 
 const UNANSWERED: &str =
     "SELECT c.number, a.step, a.call, a.started_at, command.plan FROM unnest($1::bigint[]) AS c (number)
@@ -189,7 +189,7 @@ impl Claims {
             }
             let claimable = workspace.commands.get(number).is_some_and(|row| match row.standing {
                 Standing::Ready => true,
-                Standing::Waiting => row.due.is_some_and(|due| due <= claim.now),
+                Standing::Waiting | Standing::InDoubt => row.due.is_some_and(|due| due <= claim.now),
                 _ => false,
             });
             if claimable {
@@ -226,6 +226,7 @@ impl Claims {
                 not_after: columns::optional_time(stored, 2)?,
                 mapping_set: stored.try_get(3).map_err(Failed::from)?,
                 plan: columns::json(stored, 5)?,
+                state: row.state.clone(),
                 deferrals: u32::try_from(row.deferrals).unwrap_or(0),
                 fence: u64::try_from(row.fence).unwrap_or(0),
             });
@@ -262,7 +263,7 @@ impl Claims {
         workspace.take_locked(&locked, &commands)?;
         workspace.know_sources()?;
         let is_left = |row: &super::workspace::Command| {
-            row.standing == Standing::Running
+            matches!(row.standing, Standing::Running | Standing::InDoubt)
                 && (row.owner.is_some() && row.owner.as_deref() == owner
                     || row.lease_until.is_some_and(|until| until < ended))
         };
@@ -274,6 +275,9 @@ impl Claims {
             let why = if ours { "the gateway was restarted" } else { "its lease ended" };
             let attempt = unanswered.iter().find(|row| row.try_get::<_, i64>(0).is_ok_and(|one| one == number));
             workspace.raise_fence(number)?;
+            if workspace.put_back_look(number)? {
+                continue;
+            }
             match attempt {
                 None => {
                     workspace.change(number, &State::Queued, now, why, GATEWAY)?;
@@ -306,7 +310,7 @@ impl Claims {
         }
         let more: Value = json!({ "call": call, "step": step, "since": since });
         workspace.publish_about(number, "CommandInDoubt", now, more, &self.environment)?;
-        workspace.change(number, &State::InDoubt { step, since }, now, &why, GATEWAY)
+        workspace.change(number, &State::InDoubt { step, since, look_at: Some(now) }, now, &why, GATEWAY)
     }
 }
 

@@ -19,10 +19,10 @@ use crate::command::{CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter, MessageView,
-    NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, QuotaAsk,
-    Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals,
-    Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, TransitionView, WatchStore,
+    DueDispatch, Finding, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
+    MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge,
+    Purged, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement,
+    SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, TransitionView, WatchStore,
 };
 
 /// How often claims look for leases that ended.
@@ -265,6 +265,11 @@ impl OperatorStore for PostgresStore {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.ask(|inner| async move { inner.act(command, Deed::Release, act).await }).await
+    }
+
+    async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()> {
+        let deed = Deed::Decide(finding);
+        self.ask(|inner| async move { inner.act(command, deed, act).await }).await
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {

@@ -175,7 +175,7 @@ mod shared {
         assert_eq!(other.recover(at(10)).await.expect("recovered").requeued, 0, "that of others is not its business");
         let taken = other.claim(Claim { now: at(100), lease_until: at(160), ..claim_of("gateway-2", 10) }).await;
         let taken: Vec<_> = taken.expect("claimed").into_iter().map(|command| command.id).collect();
-        assert_eq!(taken, [read]);
+        assert_eq!(taken, [read, write], "one to be carried out, and one to be looked at");
         let state = crate::store::suite::given::state_of(&other, write).await;
         assert!(matches!(state, State::InDoubt { .. }), "{state:?}");
         for stale in &running {

@@ -7,10 +7,9 @@ use rusqlite::params;
 use super::books::Books;
 use super::columns;
 use super::threads;
-use crate::command::State;
 use crate::store::standing::{Place, Standing};
 use crate::store::urgency::{CLAIM_MAX, Candidate, choose};
-use crate::store::{Claim, ClaimedCommand, Result, StoreError};
+use crate::store::{Claim, ClaimedCommand, Result, StoreError, leased};
 
 /// A claimed command whose JSON is still text: reading it is the caller's work, not the one writer's.
 pub(super) struct Claimed {
@@ -35,10 +34,15 @@ impl Books {
         self.expire_leases(claim.now)?;
         let max = claim.max.min(CLAIM_MAX);
         let paused: BTreeSet<i64> = claim.paused.iter().filter_map(|name| self.known_source(name)).collect();
-        let places: Vec<Place> = self
+        // What waits for a time is one list, whether it is to be tried again or looked at.
+        let places: BTreeSet<Place> = self
             .taken_places()
-            .filter(|place| matches!(place.standing, Standing::Ready | Standing::Waiting))
             .filter(|place| !paused.contains(&place.source))
+            .filter_map(|place| match place.standing {
+                Standing::Ready | Standing::Waiting => Some(place),
+                Standing::InDoubt => Some(Place { standing: Standing::Waiting, ..place }),
+                _ => None,
+            })
             .collect();
         let mut candidates = Vec::new();
         for place in places {
@@ -79,11 +83,8 @@ impl Books {
 
     fn lease(&mut self, number: i64, claim: &Claim) -> Result<Claimed> {
         let row = self.command_row_at(number)?;
-        let step = match &row.state {
-            State::Waiting { step, .. } => step.clone(),
-            _ => String::new(),
-        };
-        let state = State::Running { step };
+        let state = leased(&row.state);
+        let standing = Standing::of(&state);
         let lease = claim.lease_until.as_microsecond() - claim.now.as_microsecond();
         let (claimed, change) = {
             let mut statement = self.connection.prepare_cached(
@@ -94,14 +95,14 @@ impl Books {
             )?;
             let mut rows = statement.query(params![
                 number,
-                Standing::Running.code(),
+                standing.code(),
                 columns::text(&state),
                 claim.now.as_microsecond(),
                 claim.owner,
                 claim.lease_until.as_microsecond(),
                 lease,
             ])?;
-            let leased = rows.next()?.ok_or(StoreError::NotFound)?;
+            let stored = rows.next()?.ok_or(StoreError::NotFound)?;
             let command = ClaimedCommand {
                 id: row.id,
                 message: row.message,
@@ -110,26 +111,20 @@ impl Books {
                 body: serde_json::Value::Null,
                 class: row.placed.class,
                 thread: threads::view(&self.connection, row.placed.thread)?,
-                received_at: columns::time(leased, 0)?,
-                not_after: columns::optional_time(leased, 1)?,
-                mapping_set: leased.get(2)?,
+                received_at: columns::time(stored, 0)?,
+                not_after: columns::optional_time(stored, 1)?,
+                mapping_set: stored.get(2)?,
                 plan: serde_json::Value::Null,
-                deferrals: leased.get(3)?,
-                fence: columns::count(leased, 4)?,
+                state: state.clone(),
+                deferrals: stored.get(3)?,
+                fence: columns::count(stored, 4)?,
             };
-            (Claimed { command, body: leased.get(6)?, plan: leased.get(7)? }, leased.get(5)?)
+            (Claimed { command, body: stored.get(6)?, plan: stored.get(7)? }, stored.get(5)?)
         };
-        self.note_transition(
-            number,
-            change,
-            claim.now,
-            Some(row.placed.standing.state_name()),
-            Standing::Running.state_name(),
-            "claimed",
-            &claim.owner,
-        )?;
+        let from = Some(row.placed.standing.state_name());
+        self.note_transition(number, change, claim.now, from, standing.state_name(), "claimed", &claim.owner)?;
         self.leave(row.placed.place());
-        self.enter(row.placed.at(Standing::Running));
+        self.enter(row.placed.at(standing));
         Ok(claimed)
     }
 }
@@ -140,8 +135,8 @@ pub(super) fn next_due(connection: &rusqlite::Connection) -> Result<Option<jiff:
         "SELECT min((
            SELECT due FROM command INDEXED BY command_due
            WHERE class = tally.class AND source = tally.source AND due IS NOT NULL ORDER BY due LIMIT 1
-         )) FROM tally WHERE standing = ?1 AND count > 0",
+         )) FROM tally WHERE standing IN (?1, ?2) AND count > 0",
     )?;
-    let mut rows = statement.query([Standing::Waiting.code()])?;
+    let mut rows = statement.query([Standing::Waiting.code(), Standing::InDoubt.code()])?;
     rows.next()?.map_or(Ok(None), |row| columns::optional_time(row, 0))
 }

@@ -162,6 +162,10 @@ impl SqliteStore {
     }
 }
 
+pub(super) fn back_up(from: &Path, to: &Path) -> Result<()> {
+    upkeep::backup(from, to)
+}
+
 /// A statement keeps the plan that it was prepared with. Without this, one that binds a value to a column of a
 /// partial index is prepared anew for every other value (a tenth of the time of delivery went there).
 fn keep_plans(connection: &Connection) -> Result<()> {

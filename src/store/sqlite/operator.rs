@@ -4,8 +4,9 @@ use rusqlite::OptionalExtension as _;
 use serde_json::json;
 
 use super::books::Books;
+use super::columns;
 use crate::command::{CommandId, Failure, Happened, State};
-use crate::store::{Act, Result, StoreError};
+use crate::store::{Act, Finding, Result, StoreError, decided, with_finding};
 
 impl Books {
     /// A failed command goes back to the queue. Its plan stays, so what is known done is skipped; its age
@@ -54,6 +55,25 @@ impl Books {
         }
         let number = self.act_on(command, Happened::Refused { why: why.clone() }, "hold", act)?;
         self.publish_about(number, "CommandFailed", act.at, json!({ "code": why.code, "text": why.text }))
+    }
+
+    pub(super) fn decide(&mut self, command: CommandId, finding: &Finding, act: &Act) -> Result<()> {
+        let row = self.command_row(command)?;
+        let to = decided(&row.state, act.at).ok_or_else(|| {
+            StoreError::Outdated(format!("command {command} is {}, so there is nothing to decide", row.state.name()))
+        })?;
+        let number = row.placed.number;
+        let plan = self
+            .connection
+            .prepare_cached("SELECT plan FROM command WHERE number = ?1")?
+            .query_row([number], |row| Ok(columns::json(row, 0)))??;
+        self.raise_fence(number)?;
+        self.connection
+            .prepare_cached("UPDATE command SET plan = ?2 WHERE number = ?1")?
+            .execute((number, with_finding(plan, finding).to_string()))?;
+        let why = format!("{}: {}", finding.in_words(), act.why);
+        self.change(&row, &to, act.at, &why, &act.by)?;
+        self.note_act("decide", &format!("command {command}"), &Act { why, ..act.clone() })
     }
 
     fn act_on(&mut self, command: CommandId, happened: Happened, name: &str, act: &Act) -> Result<i64> {

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::books::{Books, Placed};
 use super::columns;
-use crate::command::{Class, State};
-use crate::store::Result;
+use crate::command::Class;
 use crate::store::standing::Standing;
+use crate::store::{Result, due};
 
 impl Books {
     /// Makes the head claimable and nothing else. To be called whenever something of the thread changed.
@@ -22,8 +22,10 @@ impl Books {
                 self.place(ready, Standing::Held)?;
             }
         }
-        for waiting in self.numbers(thread, Standing::Waiting)? {
-            self.set_due(waiting, claimable == Some(waiting))?;
+        for standing in [Standing::Waiting, Standing::InDoubt] {
+            for number in self.numbers(thread, standing)? {
+                self.set_due(number, claimable == Some(number))?;
+            }
         }
         if let Some(head) = claimable
             && self.first(thread, Standing::Held)? == Some(head)
@@ -72,17 +74,16 @@ impl Books {
     }
 
     fn set_due(&mut self, number: i64, claimable: bool) -> Result<()> {
-        let (state, due): (State, Option<Timestamp>) = {
-            let mut statement = self.connection.prepare_cached("SELECT state, due FROM command WHERE number = ?1")?;
+        let (wanted, found) = {
+            let mut statement =
+                self.connection.prepare_cached("SELECT state, due, owner IS NULL FROM command WHERE number = ?1")?;
             let mut rows = statement.query([number])?;
             let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-            (columns::state(row, 0)?, columns::optional_time(row, 1)?)
+            // What is in doubt is in somebody's hands while it is looked at.
+            let free: bool = row.get(2)?;
+            (due(&columns::state(row, 0)?).filter(|_| claimable && free), columns::optional_time(row, 1)?)
         };
-        let wanted = match state {
-            State::Waiting { until, .. } if claimable => Some(until),
-            _ => None,
-        };
-        if wanted != due {
+        if wanted != found {
             self.connection
                 .prepare_cached("UPDATE command SET due = ?2 WHERE number = ?1")?
                 .execute((number, wanted.map(Timestamp::as_microsecond)))?;

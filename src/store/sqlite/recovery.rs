@@ -24,6 +24,7 @@ struct Unanswered {
 impl Books {
     /// At a start nothing runs; whatever says so was left by a process that is gone.
     pub(super) fn recover(&mut self, now: Timestamp) -> Result<Recovered> {
+        self.put_back_looks(None)?;
         let left = self.running(None)?;
         let mut recovered = Recovered::default();
         for number in left {
@@ -44,6 +45,27 @@ impl Books {
         self.leases_checked = now;
         for number in self.running(Some(now))? {
             self.give_up(number, now, "its lease ended")?;
+        }
+        self.put_back_looks(Some(now))
+    }
+
+    /// What is in doubt and was being looked at, by a task that is gone: it is looked at again.
+    fn put_back_looks(&mut self, leased_until: Option<Timestamp>) -> Result<()> {
+        let left: Vec<(i64, i64)> = {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT number, thread FROM command INDEXED BY command_queue
+                 WHERE standing = 5 AND standing <> 7 AND lease_until IS NOT NULL AND (?1 IS NULL OR lease_until < ?1)",
+            )?;
+            let rows = statement
+                .query_map([leased_until.map(Timestamp::as_microsecond)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        for (number, thread) in left {
+            self.raise_fence(number)?;
+            self.connection
+                .prepare_cached("UPDATE command SET owner = NULL, lease_until = NULL, lease = NULL WHERE number = ?1")?
+                .execute([number])?;
+            self.arrange(thread)?;
         }
         Ok(())
     }
@@ -72,7 +94,7 @@ impl Books {
         }
         let more = json!({ "call": unanswered.call, "step": unanswered.step, "since": unanswered.since });
         self.publish_about(number, "CommandInDoubt", now, more)?;
-        let state = State::InDoubt { step: unanswered.step, since: unanswered.since };
+        let state = State::InDoubt { step: unanswered.step, since: unanswered.since, look_at: Some(now) };
         self.change(&row, &state, now, &why, GATEWAY)?;
         Ok(true)
     }

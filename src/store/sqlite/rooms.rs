@@ -17,10 +17,11 @@ use crate::command::{CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
-    MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge,
-    Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota,
-    Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, TransitionView, WatchStore,
+    DueDispatch, Finding, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore,
+    MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer,
+    Progress, Purge, Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore,
+    SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, TransitionView,
+    WatchStore,
 };
 
 #[async_trait]
@@ -178,6 +179,10 @@ impl OperatorStore for SqliteStore {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.writer()?.write(0, move |books| books.release(command, &act)).await
+    }
+
+    async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.decide(command, &finding, &act)).await
     }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {

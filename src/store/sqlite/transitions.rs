@@ -6,7 +6,7 @@ use super::books::{Books, Placed};
 use super::columns;
 use crate::command::{CommandId, MessageId, State};
 use crate::store::standing::Standing;
-use crate::store::{Result, Settled, StoreError};
+use crate::store::{Result, Settled, StoreError, due};
 
 /// What is needed of a command to change it.
 pub(super) struct CommandRow {
@@ -58,10 +58,8 @@ impl Books {
                 .execute((number, columns::text(to), at.as_microsecond()))?;
             return Ok(());
         }
-        let (due, deferrals) = match to {
-            State::Waiting { until, .. } => (Some(until.as_microsecond()), 1),
-            _ => (None, 0),
-        };
+        let due = due(to).map(Timestamp::as_microsecond);
+        let deferrals = i64::from(standing == Standing::Waiting);
         let change: i64 = self
             .connection
             .prepare_cached(

@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::Home;
 use super::given::{
-    admitted, arrives, at, attempt, claim, claimed, claimed_ids, command, ends, failed, finished, into_state, local,
-    message, progress, state_of, the_claimed, ubrn,
+    act, admitted, arrives, at, attempt, claim, claimed, claimed_ids, command, ends, failed, finished, into_state,
+    local, message, progress, state_of, the_claimed, ubrn,
 };
 use crate::command::{Class, State, WaitReason};
-use crate::store::{Claim, Progress, StoreError};
+use crate::store::{Claim, Finding, Progress, StoreError};
 
 fn waiting(seconds: i64) -> State {
     State::Waiting { step: "create".into(), until: at(seconds), why: WaitReason::Throttled }
@@ -44,7 +44,7 @@ pub(crate) async fn whatever_is_not_finished_holds_what_follows(home: &dyn Home)
     let store = home.open().await;
     for (number, (state, holds)) in [
         (failed(), true),
-        (State::InDoubt { step: "create".into(), since: at(0) }, true),
+        (State::InDoubt { step: "create".into(), since: at(0), look_at: None }, true),
         (waiting(1_000), true),
         (State::Unauthorised { step: "create".into(), since: at(0) }, true),
         (State::Completed, false),
@@ -77,6 +77,61 @@ pub(crate) async fn waiting_commands_are_claimed_at_their_time(home: &dyn Home) 
     assert_eq!(state_of(&*store, early).await, State::Running { step: "create".into() });
     assert_eq!(store.next_due().await.expect("read"), Some(at(50)));
     assert_eq!(state_of(&*store, late).await.name(), "waiting");
+}
+
+pub(crate) async fn what_is_in_doubt_is_looked_at_at_its_time_and_stays_in_doubt(home: &dyn Home) {
+    let store = home.open().await;
+    let id = arrives(&*store, &[local("r1")]).await;
+    let follower = arrives(&*store, &[local("r1")]).await;
+    let running = the_claimed(&*store).await;
+    let doubt = |look_at| State::InDoubt { step: "create".into(), since: at(0), look_at };
+    ends(&*store, &running, doubt(Some(at(30)))).await;
+    assert_eq!(store.next_due().await.expect("read"), Some(at(30)));
+    assert!(store.claim(claim(10, 29)).await.expect("claimed").is_empty());
+    let looking = store.claim(claim(10, 30)).await.expect("claimed").pop().expect("its time has come");
+    assert_eq!((looking.id, &looking.state), (id, &doubt(Some(at(30)))));
+    assert!(looking.fence > running.fence);
+    assert_eq!(state_of(&*store, id).await, doubt(Some(at(30))), "whoever looks changes nothing");
+    assert!(
+        store.claim(claim(10, 31)).await.expect("claimed").is_empty(),
+        "one looks at a time, and it holds the rest"
+    );
+
+    // Whoever looked is gone: another does.
+    let again = store.claim(claim(10, 10_000)).await.expect("claimed").pop().expect("the lease has ended");
+    assert_eq!(again.id, id);
+    assert!(matches!(store.record(into_state(&looking, State::Queued)).await, Err(StoreError::Outdated(_))));
+    ends(&*store, &again, doubt(None)).await;
+    assert!(store.claim(claim(10, 20_000)).await.expect("claimed").is_empty(), "a person decides");
+    assert_eq!(store.next_due().await.expect("read"), None);
+
+    // A person does; the plan says what.
+    let finding = Finding { done: true, ubrn: Some("000000070001".into()) };
+    store.decide(id, finding, act()).await.expect("it is in doubt");
+    let decided = store.claim(claim(10, 20_000)).await.expect("claimed").pop().expect("at once");
+    assert_eq!(decided.plan["doubt"]["said"], json!({"done": true, "ubrn": "000000070001"}));
+    ends(&*store, &decided, State::Queued).await;
+    let running = store.claim(claim(10, 20_000)).await.expect("claimed").pop().expect("queued");
+    assert_eq!(running.state, State::Running { step: String::new() });
+    let refused = store.decide(id, Finding::default(), act()).await;
+    assert!(matches!(refused, Err(StoreError::Outdated(_))), "{refused:?}");
+    let log = store.audit_log(0, 10).await.expect("read");
+    assert_eq!((log.len(), log[0].act.as_str()), (1, "decide"));
+    assert_eq!(state_of(&*store, follower).await, State::Queued);
+}
+
+pub(crate) async fn what_is_looked_at_when_the_gateway_ends_is_looked_at_again(home: &dyn Home) {
+    let store = home.open().await;
+    let id = arrives(&*store, &[local("r1")]).await;
+    let running = the_claimed(&*store).await;
+    ends(&*store, &running, State::InDoubt { step: "create".into(), since: at(0), look_at: Some(at(0)) }).await;
+    the_claimed(&*store).await;
+    drop(store);
+    let store = home.open().await;
+    let recovered = store.recover(at(10)).await.expect("recovered");
+    assert_eq!((recovered.requeued, recovered.in_doubt), (0, 0), "nothing new is in doubt");
+    assert_eq!(the_claimed(&*store).await.id, id);
+    assert_eq!(state_of(&*store, id).await.name(), "in_doubt");
 }
 
 pub(crate) async fn deferrals_are_counted_until_a_step_is_done(home: &dyn Home) {

@@ -75,6 +75,8 @@ scenarios! {
         other_threads_never_wait,
         whatever_is_not_finished_holds_what_follows,
         waiting_commands_are_claimed_at_their_time,
+        what_is_in_doubt_is_looked_at_at_its_time_and_stays_in_doubt,
+        what_is_looked_at_when_the_gateway_ends_is_looked_at_again,
         deferrals_are_counted_until_a_step_is_done,
         a_follower_raises_what_holds_it,
         a_paused_source_stays_where_it_is,

@@ -113,7 +113,7 @@ pub(crate) async fn discarding_lets_the_followers_go(home: &dyn Home) {
     let skipped = arrives(&*store, &[local("r1")]).await;
     let follower = arrives(&*store, &[local("r1")]).await;
     let running = the_claimed(&*store).await;
-    ends(&*store, &running, State::InDoubt { step: "create".into(), since: at(0) }).await;
+    ends(&*store, &running, State::InDoubt { step: "create".into(), since: at(0), look_at: None }).await;
     store.discard(skipped, act()).await.expect("a held one can go");
     assert!(claimed_ids(&*store, 10).await.is_empty());
     store.discard(id, act()).await.expect("discarded");

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use super::Home;
 use super::given::{act, at, attempt, claim, command, failed, finished, local, message, progress, ubrn};
 use crate::command::{Class, CommandId, State, WaitReason};
-use crate::store::{Admitted, Alias, ClaimedCommand, Progress, Store};
+use crate::store::{Admitted, Alias, ClaimedCommand, NewEvent, Progress, Store};
 
 const THREADS: u32 = 40;
 
@@ -151,6 +151,11 @@ async fn step_on(store: &dyn Store, model: &mut Model, random: &mut StdRng, now:
         }
         _ => State::Completed,
     };
+    let mut ending = ending;
+    if state == failed() {
+        let told = super::given::event("CommandFailed");
+        ending.events.push(NewEvent { subject: id.to_string(), ..told });
+    }
     if state == State::Completed {
         model.unfinished.remove(&id);
     } else if state == failed() {

@@ -46,7 +46,10 @@ pub(crate) async fn a_write_before_a_crash_is_in_doubt(home: &dyn Home) {
     let mut settled = store.signals().settled.subscribe();
     let recovered = store.recover(at(10)).await.expect("recovered");
     assert_eq!((recovered.requeued, recovered.in_doubt), (0, 1));
-    assert_eq!(state_of(&*store, id).await, State::InDoubt { step: "create".into(), since: at(1) });
+    assert_eq!(
+        state_of(&*store, id).await,
+        State::InDoubt { step: "create".into(), since: at(1), look_at: Some(at(10)) }
+    );
     assert!(claimed(&*store, 10).await.is_empty(), "it holds what follows");
     let events = store.events_after(0, 10).await.expect("read");
     let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();

@@ -125,7 +125,7 @@ pub(crate) async fn what_is_not_finished_stays_however_old(home: &dyn Home) {
     assert_eq!(running.len(), 3);
     ends(&*store, &running[0], State::Completed).await;
     ends(&*store, &running[1], failed()).await;
-    ends(&*store, &running[2], State::InDoubt { step: "create".into(), since: at(1) }).await;
+    ends(&*store, &running[2], State::InDoubt { step: "create".into(), since: at(1), look_at: None }).await;
     // One that came later is finished before.
     let (done, _) = referral(&*store, "M3", "r3", 1).await;
     assert_eq!(round(&*store, purge_before(OLD)).await.0.messages, 1);

@@ -44,7 +44,7 @@ impl Publishing {
     ) -> Self {
         let environment = Environment::system();
         let registry = prometheus::Registry::new();
-        let schemas = Arc::new(EventSchemas::built_in());
+        let schemas = EventSchemas::built_in();
         let links = BrokerLinks::register(&registry).expect("registered once");
         let metrics = PublisherMetrics::register(&registry, links, schemas.clone()).expect("registered once");
         let duty = Duty::new(Records::new(), "outbox", "gateway-1", &environment);

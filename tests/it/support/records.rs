@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ers_gateway::command::{Class, CommandId, EventId, MessageId, State, ThreadId, Verdict};
 use ers_gateway::store::{
-    Act, AttemptView, AuditEntry, Beat, CommandView, Depth, InstanceStore, InstanceView, MessageFilter, MessageView,
-    OperatorStore, OutboxDepth, OutboxStore, Result, SearchStore, Settled, Signals, StoreError, StoredEvent,
-    TransitionView, Transport,
+    Act, AttemptView, AuditEntry, Beat, CommandView, Depth, Finding, InstanceStore, InstanceView, MessageFilter,
+    MessageView, OperatorStore, OutboxDepth, OutboxStore, Result, SearchStore, Settled, Signals, StoreError,
+    StoredEvent, TransitionView, Transport,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -224,6 +224,10 @@ impl OperatorStore for Records {
 
     async fn release(&self, command: CommandId, act: Act) -> Result<()> {
         self.act("release", command, act)
+    }
+
+    async fn decide(&self, command: CommandId, _: Finding, act: Act) -> Result<()> {
+        self.act("decide", command, act)
     }
 
     async fn audit_log(&self, _: u64, _: usize) -> Result<Vec<AuditEntry>> {

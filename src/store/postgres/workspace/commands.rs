@@ -7,7 +7,7 @@ use super::{Command, Creator, Transition, Workspace};
 use crate::command::{CommandId, MessageId, State};
 use crate::environment::Environment;
 use crate::store::standing::Standing;
-use crate::store::{GATEWAY, Result, Settled};
+use crate::store::{GATEWAY, Result, Settled, due, leased};
 
 impl Workspace {
     /// Puts a new command into its thread's queue. `makes`: it is the one that makes the thread's referral.
@@ -55,11 +55,8 @@ impl Workspace {
             return Ok(());
         }
         row.standing = standing;
-        row.due = None;
-        if let State::Waiting { until, .. } = to {
-            row.due = Some(*until);
-            row.deferrals += 1;
-        }
+        row.due = due(to);
+        row.deferrals += i32::from(standing == Standing::Waiting);
         row.changes += 1;
         row.owner = None;
         row.lease_until = None;
@@ -118,12 +115,8 @@ impl Workspace {
     pub(in crate::store::postgres) fn lease(&mut self, number: i64, lease: Lease<'_>) -> Result<()> {
         let row = self.command_mut(number)?;
         let from = row.place();
-        let step = match &row.state {
-            State::Waiting { step, .. } => step.clone(),
-            _ => String::new(),
-        };
-        row.state = State::Running { step };
-        row.standing = Standing::Running;
+        row.state = leased(&row.state);
+        row.standing = Standing::of(&row.state);
         row.changed_at = lease.at;
         row.due = None;
         row.changes += 1;
@@ -139,7 +132,7 @@ impl Workspace {
             number: row.changes,
             at: lease.at,
             from: Some(from.standing.state_name()),
-            to: Standing::Running.state_name(),
+            to: to.standing.state_name(),
             why: "claimed".into(),
             by: lease.owner.to_owned(),
         };
@@ -147,6 +140,19 @@ impl Workspace {
         self.leave(from);
         self.enter(to);
         Ok(())
+    }
+
+    /// What is in doubt and was being looked at, by a task that is gone: it is looked at again. False if it is not in doubt.
+    pub(in crate::store::postgres) fn put_back_look(&mut self, number: i64) -> Result<bool> {
+        let row = self.command_mut(number)?;
+        if row.standing != Standing::InDoubt {
+            return Ok(false);
+        }
+        (row.owner, row.lease_until, row.lease) = (None, None, None);
+        row.changed = true;
+        let thread = row.thread;
+        self.arrange(thread)?;
+        Ok(true)
     }
 
     /// Whoever holds the old fence is refused from now on.

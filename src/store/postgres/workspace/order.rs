@@ -4,9 +4,9 @@
 //! time, but only while no other command of the thread runs (after a merge, one may). All others are held.
 
 use super::Workspace;
-use crate::command::{Class, State};
-use crate::store::Result;
+use crate::command::Class;
 use crate::store::standing::Standing;
+use crate::store::{Result, due};
 
 impl Workspace {
     /// Makes the head claimable and nothing else. To be called whenever something of the thread changed.
@@ -19,7 +19,7 @@ impl Workspace {
             match self.command_mut(number)?.standing {
                 Standing::Ready if !is_claimable => self.place(number, Standing::Held)?,
                 Standing::Held if is_claimable => self.place(number, Standing::Ready)?,
-                Standing::Waiting => self.set_due(number, is_claimable)?,
+                Standing::Waiting | Standing::InDoubt => self.set_due(number, is_claimable)?,
                 _ => {}
             }
         }
@@ -40,10 +40,8 @@ impl Workspace {
 
     fn set_due(&mut self, number: i64, claimable: bool) -> Result<()> {
         let row = self.command_mut(number)?;
-        let wanted = match row.state {
-            State::Waiting { until, .. } if claimable => Some(until),
-            _ => None,
-        };
+        // What is in doubt is in somebody's hands while it is looked at.
+        let wanted = due(&row.state).filter(|_| claimable && row.owner.is_none());
         if wanted != row.due {
             row.due = wanted;
             row.changed = true;
