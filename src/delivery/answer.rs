@@ -17,7 +17,7 @@ use super::letter::LetterError;
 use super::run::{Flow, Ground, Run};
 use crate::command::WaitReason;
 use crate::ers::{Classified, Response, Verdict, retry_after};
-use crate::mapping::{Document, Effect, PreparedCall, Reply, hex};
+use crate::mapping::{Document, Effect, PreparedCall, Reply, ReplyBody, hex};
 use crate::store::{Alias, AliasKind, FinishedAttempt, NewAttempt};
 
 /// A record that somebody else changes each time it was read is left to a person after so many times.
@@ -73,7 +73,7 @@ impl Run {
         &mut self,
         out: Outgoing<'_>,
         response: &Response,
-        body: Value,
+        body: ReplyBody,
         classified: Classified,
     ) -> Result<Flow, Abandoned> {
         let Outgoing { ground, call, operation } = out;
@@ -159,7 +159,7 @@ impl Run {
         &mut self,
         out: Outgoing<'_>,
         response: &Response,
-        body: Value,
+        body: ReplyBody,
     ) -> Result<Flow, Abandoned> {
         let Outgoing { ground, call, operation } = out;
         let headers = response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
@@ -216,7 +216,7 @@ impl Run {
         &mut self,
         out: Outgoing<'_>,
         attempt: NewAttempt,
-        answer: Option<(&Response, &Value)>,
+        answer: Option<(&Response, &ReplyBody)>,
         code: &str,
         took: Duration,
     ) {
@@ -245,14 +245,15 @@ impl Run {
 }
 
 /// What e-RS answered in the place of JSON, if it did; of an operation that answers with files, whatever came.
-fn document(response: &Response, body: &Value, is_file: bool) -> Option<Document> {
+fn document(response: &Response, body: &ReplyBody, is_file: bool) -> Option<Document> {
     let is_good_file = is_file && response.status / 100 == 2;
-    if response.body.is_empty() || !is_good_file && !body.is_null() {
+    if response.body.is_empty() {
         return None;
     }
     let content_type = response.header("content-type").unwrap_or("application/octet-stream");
     let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if !is_good_file && (content_type.starts_with("text/") || content_type.ends_with("json")) {
+    let is_text = content_type.starts_with("text/") || content_type.ends_with("json");
+    if !is_good_file && (is_text || body.is_json()) {
         return None;
     }
     let sha256 = hex(&Sha256::digest(&response.body));
@@ -260,7 +261,7 @@ fn document(response: &Response, body: &Value, is_file: bool) -> Option<Document
 }
 
 /// An answer as it is kept with its attempt.
-fn kept(response: &Response, body: &Value, is_file: bool) -> Value {
+fn kept(response: &Response, body: &ReplyBody, is_file: bool) -> Value {
     let headers: serde_json::Map<String, Value> =
         response.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     let body = match response.body.len() {
@@ -268,8 +269,8 @@ fn kept(response: &Response, body: &Value, is_file: bool) -> Value {
         // Whole, for it is what was asked for; the transport takes nothing that is larger than a document may be.
         _ if document(response, body, is_file).is_some() => json!({ "base64": STANDARD.encode(&response.body) }),
         length if length > ANSWER_KEPT_BYTES => beginning(&response.body, length),
-        _ if body.is_null() => String::from_utf8_lossy(&response.body).into_owned().into(),
-        _ => body.clone(),
+        _ if !body.is_json() => String::from_utf8_lossy(&response.body).into_owned().into(),
+        _ => body.tree().clone(),
     };
     Value::Object([("headers".to_owned(), headers.into()), ("body".to_owned(), body)].into_iter().collect())
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::breaker::Pass;
@@ -18,7 +17,7 @@ use super::plan_record::shown;
 use super::run::{Flow, Ground, Run};
 use crate::command::{AttemptId, State, WaitReason};
 use crate::ers::{AccessToken, Body, Response, TokenError, TransportError, Verdict};
-use crate::mapping::{CallBody, Effect, Letter, LetterContent, Operation, PreparedCall};
+use crate::mapping::{CallBody, Effect, Letter, LetterContent, Operation, PreparedCall, ReplyBody};
 use crate::store::{NewAttempt, Spending};
 
 /// A call with what it is made with.
@@ -75,7 +74,7 @@ impl Run {
         if !operation.keep.is_zero()
             && let Some(response) = self.shared.kept.get(&client.name, &call.path)
         {
-            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+            let body = ReplyBody::of(response.body.clone());
             return self.absorb(Outgoing { ground, call: &call, operation }, &response, body).await;
         }
         let mut token_refused = false;
@@ -112,7 +111,7 @@ impl Run {
             };
             let harm_in_repeat = operation.effect.leaves_doubt();
             let classified = ground.set.outcomes.classify(&call.call, harm_in_repeat, &response);
-            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+            let body = ReplyBody::of(response.body.clone());
             self.finish(out, attempt, Some((&response, &body)), &classified.code, took);
             if classified.verdict == Verdict::Authenticate && !token_refused {
                 token_refused = true;
