@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::AttemptView;
+use super::{AttemptView, Result, Store, StoreError};
 use crate::command::CommandId;
 
 /// A file in an answer of e-RS.
@@ -33,6 +33,43 @@ impl<'a> KeptDocument<'a> {
         let mut held = self.response["headers"].as_object()?.iter();
         held.find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_str())
     }
+}
+
+/// The document at the place that an event names.
+#[derive(Clone, Debug)]
+pub struct FoundDocument {
+    pub content_type: Option<String>,
+    pub base64: String,
+}
+
+impl FoundDocument {
+    /// How large it is, or a little less than three bytes more.
+    pub fn bytes_about(&self) -> usize {
+        self.base64.len() / 4 * 3
+    }
+}
+
+/// The document at a place, or why there is none.
+pub async fn document_at(store: &dyn Store, href: &str) -> Result<std::result::Result<FoundDocument, &'static str>> {
+    let Some((command, step)) = place_of_document(href) else {
+        return Ok(Err("the event names no place of a document that the gateway has"));
+    };
+    let attempts = match store.attempts(command).await {
+        Err(error @ StoreError::Unavailable(_)) => return Err(error),
+        Err(_) => return Ok(Err("the document that goes along cannot be read")),
+        Ok(attempts) => attempts,
+    };
+    Ok(match KeptDocument::newest(&attempts, &step) {
+        None => Err("the document that goes along is not kept any more"),
+        Some(kept) => {
+            Ok(FoundDocument { content_type: kept.content_type().map(plain_type), base64: kept.base64.to_owned() })
+        }
+    })
+}
+
+/// Without parameters: `text/plain; charset=utf-8` is `text/plain`.
+fn plain_type(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// `/v1/commands/{id}/documents/{step}`, where the gateway serves it: command and step.

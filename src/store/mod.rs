@@ -36,7 +36,7 @@ use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
 pub use dispatch::*;
-pub use kept_document::{KeptDocument, place_of_document};
+pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use pass::pass;
 pub use records::*;

@@ -170,10 +170,13 @@ passes_on!(DispatchStore {
     fn answers_due(max: usize) -> Vec<OwedAnswer>;
     fn settle_answer(message: MessageId, answer: Option<NewDispatch>, at: Timestamp) -> bool;
     fn told_up_to(destination: &str) -> Option<u64>;
+    fn told() -> Vec<ToldPlace>;
+    fn leave_told(destination: &str, at: Timestamp) -> ();
     fn tell(destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> bool;
     fn due_dispatches(destination: &str, max: usize) -> Vec<DueDispatch>;
     fn make_dispatch(id: DispatchId, content: DispatchContent) -> ();
     fn step_dispatch(step: DispatchStep) -> ();
+    fn was_dispatched(destination: &str, control_id: &str) -> bool;
     fn dispatch(id: DispatchId) -> Option<DispatchView>;
     fn dispatches(filter: DispatchFilter) -> Vec<DispatchView>;
     fn dispatch_content(id: DispatchId) -> Bytes;

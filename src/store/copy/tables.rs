@@ -190,7 +190,7 @@ pub(super) const TABLES: [Table; 22] = [
     table("held_piece", &["source", "pointer"], &["source", "pointer", "message", "at"]),
     table("link_number", &["source"], &["source", "next", "at"]),
     table("owed_answer", &["message"], &["message", "outcome_of", "destination", "at", "settled_at"]),
-    table("told", &["destination"], &["destination", "position"]),
+    table("told", &["destination"], &["destination", "position", "left_at"]),
     Table {
         rows_max: FEW,
         ..table(
@@ -210,6 +210,7 @@ pub(super) const TABLES: [Table; 22] = [
                 "tries",
                 "why",
                 "content",
+                "put_off",
             ],
         )
     },

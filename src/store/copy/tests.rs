@@ -112,6 +112,7 @@ async fn fill(store: &dyn Store) {
             messages_before: Some(at(50)),
             events_before: Some(at(50)),
             keep_unconfirmed: true,
+            told_up_to: u64::MAX,
             max: 100,
             from: place,
         };

@@ -33,8 +33,8 @@ const MESSAGES: &str = "SELECT m.number, m.received_at, m.size, m.commands, EXIS
        ) its WHERE its.standing < 7
      ) FROM message m WHERE m.number > $1 ORDER BY m.number LIMIT $2";
 
-const EVENTS: &str =
-    "SELECT position, at, confirmed_at IS NOT NULL FROM outbox WHERE position > $1 ORDER BY position LIMIT $2";
+const EVENTS: &str = "SELECT position, at, confirmed_at IS NOT NULL FROM outbox WHERE position > $1 AND position <= $3
+     ORDER BY position LIMIT $2";
 
 /// A refused message is new when it comes again: nothing came of it.
 const FORGET_REFUSED: &str =
@@ -188,7 +188,8 @@ async fn look(client: &ClientWrapper, purge: &Purge) -> std::result::Result<(Wal
     }
     if let Some(before) = purge.events_before.map(columns::micros) {
         let look = client.prepare_cached(EVENTS).await?;
-        let rows = client.query(&look, &[&events.place, &looked_at_max]).await?;
+        let told_up_to = columns::signed(purge.told_up_to);
+        let rows = client.query(&look, &[&events.place, &looked_at_max, &told_up_to]).await?;
         let limits = Limits { before, removed_max, looked_at_max, bytes_max: i64::MAX };
         events = Walk::over(purge.from.event, &rows, &limits, |row| {
             let is_confirmed: bool = row.try_get(2)?;

@@ -22,7 +22,7 @@ use crate::store::{
     DueDispatch, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter, MessageView,
     NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, QuotaAsk,
     Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals,
-    Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, TransitionView, WatchStore,
+    Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, ToldPlace, TransitionView, WatchStore,
 };
 
 /// How often claims look for leases that ended.
@@ -394,6 +394,16 @@ impl DispatchStore for PostgresStore {
         self.ask(|inner| async move { dispatch::told_up_to(&*inner.client().await?, &destination).await }).await
     }
 
+    async fn told(&self) -> Result<Vec<ToldPlace>> {
+        self.ask(|inner| async move { dispatch::told(&*inner.client().await?).await }).await
+    }
+
+    async fn leave_told(&self, destination: &str, at: Timestamp) -> Result<()> {
+        let destination = destination.to_owned();
+        self.ask(move |inner| async move { dispatch::leave_told(&*inner.client().await?, &destination, at).await })
+            .await
+    }
+
     async fn tell(&self, destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> Result<bool> {
         let what: Arc<(String, Vec<NewDispatch>)> = Arc::new((destination.to_owned(), dispatches));
         let told = self
@@ -420,6 +430,14 @@ impl DispatchStore for PostgresStore {
 
     async fn step_dispatch(&self, step: DispatchStep) -> Result<()> {
         self.ask(move |inner| async move { dispatch::step(&*inner.client().await?, &step).await }).await
+    }
+
+    async fn was_dispatched(&self, destination: &str, control_id: &str) -> Result<bool> {
+        let (destination, control_id) = (destination.to_owned(), control_id.to_owned());
+        self.ask(
+            |inner| async move { dispatch::was_dispatched(&*inner.client().await?, &destination, &control_id).await },
+        )
+        .await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<DispatchView>> {

@@ -20,7 +20,7 @@ use crate::store::{
     DueDispatch, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
     MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge,
     Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota,
-    Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, TransitionView, WatchStore,
+    Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace, TransitionView, WatchStore,
 };
 
 #[async_trait]
@@ -287,6 +287,15 @@ impl DispatchStore for SqliteStore {
         self.readers.read(move |connection| dispatch::told_up_to(connection, &destination)).await
     }
 
+    async fn told(&self) -> Result<Vec<ToldPlace>> {
+        self.readers.read(dispatch::told).await
+    }
+
+    async fn leave_told(&self, destination: &str, at: Timestamp) -> Result<()> {
+        let destination = destination.to_owned();
+        self.writer()?.write(0, move |books| books.leave_told(&destination, at)).await
+    }
+
     async fn tell(&self, destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> Result<bool> {
         let destination = destination.to_owned();
         let told = self.writer()?.write(0, move |books| books.tell(&destination, from, to, &dispatches)).await?;
@@ -305,6 +314,11 @@ impl DispatchStore for SqliteStore {
 
     async fn step_dispatch(&self, step: DispatchStep) -> Result<()> {
         self.writer()?.write(0, move |books| books.step_dispatch(&step)).await
+    }
+
+    async fn was_dispatched(&self, destination: &str, control_id: &str) -> Result<bool> {
+        let (destination, control_id) = (destination.to_owned(), control_id.to_owned());
+        self.readers.read(move |connection| dispatch::was_dispatched(connection, &destination, &control_id)).await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<DispatchView>> {

@@ -129,6 +129,7 @@ scenarios! {
     dispatching:
         an_answer_is_due_once_its_outcome_is_known_and_made_once,
         a_destination_is_told_each_event_once,
+        a_destination_that_left_is_known_until_it_is_told_again,
         what_is_delivered_leaves_and_what_is_refused_waits_for_a_person,
         what_was_delivered_long_ago_is_purged;
     watching:
