@@ -318,6 +318,7 @@ impl Rooms {
         let deps = HttpDeps {
             intake: self.intake.clone(),
             search: self.store.clone(),
+            fetched: self.store.clone(),
             operator: self.store.clone(),
             instances: self.store.clone(),
             dispatches: self.store.clone(),

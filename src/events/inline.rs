@@ -50,9 +50,10 @@ impl InlineDocuments {
             };
             match found {
                 Ok(found) => {
-                    room = room.saturating_sub(found.bytes_about());
-                    put += found.base64.len();
-                    document.insert("base64".into(), found.base64.into());
+                    room = room.saturating_sub(found.bytes.len());
+                    let base64 = found.base64();
+                    put += base64.len();
+                    document.insert("base64".into(), base64.into());
                 }
                 Err(why) => {
                     document.insert("notInline".into(), why.into());

@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -86,9 +84,7 @@ impl Documents {
             Ok(found) => found,
             Err(why) => return Ok(Made::Unmade(why.to_owned())),
         };
-        let Ok(document) = STANDARD.decode(&found.base64) else {
-            return Ok(Made::Unmade("the document cannot be read".to_owned()));
-        };
+        let document = found.bytes;
         let sha256 = hex(&Sha256::digest(&document));
         if told.members.get("sha256").and_then(Value::as_str) != Some(sha256.as_str()) {
             return Ok(Made::Unmade("what is kept is not the document that the event tells of".to_owned()));

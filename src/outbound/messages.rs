@@ -11,8 +11,8 @@ use crate::given::Given;
 use crate::mapping::OutboundDialect;
 use crate::store::{DueDispatch, Made, NewDispatch, Result, Store, StoredEvent, document_at};
 
-/// Base64 of a document that goes along.
-const DOCUMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Of a document that goes along, before base64.
+const DOCUMENT_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 pub(super) struct Messages {
     pub addressee: Addressee,
@@ -41,10 +41,10 @@ impl Messages {
         let document = match planned.document() {
             None => Value::Null,
             Some(href) => match document_at(self.store.as_ref(), href).await? {
-                Ok(found) if found.base64.len() > DOCUMENT_BYTES_MAX => {
+                Ok(found) if found.bytes.len() > DOCUMENT_BYTES_MAX => {
                     return Ok(Made::Unmade("the document is too large for a message".to_owned()));
                 }
-                Ok(found) => json!({ "contentType": found.content_type, "base64": found.base64 }),
+                Ok(found) => json!({ "contentType": found.content_type, "base64": found.base64() }),
                 Err(why) => return Ok(Made::Unmade(why.to_owned())),
             },
         };

@@ -10,6 +10,7 @@
 mod audit_chain;
 pub mod copy;
 mod dispatch;
+mod fetched;
 mod kept_document;
 mod open;
 mod own_message;
@@ -36,6 +37,7 @@ use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
 pub use dispatch::*;
+pub use fetched::{FETCHED_CHUNK, FetchedStore};
 pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use pass::pass;
@@ -258,6 +260,7 @@ pub trait Store:
     IntakeStore
     + DeliveryStore
     + ContentStore
+    + FetchedStore
     + OutboxStore
     + SearchStore
     + OperatorStore

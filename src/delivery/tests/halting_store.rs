@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use tokio::time::Instant;
 
-use crate::command::{CommandId, DispatchId, Failure, MessageId};
+use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::environment::Environment;
 use crate::store::sqlite::SqliteStore;
 use crate::store::*;
@@ -115,6 +115,11 @@ passes_on!(IntakeStore {
 passes_on!(ContentStore {
     fn read_message(message: MessageId, range: Range<u64>) -> Bytes;
     fn read_document(message: MessageId, number: u32, range: Range<u64>) -> Bytes;
+});
+
+passes_on!(FetchedStore {
+    fn keep_fetched(command: CommandId, attempt: AttemptId, position: u32, chunk: Bytes) -> ();
+    fn fetched(command: CommandId, attempt: AttemptId, position: u32) -> Option<Bytes>;
 });
 
 passes_on!(OutboxStore {

@@ -41,7 +41,7 @@ const PURGED_MADE_IT: &str = "t.purged_creator IS NOT NULL AND c.number IS NULL"
 const CREATOR: &str = "LEFT JOIN command c ON c.number = t.created_by";
 
 /// In this order: what SQLite's threads need is there before them.
-pub(super) const TABLES: [Table; 22] = [
+pub(super) const TABLES: [Table; 23] = [
     table("source", &["number"], &["number", "name"]),
     Table {
         read: &[("number", "t.number * 4096")],
@@ -152,6 +152,11 @@ pub(super) const TABLES: [Table; 22] = [
                 "response",
             ],
         )
+    },
+    Table {
+        rows_max: FEW,
+        read: OF_COMMAND,
+        ..table("fetched", &["command", "attempt", "position"], &["command", "attempt", "position", "bytes"])
     },
     Table {
         join: CREATOR,

@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 7] = [
+const MIGRATIONS: [Migration; 8] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -69,6 +69,12 @@ const MIGRATIONS: [Migration; 7] = [
         number: 7,
         name: "told",
         expand: Expansion::Beside(include_str!("migrations/0007_told.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 8,
+        name: "fetched",
+        expand: Expansion::Whole(include_str!("migrations/0008_fetched.expand.sql")),
         contract: "",
     },
 ];

@@ -60,6 +60,7 @@ const KEEP_POSITION: &str =
 
 const REMOVE_COMMANDS: &str = "DELETE FROM command WHERE number = ANY ($1) RETURNING standing, class, source";
 const REMOVE_ATTEMPTS: &str = "DELETE FROM attempt WHERE command = ANY ($1)";
+const REMOVE_FETCHED: &str = "DELETE FROM fetched WHERE command = ANY ($1)";
 const REMOVE_TRANSITIONS: &str = "DELETE FROM transition WHERE command = ANY ($1)";
 const REMOVE_CHUNKS: &str = "DELETE FROM message_chunk WHERE message = ANY ($1)";
 const REMOVE_DOCUMENTS: &str = "DELETE FROM document WHERE message = ANY ($1)";
@@ -133,7 +134,7 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
     if messages.goes.is_empty() && events.goes.is_empty() {
         return Ok(purged);
     }
-    let of_commands = [REMOVE_ATTEMPTS, REMOVE_TRANSITIONS];
+    let of_commands = [REMOVE_ATTEMPTS, REMOVE_FETCHED, REMOVE_TRANSITIONS];
     let of_messages = [FORGET_REFUSED, REMOVE_CHUNKS, REMOVE_DOCUMENTS, REMOVE_ACKNOWLEDGED, REMOVE_MESSAGES];
     let mut prepared = Vec::with_capacity(of_commands.len() + of_messages.len());
     for (statements, numbers) in [(&of_commands[..], &messages.commands), (&of_messages, &messages.goes)] {

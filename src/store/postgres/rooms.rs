@@ -15,14 +15,15 @@ use super::{
     Inner, PostgresStore, again, audit, claims, content, dispatch, instances, intake, kept, links, listing, migrations,
     outbox, progress, retention, search, sources, watching,
 };
-use crate::command::{CommandId, DispatchId, Failure, MessageId};
+use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter, MessageView,
-    NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, QuotaAsk,
-    Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals,
-    Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, ToldPlace, TransitionView, WatchStore,
+    DueDispatch, FetchedStore, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
+    MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge,
+    Purged, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement,
+    SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, ToldPlace, TransitionView,
+    WatchStore,
 };
 
 /// How often claims look for leases that ended.
@@ -183,6 +184,23 @@ impl ContentStore for PostgresStore {
     async fn read_document(&self, message: MessageId, number: u32, range: Range<u64>) -> Result<Bytes> {
         self.ask(|inner| async move { content::read_document(&*inner.client().await?, message, number, range).await })
             .await
+    }
+}
+
+#[async_trait]
+impl FetchedStore for PostgresStore {
+    async fn keep_fetched(&self, command: CommandId, attempt: AttemptId, position: u32, chunk: Bytes) -> Result<()> {
+        self.ask(move |inner| async move {
+            content::keep_fetched(&*inner.client().await?, (command, attempt), position, &chunk).await
+        })
+        .await
+    }
+
+    async fn fetched(&self, command: CommandId, attempt: AttemptId, position: u32) -> Result<Option<Bytes>> {
+        self.ask(
+            move |inner| async move { content::fetched(&*inner.client().await?, (command, attempt), position).await },
+        )
+        .await
     }
 }
 

@@ -147,6 +147,7 @@ impl Books {
         }
         let mut removed = 0;
         for sql in [
+            "DELETE FROM fetched WHERE command >= ?1 AND command < ?2",
             "DELETE FROM attempt WHERE command >= ?1 AND command < ?2",
             "DELETE FROM transition WHERE command >= ?1 AND command < ?2",
             "DELETE FROM command WHERE number >= ?1 AND number < ?2",

@@ -9,18 +9,20 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prometheus::core::Collector;
 
+use super::books::Books;
 use super::{
     SqliteStore, audit, claims, content, dispatch, intake, kept, links, listing, outbox, progress, search, threads,
     watching,
 };
-use crate::command::{CommandId, DispatchId, Failure, MessageId};
+use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
-    MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge,
-    Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota,
-    Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace, TransitionView, WatchStore,
+    DueDispatch, FetchedStore, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore,
+    MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer,
+    Progress, Purge, Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore,
+    SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace,
+    TransitionView, WatchStore,
 };
 
 #[async_trait]
@@ -109,6 +111,20 @@ impl ContentStore for SqliteStore {
 
     async fn read_document(&self, message: MessageId, number: u32, range: Range<u64>) -> Result<Bytes> {
         self.readers.read(move |connection| content::read_document(connection, message, number, range)).await
+    }
+}
+
+#[async_trait]
+impl FetchedStore for SqliteStore {
+    async fn keep_fetched(&self, command: CommandId, attempt: AttemptId, position: u32, chunk: Bytes) -> Result<()> {
+        let size = chunk.len();
+        let keep =
+            move |books: &mut Books| content::keep_fetched(&books.connection, (command, attempt), position, &chunk);
+        self.writer()?.write(size, keep).await
+    }
+
+    async fn fetched(&self, command: CommandId, attempt: AttemptId, position: u32) -> Result<Option<Bytes>> {
+        self.readers.read(move |connection| content::fetched(connection, (command, attempt), position)).await
     }
 }
 

@@ -104,7 +104,8 @@ scenarios! {
         a_mapping_set_is_kept_by_its_digest;
     content:
         messages_are_read_as_they_came,
-        documents_are_read_in_ranges;
+        documents_are_read_in_ranges,
+        a_fetched_document_is_read_part_by_part_and_goes_with_its_command;
     searching:
         messages_are_listed_newest_first_by_any_filter,
         a_command_tells_what_holds_it_and_how_it_came_there,
