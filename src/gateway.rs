@@ -14,11 +14,11 @@ use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 
 use crate::amqp::BrokerLinks;
-use crate::config::{Config, EnvironmentName, Listener, Source, Watch};
+use crate::config::{Config, EnvironmentName, InEvents, Listener, Source, Watch};
 use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts};
 use crate::environment::Environment;
 use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
-use crate::events::{EventSchemas, Feed, Publisher, PublisherMetrics};
+use crate::events::{EventSchemas, Feed, InlineDocuments, Publisher, PublisherMetrics};
 use crate::given::Given;
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
 use crate::inbound::http::{HttpDeps, HttpError, HttpServer, Readiness};
@@ -30,7 +30,7 @@ use crate::keys::{KeyError, Keys};
 use crate::mapping;
 use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
 use crate::retention::Retention;
-use crate::store::{self, InstanceStanding, OpenError, Store, StorePlace};
+use crate::store::{self, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
 use crate::telemetry::{self, Backlog, MappingMetrics};
 
 /// Frames in hand are answered, requests finish.
@@ -191,6 +191,7 @@ impl Gateway {
         .start();
         Outbound::new(OutboundParts {
             destinations: config.destinations.clone(),
+            folders: config.documents.folders.clone(),
             store: store.clone(),
             answers: intake.clone(),
             mappings: mappings.sets(),
@@ -209,9 +210,14 @@ impl Gateway {
 
         let links = BrokerLinks::register(&metrics)?;
         let readiness = Arc::new(Readiness::default());
+        let outbox: Arc<dyn OutboxStore> = match config.documents.in_events {
+            InEvents::Link => store.clone(),
+            InEvents::Inline => Arc::new(InlineDocuments::new(store.clone(), config.documents.inline_bytes_max)),
+        };
         let rooms = Rooms {
             intake: intake.clone(),
             store: store.clone(),
+            outbox: outbox.clone(),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
         };
@@ -221,8 +227,7 @@ impl Gateway {
             let published = PublisherMetrics::register(&metrics, links.clone(), schemas.clone())?;
             let signals = store.signals().clone();
             let duty = Duty::new(store.clone(), "outbox", &config.instance, &stages.outbox);
-            Publisher::new(broker.clone(), store.clone(), signals, duty, schemas, published, stages.outbox.clone())
-                .start();
+            Publisher::new(broker.clone(), outbox, signals, duty, schemas, published, stages.outbox.clone()).start();
             let inputs = AmqpDeps { intake, links, metrics: InputMetrics::register(&metrics)? };
             amqp::start(broker, &inputs, &stages.listeners);
         }
@@ -300,6 +305,8 @@ fn key_file(config: &Config) -> PathBuf {
 struct Rooms {
     intake: Arc<dyn Receive>,
     store: Arc<dyn Store>,
+    /// Events as they are read, with documents or without.
+    outbox: Arc<dyn OutboxStore>,
     metrics: Registry,
     readiness: Arc<Readiness>,
 }
@@ -311,10 +318,11 @@ impl Rooms {
         let deps = HttpDeps {
             intake: self.intake.clone(),
             search: self.store.clone(),
+            fetched: self.store.clone(),
             operator: self.store.clone(),
             instances: self.store.clone(),
             dispatches: self.store.clone(),
-            feed: Feed::new(self.store.clone(), self.store.signals().clone()),
+            feed: Feed::new(self.outbox.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),
             commands: mapping::command_schemas(),
             metrics: self.metrics.clone(),

@@ -16,6 +16,9 @@ const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const NAME_DIGITS: usize = 12;
 const PROOF_DIGITS: usize = 7;
 const FIRST: char = 'E';
+/// 130 bits.
+const DOCUMENT_DIGITS: usize = 26;
+const DOCUMENT_FIRST: char = 'D';
 
 #[derive(Clone)]
 pub struct Given {
@@ -70,6 +73,12 @@ impl Given {
         DispatchId(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
+    /// Of a document in a folder: the same for the same document, and nothing of it can be read from it.
+    pub fn document_id(&self, folder: &str, parts: &[&str]) -> String {
+        let digest = self.keys.given_digest(&[&["document", folder], parts].concat());
+        format!("{DOCUMENT_FIRST}{}", digits(&digest, DOCUMENT_DIGITS))
+    }
+
     fn digest(&self, what: &str, which: &Which<'_>) -> [u8; 32] {
         let Which { destination, event: EventId(event), file, entry } = which;
         self.keys.given_digest(&[what, destination, &Uuid::to_string(event), file, &entry.to_string()])
@@ -78,6 +87,12 @@ impl Given {
     fn proof(&self, what: &str, name: &str) -> String {
         digits(&self.keys.given_digest(&["proof", what, name]), PROOF_DIGITS)
     }
+}
+
+/// Whether it has the form of what [`Given::document_id`] gives.
+pub fn is_document_id(text: &str) -> bool {
+    text.strip_prefix(DOCUMENT_FIRST)
+        .is_some_and(|rest| rest.len() == DOCUMENT_DIGITS && rest.bytes().all(|byte| DIGITS.contains(&byte)))
 }
 
 /// The first bits of a digest.
@@ -141,6 +156,25 @@ mod tests {
         }
         let elsewhere = tempfile::tempdir().expect("a folder");
         assert!(!self::given(elsewhere.path()).gave_control_id(&id), "another gateway's keys");
+    }
+
+    #[test]
+    fn a_document_has_one_name_in_a_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let given = given(folder.path());
+        let id = given.document_id("dms", &["Binary/1", "", "ab"]);
+        assert!(is_document_id(&id), "{id}");
+        assert_eq!(given.document_id("dms", &["Binary/1", "", "ab"]), id);
+        for other in [
+            given.document_id("dms", &["Binary/2", "", "ab"]),
+            given.document_id("dms", &["Binary/1", "", "ac"]),
+            given.document_id("other", &["Binary/1", "", "ab"]),
+        ] {
+            assert_ne!(other, id);
+        }
+        for text in ["", "D", &id[1..], &format!("{id}0"), &id.to_lowercase(), "D/../../../../etc/passwd00000"] {
+            assert!(!is_document_id(text), "{text}");
+        }
     }
 
     #[test]

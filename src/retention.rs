@@ -2,7 +2,7 @@
 //!
 //! Enters: ages from the settings. Leaves: a smaller store, counters, one line of log a round. Guarantees: one
 //! instance at a time does it; other work waits for one small call at most and has three quarters of the time;
-//! nothing is removed where no age is set.
+//! nothing is removed where no age is set, and no event that a destination of the settings is still to be told of.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use prometheus::{IntCounter, Registry};
 
 use crate::config::{self, Config};
 use crate::environment::Environment;
-use crate::store::{Purge, PurgePlace, Purged, Result, Store};
+use crate::store::{Purge, PurgePlace, Purged, Result, Store, ToldPlace};
 
 const DUTY: &str = "retention";
 /// Held from one call to the next, with room for slow ones.
@@ -62,6 +62,8 @@ pub struct Retention {
     ages: config::Retention,
     /// Events wait for the broker, however old.
     keep_unconfirmed: bool,
+    /// Destinations and folders that events wait for as well.
+    tells: Vec<String>,
     instance: String,
     messages: IntCounter,
     commands: IntCounter,
@@ -79,6 +81,7 @@ impl Retention {
         Ok(Self {
             ages: config.retention,
             keep_unconfirmed: config.broker.is_some(),
+            tells: config.told().map(str::to_owned).collect(),
             instance: config.instance.clone(),
             messages: counter("gateway_purged_messages_total", "Finished messages that were removed by age")?,
             commands: counter("gateway_purged_commands_total", "Commands of the messages that were removed by age")?,
@@ -116,7 +119,7 @@ impl Retention {
     async fn run_round(&self, store: &dyn Store, world: &Environment, until: &mut Timestamp) -> Result<()> {
         let (began, mut held_since) = (world.instant(), world.instant());
         let (mut messages, mut events) = (0, 0);
-        let mut round = Round::of(self.purge_at(world.now()));
+        let mut round = Round::of(self.purge_at(world.now(), &store.told().await?));
         loop {
             if held_since.elapsed() > DUTY_HOLD / 4 {
                 match store.take_duty(DUTY, &self.instance, DUTY_HOLD).await? {
@@ -150,9 +153,10 @@ impl Retention {
         Ok(())
     }
 
-    fn purge_at(&self, now: Timestamp) -> Purge {
+    fn purge_at(&self, now: Timestamp, told: &[ToldPlace]) -> Purge {
         let before = |age: Option<Duration>| age.and_then(|age| now.checked_sub(age).ok());
         Purge {
+            told_up_to: told_up_to(&self.tells, told),
             messages_before: before(self.ages.messages),
             events_before: before(self.ages.events),
             keep_unconfirmed: self.keep_unconfirmed,
@@ -160,6 +164,12 @@ impl Retention {
             from: PurgePlace::START,
         }
     }
+}
+
+/// Up to where each of `tells` was told. One that was never told begins with the next event, and waits for none before.
+pub fn told_up_to(tells: &[String], told: &[ToldPlace]) -> u64 {
+    let waits = told.iter().filter(|place| tells.contains(&place.destination));
+    waits.map(|place| place.position).min().unwrap_or(u64::MAX)
 }
 
 /// False if the gateway is asked to stop meanwhile.
@@ -176,9 +186,13 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::command::{MessageId, Verdict};
+    use crate::command::{EventId, MessageId, Verdict};
+    use crate::config::Destination;
     use crate::store::sqlite::SqliteStore;
-    use crate::store::{Admission, IntakeStore as _, MessageFilter, NewMessage, SearchStore as _, Transport};
+    use crate::store::{
+        Admission, DispatchStore as _, IntakeStore as _, MessageFilter, NewEvent, NewMessage, OutboxStore as _,
+        SearchStore as _, Transport,
+    };
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -232,10 +246,52 @@ mod tests {
         assert!(stage.drain(Duration::from_secs(1)).await, "it stops");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_event_stays_until_its_destination_was_told_of_it() {
+        let environment = Environment::simulated(2, Timestamp::UNIX_EPOCH);
+        let folder = tempfile::TempDir::new().expect("a temporary folder");
+        let store = SqliteStore::open(folder.path().join("store.db"), &environment).await.expect("opened");
+        let store = Arc::new(store);
+        let mut config = Config::default();
+        config.retention.events = Some(DAY);
+        let pas = Destination { tells: vec!["northmoor".into()], ..Destination::at("pas", "127.0.0.1:2575") };
+        config.destinations.push(pas);
+        store.tell("pas", None, 0, Vec::new()).await.expect("told");
+        let event = NewEvent {
+            id: EventId(environment.new_id()),
+            name: "MessageNoticed".into(),
+            at: environment.now(),
+            source: "northmoor".into(),
+            subject: String::new(),
+            data: Value::Null,
+        };
+        store.admit(Admission { events: vec![event], ..notice(&environment) }).await.expect("admitted");
+        let retention = Retention::of(&config, &Registry::new()).expect("new names");
+        let (removed, stage) = (retention.events.clone(), environment.stage());
+        retention.start(store.clone(), &stage);
+        environment.sleep(DAY * 3).await;
+        assert_eq!(removed.get(), 0, "it is still to be told");
+        let newest = store.last_position().await.expect("read");
+        assert!(store.tell("pas", Some(0), newest, Vec::new()).await.expect("told"));
+        environment.sleep(LOOK_EVERY * 2).await;
+        assert_eq!(removed.get(), 1);
+        assert!(stage.drain(Duration::from_secs(1)).await, "it stops");
+    }
+
     #[test]
     fn nothing_is_removed_where_no_age_is_set() {
         let retention = Retention::of(&Config::default(), &Registry::new()).expect("new names");
-        let purge = retention.purge_at(Timestamp::UNIX_EPOCH);
-        assert_eq!((purge.messages_before, purge.events_before), (None, None));
+        let purge = retention.purge_at(Timestamp::UNIX_EPOCH, &[]);
+        assert_eq!((purge.messages_before, purge.events_before, purge.told_up_to), (None, None, u64::MAX));
+    }
+
+    #[test]
+    fn events_stay_until_the_slowest_destination_of_the_settings_was_told() {
+        let place = |name: &str, position| ToldPlace { destination: name.into(), position, left_at: None };
+        let told = [place("pas", 70), place("dms", 40), place("gone", 3)];
+        let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(told_up_to(&named(&["pas", "dms", "new"]), &told), 40);
+        assert_eq!(told_up_to(&named(&["pas"]), &told), 70);
+        assert_eq!(told_up_to(&[], &told), u64::MAX);
     }
 }

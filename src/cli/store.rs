@@ -16,7 +16,7 @@ use super::settings::Settings;
 use super::table::table;
 use crate::config::StoreUrl;
 use crate::environment::Environment;
-use crate::retention::Round;
+use crate::retention::{self, Round};
 use crate::store::copy::{self, CopyError, Limits, Step};
 use crate::store::{self, Purge, PurgePlace, Store};
 
@@ -134,7 +134,8 @@ Examples:
   ers-gateway store purge --before 2026-01-01 --config /etc/ers-gateway/gateway.yaml
   ers-gateway store purge --before 2026-01-01T06:00:00Z --store store.db --keep-events
 
-A message goes once it is that old and its commands are final, with their history, calls and letters. What
+A message goes once it is that old and its commands are final, with their history, calls and letters. Events that
+a destination or a folder is still to be told of stay. What
 recognises resends and repeated referrals stays, and so does the audit log. What is gone is gone: back up before.
 It can be stopped at any time. A gateway on a file must not run meanwhile, those on a database may; one that runs
 removes by age itself (retention in its settings). A file keeps its size, its empty pages are used again; a copy
@@ -171,6 +172,7 @@ impl PurgeArgs {
         }
         let (place, store) = self.place.open().await?;
         let mut round = Round::of(Purge {
+            told_up_to: self.place.told_up_to(store.as_ref()).await?,
             messages_before: Some(self.before),
             events_before: (!self.keep_events).then_some(self.before),
             keep_unconfirmed: !self.unconfirmed_events,
@@ -208,6 +210,16 @@ impl Place {
             Some(text) => Ok(StoreUrl::of_argument(text)),
             None => Ok(self.settings.load()?.store),
         }
+    }
+
+    /// Events behind it stay: with settings for their destinations, else for every one that was ever told.
+    async fn told_up_to(&self, store: &dyn Store) -> Result<u64, CliError> {
+        let told = store.told().await?;
+        let tells: Vec<String> = match &self.store {
+            None => self.settings.load()?.told().map(str::to_owned).collect(),
+            Some(_) => told.iter().filter(|one| one.left_at.is_none()).map(|one| one.destination.clone()).collect(),
+        };
+        Ok(retention::told_up_to(&tells, &told))
     }
 
     async fn open(&self) -> Result<(String, Arc<dyn Store>), CliError> {

@@ -27,6 +27,9 @@ pub struct Destination {
     /// Sources whose events it is told.
     #[serde(default)]
     pub tells: Vec<String>,
+    /// Put back into the settings after it was left out: it is told what happened meanwhile, not only what comes.
+    #[serde(default)]
+    pub catch_up: bool,
     /// Folder under `mappings/outbound`.
     #[serde(default = "dialect")]
     pub dialect: String,
@@ -65,6 +68,7 @@ impl Destination {
             answer_timeout: answer_timeout(),
             acknowledgement: Acknowledgement::default(),
             tells: Vec::new(),
+            catch_up: false,
             dialect: dialect(),
             application: None,
             facility: None,

@@ -8,6 +8,7 @@ mod connections;
 mod delivery;
 mod demonstration;
 mod destinations;
+mod documents;
 pub mod duration;
 mod load;
 mod located;
@@ -32,6 +33,7 @@ pub use broker::{Broker, BrokerInput, Partitions, QueueType, TopologyMode};
 pub use connections::{Access, Connection, RefreshToken, SignedJwt, Unattended};
 pub use delivery::{Delivery, Pacing};
 pub use destinations::{Acknowledgement, Destination, DestinationTls};
+pub use documents::{DocumentFolder, Documents, InEvents};
 pub use pds::Pds;
 pub use problem::{ConfigError, ConfigProblem};
 pub use retention::Retention;
@@ -59,6 +61,8 @@ pub struct Config {
     pub connections: Vec<Connection>,
     /// Hospital systems that get HL7 v2 messages of ours.
     pub destinations: Vec<Destination>,
+    /// What becomes of documents that were fetched.
+    pub documents: Documents,
     /// Worklists that are looked at by themselves.
     pub watches: Vec<Watch>,
     pub broker: Option<Broker>,
@@ -85,6 +89,7 @@ impl Default for Config {
             sources: Vec::new(),
             connections: Vec::new(),
             destinations: Vec::new(),
+            documents: Documents::default(),
             watches: Vec::new(),
             broker: None,
             pds: None,
@@ -97,6 +102,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Who is told of events, other than over the broker and the feed.
+    pub fn told(&self) -> impl Iterator<Item = &str> {
+        let destinations = self.destinations.iter().filter(|one| !one.tells.is_empty()).map(|one| &*one.name);
+        destinations.chain(self.documents.folders.iter().map(|one| &*one.name))
+    }
+
     /// Absent: long enough for a balancer's next look, and nothing where nobody balances.
     pub fn stop_notice(&self) -> Duration {
         self.stop_notice.unwrap_or(match self.environment {

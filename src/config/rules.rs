@@ -1,6 +1,7 @@
 //! What settings must hold together: names that must exist, limits that must make sense, and what could
 //! harm patients outside the simulator.
 
+mod documents;
 mod told;
 
 use std::collections::HashMap;
@@ -51,6 +52,7 @@ pub fn broken(config: &Config) -> Vec<Broken> {
         one_destination(index, destination, &mut broken);
         told::broken_in(config, index, destination, &mut broken);
     }
+    documents::broken_in(config, &mut broken);
     watches(config, &mut broken);
     broker(config, &mut broken);
     delivery(config, &mut broken);
@@ -108,6 +110,7 @@ fn names(config: &Config, broken: &mut Vec<Broken>) {
         ("sources", sources.collect::<Vec<_>>()),
         ("connections", connections.collect()),
         ("destinations", destinations.collect()),
+        ("documents.folders", config.documents.folders.iter().map(|folder| folder.name.as_str()).collect()),
         ("watches", config.watches.iter().map(|watch| watch.name.as_str()).collect()),
     ] {
         let mut seen = HashMap::new();

@@ -5,20 +5,18 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::attempt::{Outgoing, Sent};
+use super::keeping::{Keeping, plain_type};
 use super::ledger::Abandoned;
 use super::letter::LetterError;
 use super::plan_record::Doubt;
 use super::run::{Flow, Ground, Run};
 use crate::command::{Failure, WaitReason};
-use crate::ers::{Classified, Response, Verdict, retry_after};
-use crate::mapping::{Document, Effect, PreparedCall, Reply, hex};
+use crate::ers::{Classified, Response, TakesDocument as _, TransportError, Verdict, retry_after};
+use crate::mapping::{Document, Effect, PreparedCall, Reply, ReplyBody};
 use crate::store::{Alias, AliasKind, FinishedAttempt, NewAttempt};
 
 /// A record that somebody else changes each time it was read is left to a person after so many times.
@@ -26,6 +24,31 @@ const REREADS_MAX: u32 = 3;
 
 /// Of any other answer's body, this much is kept with its attempt.
 const ANSWER_KEPT_BYTES: usize = 64 * 1024;
+
+/// What e-RS answered. A document is in the store, and its bytes are not here.
+pub(super) struct Answer {
+    pub(super) response: Response,
+    pub(super) body: ReplyBody,
+    pub(super) document: Option<Document>,
+}
+
+impl Answer {
+    /// With its document on disk. What has no type that says so may be one all the same.
+    pub(super) async fn of(response: Response, mut keeping: Keeping, is_file: bool) -> Result<Self, TransportError> {
+        let body = ReplyBody::of(response.body.clone());
+        if is_document(&response, &body, is_file) {
+            keeping.take(response.body.clone()).await?;
+        }
+        let document = keeping.finish(response.header("content-type")).await?;
+        Ok(Self { response, body, document })
+    }
+
+    /// One that was kept for its next use: reference data.
+    pub(super) fn again(response: Response) -> Self {
+        let body = ReplyBody::of(response.body.clone());
+        Self { response, body, document: None }
+    }
+}
 
 impl Run {
     pub(super) async fn without_answer(
@@ -73,11 +96,11 @@ impl Run {
     pub(super) async fn act_on(
         &mut self,
         out: Outgoing<'_>,
-        response: &Response,
-        body: Value,
+        answer: Answer,
         classified: Classified,
     ) -> Result<Flow, Abandoned> {
         let Outgoing { ground, call, operation } = out;
+        let response = &answer.response;
         let Classified { verdict, code, text, after, undone } = classified;
         let now = self.shared.environment.now();
         let asked = retry_after::of(response, now).max(after);
@@ -86,7 +109,7 @@ impl Run {
                 if !operation.keep.is_zero() {
                     self.shared.kept.put(&ground.member.client.name, &call.path, response, operation.keep);
                 }
-                self.absorb(out, response, body).await
+                self.absorb(out, answer).await
             }
             Verdict::Throttled => {
                 ground.member.pacer.throttled();
@@ -170,15 +193,10 @@ impl Run {
         }
     }
 
-    pub(super) async fn absorb(
-        &mut self,
-        out: Outgoing<'_>,
-        response: &Response,
-        body: Value,
-    ) -> Result<Flow, Abandoned> {
+    pub(super) async fn absorb(&mut self, out: Outgoing<'_>, answer: Answer) -> Result<Flow, Abandoned> {
         let Outgoing { ground, call, operation } = out;
+        let Answer { response, body, document } = answer;
         let headers = response.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
-        let document = document(response, &body, operation.file);
         let reply = Reply { status: response.status, headers, body, document };
         if self.looking.is_some() {
             return self.take_in(out, &reply).await;
@@ -251,26 +269,23 @@ impl Run {
         &mut self,
         out: Outgoing<'_>,
         attempt: NewAttempt,
-        answer: Option<(&Response, &Value)>,
+        answer: Option<&Answer>,
         code: &str,
         took: Duration,
     ) {
         let call = &out.call.call;
         let outcome = match answer {
-            Some((response, _)) if response.status / 100 == 2 => "ok",
+            Some(answer) if answer.response.status / 100 == 2 => "ok",
             _ => code,
         };
         self.shared.metrics.calls.with_label_values(&[call.as_str(), outcome]).inc();
         self.shared.metrics.call_durations.with_label_values(&[call.as_str()]).observe(took.as_secs_f64());
         let finished = FinishedAttempt {
             id: attempt.id,
-            status: answer.map(|(response, _)| response.status),
+            status: answer.map(|answer| answer.response.status),
             outcome: outcome.to_owned(),
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            response: answer
-                .map(|(response, body)| kept(response, body, out.operation.file))
-                .unwrap_or_default()
-                .into(),
+            response: answer.map(kept).unwrap_or_default().into(),
         };
         match out.operation.effect {
             Effect::Read => self.ledger.read(attempt, finished),
@@ -279,32 +294,26 @@ impl Run {
     }
 }
 
-/// What e-RS answered in the place of JSON, if it did; of an operation that answers with files, whatever came.
-fn document(response: &Response, body: &Value, is_file: bool) -> Option<Document> {
-    let is_good_file = is_file && response.status / 100 == 2;
-    if response.body.is_empty() || !is_good_file && !body.is_null() {
-        return None;
-    }
-    let content_type = response.header("content-type").unwrap_or("application/octet-stream");
-    let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if !is_good_file && (content_type.starts_with("text/") || content_type.ends_with("json")) {
-        return None;
-    }
-    let sha256 = hex(&Sha256::digest(&response.body));
-    Some(Document { content_type, bytes: response.body.len() as u64, sha256 })
+/// Whether e-RS answered in the place of JSON; of an operation that answers with files, whatever came.
+fn is_document(response: &Response, body: &ReplyBody, is_file: bool) -> bool {
+    let content_type = plain_type(response.header("content-type"));
+    let is_text = content_type.starts_with("text/") || content_type.ends_with("json");
+    let is_good = response.status / 100 == 2 && !response.body.is_empty();
+    is_good && (is_file || !is_text && !body.is_json())
 }
 
 /// An answer as it is kept with its attempt.
-fn kept(response: &Response, body: &Value, is_file: bool) -> Value {
+fn kept(answer: &Answer) -> Value {
+    let Answer { response, body, document } = answer;
     let headers: serde_json::Map<String, Value> =
         response.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-    let body = match response.body.len() {
-        0 => Value::Null,
-        // Whole, for it is what was asked for; the transport takes nothing that is larger than a document may be.
-        _ if document(response, body, is_file).is_some() => json!({ "base64": STANDARD.encode(&response.body) }),
-        length if length > ANSWER_KEPT_BYTES => beginning(&response.body, length),
-        _ if body.is_null() => String::from_utf8_lossy(&response.body).into_owned().into(),
-        _ => body.clone(),
+    let body = match (document, response.body.len()) {
+        // Its bytes are in chunks beside the attempt.
+        (Some(document), _) => json!({ "document": document }),
+        (None, 0) => Value::Null,
+        (None, length) if length > ANSWER_KEPT_BYTES => beginning(&response.body, length),
+        (None, _) if !body.is_json() => String::from_utf8_lossy(&response.body).into_owned().into(),
+        (None, _) => body.tree().clone(),
     };
     Value::Object([("headers".to_owned(), headers.into()), ("body".to_owned(), body)].into_iter().collect())
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use serde_json::Value;
 use tracing::Instrument as _;
 
+use super::answer::Answer;
 use super::breaker::Pass;
+use super::keeping::Keeping;
 use super::ledger::Abandoned;
 use super::letter::{self, LetterError, LetterFault};
 use super::pace::{Leave, Stopped};
@@ -84,8 +85,8 @@ impl Run {
         if !operation.keep.is_zero()
             && let Some(response) = self.shared.kept.get(&client.name, &call.path)
         {
-            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-            return self.absorb(Outgoing { ground, call: &call, operation }, &response, body).await;
+            let answer = Answer::again(response);
+            return self.absorb(Outgoing { ground, call: &call, operation }, answer).await;
         }
         let mut token_refused = false;
         loop {
@@ -109,7 +110,8 @@ impl Run {
                 Allowed::Ended => return Ok(Flow::Ended),
             };
             let began = self.shared.environment.instant();
-            let sent = self.send(out, &attempt.correlation_id, body, &token, &fault).await;
+            let mut keeping = Keeping::new(self.shared.clone(), self.command.id, attempt.id, operation.file);
+            let sent = self.send(out, (&attempt.correlation_id, body), &token, &fault, &mut keeping).await;
             let took = self.shared.environment.instant() - began;
             report(pass, &sent);
             if let (Sent::NeverLeft(_), Some(spent)) = (&sent, spent) {
@@ -120,16 +122,21 @@ impl Run {
                 lost => return self.without_answer(out, attempt, lost, took).await,
             };
             let harm_in_repeat = operation.effect.leaves_doubt();
-            let classified = ground.set.outcomes.classify(&call.call, harm_in_repeat, &response);
-            let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-            self.finish(out, attempt, Some((&response, &body)), &classified.code, took);
+            let answer = match Answer::of(response, keeping, operation.file).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    return self.without_answer(out, attempt, Sent::Unanswered(error.to_string()), took).await;
+                }
+            };
+            let classified = ground.set.outcomes.classify(&call.call, harm_in_repeat, &answer.response);
+            self.finish(out, attempt, Some(&answer), &classified.code, took);
             if classified.verdict == Verdict::Authenticate && !token_refused {
                 token_refused = true;
                 client.tokens.reject(&token);
                 self.ledger.commit().await?;
                 continue;
             }
-            return self.act_on(out, &response, body, classified).await;
+            return self.act_on(out, answer, classified).await;
         }
     }
 
@@ -309,10 +316,10 @@ impl Run {
     async fn send(
         &self,
         out: Outgoing<'_>,
-        correlation_id: &str,
-        body: Body,
+        (correlation_id, body): (&str, Body),
         token: &AccessToken,
         fault: &LetterFault,
+        keeping: &mut Keeping,
     ) -> Sent {
         let Outgoing { ground, call, operation } = out;
         let client = &ground.member.client;
@@ -320,10 +327,10 @@ impl Run {
         let request = client.request(call, operation, &headers, body, token);
         let span = tracing::info_span!("call", call = call.call, step = call.step, correlation_id);
         let sent = async {
-            let response = self.shared.transport.send(request).await?;
+            let response = self.shared.transport.send_and_keep(request, keeping).await?;
             match response.header("location") {
                 Some(place) if operation.file && response.status == 307 => {
-                    self.shared.transport.send(client.elsewhere(place, operation)?).await
+                    self.shared.transport.send_and_keep(client.elsewhere(place, operation)?, keeping).await
                 }
                 _ => Ok(response),
             }

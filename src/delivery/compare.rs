@@ -19,11 +19,19 @@ use crate::mapping::{CHANGES, Change, Difference, Entries, FetchedList, Worklist
 use crate::store::{Admission, Alias, AliasKind, NewCommand, Snapshot, StoreError};
 
 /// A list as the next comparison finds it, in the store.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Kept {
     list: String,
     connection: String,
     entries: Entries,
+}
+
+/// The same on its way there: the entries may be thousands, and are not copied.
+#[derive(Serialize)]
+struct Keeping<'l> {
+    list: &'l str,
+    connection: &'l str,
+    entries: &'l Entries,
 }
 
 /// What a difference was found in.
@@ -44,21 +52,25 @@ impl Run {
     pub(super) async fn compare(&mut self, ground: &Ground) -> Result<Flow, Abandoned> {
         // What was read is on disk before anything is made of it.
         self.ledger.commit().await?;
-        let Some(fetched) = self.plan.state.fetched.clone() else { return Ok(Flow::On) };
+        let Some(fetched) = self.plan.state.fetched.take() else { return Ok(Flow::On) };
         let Some(worklist) = ground.set.mappings.worklist(&fetched.list) else {
             let text = format!("there is no mappings/worklists/{}.yaml in its set", fetched.list);
             return self.fail("WORKLIST", &text).await;
         };
         match self.look_at_differences(worklist, &fetched, &ground.source.connection).await {
             Ok(counts) => {
-                self.plan.state.fetched = None;
                 let counts = counts.into_iter().map(|(change, count)| (change.name().to_owned(), count.into()));
                 self.plan.state.saved.insert(CHANGES.into(), Value::Object(counts.collect()));
                 self.ledger.plan(self.plan.to_value());
                 Ok(Flow::On)
             }
-            Err(StoreError::Unavailable(_)) => self.give_back("the store is away").await,
-            Err(error) => self.fail("WORKLIST", &format!("the list cannot be compared: {error}")).await,
+            Err(error) => {
+                self.plan.state.fetched = Some(fetched);
+                match error {
+                    StoreError::Unavailable(_) => self.give_back("the store is away").await,
+                    error => self.fail("WORKLIST", &format!("the list cannot be compared: {error}")).await,
+                }
+            }
         }
     }
 
@@ -107,12 +119,8 @@ impl Run {
             for difference in &differences {
                 *counts.entry(difference.change).or_default() += 1;
             }
-            let kept = Kept {
-                list: fetched.list.clone(),
-                connection: connection.to_owned(),
-                entries: fetched.entries.clone(),
-            };
-            let content = serde_json::to_vec(&kept).expect("text and JSON values");
+            let keeping = Keeping { list: &fetched.list, connection, entries: &fetched.entries };
+            let content = serde_json::to_vec(&keeping).expect("text and JSON values");
             let snapshot = Snapshot {
                 watch: watch.clone(),
                 service: service.clone(),

@@ -17,6 +17,7 @@ mod breaker;
 mod compare;
 mod engine;
 mod follow;
+mod keeping;
 mod kept;
 mod lease;
 mod ledger;

@@ -23,4 +23,4 @@ pub use reqwest_transport::ReqwestTransport;
 pub use signed_jwt::PrivateKeyError;
 pub use token::{AccessToken, TokenSource};
 pub use token_endpoint::TokenError;
-pub use transport::{Body, BodyStream, Request, Response, Transport, TransportError};
+pub use transport::{Body, BodyStream, Request, Response, TakesDocument, Transport, TransportError};

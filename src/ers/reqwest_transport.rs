@@ -1,16 +1,16 @@
 //! The real wire: one pooled client for all connections.
 //!
-//! Enters: a request. Leaves: its answer, read whole up to a limit, or why there is none. Guarantees: a
+//! Enters: a request. Leaves: its answer, read up to a limit, whole or to who takes it as it comes, or why there is none. Guarantees: a
 //! request leaves at most once (no redirects, no retries); `NotSent` means that no byte of it left.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use reqwest::{Client, Method};
 
-use super::transport::{Body, Request, Response, Transport, TransportError};
+use super::transport::{Body, Request, Response, TakesDocument, Transport, TransportError};
 
 /// Time to reach e-RS: name, TCP and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,6 +43,20 @@ impl ReqwestTransport {
 #[async_trait]
 impl Transport for ReqwestTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        self.exchange(request, None).await
+    }
+
+    async fn send_and_keep(&self, request: Request, taker: &mut dyn TakesDocument) -> Result<Response, TransportError> {
+        self.exchange(request, Some(taker)).await
+    }
+}
+
+impl ReqwestTransport {
+    async fn exchange(
+        &self,
+        request: Request,
+        taker: Option<&mut dyn TakesDocument>,
+    ) -> Result<Response, TransportError> {
         let request = assemble(&self.client, request)?;
         let mut answer = self.client.execute(request).await.map_err(|error| {
             if error.is_connect() || error.is_builder() {
@@ -52,19 +66,26 @@ impl Transport for ReqwestTransport {
             }
         })?;
         let status = answer.status().as_u16();
-        let headers = answer
+        let headers: Vec<(String, String)> = answer
             .headers()
             .iter()
             .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
-        let mut body = BytesMut::new();
+        let mut response = Response { status, headers, body: Bytes::new() };
+        let mut taker = taker.filter(|taker| taker.wants(status, response.header("content-type")));
+        let (mut body, mut length) = (BytesMut::new(), 0);
         while let Some(chunk) = answer.chunk().await.map_err(|error| TransportError::Unanswered(reason(&error)))? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            length += chunk.len();
+            if length > ANSWER_BYTES_MAX {
                 return Err(TransportError::Unanswered(format!("the answer is larger than {ANSWER_BYTES_MAX} bytes")));
             }
-            body.extend_from_slice(&chunk);
+            match &mut taker {
+                Some(taker) => taker.take(chunk).await?,
+                None => body.extend_from_slice(&chunk),
+            }
         }
-        Ok(Response { status, headers, body: body.freeze() })
+        response.body = body.freeze();
+        Ok(response)
     }
 }
 
@@ -113,7 +134,6 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use bytes::Bytes;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -266,6 +286,49 @@ mod tests {
             let request = server.await.expect("the server ends").to_lowercase();
             assert!(request.contains(expected_length), "{request}");
             assert!(!request.contains("transfer-encoding"), "{request}");
+        }
+    }
+
+    /// Takes PDF.
+    #[derive(Default)]
+    struct Taker(Vec<Bytes>);
+
+    #[async_trait]
+    impl TakesDocument for Taker {
+        fn wants(&self, status: u16, content_type: Option<&str>) -> bool {
+            status == 200 && content_type == Some("application/pdf")
+        }
+
+        async fn take(&mut self, bytes: Bytes) -> Result<(), TransportError> {
+            self.0.push(bytes);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_document_goes_to_who_takes_it_as_it_comes_and_nothing_else_does() {
+        const PARTS: usize = 40;
+        for (content_type, taken) in [("application/pdf", PARTS << 16), ("application/fhir+json", 0)] {
+            let (listener, address) = listener().await;
+            let server = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.expect("the client connects");
+                read_request(&mut stream, 0).await.expect("a request");
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nConnection: close\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.expect("the client reads");
+                for _ in 0..PARTS {
+                    stream.write_all(&[7; 1 << 16]).await.expect("the client reads");
+                }
+            });
+            let transport = ReqwestTransport::new().expect("a client");
+            let mut request = post(address, Body::Empty);
+            request.timeout = Duration::from_secs(20);
+            let mut taker = Taker::default();
+            let answer = transport.send_and_keep(request, &mut taker).await.expect("an answer");
+            server.await.expect("the server ends");
+            let lengths: Vec<usize> = taker.0.iter().map(Bytes::len).collect();
+            assert_eq!(lengths.iter().sum::<usize>(), taken, "{content_type}");
+            assert_eq!(answer.body.len(), (PARTS << 16) - taken, "{content_type}");
+            assert!(lengths.iter().all(|length| *length < PARTS << 14), "in parts: {lengths:?}");
         }
     }
 

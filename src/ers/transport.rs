@@ -53,8 +53,26 @@ pub enum TransportError {
     Unanswered(String),
 }
 
+/// Takes a document as it comes, so that it is never whole in memory.
+#[async_trait]
+pub trait TakesDocument: Send {
+    /// Whether an answer with this status and type is one.
+    fn wants(&self, status: u16, content_type: Option<&str>) -> bool;
+    /// An error ends the exchange.
+    async fn take(&mut self, bytes: Bytes) -> Result<(), TransportError>;
+}
+
 /// Sends one request once. No retries, no redirects.
 #[async_trait]
 pub trait Transport: Send + Sync {
     async fn send(&self, request: Request) -> Result<Response, TransportError>;
+
+    /// The same, but that a document goes to who takes it; the body is empty then.
+    async fn send_and_keep(&self, request: Request, taker: &mut dyn TakesDocument) -> Result<Response, TransportError> {
+        let mut response = self.send(request).await?;
+        if taker.wants(response.status, response.header("content-type")) {
+            taker.take(std::mem::take(&mut response.body)).await?;
+        }
+        Ok(response)
+    }
 }

@@ -6,6 +6,7 @@
 
 mod cloud_event;
 mod feed;
+mod inline;
 mod metrics;
 mod publisher;
 mod schemas;
@@ -14,6 +15,7 @@ mod window;
 
 pub use cloud_event::{MEDIA_TYPE, cloud_event};
 pub use feed::{Feed, Follow, Followed};
+pub use inline::InlineDocuments;
 pub use metrics::PublisherMetrics;
 pub use publisher::Publisher;
 pub use schemas::EventSchemas;

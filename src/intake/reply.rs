@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use encoding_rs::Encoding;
 use serde_json::{Value, json};
@@ -253,10 +255,14 @@ impl Intake {
             }
         };
         let step = result["step"].as_str().unwrap_or_default();
-        let base64 = KeptDocument::newest(&attempts, step).map(|kept| kept.base64);
-        match base64.filter(|base64| base64.len() <= DOCUMENT_BYTES_MAX) {
-            Some(base64) => json!({ "contentType": result["contentType"], "base64": base64 }),
-            None => Value::Null,
+        let kept = KeptDocument::newest(&attempts, step).filter(|kept| kept.bytes <= DOCUMENT_BYTES_MAX);
+        let Some(kept) = kept else { return Value::Null };
+        match kept.whole(self.store.as_ref(), view.id).await {
+            Ok(bytes) => json!({ "contentType": result["contentType"], "base64": STANDARD.encode(&bytes) }),
+            Err(error) => {
+                tracing::error!(command.id = %view.id, %error, "the document for a reply cannot be read");
+                Value::Null
+            }
         }
     }
 }
@@ -299,8 +305,8 @@ const UNKNOWN_KEY_IDENTIFIER: u16 = 204;
 const APPLICATION_RECORD_LOCKED: u16 = 206;
 const APPLICATION_INTERNAL_ERROR: u16 = 207;
 
-/// Base64 of a document that goes with a reply.
-const DOCUMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Of a document that goes with a reply, before base64.
+const DOCUMENT_BYTES_MAX: u64 = 24 * 1024 * 1024;
 
 /// So much of a message is read for its reply: MSH, and the segments that a reply repeats.
 const COPIED_BYTES_MAX: usize = 64 * 1024;

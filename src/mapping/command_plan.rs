@@ -222,7 +222,7 @@ impl CommandPlan {
         reply: &Reply,
     ) -> Result<Absorbed, PlanProblem> {
         let step = self.step_of(state, call)?;
-        // A worklist may be large, and the whole of it is only copied for who looks at it.
+        // A worklist may be large, and a tree is only made of it for who looks at it.
         let value = if step.looks_at_reply() { reply_value(reply) } else { Value::Null };
         let item = self.item_of(step, context, state);
         let mut saved = state.saved.clone();

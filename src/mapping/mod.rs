@@ -30,6 +30,7 @@ mod plan;
 mod predicate;
 mod problem;
 mod reply;
+mod reply_body;
 mod segments;
 mod selector;
 mod set;
@@ -64,6 +65,7 @@ pub use plan::{
 };
 pub use problem::{Location, Problem};
 pub use reply::{ReplyMapping, ReplyOutcome};
+pub use reply_body::ReplyBody;
 pub use segments::{CopiedSegments, Line, Piece};
 pub use set::{Absorbed, DEFAULT_DIALECT, MappingSet, PlanContext, PlanProblem, command_schema, command_schemas};
 pub use sets::MappingSets;

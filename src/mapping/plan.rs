@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::reply_body::ReplyBody;
 use super::worklist::FetchedList;
 
 /// How far a plan came. Kept by the store between steps; opaque to everyone but this module.
@@ -120,13 +121,12 @@ pub struct FollowUp {
 }
 
 /// An answer of e-RS with a success status, for `save`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Reply {
     pub status: u16,
     /// Lower-case names.
     pub headers: Vec<(String, String)>,
-    /// `Null` if there is none or it is not JSON.
-    pub body: Value,
+    pub body: ReplyBody,
     /// What came in the place of JSON.
     pub document: Option<Document>,
 }

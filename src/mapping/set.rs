@@ -229,7 +229,7 @@ impl MappingSet {
             let unusable = |text: String| PlanProblem { code: "WORKLIST".into(), text };
             let worklist = self.worklist(list);
             let worklist = worklist.ok_or_else(|| unusable(format!("there is no mappings/worklists/{list}.yaml")))?;
-            let entries = worklist.entries(&reply.body).map_err(|why| unusable(why.into()))?;
+            let entries = worklist.entries(reply.body.bytes()).map_err(|why| unusable(why.into()))?;
             state.fetched = Some(FetchedList { list: list.clone(), at: context.now.to_owned(), entries });
         }
         Ok(absorbed)

@@ -174,7 +174,7 @@ pub fn reply_value(reply: &Reply) -> Value {
     let members = [
         ("status", reply.status.into()),
         ("headers", Value::Object(headers)),
-        ("body", reply.body.clone()),
+        ("body", reply.body.tree().clone()),
         ("document", document),
     ];
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()

@@ -238,7 +238,7 @@ fn run(set: &MappingSet, command: &str, body: &Value, answers: &[(&str, Reply)])
 
 fn answer(status: u16, headers: &[(&str, &str)], body: Value) -> Reply {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Reply { status, headers, body, document: None }
+    Reply { status, headers, body: ReplyBody::of(body.to_string().into()), document: None }
 }
 
 #[test]

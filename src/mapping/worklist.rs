@@ -12,11 +12,12 @@
 //! ```
 //!
 //! Enters: an answer of e-RS, and the list as it was. Leaves: entries, and their differences. Guarantees: each entry is one
-//! difference at most; one pass over the answer, and nothing of it is kept but the named fields.
+//! difference at most; nothing of the answer is kept but the named fields, and no more than one entry of it is a tree at once.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::diagnostic::{Diagnostics, did_you_mean};
@@ -135,26 +136,28 @@ fn path(file: &str, node: Option<&Node>, diagnostics: &mut Diagnostics) -> Optio
 
 impl Worklist {
     /// Every entry; a list without any has none. What is no list, or has an entry without a key, is not taken at all:
-    /// whatever is missing would seem to have left.
-    pub fn entries(&self, answer: &Value) -> Result<Entries, &'static str> {
+    /// whatever is missing would seem to have left. One entry after the other becomes a tree; the rest stays bytes.
+    pub fn entries(&self, answer: &[u8]) -> Result<Entries, &'static str> {
+        const NO_LIST: &str = "e-RS answered something else than a list";
         let mut entries = Entries::new();
-        if answer.get("resourceType").and_then(Value::as_str) != Some("List") {
-            return Err("e-RS answered something else than a list");
+        let answer: &RawValue = serde_json::from_slice(answer).map_err(|_| NO_LIST)?;
+        let kind = member(answer, "resourceType").and_then(|kind| serde_json::from_str::<String>(kind.get()).ok());
+        if kind.as_deref() != Some("List") {
+            return Err(NO_LIST);
         }
-        let list = match self.entries.first(answer) {
-            None => return Ok(entries),
-            Some(Value::Array(list)) => list,
-            Some(_) => return Err("the entries of the list are no list"),
-        };
+        let Some(list) = walk_raw(&self.entries.0, answer) else { return Ok(entries) };
+        let list: Vec<&RawValue> =
+            serde_json::from_str(list.get()).map_err(|_| "the entries of the list are no list")?;
         if list.len() > ENTRIES_MAX {
             return Err("the list has more entries than any worklist");
         }
         for entry in list {
-            let key = self.key.first(entry).and_then(Value::as_str);
+            let entry: Value = serde_json::from_str(entry.get()).map_err(|_| "an entry of the list cannot be read")?;
+            let key = self.key.first(&entry).and_then(Value::as_str);
             let key = key.and_then(|key| key.strip_prefix(&self.after)).filter(|key| !key.is_empty());
             let key = key.ok_or("an entry of the list does not say what it is about")?;
             let fields = self.fields.iter();
-            let fields = fields.filter_map(|(name, path)| Some((name.clone(), path.first(entry)?.clone()))).collect();
+            let fields = fields.filter_map(|(name, path)| Some((name.clone(), path.first(&entry)?.clone()))).collect();
             entries.insert(key.to_owned(), fields);
         }
         Ok(entries)
@@ -181,6 +184,29 @@ impl Worklist {
     pub fn urgency<'e>(&self, fields: &'e Map<String, Value>) -> Option<&'e str> {
         fields.get(self.urgency.as_ref()?)?.as_str()
     }
+}
+
+/// As [`walk`], in what is not read yet. The last of two members of a name counts, as in a tree.
+fn walk_raw<'v>(steps: &[Step], value: &'v RawValue) -> Option<&'v RawValue> {
+    let Some((step, rest)) = steps.split_first() else { return Some(value) };
+    if let Some(items) = items(value) {
+        return items.into_iter().find_map(|item| walk_raw(steps, item));
+    }
+    let found = member(value, &step.name)?;
+    let Some((name, wanted)) = &step.only else { return walk_raw(rest, found) };
+    let fits = |item: &&RawValue| {
+        let text = member(item, name).and_then(|text| serde_json::from_str::<String>(text.get()).ok());
+        text.as_ref() == Some(wanted)
+    };
+    items(found).unwrap_or_else(|| vec![found]).into_iter().filter(fits).find_map(|item| walk_raw(rest, item))
+}
+
+fn items(value: &RawValue) -> Option<Vec<&RawValue>> {
+    value.get().starts_with('[').then(|| serde_json::from_str(value.get()).ok()).flatten()
+}
+
+fn member<'v>(value: &'v RawValue, name: &str) -> Option<&'v RawValue> {
+    serde_json::from_str::<BTreeMap<String, &RawValue>>(value.get()).ok()?.remove(name)
 }
 
 /// Names with dots between; of a list, its first entry that leads to a value, or that has a member of this value
@@ -267,16 +293,45 @@ mod tests {
             "extension": [{"extension": [{"url": "p", "code": "URGENT"}, {"url": "v", "valueInteger": version}]}]})
     }
 
+    fn bytes(value: &Value) -> Vec<u8> {
+        value.to_string().into_bytes()
+    }
+
+    #[test]
+    fn a_path_leads_to_the_same_in_what_is_not_read_yet_as_in_a_tree() {
+        for (path, text) in [
+            ("entry", r#"{"entry":[1]}"#),
+            ("entry", r#" { "ent\u0072y" : [ 1 , {} ] } "#),
+            ("entry", r#"{"entry":[1],"entry":[2]}"#),
+            ("entry", r#"{"other":[1]}"#),
+            ("entry", r#"{"entry":null}"#),
+            ("entry", r#"[{"other":1},{"entry":[2]},{"entry":[3]}]"#),
+            ("entry", r#""entry""#),
+            ("part.entry", r#"{"part":[{"x":1},{"entry":[2]}]}"#),
+            ("part.entry", r#"{"part":7}"#),
+            ("part[url=b].entry", r#"{"part":[{"url":"a","entry":[1]},{"url":"\u0062"},{"entry":[2],"url":"b"}]}"#),
+            ("part[url=b].entry", r#"{"part":{"url":"b","entry":[1]}}"#),
+            ("part[url=b].entry", r#"{"part":{"url":["b"],"entry":[1]}}"#),
+            ("part[url=b].entry", r#"{"part":[[{"url":"b","entry":[1]}],"b"]}"#),
+        ] {
+            let path = JsonPath::parse(path).expect("a path");
+            let tree: Value = serde_json::from_str(text).expect("JSON");
+            let raw: &RawValue = serde_json::from_str(text).expect("JSON");
+            let found = walk_raw(&path.0, raw).map(|found| serde_json::from_str(found.get()).expect("JSON"));
+            assert_eq!(found.as_ref(), path.first(&tree), "{path:?} in {text}");
+        }
+    }
+
     #[test]
     fn what_is_new_changed_and_gone_is_found_once() {
         let (worklist, problems) = compiled(FORM);
         let worklist = worklist.expect("compiles");
         assert_eq!(problems, 0);
         let before = worklist
-            .entries(&json!({"resourceType": "List", "entry": [entry("1", 1), entry("2", 1), entry("3", 1)]}))
+            .entries(&bytes(&json!({"resourceType": "List", "entry": [entry("1", 1), entry("2", 1), entry("3", 1)]})))
             .expect("read");
         let now = worklist
-            .entries(&json!({"resourceType": "List", "entry": [entry("4", 1), entry("2", 2), entry("1", 1)]}))
+            .entries(&bytes(&json!({"resourceType": "List", "entry": [entry("4", 1), entry("2", 2), entry("1", 1)]})))
             .expect("read");
         let found: Vec<_> =
             worklist.differences(&before, &now).iter().map(|one| (one.key.to_owned(), one.change)).collect();
@@ -286,16 +341,18 @@ mod tests {
         );
         assert_eq!(worklist.urgency(&now["4"]), Some("URGENT"));
         assert_eq!(
-            worklist.entries(&json!({"resourceType": "List"})).expect("read").len(),
+            worklist.entries(&bytes(&json!({"resourceType": "List"}))).expect("read").len(),
             0,
             "an empty list has no entries"
         );
         assert!(
-            worklist.entries(&json!({"resourceType": "List", "entry": [{"item": {}}]})).is_err(),
+            worklist.entries(&bytes(&json!({"resourceType": "List", "entry": [{"item": {}}]}))).is_err(),
             "whatever it is, it has not left"
         );
-        for other in [json!(null), json!({}), json!("<html>"), json!({"resourceType": "OperationOutcome"})] {
-            assert!(worklist.entries(&other).is_err(), "{other} is no empty list");
+        for other in
+            ["", "null", "{}", "\"<html>\"", r#"{"resourceType":"OperationOutcome"}"#, r#"{"resourceType":"List""#]
+        {
+            assert!(worklist.entries(other.as_bytes()).is_err(), "{other} is no empty list");
         }
     }
 
@@ -303,7 +360,7 @@ mod tests {
     fn without_a_version_what_is_still_there_is_looked_at_again() {
         let (worklist, _) = compiled(&FORM.replace("changed_by: [version]\n", ""));
         let worklist = worklist.expect("compiles");
-        let list = worklist.entries(&json!({"resourceType": "List", "entry": [entry("1", 1)]})).expect("read");
+        let list = worklist.entries(&bytes(&json!({"resourceType": "List", "entry": [entry("1", 1)]}))).expect("read");
         assert_eq!(worklist.differences(&list, &list)[0].change, Change::Listed);
     }
 
@@ -343,9 +400,8 @@ mod tests {
             ),
         ] {
             let text = std::fs::read_to_string(folder.join(file)).expect("a published example");
-            let answer: Value = serde_json::from_str(&text).expect("JSON");
             let worklist = set.worklist(list).unwrap_or_else(|| panic!("mappings/worklists/{list}.yaml"));
-            let entries = worklist.entries(&answer).expect("every entry has a key");
+            let entries = worklist.entries(text.as_bytes()).expect("every entry has a key");
             assert!(entries.len() >= count, "{list}: {}", entries.len());
             for (name, _) in &worklist.fields {
                 assert!(entries.values().any(|fields| fields.contains_key(name)), "{list}: {name}");

@@ -106,6 +106,10 @@ impl Destination {
             if self.environment.shutdown().is_cancelled() {
                 return Ok(Sent::Some);
             }
+            // While the one before was sent, a person may have given this one up.
+            if index > 0 && !self.still_waits(dispatch).await? {
+                continue;
+            }
             let anew;
             let content = match &dispatch.content {
                 Some(content) => content,
@@ -127,9 +131,9 @@ impl Destination {
             }
             match tried {
                 Tried::Delivered => self.note(dispatch, DispatchState::Delivered, String::new()).await?,
-                Tried::NotNow(why) if dispatch.tries + 1 < NOT_NOW_MAX => {
+                Tried::NotNow(why) if dispatch.put_off + 1 < NOT_NOW_MAX => {
                     self.metrics.tried("not_now");
-                    self.note(dispatch, DispatchState::Waiting, why).await?;
+                    self.step(dispatch, DispatchState::Waiting, dispatch.put_off + 1, why).await?;
                     return Ok(Sent::ReceiverIsAway);
                 }
                 Tried::Refused(why) | Tried::NotNow(why) => self.refuse(dispatch, why).await?,
@@ -137,7 +141,7 @@ impl Destination {
                     self.metrics.tried("unanswered");
                     self.went_away(&why);
                     self.note(dispatch, DispatchState::Waiting, why).await?;
-                    if index > 0 || dispatch.tries + 1 < UNANSWERED_MAX {
+                    if index > 0 || unanswered(dispatch) + 1 < UNANSWERED_MAX {
                         return Ok(Sent::ReceiverIsAway);
                     }
                     suspect = Some((dispatch, content.clone()));
@@ -164,7 +168,7 @@ impl Destination {
             Tried::Refused(why) => self.refuse(suspect, why).await,
             Tried::Unanswered(_) => {
                 self.hang_up();
-                let tries = suspect.tries + 2;
+                let tries = unanswered(suspect) + 2;
                 let why = format!("it was not answered in {tries} tries, but the one after it was at once");
                 self.refuse(suspect, why).await
             }
@@ -222,11 +226,25 @@ impl Destination {
             }
             DispatchState::Waiting | DispatchState::Discarded => {}
         }
+        self.step(dispatch, state, dispatch.put_off, why).await
+    }
+
+    async fn step(&self, dispatch: &DueDispatch, state: DispatchState, put_off: u32, why: String) -> Result<()> {
         let DueDispatch { id, tries, .. } = *dispatch;
         let at = self.environment.now();
         let why = why.chars().filter(|letter| !letter.is_control()).take(WORDS_MAX).collect();
-        self.store.step_dispatch(DispatchStep { id, at, state, tries: tries.saturating_add(1), why }).await
+        self.store.step_dispatch(DispatchStep { id, at, state, tries: tries.saturating_add(1), put_off, why }).await
     }
+
+    async fn still_waits(&self, dispatch: &DueDispatch) -> Result<bool> {
+        let now = self.store.dispatch(dispatch.id).await?;
+        Ok(now.is_some_and(|now| now.state == DispatchState::Waiting))
+    }
+}
+
+/// How often it was sent in vain; "not now" is an answer.
+fn unanswered(dispatch: &DueDispatch) -> u32 {
+    dispatch.tries.saturating_sub(dispatch.put_off)
 }
 
 /// How far a look came.

@@ -92,6 +92,8 @@ pub struct DueDispatch {
     pub event: Option<u64>,
     /// How often it was sent, or tried to be.
     pub tries: u32,
+    /// After how many of these its receiver said "not now".
+    pub put_off: u32,
     /// `None`: to be made anew.
     pub content: Option<DispatchContent>,
 }
@@ -103,8 +105,18 @@ pub struct DispatchStep {
     pub at: Timestamp,
     pub state: DispatchState,
     pub tries: u32,
+    pub put_off: u32,
     /// In words; the receiver's own among them. No patient data of ours.
     pub why: String,
+}
+
+/// How far a destination was told of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldPlace {
+    pub destination: String,
+    pub position: u64,
+    /// Since when it is not in the settings any more.
+    pub left_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -156,7 +168,12 @@ pub trait DispatchStore: Send + Sync {
 
     /// Up to which event a destination was told; `None`: it is new.
     async fn told_up_to(&self, destination: &str) -> Result<Option<u64>>;
-    /// What a destination is told of the events up to `to`, in their order. False if it was not told up to `from`.
+    /// The same of all that were ever told.
+    async fn told(&self) -> Result<Vec<ToldPlace>>;
+    /// A destination is not in the settings any more. Nothing if that is known, or if it was never told.
+    async fn leave_told(&self, destination: &str, at: Timestamp) -> Result<()>;
+    /// What a destination is told of the events up to `to`, in their order; it is in the settings, then. False if it was not
+    /// told up to `from`.
     async fn tell(&self, destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> Result<bool>;
 
     /// Those that a destination has to get next, in order.
@@ -166,6 +183,8 @@ pub trait DispatchStore: Send + Sync {
     /// What became of it. One that does not wait any more stays as it is.
     async fn step_dispatch(&self, step: DispatchStep) -> Result<()>;
 
+    /// Whether there is, or was, one with this control id to a destination.
+    async fn was_dispatched(&self, destination: &str, control_id: &str) -> Result<bool>;
     async fn dispatch(&self, id: DispatchId) -> Result<Option<DispatchView>>;
     async fn dispatches(&self, filter: DispatchFilter) -> Result<Vec<DispatchView>>;
     /// The message as it is sent; empty if it could not be made.

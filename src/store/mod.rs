@@ -11,6 +11,7 @@ mod audit_chain;
 mod contradictions;
 pub mod copy;
 mod dispatch;
+mod fetched;
 mod kept_document;
 mod open;
 mod own_message;
@@ -37,7 +38,8 @@ use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
 pub use dispatch::*;
-pub use kept_document::{KeptDocument, place_of_document};
+pub use fetched::{FETCHED_CHUNK, FetchedStore};
+pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use pass::pass;
 pub use records::*;
@@ -266,6 +268,7 @@ pub trait Store:
     IntakeStore
     + DeliveryStore
     + ContentStore
+    + FetchedStore
     + OutboxStore
     + SearchStore
     + OperatorStore

@@ -455,6 +455,8 @@ pub struct Purge {
     pub events_before: Option<Timestamp>,
     /// With a broker: what it has not confirmed stays, however old.
     pub keep_unconfirmed: bool,
+    /// Events behind this position stay, however old: somebody is still to be told of them.
+    pub told_up_to: u64,
     /// Messages, and events, that are removed at most. The store may stop earlier, to be done sooner.
     pub max: usize,
     /// Where the call before ended; [`PurgePlace::START`] at the beginning of a round.

@@ -15,13 +15,15 @@ use crate::support::consumer::listen;
 use crate::support::rabbitmq::{Client, RabbitMq};
 use crate::support::referrals::Patients;
 use crate::support::sender::{MllpSender, framed};
-use crate::support::serve::Serve;
-use crate::support::waiting::{client, get};
+use crate::support::serve::{Serve, TRIAGE};
+use crate::support::waiting::{client, get, until};
 
 const EXCHANGE: &str = "ers.events";
 const EVENTS: &str = "events";
 const INPUT: &str = "referrals";
 const SOON: Duration = Duration::from_secs(30);
+/// A watch looks once a minute at most.
+const LOOKED_AT_WITHIN: Duration = Duration::from_secs(90);
 
 struct Canary {
     ers: SimulatorHandle,
@@ -41,7 +43,8 @@ fn marked(numbers: &Patients, patients: &mut Vec<Patient>) -> Patient {
 
 impl Canary {
     async fn start(node: &RabbitMq, format: &str) -> Self {
-        let ers = Simulator::start(SimulatorConfig::default(), Environment::system()).expect("port 0 is free");
+        let simulator = SimulatorConfig { scan_delay: Duration::ZERO, ..SimulatorConfig::default() };
+        let ers = Simulator::start(simulator, Environment::system()).expect("port 0 is free");
         let broker = node.client().await;
         let exchange = format!("{EXCHANGE}.{format}");
         let (events, input) = (format!("{EVENTS}.{format}"), format!("{INPUT}.{format}"));
@@ -58,6 +61,13 @@ impl Canary {
         gateway.source("eastvale")["reply"] = json!("result");
         gateway.source("eastvale")["reply_wait"] = json!("3s");
         gateway.source("westmere")["mode"] = json!("shadow");
+        gateway.watches_triage();
+        let dms = gateway.folder.path().join("dms");
+        std::fs::create_dir(&dms).expect("a folder");
+        gateway.settings["documents"] = json!({"in_events": "inline", "folders": [
+            {"name": "dms", "path": dms, "tells": ["triage"]},
+            {"name": "not-mounted", "path": dms.join("not-mounted"), "tells": ["triage"]},
+        ]});
         gateway.start_and_wait().await;
         Self { ers, gateway, broker, numbers: Patients::new(), patients: Vec::new(), heard: Vec::new() }
     }
@@ -340,6 +350,30 @@ async fn by_http(canary: &mut Canary) {
     canary.http("no HL7 v2", "/v1/hl7v2/northmoor", &[HL7], patient.note.clone().into()).await;
 }
 
+/// A referral whose letter a watch fetches, at its next look.
+async fn with_a_letter(canary: &mut Canary) {
+    let patient = canary.patient();
+    let mut body = command(&patient, "D-1");
+    body["shortlist"][0]["service"] = TRIAGE.into();
+    let made = canary.ers.creations().len();
+    let create = "/v1/commands/CreateReferral?source=northmoor";
+    assert_eq!(canary.http("a command", create, &[JSON, ("prefer", "wait=10")], body.to_string().into()).await, 200);
+    let ubrn = canary.ers.creations()[made].ubrn.to_string();
+    assert!(canary.ers.send_for_triage(&ubrn, TRIAGE));
+}
+
+/// Its letter: in events and a folder, where it belongs, and nowhere else.
+async fn documents(canary: &mut Canary) {
+    let dms = canary.gateway.folder.path().join("dms");
+    let names = || std::fs::read_dir(&dms).expect("a folder").filter_map(|one| Some(one.ok()?.file_name()));
+    until("letter and index", LOOKED_AT_WITHIN, || names().count() == 2).await;
+    let names = names().map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>();
+    canary.heard.push(("names in the folder".to_owned(), names.join("\n").into_bytes()));
+    canary.get("/v1/dispatches").await;
+    let listed = String::from_utf8_lossy(&canary.heard.last().expect("heard").1).into_owned();
+    assert!(listed.contains("not-mounted") && listed.contains("cannot be written"), "{listed}");
+}
+
 async fn by_amqp(canary: &mut Canary, format: &str) {
     let hl7 = || BasicProperties::default().with_content_type("application/hl7-v2; charset=utf-8".into());
     let json = || BasicProperties::default().with_content_type("application/json".into());
@@ -373,6 +407,10 @@ async fn events(canary: &mut Canary, format: &str) {
     let mut events = Vec::new();
     while let Some(delivery) = canary.broker.take(&format!("{EVENTS}.{format}"), Duration::from_secs(1)).await {
         let mut event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
+        // A watch tells whose referral it is, and of its letters.
+        if event["source"] == "/sources/triage" {
+            continue;
+        }
         for letter in event["data"]["letters"].as_array_mut().into_iter().flatten() {
             letter["fileName"] = Value::Null;
         }
@@ -385,10 +423,12 @@ async fn events(canary: &mut Canary, format: &str) {
 async fn nothing_of_a_patient_is_told(format: &str) {
     let node = RabbitMq::shared();
     let mut canary = Canary::start(node, format).await;
+    with_a_letter(&mut canary).await;
     by_mllp(&mut canary).await;
     through_ers(&mut canary).await;
     by_http(&mut canary).await;
     by_amqp(&mut canary, format).await;
+    documents(&mut canary).await;
     canary.gateway.settle(SOON).await;
     for path in ["/metrics", "/health/live", "/health/ready", "/openapi.json"] {
         canary.get(path).await;

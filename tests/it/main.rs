@@ -6,6 +6,7 @@ mod canary;
 mod cli;
 mod coverage;
 mod crash;
+mod documents;
 mod house;
 mod http;
 mod limits;

@@ -15,8 +15,11 @@ use ers_gateway::simulator::services::{Flow, Slot};
 use ers_gateway::simulator::{Simulator, SimulatorConfig, SimulatorHandle, demonstration};
 use ers_gateway::store::{DispatchFilter, DispatchState, DispatchView};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
+use crate::support::consumer::listen;
 use crate::support::pas::Pas;
+use crate::support::rabbitmq::{Client, RabbitMq};
 use crate::support::sender::{MllpSender, contains, field};
 use crate::support::waiting::get;
 use crate::support::world::settings;
@@ -31,8 +34,38 @@ const SLOT: &str = "20012001";
 const PATIENT: &str = "9994121405";
 const CLINICIAN: &str = "555012340001";
 
+/// A queue that hears all that a hospital's gateway publishes.
+struct Queue {
+    broker: Client,
+    name: String,
+    heard: Mutex<Vec<Value>>,
+}
+
+impl Queue {
+    async fn bound(node: &RabbitMq, exchange: &str) -> Self {
+        let (broker, name) = (node.client().await, format!("{exchange}.all"));
+        listen(&broker, exchange, &name).await;
+        Self { broker, name, heard: Mutex::default() }
+    }
+
+    /// All so far. What comes again is the same event.
+    async fn heard(&self) -> Vec<Value> {
+        let mut heard = self.heard.lock().await;
+        while let Some(delivery) = self.broker.take(&self.name, Duration::ZERO).await {
+            let event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
+            match heard.iter().find(|known| known["id"] == event["id"]) {
+                Some(known) => assert_eq!(*known, event),
+                None => heard.push(event),
+            }
+        }
+        heard.clone()
+    }
+}
+
 /// One hospital: its gateway and its PAS, which is told what its watch sees.
 struct Hospital {
+    /// Where its events are read; without a broker, in the feed.
+    queue: Option<Queue>,
     gateway: RunningGateway,
     mllp: SocketAddr,
     http: SocketAddr,
@@ -42,8 +75,19 @@ struct Hospital {
 }
 
 impl Hospital {
-    async fn start(ers: &SimulatorHandle, source: &str, application: &str, facility: &str, watch: Watch) -> Self {
+    async fn start(
+        (ers, node): (&SimulatorHandle, Option<&RabbitMq>),
+        source: &str,
+        application: &str,
+        facility: &str,
+        watch: Watch,
+    ) -> Self {
         let pas = Pas::start(application, facility).await;
+        let exchange = format!("ers.events.{source}");
+        let queue = match node {
+            Some(node) => Some(Queue::bound(node, &exchange).await),
+            None => None,
+        };
         let folder = tempfile::tempdir().expect("a temporary folder");
         let name = if source == "westport" { "provider" } else { "referrer" };
         let config = settings(ers, folder.path(), |config: &mut Config| {
@@ -60,12 +104,15 @@ impl Hospital {
                 .expect("settings")
                 .clone();
             config.destinations.push(told);
+            config.broker = node.map(|node| {
+                serde_json::from_value(json!({"urls": [node.url()], "exchange": exchange})).expect("settings")
+            });
             config.watches.push(Watch { name: name.into(), connection: source.into(), ..watch });
         });
         let gateway = Gateway::start(config, Environment::system()).await.expect("the gateway starts");
         let address = |kind| gateway.address(kind).expect("a listener of each kind");
         let (mllp, http) = (address(ListenerKind::Mllp), address(ListenerKind::Http));
-        Self { gateway, mllp, http, pas, watch: name, _folder: folder }
+        Self { queue, gateway, mllp, http, pas, watch: name, _folder: folder }
     }
 
     async fn says(&self, message: &str) -> Vec<u8> {
@@ -80,6 +127,13 @@ impl Hospital {
 
     /// What it has published, oldest first.
     async fn events(&self) -> Vec<Value> {
+        match &self.queue {
+            Some(queue) => queue.heard().await,
+            None => self.fed().await,
+        }
+    }
+
+    async fn fed(&self) -> Vec<Value> {
         let page = get(format!("http://{}/v1/events?after=0&limit=1000", self.http)).await;
         let page: Value = page.json().await.expect("JSON");
         page["events"].as_array().expect("a list").clone()
@@ -127,6 +181,11 @@ struct Story {
 
 impl Story {
     async fn between(referrers_list: &str, providers_list: &str) -> Self {
+        Self::told(None, referrers_list, providers_list).await
+    }
+
+    /// With a broker, its events are read from that.
+    async fn told(node: Option<&RabbitMq>, referrers_list: &str, providers_list: &str) -> Self {
         let mut simulator = SimulatorConfig { scan_delay: Duration::ZERO, ..SimulatorConfig::default() };
         let advice = simulator.services.iter_mut().find(|service| service.id == ADVICE).expect("it is there");
         (advice.organisation, advice.organisation_name) = ("RWW00".into(), "Westport".into());
@@ -142,8 +201,8 @@ impl Story {
         let ers = Simulator::start(simulator, Environment::system()).expect("port 0 is free");
         let services = if providers_list == "ADVICE_AND_GUIDANCE_REQUESTS" { &[ADVICE][..] } else { &[TRIAGE, CLINIC] };
         let (referrers, providers) = (watch(referrers_list, &[]), watch(providers_list, services));
-        let referrer = Hospital::start(&ers, "eastvale", "EASTVALE", "RYY00", referrers).await;
-        let provider = Hospital::start(&ers, "westport", "WESTPORT", "RWW00", providers).await;
+        let referrer = Hospital::start((&ers, node), "eastvale", "EASTVALE", "RYY00", referrers).await;
+        let provider = Hospital::start((&ers, node), "westport", "WESTPORT", "RWW00", providers).await;
         Self { ers, referrer, provider }
     }
 
@@ -176,6 +235,11 @@ impl Story {
             let dispatches = hospital.dispatches().await;
             assert_eq!(dispatches.len(), received.len(), "{dispatches:#?}");
             assert!(dispatches.iter().all(|one| one.state == DispatchState::Delivered), "{dispatches:#?}");
+            let (mut heard, mut fed) = (hospital.events().await, hospital.fed().await);
+            for events in [&mut heard, &mut fed] {
+                events.sort_by_key(|event| event["id"].to_string());
+            }
+            assert_eq!(heard, fed, "the same to everybody");
         }
         let Self { ers, referrer, provider } = self;
         referrer.gateway.stop().await;
@@ -220,7 +284,8 @@ fn shown(message: &[u8]) -> std::borrow::Cow<'_, str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_referral_goes_to_triage_with_its_letter_and_comes_back_with_advice() {
-    let mut story = Story::between("REJECTED_TRIAGE_RESPONSE", "REFERRALS_FOR_REVIEW").await;
+    let node = RabbitMq::shared();
+    let mut story = Story::told(Some(node), "REJECTED_TRIAGE_RESPONSE", "REFERRALS_FOR_REVIEW").await;
     let letter = b"%PDF-1.4\nDear colleague, 6 months of chest pain \xc3\xa9 \x00\x01\xff.\n%%EOF\n";
     let enclosed =
         format!("OBX|1|ED|LETTER^letter.pdf^LOCAL||^application^pdf^Base64^{}||||||F", STANDARD.encode(letter));

@@ -1,5 +1,6 @@
 //! Events told to hospital systems as HL7 v2: each once and in order, whatever stops in between.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use ers_gateway::config::{Config, Destination};
 use ers_gateway::environment::Environment;
 use ers_gateway::mapping::MappingFiles;
 use ers_gateway::simulator::{Simulator, SimulatorConfig};
-use ers_gateway::store::DispatchState;
+use ers_gateway::store::{DispatchState, DispatchStep};
 use serde_json::{Value, json};
 
 use crate::support::receiver::{Habit, Receiver, TAKES};
@@ -71,13 +72,17 @@ fn notice(control_id: &str) -> Vec<u8> {
 
 /// What Northmoor's events are told to.
 fn pas(receiver: &Receiver, dialect: &str) -> Destination {
+    at(receiver.address, dialect)
+}
+
+fn at(address: SocketAddr, dialect: &str) -> Destination {
     Destination {
         answer_timeout: Duration::from_secs(2),
         tells: vec!["northmoor".into()],
         dialect: dialect.into(),
         application: Some("NMPAS".into()),
         facility: Some("RXX00".into()),
-        ..Destination::at("northmoor-pas", &receiver.address.to_string())
+        ..Destination::at("northmoor-pas", &address.to_string())
     }
 }
 
@@ -358,6 +363,113 @@ async fn a_receiver_that_closes_after_each_answer_costs_no_try() {
     }
     let tries: Vec<_> = world.dispatches().await.iter().map(|one| one.tries).collect();
     assert_eq!((tries, receiver.count()), (vec![1, 1, 1], 3));
+    world.stop().await;
+    receiver.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destination_that_comes_back_into_the_settings_is_told_what_comes_and_the_rest_only_if_it_is_to_catch_up() {
+    let receiver = Receiver::start().await;
+    let mappings = Mappings::with(&[("MessageNoticed", NOTICED)]);
+    let mut world = World::with(|config| tells(config, pas(&receiver, "tested"), Some(&mappings.path()))).await;
+    let notices = async |world: &World, name: &str| {
+        MllpSender::new(world.mllp).deliver(&echo(name, name)).await;
+    };
+    notices(&world, "T1").await;
+    world.delivered(1).await;
+    // A gateway that is only down for a while passes nothing over.
+    world = world.restarted().await;
+    for (name, catch_up, count) in [("LEFT", false, 2), ("CAUGHT-UP", true, 4)] {
+        world = world.restarted_with(|config| config.destinations.clear()).await;
+        notices(&world, name).await;
+        // Nor does it matter how often it starts without the destination.
+        world = world.restarted().await;
+        world = world
+            .restarted_with(|config| {
+                config.destinations.push(Destination { catch_up, ..pas(&receiver, "tested") });
+            })
+            .await;
+        notices(&world, &format!("AFTER-{name}")).await;
+        world.delivered(count).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let expected = ["T1", "AFTER-LEFT", "CAUGHT-UP", "AFTER-CAUGHT-UP"].map(|name| format!("ReferralEchoed^{name}"));
+    assert_eq!(receiver.fields("NTE", 3), expected);
+    world.stop().await;
+    receiver.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_person_gives_up_while_the_one_before_is_sent_is_not_sent() {
+    let receiver = Receiver::start().await;
+    let address = receiver.address;
+    receiver.stop().await;
+    let mappings = Mappings::with(&[("MessageNoticed", NOTICED)]);
+    let receiving = Destination { answer_timeout: Duration::from_secs(10), ..at(address, "tested") };
+    let world = World::with(|config| tells(config, receiving, Some(&mappings.path()))).await;
+    let mut sender = MllpSender::new(world.mllp);
+    for number in 1..=3 {
+        sender.deliver(&echo(&format!("G{number}"), &format!("NM-{number}"))).await;
+    }
+    world.has_dispatches(DispatchState::Waiting, 3).await;
+    // The first two are read together; the first is answered late.
+    let receiver = Receiver::at(address).await;
+    receiver.does(|message| {
+        if field(message, b"NTE", 3) == b"ReferralEchoed^NM-1" {
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        TAKES
+    });
+    until("the first is on its way", SOON, || receiver.count() == 1).await;
+    let second = world.dispatches().await[1].id;
+    let act = json!({"by": "j.smith", "why": "it was told by telephone"});
+    let discard = format!("http://{}/v1/dispatches/{second}/discard", world.http);
+    assert_eq!(client().post(&discard).json(&act).send().await.expect("an answer").status(), 200);
+    world.delivered(2).await;
+    assert_eq!(receiver.fields("NTE", 3), ["ReferralEchoed^NM-1", "ReferralEchoed^NM-3"]);
+    assert_eq!(world.dispatches().await[1].state, DispatchState::Discarded);
+    world.stop().await;
+    receiver.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn not_now_is_counted_apart_from_sendings_that_nobody_answered() {
+    let receiver = Receiver::start().await;
+    let address = receiver.address;
+    receiver.stop().await;
+    let mappings = Mappings::with(&[("MessageNoticed", NOTICED)]);
+    let world = World::with(|config| tells(config, at(address, "tested"), Some(&mappings.path()))).await;
+    let mut sender = MllpSender::new(world.mllp);
+    for number in 1..=2 {
+        sender.deliver(&echo(&format!("N{number}"), &format!("NM-{number}"))).await;
+    }
+    world.has_dispatches(DispatchState::Waiting, 2).await;
+    let [first, second]: [_; 2] = world.dispatches().await.try_into().expect("two");
+    // One more "not now" would be the tenth try in vain of the first; and one more sending without an answer the fifth of the
+    // second, so that it would be set aside when a third is answered.
+    for (one, tries, put_off) in [(first, 9, 0), (second, 4, 4)] {
+        let (at, state) = (jiff::Timestamp::now(), DispatchState::Waiting);
+        let step = DispatchStep { id: one.id, at, state, tries, put_off, why: String::new() };
+        world.gateway.store.step_dispatch(step).await.expect("noted");
+    }
+    sender.deliver(&echo("N3", "NM-3")).await;
+    let receiver = Receiver::at(address).await;
+    let sent = parking_lot::Mutex::new(std::collections::HashMap::<Vec<u8>, u32>::new());
+    receiver.does(move |message| {
+        let text = field(message, b"NTE", 3).to_vec();
+        let mut sent = sent.lock();
+        let times = sent.entry(text.clone()).or_default();
+        *times += 1;
+        match (text.last(), *times) {
+            (Some(b'1'), 1) => Habit::Answers("AE", "ERR|||206^Application record locked|E\r"),
+            (Some(b'2'), 1..=3) => Habit::HangsUp,
+            _ => TAKES,
+        }
+    });
+    world.delivered(3).await;
+    let notices: Vec<String> = receiver.fields("NTE", 3).into_iter().collect();
+    let expected = ["1", "1", "2", "2", "2", "2", "3"].map(|number| format!("ReferralEchoed^NM-{number}"));
+    assert_eq!(notices, expected, "nothing went before the second, as if it were at fault");
     world.stop().await;
     receiver.stop().await;
 }

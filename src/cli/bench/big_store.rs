@@ -165,6 +165,7 @@ async fn purge(store: &Arc<dyn Store>, before: Timestamp, gentle: bool) -> Resul
         messages_before: Some(before),
         events_before: Some(before),
         keep_unconfirmed: true,
+        told_up_to: u64::MAX,
         max: CALL_MAX,
         from: PurgePlace::START,
     });

@@ -10,14 +10,7 @@ const SEPARATORS: [char; 7] = ['|', '^', '~', '\\', '&', '\r', '\n'];
 
 pub(super) fn broken_in(config: &Config, index: usize, destination: &Destination, broken: &mut Vec<Broken>) {
     let key = |field: &str| format!("destinations[{index}].{field}");
-    for (number, source) in destination.tells.iter().enumerate() {
-        if !config.watches.iter().any(|watch| watch.name == *source) {
-            source_exists(config, key(&format!("tells[{number}]")), source, broken);
-        }
-        if destination.tells[..number].contains(source) {
-            broken.push(broken_rule(key(&format!("tells[{number}]")), format!("\"{source}\" stands there already")));
-        }
-    }
+    sources(config, &key, &destination.tells, broken);
     if !is_plain_name(&destination.dialect) {
         broken.push(broken_rule(key("dialect"), "must be the name of a folder under mappings/outbound"));
     }
@@ -44,6 +37,18 @@ pub(super) fn broken_in(config: &Config, index: usize, destination: &Destination
     match destination.processing_id.as_deref() {
         None | Some("P" | "T" | "D") => {}
         Some(_) => broken.push(broken_rule(key("processing_id"), "must be P, T or D (HL7 table 0103)")),
+    }
+}
+
+/// Sources and watches whose events are told, each once.
+pub(super) fn sources(config: &Config, key: &dyn Fn(&str) -> String, tells: &[String], broken: &mut Vec<Broken>) {
+    for (number, source) in tells.iter().enumerate() {
+        if !config.watches.iter().any(|watch| watch.name == *source) {
+            source_exists(config, key(&format!("tells[{number}]")), source, broken);
+        }
+        if tells[..number].contains(source) {
+            broken.push(broken_rule(key(&format!("tells[{number}]")), format!("\"{source}\" stands there already")));
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! Files and searches: what e-RS answers elsewhere, what is deprecated, and what is still being made.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -11,12 +9,6 @@ use crate::store::NewDocument;
 
 const UBRN: &str = "000000070001";
 const LETTER: &str = "Binary/19eb7224-dff3-4730-a5cb-67eac811f1a5";
-
-async fn kept(world: &World, command: crate::command::CommandId) -> Vec<u8> {
-    let attempts = world.attempts(command).await;
-    let last = attempts.last().expect("a call");
-    STANDARD.decode(last.response["body"]["base64"].as_str().expect("the whole file")).expect("base64")
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_file_is_fetched_where_e_rs_says_and_without_the_token() {
@@ -28,8 +20,8 @@ async fn a_file_is_fetched_where_e_rs_says_and_without_the_token() {
         let done = world.until(command, "completed").await;
         let (call, step) = if settings["attachmentsStu3"] == true { ("A006", "fileStu3") } else { ("A042", "file") };
         assert_eq!(world.simulator().calls(), ["A005", call]);
-        let file = kept(&world, command).await;
-        assert_eq!(file, b"letter", "as the published samples have it");
+        let file = world.document(command).await;
+        assert_eq!(file, &b"letter"[..], "as the published samples have it");
         let result = &done.plan["result"];
         assert_eq!(result["document"], LETTER);
         assert_eq!((&result["step"], &result["bytes"]), (&json!(step), &json!(file.len())));
@@ -54,7 +46,7 @@ async fn a_text_file_and_json_are_files_too() {
     world.rest(std::time::Duration::from_secs(600)).await; // scanned by then
     let command = world.about(UBRN, "RetrieveAttachment", json!({ "fileName": "notes.txt" })).await;
     let done = world.until(command, "completed").await;
-    assert_eq!(kept(&world, command).await, b"hello");
+    assert_eq!(world.document(command).await, &b"hello"[..]);
     assert_eq!(done.plan["result"]["contentType"], "text/plain");
 }
 

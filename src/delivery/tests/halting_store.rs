@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use tokio::time::Instant;
 
-use crate::command::{CommandId, DispatchId, Failure, MessageId};
+use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::environment::Environment;
 use crate::store::sqlite::SqliteStore;
 use crate::store::*;
@@ -117,6 +117,11 @@ passes_on!(ContentStore {
     fn read_document(message: MessageId, number: u32, range: Range<u64>) -> Bytes;
 });
 
+passes_on!(FetchedStore {
+    fn keep_fetched(command: CommandId, attempt: AttemptId, position: u32, chunk: Bytes) -> ();
+    fn fetched(command: CommandId, attempt: AttemptId, position: u32) -> Option<Bytes>;
+});
+
 passes_on!(OutboxStore {
     fn unconfirmed(after: u64, max: usize) -> Vec<StoredEvent>;
     fn confirm(positions: Vec<u64>, at: Timestamp) -> ();
@@ -171,10 +176,13 @@ passes_on!(DispatchStore {
     fn answers_due(max: usize) -> Vec<OwedAnswer>;
     fn settle_answer(message: MessageId, answer: Option<NewDispatch>, at: Timestamp) -> bool;
     fn told_up_to(destination: &str) -> Option<u64>;
+    fn told() -> Vec<ToldPlace>;
+    fn leave_told(destination: &str, at: Timestamp) -> ();
     fn tell(destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> bool;
     fn due_dispatches(destination: &str, max: usize) -> Vec<DueDispatch>;
     fn make_dispatch(id: DispatchId, content: DispatchContent) -> ();
     fn step_dispatch(step: DispatchStep) -> ();
+    fn was_dispatched(destination: &str, control_id: &str) -> bool;
     fn dispatch(id: DispatchId) -> Option<DispatchView>;
     fn dispatches(filter: DispatchFilter) -> Vec<DispatchView>;
     fn dispatch_content(id: DispatchId) -> Bytes;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -26,8 +27,9 @@ use crate::mapping::{MappingSet, MappingSets, command_schema};
 use crate::simulator::{Simulator, SimulatorConfig, SimulatorHandle, demonstration};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    self, Act, Admission, Alias, AliasKind, AttemptView, CommandView, ContentStore as _, IntakeStore as _, NewCommand,
-    NewDocument, NewMessage, OperatorStore as _, OutboxStore as _, SearchStore as _, Store, StoredEvent,
+    self, Act, Admission, Alias, AliasKind, AttemptView, CommandView, ContentStore as _, IntakeStore as _,
+    KeptDocument, NewCommand, NewDocument, NewMessage, OperatorStore as _, OutboxStore as _, SearchStore as _, Store,
+    StoredEvent,
 };
 
 pub struct World {
@@ -452,6 +454,15 @@ impl World {
 
     pub async fn rest(&self, duration: Duration) {
         self.environment.sleep(duration).await;
+    }
+
+    /// What e-RS answered to a command's last call, which was a document.
+    pub async fn document(&self, command: CommandId) -> Bytes {
+        let attempts = self.attempts(command).await;
+        let last = attempts.last().expect("a call");
+        assert!(last.response["body"]["document"].is_object(), "its bytes are not in its row: {}", last.response);
+        let kept = KeptDocument::of(last.id, &last.response).expect("a document");
+        kept.whole(self.store.as_ref(), command).await.expect("all of it")
     }
 
     pub async fn attempts(&self, id: CommandId) -> Vec<AttemptView> {

@@ -39,7 +39,7 @@ use crate::config::HttpListener;
 use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
-use crate::store::{DispatchStore, InstanceStore, OperatorStore, SearchStore, Signals};
+use crate::store::{DispatchStore, FetchedStore, InstanceStore, OperatorStore, SearchStore, Signals};
 use crate::tls::{self, TlsError};
 
 pub use health::{Check, Readiness};
@@ -58,6 +58,7 @@ const DRAIN_SECONDS: u64 = 15;
 pub struct HttpDeps {
     pub intake: Arc<dyn Receive>,
     pub search: Arc<dyn SearchStore>,
+    pub fetched: Arc<dyn FetchedStore>,
     pub operator: Arc<dyn OperatorStore>,
     pub instances: Arc<dyn InstanceStore>,
     pub dispatches: Arc<dyn DispatchStore>,

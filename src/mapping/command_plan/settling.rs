@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::super::diagnostic::Diagnostics;
 use super::super::plan::{NextCall, PlanState, PreparedCall, Reply};
+use super::super::reply_body::ReplyBody;
 use super::super::set::{Absorbed, PlanContext, PlanProblem};
 use super::super::template::{ROOTS, Scope, Template, TemplateCompiler};
 use super::super::yaml::{Keys, Node, Yaml};
@@ -41,7 +42,7 @@ struct Evidence {
 }
 
 /// What reading e-RS back has shown.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Proof {
     /// With an answer in the place of the one that was lost.
     Done {
@@ -133,6 +134,7 @@ impl Settling {
             Some(template) => template.render(scope)?.unwrap_or_default(),
             None => Value::Null,
         };
+        let body = ReplyBody::of(body.to_string().into());
         Ok(Reply { status: 200, headers: Vec::new(), body, document: None })
     }
 }

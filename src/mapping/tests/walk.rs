@@ -142,8 +142,7 @@ fn refusal(set: &MappingSet, call: &PreparedCall, reply: &Reply) -> Option<PlanP
     let table = set.files().get("ers/outcomes.yaml").expect("a set has its table");
     let table = OutcomeTable::parse(table).expect("checked when the set was loaded");
     let operation = set.operation(&call.call).expect("a call of the catalogue");
-    let response =
-        Response { status: reply.status, headers: reply.headers.clone(), body: reply.body.to_string().into() };
+    let response = Response { status: reply.status, headers: reply.headers.clone(), body: reply.body.bytes().clone() };
     let found = table.classify(&call.call, operation.effect.leaves_doubt(), &response);
     (found.verdict != Verdict::Success).then_some(PlanProblem { code: found.code, text: found.text })
 }

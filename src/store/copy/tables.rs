@@ -41,7 +41,7 @@ const PURGED_MADE_IT: &str = "t.purged_creator IS NOT NULL AND c.number IS NULL"
 const CREATOR: &str = "LEFT JOIN command c ON c.number = t.created_by";
 
 /// In this order: what SQLite's threads need is there before them.
-pub(super) const TABLES: [Table; 22] = [
+pub(super) const TABLES: [Table; 23] = [
     table("source", &["number"], &["number", "name"]),
     Table {
         read: &[("number", "t.number * 4096")],
@@ -154,6 +154,11 @@ pub(super) const TABLES: [Table; 22] = [
         )
     },
     Table {
+        rows_max: FEW,
+        read: OF_COMMAND,
+        ..table("fetched", &["command", "attempt", "position"], &["command", "attempt", "position", "bytes"])
+    },
+    Table {
         join: CREATOR,
         read: &[
             ("created_by", "#iif(PURGED, t.purged_creator, c.number)#"),
@@ -190,7 +195,7 @@ pub(super) const TABLES: [Table; 22] = [
     table("held_piece", &["source", "pointer"], &["source", "pointer", "message", "at"]),
     table("link_number", &["source"], &["source", "next", "at"]),
     table("owed_answer", &["message"], &["message", "outcome_of", "destination", "at", "settled_at"]),
-    table("told", &["destination"], &["destination", "position"]),
+    table("told", &["destination"], &["destination", "position", "left_at"]),
     Table {
         rows_max: FEW,
         ..table(
@@ -210,6 +215,7 @@ pub(super) const TABLES: [Table; 22] = [
                 "tries",
                 "why",
                 "content",
+                "put_off",
             ],
         )
     },

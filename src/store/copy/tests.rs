@@ -85,6 +85,7 @@ async fn referral(store: &dyn Store, control_id: &str, name: &str, digest: u8) {
     let running = the_claimed(store).await;
     let call = attempt(true);
     store.record(Progress { started: Some(call.clone()), ..progress(&running) }).await.expect("recorded");
+    store.keep_fetched(running.id, call.id, 0, letter()).await.expect("kept");
     let done = Progress {
         finished: Some(finished(&call)),
         plan: Some(json!({"step": 1})),
@@ -120,6 +121,7 @@ async fn fill(store: &dyn Store) {
             messages_before: Some(at(50)),
             events_before: Some(at(50)),
             keep_unconfirmed: true,
+            told_up_to: u64::MAX,
             max: 100,
             from: place,
         };
@@ -231,7 +233,12 @@ async fn told(store: &dyn Store) -> Vec<String> {
         for command in store.commands_of(message.id).await.expect("read") {
             lines.push(format!("{command:?}"));
             lines.push(format!("{:?}", store.transitions(command.id).await.expect("read")));
-            lines.push(format!("{:?}", store.attempts(command.id).await.expect("read")));
+            let attempts = store.attempts(command.id).await.expect("read");
+            lines.push(format!("{attempts:?}"));
+            for attempt in attempts {
+                let fetched = store.fetched(command.id, attempt.id, 0).await.expect("read");
+                lines.push(format!("{:?}", fetched.map(|bytes| bytes == letter())));
+            }
         }
     }
     for event in store.events_after(0, 100).await.expect("read") {

@@ -7,7 +7,7 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 
 use super::columns;
-use crate::command::MessageId;
+use crate::command::{AttemptId, CommandId, MessageId};
 use crate::store::{Result, StoreError, damaged};
 
 /// A longer message has its bytes in chunks.
@@ -88,6 +88,42 @@ pub(super) async fn read_document(
         )
         .await?;
     join(&client.query(&read, &[&of, &number, &chunks.start, &chunks.end]).await?, &range)
+}
+
+pub(super) async fn keep_fetched(
+    client: &ClientWrapper,
+    (command, attempt): (CommandId, AttemptId),
+    position: u32,
+    chunk: &[u8],
+) -> Result<()> {
+    let position = i32::try_from(position).map_err(|_| damaged("a document has too many chunks"))?;
+    let keep = client
+        .prepare_cached(
+            "INSERT INTO fetched (command, attempt, position, bytes)
+             SELECT number, $2, $3, $4 FROM command WHERE id = $1
+             ON CONFLICT (command, attempt, position) DO UPDATE SET bytes = fetched.bytes",
+        )
+        .await?;
+    match client.execute(&keep, &[&command.0, &attempt.0, &position, &chunk]).await? {
+        0 => Err(StoreError::NotFound),
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn fetched(
+    client: &ClientWrapper,
+    (command, attempt): (CommandId, AttemptId),
+    position: u32,
+) -> Result<Option<Bytes>> {
+    let position = i32::try_from(position).map_err(|_| damaged("a document has too many chunks"))?;
+    let read = client
+        .prepare_cached(
+            "SELECT f.bytes FROM fetched f JOIN command c ON c.number = f.command
+             WHERE c.id = $1 AND f.attempt = $2 AND f.position = $3",
+        )
+        .await?;
+    let row = client.query_opt(&read, &[&command.0, &attempt.0, &position]).await?;
+    row.map(|row| Ok(Bytes::from(row.try_get::<_, Vec<u8>>(0)?))).transpose()
 }
 
 fn clip(range: Range<u64>, size: u64) -> Range<u64> {

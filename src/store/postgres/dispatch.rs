@@ -11,7 +11,7 @@ use super::failure::Failed;
 use crate::command::{DispatchId, MessageId};
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
-    NewDispatch, OwedAnswer, Result, StoreError, damaged,
+    NewDispatch, OwedAnswer, Result, StoreError, ToldPlace, damaged,
 };
 
 macro_rules! view_columns {
@@ -80,6 +80,31 @@ pub(super) async fn told_up_to(client: &ClientWrapper, destination: &str) -> Res
     row.map(|row| columns::count(&row, 0)).transpose()
 }
 
+pub(super) async fn told(client: &ClientWrapper) -> Result<Vec<ToldPlace>> {
+    let place = |row: &Row| -> Result<ToldPlace> {
+        Ok(ToldPlace {
+            destination: row.try_get(0)?,
+            position: columns::count(row, 1)?,
+            left_at: columns::optional_time(row, 2)?,
+        })
+    };
+    let sql = "SELECT destination, position, left_at FROM told ORDER BY destination";
+    client.query(sql, &[]).await?.iter().map(place).collect()
+}
+
+pub(super) async fn leave_told(client: &ClientWrapper, destination: &str, at: Timestamp) -> Result<()> {
+    let sql = "UPDATE told SET left_at = $2 WHERE destination = $1 AND left_at IS NULL";
+    client.execute(sql, &[&destination, &micros(at)]).await?;
+    Ok(())
+}
+
+pub(super) async fn was_dispatched(client: &ClientWrapper, destination: &str, control_id: &str) -> Result<bool> {
+    let statement = client
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM dispatch WHERE destination = $1 AND control_id = $2)")
+        .await?;
+    Ok(client.query_one(&statement, &[&destination, &control_id]).await?.try_get(0)?)
+}
+
 pub(super) async fn tell(
     client: &ClientWrapper,
     destination: &str,
@@ -95,7 +120,7 @@ pub(super) async fn tell(
             client.execute(sql, &[&destination, &to]).await?
         }
         Some(from) => {
-            let sql = "UPDATE told SET position = $2 WHERE destination = $1 AND position = $3";
+            let sql = "UPDATE told SET position = $2, left_at = NULL WHERE destination = $1 AND position = $3";
             client.execute(sql, &[&destination, &to, &columns::signed(from)]).await?
         }
     };
@@ -147,7 +172,7 @@ async fn add(client: &ClientWrapper, destination: &str, dispatch: &NewDispatch) 
 pub(super) async fn due(client: &ClientWrapper, destination: &str, max: usize) -> Result<Vec<DueDispatch>> {
     let statement = client
         .prepare_cached(
-            "SELECT id, event, tries, kind, control_id, content FROM dispatch
+            "SELECT id, event, tries, kind, control_id, content, put_off FROM dispatch
              WHERE destination = $1 AND state = 'waiting' ORDER BY number LIMIT $2",
         )
         .await?;
@@ -159,6 +184,7 @@ pub(super) async fn due(client: &ClientWrapper, destination: &str, max: usize) -
             id: DispatchId(row.try_get(0)?),
             event: row.try_get::<_, Option<i64>>(1)?.map(i64::unsigned_abs),
             tries: u32::try_from(row.try_get::<_, i32>(2)?).unwrap_or_default(),
+            put_off: u32::try_from(row.try_get::<_, i32>(6)?).unwrap_or_default(),
             content: content.map(|bytes| DispatchContent { kind, control_id, bytes: bytes.into() }),
         })
     };
@@ -178,11 +204,13 @@ pub(super) async fn make(client: &ClientWrapper, id: DispatchId, content: &Dispa
 pub(super) async fn step(client: &ClientWrapper, step: &DispatchStep) -> Result<()> {
     let statement = client
         .prepare_cached(
-            "UPDATE dispatch SET state = $2, changed_at = $3, tries = $4, why = $5 WHERE id = $1 AND state = 'waiting'",
+            "UPDATE dispatch SET state = $2, changed_at = $3, tries = $4, why = $5, put_off = $6
+             WHERE id = $1 AND state = 'waiting'",
         )
         .await?;
-    let (tries, why) = (i32::try_from(step.tries).unwrap_or(i32::MAX), storable(&step.why));
-    client.execute(&statement, &[&step.id.0, &step.state.name(), &micros(step.at), &tries, &why]).await?;
+    let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    let (tries, put_off, why) = (count(step.tries), count(step.put_off), storable(&step.why));
+    client.execute(&statement, &[&step.id.0, &step.state.name(), &micros(step.at), &tries, &why, &put_off]).await?;
     Ok(())
 }
 
@@ -286,7 +314,8 @@ pub(super) async fn decide(
     client
         .execute(
             "UPDATE dispatch SET state = $2, changed_at = $3, why = '',
-                    tries = CASE WHEN $2::text = 'waiting' THEN 0 ELSE tries END WHERE id = $1",
+                    tries = CASE WHEN $2::text = 'waiting' THEN 0 ELSE tries END,
+                    put_off = CASE WHEN $2::text = 'waiting' THEN 0 ELSE put_off END WHERE id = $1",
             &[&id.0, &to.name(), &micros(act.at)],
         )
         .await?;

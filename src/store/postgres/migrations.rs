@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 8] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -63,6 +63,18 @@ const MIGRATIONS: [Migration; 6] = [
         number: 6,
         name: "watches",
         expand: Expansion::Whole(include_str!("migrations/0006_watches.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 7,
+        name: "told",
+        expand: Expansion::Beside(include_str!("migrations/0007_told.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 8,
+        name: "fetched",
+        expand: Expansion::Whole(include_str!("migrations/0008_fetched.expand.sql")),
         contract: "",
     },
 ];

@@ -33,8 +33,8 @@ const MESSAGES: &str = "SELECT m.number, m.received_at, m.size, m.commands, EXIS
        ) its WHERE its.standing < 7
      ) FROM message m WHERE m.number > $1 ORDER BY m.number LIMIT $2";
 
-const EVENTS: &str =
-    "SELECT position, at, confirmed_at IS NOT NULL FROM outbox WHERE position > $1 ORDER BY position LIMIT $2";
+const EVENTS: &str = "SELECT position, at, confirmed_at IS NOT NULL FROM outbox WHERE position > $1 AND position <= $3
+     ORDER BY position LIMIT $2";
 
 /// A refused message is new when it comes again: nothing came of it.
 const FORGET_REFUSED: &str =
@@ -60,6 +60,7 @@ const KEEP_POSITION: &str =
 
 const REMOVE_COMMANDS: &str = "DELETE FROM command WHERE number = ANY ($1) RETURNING standing, class, source";
 const REMOVE_ATTEMPTS: &str = "DELETE FROM attempt WHERE command = ANY ($1)";
+const REMOVE_FETCHED: &str = "DELETE FROM fetched WHERE command = ANY ($1)";
 const REMOVE_TRANSITIONS: &str = "DELETE FROM transition WHERE command = ANY ($1)";
 const REMOVE_CHUNKS: &str = "DELETE FROM message_chunk WHERE message = ANY ($1)";
 const REMOVE_DOCUMENTS: &str = "DELETE FROM document WHERE message = ANY ($1)";
@@ -133,7 +134,7 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
     if messages.goes.is_empty() && events.goes.is_empty() {
         return Ok(purged);
     }
-    let of_commands = [REMOVE_ATTEMPTS, REMOVE_TRANSITIONS];
+    let of_commands = [REMOVE_ATTEMPTS, REMOVE_FETCHED, REMOVE_TRANSITIONS];
     let of_messages = [FORGET_REFUSED, REMOVE_CHUNKS, REMOVE_DOCUMENTS, REMOVE_ACKNOWLEDGED, REMOVE_MESSAGES];
     let mut prepared = Vec::with_capacity(of_commands.len() + of_messages.len());
     for (statements, numbers) in [(&of_commands[..], &messages.commands), (&of_messages, &messages.goes)] {
@@ -188,7 +189,8 @@ async fn look(client: &ClientWrapper, purge: &Purge) -> std::result::Result<(Wal
     }
     if let Some(before) = purge.events_before.map(columns::micros) {
         let look = client.prepare_cached(EVENTS).await?;
-        let rows = client.query(&look, &[&events.place, &looked_at_max]).await?;
+        let told_up_to = columns::signed(purge.told_up_to);
+        let rows = client.query(&look, &[&events.place, &looked_at_max, &told_up_to]).await?;
         let limits = Limits { before, removed_max, looked_at_max, bytes_max: i64::MAX };
         events = Walk::over(purge.from.event, &rows, &limits, |row| {
             let is_confirmed: bool = row.try_get(2)?;

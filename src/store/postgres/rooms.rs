@@ -15,14 +15,15 @@ use super::{
     Inner, PostgresStore, again, audit, claims, content, dispatch, instances, intake, kept, links, listing, migrations,
     outbox, progress, retention, search, sources, watching,
 };
-use crate::command::{CommandId, DispatchId, Failure, MessageId};
+use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, Finding, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
-    MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge,
-    Purged, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement,
-    SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, TransitionView, WatchStore,
+    DueDispatch, FetchedStore, Finding, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore,
+    MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer,
+    Progress, Purge, Purged, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore,
+    SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, ToldPlace,
+    TransitionView, WatchStore,
 };
 
 /// How often claims look for leases that ended.
@@ -183,6 +184,23 @@ impl ContentStore for PostgresStore {
     async fn read_document(&self, message: MessageId, number: u32, range: Range<u64>) -> Result<Bytes> {
         self.ask(|inner| async move { content::read_document(&*inner.client().await?, message, number, range).await })
             .await
+    }
+}
+
+#[async_trait]
+impl FetchedStore for PostgresStore {
+    async fn keep_fetched(&self, command: CommandId, attempt: AttemptId, position: u32, chunk: Bytes) -> Result<()> {
+        self.ask(move |inner| async move {
+            content::keep_fetched(&*inner.client().await?, (command, attempt), position, &chunk).await
+        })
+        .await
+    }
+
+    async fn fetched(&self, command: CommandId, attempt: AttemptId, position: u32) -> Result<Option<Bytes>> {
+        self.ask(
+            move |inner| async move { content::fetched(&*inner.client().await?, (command, attempt), position).await },
+        )
+        .await
     }
 }
 
@@ -399,6 +417,16 @@ impl DispatchStore for PostgresStore {
         self.ask(|inner| async move { dispatch::told_up_to(&*inner.client().await?, &destination).await }).await
     }
 
+    async fn told(&self) -> Result<Vec<ToldPlace>> {
+        self.ask(|inner| async move { dispatch::told(&*inner.client().await?).await }).await
+    }
+
+    async fn leave_told(&self, destination: &str, at: Timestamp) -> Result<()> {
+        let destination = destination.to_owned();
+        self.ask(move |inner| async move { dispatch::leave_told(&*inner.client().await?, &destination, at).await })
+            .await
+    }
+
     async fn tell(&self, destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> Result<bool> {
         let what: Arc<(String, Vec<NewDispatch>)> = Arc::new((destination.to_owned(), dispatches));
         let told = self
@@ -425,6 +453,14 @@ impl DispatchStore for PostgresStore {
 
     async fn step_dispatch(&self, step: DispatchStep) -> Result<()> {
         self.ask(move |inner| async move { dispatch::step(&*inner.client().await?, &step).await }).await
+    }
+
+    async fn was_dispatched(&self, destination: &str, control_id: &str) -> Result<bool> {
+        let (destination, control_id) = (destination.to_owned(), control_id.to_owned());
+        self.ask(
+            |inner| async move { dispatch::was_dispatched(&*inner.client().await?, &destination, &control_id).await },
+        )
+        .await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<DispatchView>> {

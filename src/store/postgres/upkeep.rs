@@ -16,8 +16,9 @@ const OWN: [(&str, &str); 4] = [
         "SELECT 1 FROM alias a WHERE NOT EXISTS (SELECT 1 FROM thread t WHERE t.number = a.thread)",
     ),
     (
-        "an attempt or a transition has no command",
-        "SELECT 1 FROM (SELECT command FROM attempt UNION ALL SELECT command FROM transition) x
+        "an attempt, a document of one or a transition has no command",
+        "SELECT 1 FROM (SELECT command FROM attempt UNION ALL SELECT command FROM fetched
+                        UNION ALL SELECT command FROM transition) x
          WHERE NOT EXISTS (SELECT 1 FROM command c WHERE c.number = x.command)",
     ),
     (

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use rusqlite::{Connection, OptionalExtension, Rows};
 
 use super::columns;
-use crate::command::MessageId;
+use crate::command::{AttemptId, CommandId, MessageId};
 use crate::store::damaged;
 use crate::store::{NewDocument, Result, StoreError};
 
@@ -87,6 +87,39 @@ pub(super) fn read_document(
          WHERE message = ?1 AND number = ?2 AND position BETWEEN ?3 AND ?4 ORDER BY position",
     )?;
     join(statement.query((of, number, chunks.start, chunks.end))?, range)
+}
+
+pub(super) fn keep_fetched(
+    connection: &Connection,
+    (command, attempt): (CommandId, AttemptId),
+    position: u32,
+    chunk: &[u8],
+) -> Result<()> {
+    let number: Option<i64> = connection
+        .prepare_cached("SELECT number FROM command WHERE id = ?1")?
+        .query_row([command.0.into_bytes()], |row| row.get(0))
+        .optional()?;
+    connection
+        .prepare_cached(
+            "INSERT INTO fetched (command, attempt, position, bytes) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+        )?
+        .execute((number.ok_or(StoreError::NotFound)?, attempt.0.into_bytes(), position, chunk))?;
+    Ok(())
+}
+
+pub(super) fn fetched(
+    connection: &Connection,
+    (command, attempt): (CommandId, AttemptId),
+    position: u32,
+) -> Result<Option<Bytes>> {
+    let chunk: Option<Vec<u8>> = connection
+        .prepare_cached(
+            "SELECT f.bytes FROM fetched f JOIN command c ON c.number = f.command
+             WHERE c.id = ?1 AND f.attempt = ?2 AND f.position = ?3",
+        )?
+        .query_row((command.0.into_bytes(), attempt.0.into_bytes(), position), |row| row.get(0))
+        .optional()?;
+    Ok(chunk.map(Bytes::from))
 }
 
 fn clip(range: Range<u64>, size: u64) -> Range<u64> {

@@ -8,7 +8,7 @@ use super::columns;
 use crate::command::{DispatchId, MessageId};
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
-    NewDispatch, OwedAnswer, Result, StoreError, damaged,
+    NewDispatch, OwedAnswer, Result, StoreError, ToldPlace, damaged,
 };
 
 const VIEW: &str = "id, destination, kind, control_id, subject, state, created_at, changed_at, tries, why,
@@ -46,9 +46,30 @@ pub(super) fn told_up_to(connection: &Connection, destination: &str) -> Result<O
     position.map(|position| u64::try_from(position).map_err(|_| damaged("a position is negative"))).transpose()
 }
 
+pub(super) fn told(connection: &Connection) -> Result<Vec<ToldPlace>> {
+    let mut statement =
+        connection.prepare_cached("SELECT destination, position, left_at FROM told ORDER BY destination")?;
+    let mut rows = statement.query([])?;
+    let mut places = Vec::new();
+    while let Some(row) = rows.next()? {
+        places.push(ToldPlace {
+            destination: row.get(0)?,
+            position: columns::count(row, 1)?,
+            left_at: columns::optional_time(row, 2)?,
+        });
+    }
+    Ok(places)
+}
+
+pub(super) fn was_dispatched(connection: &Connection, destination: &str, control_id: &str) -> Result<bool> {
+    Ok(connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM dispatch WHERE destination = ?1 AND control_id = ?2)")?
+        .query_row([destination, control_id], |row| row.get(0))?)
+}
+
 pub(super) fn due(connection: &Connection, destination: &str, max: usize) -> Result<Vec<DueDispatch>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, event, tries, kind, control_id, content FROM dispatch
+        "SELECT id, event, tries, kind, control_id, content, put_off FROM dispatch
          WHERE destination = ?1 AND state = 'waiting' ORDER BY number LIMIT ?2",
     )?;
     let mut rows = statement.query((destination, columns::signed(max as u64)))?;
@@ -60,6 +81,7 @@ pub(super) fn due(connection: &Connection, destination: &str, max: usize) -> Res
             id: DispatchId(columns::uuid(row, 0)?),
             event: row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs),
             tries: row.get(2)?,
+            put_off: row.get(6)?,
             content: content.map(|bytes| DispatchContent { kind, control_id, bytes: bytes.into() }),
         });
     }
@@ -197,7 +219,9 @@ impl Books {
                 .execute((destination, to))?,
             Some(from) => self
                 .connection
-                .prepare_cached("UPDATE told SET position = ?2 WHERE destination = ?1 AND position = ?3")?
+                .prepare_cached(
+                    "UPDATE told SET position = ?2, left_at = NULL WHERE destination = ?1 AND position = ?3",
+                )?
                 .execute((destination, to, columns::signed(from)))?,
         };
         if changed == 1 {
@@ -206,6 +230,13 @@ impl Books {
             }
         }
         Ok(changed == 1)
+    }
+
+    pub(super) fn leave_told(&mut self, destination: &str, at: Timestamp) -> Result<()> {
+        self.connection
+            .prepare_cached("UPDATE told SET left_at = ?2 WHERE destination = ?1 AND left_at IS NULL")?
+            .execute((destination, at.as_microsecond()))?;
+        Ok(())
     }
 
     fn add_dispatch(&mut self, destination: &str, dispatch: &NewDispatch) -> Result<()> {
@@ -248,10 +279,17 @@ impl Books {
     pub(super) fn step_dispatch(&mut self, step: &DispatchStep) -> Result<()> {
         self.connection
             .prepare_cached(
-                "UPDATE dispatch SET state = ?2, changed_at = ?3, tries = ?4, why = ?5
+                "UPDATE dispatch SET state = ?2, changed_at = ?3, tries = ?4, why = ?5, put_off = ?6
                  WHERE id = ?1 AND state = 'waiting'",
             )?
-            .execute((step.id.0.into_bytes(), step.state.name(), step.at.as_microsecond(), step.tries, &step.why))?;
+            .execute((
+                step.id.0.into_bytes(),
+                step.state.name(),
+                step.at.as_microsecond(),
+                step.tries,
+                &step.why,
+                step.put_off,
+            ))?;
         Ok(())
     }
 
@@ -277,7 +315,10 @@ impl Books {
             return Err(StoreError::Outdated(format!("it is {}, so {name} is not possible", from.name())));
         }
         self.connection
-            .prepare_cached("UPDATE dispatch SET state = ?2, changed_at = ?3, why = '', tries = iif(?2 = 'waiting', 0, tries) WHERE id = ?1")?
+            .prepare_cached(
+                "UPDATE dispatch SET state = ?2, changed_at = ?3, why = '', tries = iif(?2 = 'waiting', 0, tries),
+                        put_off = iif(?2 = 'waiting', 0, put_off) WHERE id = ?1",
+            )?
             .execute((id.0.into_bytes(), to.name(), act.at.as_microsecond()))?;
         self.note_act(name, &format!("dispatch {id}"), act)
     }

@@ -147,6 +147,7 @@ impl Books {
         }
         let mut removed = 0;
         for sql in [
+            "DELETE FROM fetched WHERE command >= ?1 AND command < ?2",
             "DELETE FROM attempt WHERE command >= ?1 AND command < ?2",
             "DELETE FROM transition WHERE command >= ?1 AND command < ?2",
             "DELETE FROM command WHERE number >= ?1 AND number < ?2",
@@ -202,7 +203,7 @@ impl Books {
         let mut walk = Walk { place: columns::signed(purge.from.event), ended: true };
         let Some(before) = purge.events_before.map(jiff::Timestamp::as_microsecond) else { return Ok(walk) };
         let max = purge.max.clamp(1, REMOVED_MAX);
-        let (runs, unconfirmed) = self.old_events(before, max, purge.keep_unconfirmed, &mut walk)?;
+        let (runs, unconfirmed) = self.old_events(purge, before, max, &mut walk)?;
         {
             let mut remove =
                 self.connection.prepare_cached("DELETE FROM outbox WHERE position >= ?1 AND position <= ?2")?;
@@ -217,7 +218,8 @@ impl Books {
     }
 
     /// Goes on from `walk` until there are enough. Also how many of them no broker has confirmed.
-    fn old_events(&self, before: i64, max: usize, keep_unconfirmed: bool, walk: &mut Walk) -> Result<(Runs, i64)> {
+    fn old_events(&self, purge: &Purge, before: i64, max: usize, walk: &mut Walk) -> Result<(Runs, i64)> {
+        let told_up_to = columns::signed(purge.told_up_to);
         let mut statement = self.connection.prepare_cached(
             "SELECT position, at, confirmed_at IS NOT NULL FROM outbox WHERE position > ?1 ORDER BY position LIMIT ?2",
         )?;
@@ -226,7 +228,7 @@ impl Books {
         let (mut looked_at, mut found, mut joins) = (0, 0, false);
         while let Some(row) = rows.next()? {
             let at: i64 = row.get(1)?;
-            if at >= before.saturating_add(DISORDER) {
+            if at >= before.saturating_add(DISORDER) || row.get::<_, i64>(0)? > told_up_to {
                 return Ok((runs, unconfirmed));
             }
             if found == max {
@@ -236,7 +238,7 @@ impl Books {
             walk.place = row.get(0)?;
             looked_at += 1;
             let is_confirmed: bool = row.get(2)?;
-            let goes = at < before && (is_confirmed || !keep_unconfirmed);
+            let goes = at < before && (is_confirmed || !purge.keep_unconfirmed);
             if goes {
                 runs.add(walk.place, joins);
                 found += 1;

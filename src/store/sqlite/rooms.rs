@@ -9,19 +9,20 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use prometheus::core::Collector;
 
+use super::books::Books;
 use super::{
     SqliteStore, audit, claims, content, dispatch, intake, kept, links, listing, outbox, progress, search, threads,
     watching,
 };
-use crate::command::{CommandId, DispatchId, Failure, MessageId};
+use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, Finding, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore,
-    MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer,
-    Progress, Purge, Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore,
-    SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, TransitionView,
-    WatchStore,
+    DueDispatch, FetchedStore, Finding, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore,
+    MappingStore, MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore,
+    OwedAnswer, Progress, Purge, Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore,
+    SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace,
+    TransitionView, WatchStore,
 };
 
 #[async_trait]
@@ -110,6 +111,20 @@ impl ContentStore for SqliteStore {
 
     async fn read_document(&self, message: MessageId, number: u32, range: Range<u64>) -> Result<Bytes> {
         self.readers.read(move |connection| content::read_document(connection, message, number, range)).await
+    }
+}
+
+#[async_trait]
+impl FetchedStore for SqliteStore {
+    async fn keep_fetched(&self, command: CommandId, attempt: AttemptId, position: u32, chunk: Bytes) -> Result<()> {
+        let size = chunk.len();
+        let keep =
+            move |books: &mut Books| content::keep_fetched(&books.connection, (command, attempt), position, &chunk);
+        self.writer()?.write(size, keep).await
+    }
+
+    async fn fetched(&self, command: CommandId, attempt: AttemptId, position: u32) -> Result<Option<Bytes>> {
+        self.readers.read(move |connection| content::fetched(connection, (command, attempt), position)).await
     }
 }
 
@@ -292,6 +307,15 @@ impl DispatchStore for SqliteStore {
         self.readers.read(move |connection| dispatch::told_up_to(connection, &destination)).await
     }
 
+    async fn told(&self) -> Result<Vec<ToldPlace>> {
+        self.readers.read(dispatch::told).await
+    }
+
+    async fn leave_told(&self, destination: &str, at: Timestamp) -> Result<()> {
+        let destination = destination.to_owned();
+        self.writer()?.write(0, move |books| books.leave_told(&destination, at)).await
+    }
+
     async fn tell(&self, destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> Result<bool> {
         let destination = destination.to_owned();
         let told = self.writer()?.write(0, move |books| books.tell(&destination, from, to, &dispatches)).await?;
@@ -310,6 +334,11 @@ impl DispatchStore for SqliteStore {
 
     async fn step_dispatch(&self, step: DispatchStep) -> Result<()> {
         self.writer()?.write(0, move |books| books.step_dispatch(&step)).await
+    }
+
+    async fn was_dispatched(&self, destination: &str, control_id: &str) -> Result<bool> {
+        let (destination, control_id) = (destination.to_owned(), control_id.to_owned());
+        self.readers.read(move |connection| dispatch::was_dispatched(connection, &destination, &control_id)).await
     }
 
     async fn dispatch(&self, id: DispatchId) -> Result<Option<DispatchView>> {

@@ -311,6 +311,7 @@ mod file {
                 messages_before: before,
                 events_before: before,
                 keep_unconfirmed: false,
+                told_up_to: u64::MAX,
                 max: usize::MAX,
                 from: place,
             };

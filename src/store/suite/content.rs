@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::Home;
-use super::given::{admitted, message};
-use crate::command::MessageId;
-use crate::store::StoreError;
+use super::given::{admitted, arrives, at, ends, local, message, new_id, the_claimed};
+use crate::command::{AttemptId, CommandId, MessageId, State};
+use crate::store::{Purge, PurgePlace, StoreError};
 
 /// Bytes that differ from place to place.
 fn pattern(length: u64) -> Bytes {
@@ -58,4 +58,42 @@ pub(crate) async fn documents_are_read_in_ranges(home: &dyn Home) {
     assert_eq!(store.read_document(id, 7, 0..u64::MAX).await.expect("read"), long);
     assert_eq!(store.read_document(id, 8, 0..10).await.expect("read"), Bytes::new());
     assert!(matches!(store.read_document(id, 1, 0..10).await, Err(StoreError::NotFound)));
+}
+
+pub(crate) async fn a_fetched_document_is_read_part_by_part_and_goes_with_its_command(home: &dyn Home) {
+    let store = home.open().await;
+    arrives(&*store, &[local("r1")]).await;
+    let running = the_claimed(&*store).await;
+    let (whole, broken_off) = (AttemptId(new_id()), AttemptId(new_id()));
+    let part = pattern(CHUNK);
+    for (attempt, position, bytes) in [
+        (whole, 0, part.clone()),
+        (whole, 1, Bytes::from_static(b"end")),
+        (whole, 0, Bytes::from_static(b"another")),
+        (broken_off, 0, Bytes::from_static(b"half")),
+    ] {
+        store.keep_fetched(running.id, attempt, position, bytes).await.expect("kept");
+    }
+    drop(store);
+    let store = home.open().await;
+    let read = async |attempt, position| store.fetched(running.id, attempt, position).await.expect("read");
+    assert_eq!(read(whole, 0).await, Some(part), "one that is there stays as it is");
+    assert_eq!(read(whole, 1).await.as_deref(), Some(&b"end"[..]));
+    assert_eq!((read(whole, 2).await, read(AttemptId(new_id()), 0).await), (None, None));
+    let nobody = store.keep_fetched(CommandId(new_id()), whole, 0, Bytes::new()).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound)), "{nobody:?}");
+
+    ends(&*store, &running, State::Completed).await;
+    let purge = Purge {
+        messages_before: Some(at(1_000)),
+        events_before: None,
+        keep_unconfirmed: true,
+        told_up_to: u64::MAX,
+        max: 100,
+        from: PurgePlace::START,
+    };
+    assert_eq!(store.purge(purge).await.expect("purged").commands, 1);
+    assert_eq!((read(whole, 0).await, read(broken_off, 0).await), (None, None));
+    drop(store);
+    home.prove().await;
 }

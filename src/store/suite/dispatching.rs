@@ -7,7 +7,7 @@ use super::given::{act, admitted, arrives, at, command, ends, failed, local, mes
 use crate::command::{DispatchId, MessageId, State};
 use crate::store::{
     DispatchContent, DispatchFilter, DispatchState, DispatchStep, DispatchView, Made, NewDispatch, OwedAnswer, Store,
-    StoreError,
+    StoreError, ToldPlace,
 };
 
 const THERE: &str = "northmoor-answers";
@@ -44,7 +44,7 @@ async fn view(store: &dyn Store, id: DispatchId) -> DispatchView {
 }
 
 fn step(id: DispatchId, state: DispatchState) -> DispatchStep {
-    DispatchStep { id, at: at(5), state, tries: 1, why: "said so".into() }
+    DispatchStep { id, at: at(5), state, tries: 2, put_off: 1, why: "said so".into() }
 }
 
 pub(crate) async fn an_answer_is_due_once_its_outcome_is_known_and_made_once(home: &dyn Home) {
@@ -90,6 +90,30 @@ pub(crate) async fn a_destination_is_told_each_event_once(home: &dyn Home) {
     assert_eq!(store.told_up_to(THERE).await.expect("read"), Some(9));
     assert_eq!(store.told_up_to("elsewhere").await.expect("read"), None);
     assert_eq!(due(&*store).await, ["E1", "E2"]);
+    for (destination, control_id, was) in [(THERE, "E1", true), (THERE, "E3", false), ("elsewhere", "E1", false)] {
+        assert_eq!(
+            store.was_dispatched(destination, control_id).await.expect("read"),
+            was,
+            "{destination} {control_id}"
+        );
+    }
+}
+
+pub(crate) async fn a_destination_that_left_is_known_until_it_is_told_again(home: &dyn Home) {
+    let store = home.open().await;
+    store.leave_told(THERE, at(1)).await.expect("nothing to note");
+    assert_eq!(store.told().await.expect("read"), [], "it was never told");
+    store.tell(THERE, None, 7, Vec::new()).await.expect("told");
+    store.tell("elsewhere", None, 8, Vec::new()).await.expect("told");
+    store.leave_told(THERE, at(2)).await.expect("noted");
+    store.leave_told(THERE, at(3)).await.expect("noted before");
+    drop(store);
+    let store = home.open().await;
+    let place = |destination: &str, position, left_at| ToldPlace { destination: destination.into(), position, left_at };
+    let told = store.told().await.expect("read");
+    assert_eq!(told, [place("elsewhere", 8, None), place(THERE, 7, Some(at(2)))]);
+    assert!(store.tell(THERE, Some(7), 9, Vec::new()).await.expect("told"));
+    assert_eq!(store.told().await.expect("read")[1], place(THERE, 9, None));
 }
 
 pub(crate) async fn what_is_delivered_leaves_and_what_is_refused_waits_for_a_person(home: &dyn Home) {
@@ -102,7 +126,9 @@ pub(crate) async fn what_is_delivered_leaves_and_what_is_refused_waits_for_a_per
     assert_eq!(due(&*store).await, ["E1", "E2", "E3"]);
 
     store.step_dispatch(step(one_id, DispatchState::Waiting)).await.expect("noted");
-    assert_eq!((view(&*store, one_id).await.tries, due(&*store).await.len()), (1, 3), "tried, and still due");
+    assert_eq!((view(&*store, one_id).await.tries, due(&*store).await.len()), (2, 3), "tried, and still due");
+    let put_off = store.due_dispatches(THERE, 1).await.expect("read")[0].put_off;
+    assert_eq!(put_off, 1, "one of the two was put off");
     store.step_dispatch(step(one_id, DispatchState::Delivered)).await.expect("noted");
     store.step_dispatch(step(two_id, DispatchState::Refused)).await.expect("noted");
     store.step_dispatch(step(one_id, DispatchState::Refused)).await.expect("noted too late");
@@ -136,6 +162,8 @@ pub(crate) async fn what_is_delivered_leaves_and_what_is_refused_waits_for_a_per
     assert!(matches!(store.discard_dispatch(one_id, act()).await, Err(StoreError::Outdated(_))), "delivered");
     assert!(matches!(store.replay_dispatch(DispatchId(new_id()), act()).await, Err(StoreError::NotFound)));
     store.replay_dispatch(two_id, act()).await.expect("replayed");
+    let again = store.due_dispatches(THERE, 1).await.expect("read");
+    assert_eq!((again[0].tries, again[0].put_off), (0, 0), "counted anew");
     assert_eq!(due(&*store).await, ["E2", "E3"], "before what was made after it");
     store.replay_dispatch(unmade_id, act()).await.expect("replayed");
     let due_now = store.due_dispatches(THERE, 10).await.expect("read");

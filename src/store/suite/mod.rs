@@ -106,7 +106,8 @@ scenarios! {
         a_mapping_set_is_kept_by_its_digest;
     content:
         messages_are_read_as_they_came,
-        documents_are_read_in_ranges;
+        documents_are_read_in_ranges,
+        a_fetched_document_is_read_part_by_part_and_goes_with_its_command;
     searching:
         messages_are_listed_newest_first_by_any_filter,
         a_command_tells_what_holds_it_and_how_it_came_there,
@@ -131,6 +132,7 @@ scenarios! {
     dispatching:
         an_answer_is_due_once_its_outcome_is_known_and_made_once,
         a_destination_is_told_each_event_once,
+        a_destination_that_left_is_known_until_it_is_told_again,
         what_is_delivered_leaves_and_what_is_refused_waits_for_a_person,
         what_was_delivered_long_ago_is_purged;
     watching:

@@ -18,6 +18,7 @@ fn purge_before(seconds: i64) -> Purge {
         messages_before: Some(at(seconds)),
         events_before: Some(at(seconds)),
         keep_unconfirmed: true,
+        told_up_to: u64::MAX,
         max: 100,
         from: PurgePlace::START,
     }
@@ -263,6 +264,8 @@ pub(crate) async fn events_are_purged_once_nobody_waits_for_them(home: &dyn Home
     assert_eq!(left(events_left(&*store).await), [positions[1], positions[4], positions[5], positions[6]]);
     assert_eq!(store.outbox_depth().await.expect("read").count, 3);
     let by_age = Purge { keep_unconfirmed: false, messages_before: None, ..purge_before(400) };
+    let untold = Purge { told_up_to: positions[1] - 1, ..by_age };
+    assert_eq!(round(&*store, untold).await.0.events, 0, "somebody is still to be told of them");
     assert_eq!(round(&*store, by_age).await.0.events, 3);
     assert_eq!(left(events_left(&*store).await), [positions[6]]);
     assert_eq!(store.outbox_depth().await.expect("read").count, 0);

@@ -16,7 +16,14 @@ async fn purge(world: &World) {
     let now = Some(jiff::Timestamp::now());
     let mut from = Some(PurgePlace::START);
     while let Some(place) = from {
-        let purge = Purge { messages_before: now, events_before: now, keep_unconfirmed: false, max: 100, from: place };
+        let purge = Purge {
+            messages_before: now,
+            events_before: now,
+            keep_unconfirmed: false,
+            told_up_to: u64::MAX,
+            max: 100,
+            from: place,
+        };
         from = world.gateway.store.purge(purge).await.expect("purged").next;
     }
     assert_eq!(messages(world).await, 0);

@@ -54,6 +54,7 @@ impl HttpGateway {
         let deps = HttpDeps {
             intake: intake.clone(),
             search: records.clone(),
+            fetched: records.clone(),
             operator: records.clone(),
             instances: records.clone(),
             dispatches,

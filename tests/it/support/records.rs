@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ers_gateway::command::{Class, CommandId, EventId, MessageId, State, ThreadId, Verdict};
+use ers_gateway::command::{AttemptId, Class, CommandId, EventId, MessageId, State, ThreadId, Verdict};
 use ers_gateway::store::{
-    Act, AttemptView, AuditEntry, Beat, CommandView, Depth, Finding, InstanceStore, InstanceView, MessageFilter,
-    MessageView, OperatorStore, OutboxDepth, OutboxStore, Result, SearchStore, Settled, Signals, StoreError,
-    StoredEvent, TransitionView, Transport,
+    Act, AttemptView, AuditEntry, Beat, CommandView, Depth, FetchedStore, Finding, InstanceStore, InstanceView,
+    MessageFilter, MessageView, OperatorStore, OutboxDepth, OutboxStore, Result, SearchStore, Settled, Signals,
+    StoreError, StoredEvent, TransitionView, Transport,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -232,6 +232,18 @@ impl OperatorStore for Records {
 
     async fn audit_log(&self, _: u64, _: usize) -> Result<Vec<AuditEntry>> {
         Ok(Vec::new())
+    }
+}
+
+/// Has no documents.
+#[async_trait]
+impl FetchedStore for Records {
+    async fn keep_fetched(&self, _: CommandId, _: AttemptId, _: u32, _: bytes::Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    async fn fetched(&self, _: CommandId, _: AttemptId, _: u32) -> Result<Option<bytes::Bytes>> {
+        Ok(None)
     }
 }
 

@@ -23,6 +23,9 @@ const PORTS: std::ops::Range<u16> = 21_000..32_000;
 /// Standings of commands that rest until a person acts, or for ever.
 const AT_REST: [i64; 7] = [1, 4, 5, 6, 7, 8, 9];
 
+/// A service of the provider in whose name a gateway that [`Serve::watches_triage`] acts.
+pub const TRIAGE: &str = "20041";
+
 pub struct Serve {
     /// What `gateway.yaml` says from the next start on.
     pub settings: Value,
@@ -99,6 +102,24 @@ impl Serve {
 
     pub fn connection(&mut self, name: &str) -> &mut Value {
         named(&mut self.settings["connections"], name)
+    }
+
+    /// A provider's watch `triage`, with its documents.
+    pub fn watches_triage(&mut self) {
+        let mut provider = self.connection("northmoor").clone();
+        for (name, value) in [
+            ("name", "westport"),
+            ("refresh_token", "demonstration-westport"),
+            ("organisation", "RWW00"),
+            ("business_function", "SERVICE_PROVIDER_CLINICIAN"),
+        ] {
+            provider[name] = value.into();
+        }
+        self.settings["connections"].as_array_mut().expect("a list").push(provider);
+        self.settings["watches"] = json!([{
+            "name": "triage", "connection": "westport", "list": "REFERRALS_FOR_REVIEW", "services": [TRIAGE],
+            "every": "1m", "settings": {"documents": true},
+        }]);
     }
 
     pub fn store_url(&self) -> StoreUrl {
