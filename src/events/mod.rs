@@ -6,6 +6,7 @@
 
 mod cloud_event;
 mod feed;
+mod line;
 mod metrics;
 mod publisher;
 mod schemas;
@@ -14,6 +15,8 @@ mod window;
 
 pub use cloud_event::{MEDIA_TYPE, cloud_event};
 pub use feed::{Feed, Follow, Followed};
+pub use line::{Awaited, Line, Lines, Said};
 pub use metrics::PublisherMetrics;
 pub use publisher::Publisher;
 pub use schemas::EventSchemas;
+pub use session::SessionError;

@@ -1,0 +1,104 @@
+//! Who goes on: the world, and in it one life of the gateway after the other.
+//!
+//! Every poll of every task asks here first. Now and then one that is ready waits for the others, so the same seed gives
+//! the same order and another seed another one. A life counts its polls and ends with the one that was drawn, as a
+//! process does that is killed: between two instructions, with nothing said to anybody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use ers_gateway::environment::{Scheduler, Turn};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::chance::Chance;
+use super::disk::Disk;
+
+/// Of those that are ready, so many in a hundred wait for the others once more.
+const LATER_PERCENT: u32 = 25;
+
+/// The world outside of the gateway, which never ends.
+pub struct Outside {
+    pub chance: Chance,
+}
+
+impl Scheduler for Outside {
+    fn turn(&self) -> Turn {
+        if self.chance.percent(LATER_PERCENT) { Turn::Later } else { Turn::Now }
+    }
+
+    fn ended(&self) {}
+}
+
+/// One process of the gateway.
+pub struct Life {
+    chance: Chance,
+    disk: Arc<Mutex<Disk>>,
+    polls: AtomicU64,
+    /// It ends with this poll; `u64::MAX`: not by itself.
+    last_poll: AtomicU64,
+    has_ended: AtomicBool,
+    end: Notify,
+}
+
+impl Life {
+    pub fn new(chance: Chance, disk: Arc<Mutex<Disk>>, last_poll: u64) -> Arc<Self> {
+        Arc::new(Self {
+            chance,
+            disk,
+            polls: AtomicU64::new(0),
+            last_poll: AtomicU64::new(last_poll),
+            has_ended: AtomicBool::new(false),
+            end: Notify::new(),
+        })
+    }
+
+    pub fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Relaxed)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// Returns when it was killed.
+    pub async fn ended(&self) {
+        self.end.notified().await;
+    }
+
+    /// It is not to be killed any more. False if it was.
+    pub fn goes_on(&self) -> bool {
+        self.last_poll.store(u64::MAX, Ordering::Relaxed);
+        !self.has_ended()
+    }
+
+    /// At this moment, between two polls.
+    pub fn kill(&self) {
+        if !self.has_ended.swap(true, Ordering::Relaxed) {
+            self.disk.lock().power_off();
+            self.end.notify_one();
+        }
+    }
+}
+
+impl Scheduler for Life {
+    fn turn(&self) -> Turn {
+        if self.has_ended() {
+            return Turn::Never;
+        }
+        if self.chance.percent(LATER_PERCENT) {
+            return Turn::Later;
+        }
+        let poll = self.polls.fetch_add(1, Ordering::Relaxed) + 1;
+        if poll == self.last_poll.load(Ordering::Relaxed) {
+            self.disk.lock().watch();
+        }
+        Turn::Now
+    }
+
+    fn ended(&self) {
+        if self.polls() >= self.last_poll.load(Ordering::Relaxed) {
+            self.kill();
+        }
+    }
+}
