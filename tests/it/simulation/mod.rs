@@ -65,7 +65,7 @@ const WORLDS: RangeInclusive<u64> = 1..=2_000;
 const CONVERSATIONS: std::ops::Range<u64> = 1..4;
 const CRASHES: std::ops::Range<u64> = 0..4;
 /// A life may last this many polls; most end long before.
-const POLLS_MAX: u64 = 2_500;
+const POLLS_MAX: u64 = 1_000;
 const LIFE_MILLIS: std::ops::Range<u64> = 0..6_000;
 const DOWN_MILLIS: std::ops::Range<u64> = 0..3_000;
 /// After everybody was told, it storms for a while longer.
@@ -187,14 +187,15 @@ impl World {
         for life in 0..crashes {
             // Some end by their polls, some at a time.
             let by_polls = self.chance.percent(70);
-            let last_poll = if by_polls { self.chance.magnitude(POLLS_MAX) } else { u64::MAX };
+            let last_poll = if by_polls { self.polls() } else { u64::MAX };
             let process = self.begin(life, last_poll);
             let killed = async {
-                if by_polls {
-                    return process.ended().await;
+                if !by_polls {
+                    let limit = self.chance.millis(LIFE_MILLIS);
+                    self.environment.within(limit, process.ended()).await;
+                    process.kill();
                 }
-                self.environment.sleep(self.chance.millis(LIFE_MILLIS)).await;
-                process.kill();
+                process.ended().await;
             };
             let is_over = tokio::select! {
                 biased;
@@ -211,11 +212,16 @@ impl World {
                 break;
             }
         }
-        self.begin(crashes, u64::MAX);
+        self.begin(crashes, u64::MAX).goes_on();
         if !storm.is_terminated() {
             storm.await;
         }
         self.rest().await;
+    }
+
+    /// How long a life is: many end while they begin.
+    fn polls(&self) -> u64 {
+        if self.chance.percent(30) { self.chance.magnitude(POLLS_MAX) } else { self.chance.number(1..POLLS_MAX) }
     }
 
     fn begin(&self, life: u64, last_poll: u64) -> Arc<Life> {
@@ -225,7 +231,12 @@ impl World {
         let ground = Ground {
             life,
             store: self.disk.lock().path(),
-            failing: Failing { weather: self.weather.with(Chance::new(self.seed, part)), story: self.story.clone() },
+            failing: Failing {
+                weather: self.weather.with(Chance::new(self.seed, part)),
+                story: self.story.clone(),
+                outside: self.environment.clone(),
+                process: process.clone(),
+            },
             wire: Wire {
                 ers: Arc::new(self.ers.transport()),
                 outside: self.environment.clone(),

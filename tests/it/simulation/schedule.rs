@@ -36,18 +36,21 @@ pub struct Life {
     disk: Arc<Mutex<Disk>>,
     polls: AtomicU64,
     /// It ends with this poll; `u64::MAX`: not by itself.
-    last_poll: AtomicU64,
+    last_poll: u64,
+    may_end: AtomicBool,
     has_ended: AtomicBool,
     end: Notify,
 }
 
 impl Life {
+    /// One that lives for so many polls at the most.
     pub fn new(chance: Chance, disk: Arc<Mutex<Disk>>, last_poll: u64) -> Arc<Self> {
         Arc::new(Self {
             chance,
             disk,
             polls: AtomicU64::new(0),
-            last_poll: AtomicU64::new(last_poll),
+            last_poll,
+            may_end: AtomicBool::new(true),
             has_ended: AtomicBool::new(false),
             end: Notify::new(),
         })
@@ -61,20 +64,26 @@ impl Life {
         self.has_ended.load(Ordering::Relaxed)
     }
 
-    /// Returns when it was killed.
+    /// Returns when it was killed, or at once if it was.
     pub async fn ended(&self) {
-        self.end.notified().await;
+        if !self.has_ended() {
+            self.end.notified().await;
+        }
     }
 
     /// It is not to be killed any more. False if it was.
     pub fn goes_on(&self) -> bool {
-        self.last_poll.store(u64::MAX, Ordering::Relaxed);
+        self.may_end.store(false, Ordering::Relaxed);
         !self.has_ended()
     }
 
-    /// At this moment, between two polls.
+    pub fn may_end(&self) -> bool {
+        self.may_end.load(Ordering::Relaxed)
+    }
+
+    /// At this moment, between two polls, unless it is to go on.
     pub fn kill(&self) {
-        if !self.has_ended.swap(true, Ordering::Relaxed) {
+        if self.may_end() && !self.has_ended.swap(true, Ordering::Relaxed) {
             self.disk.lock().power_off();
             self.end.notify_one();
         }
@@ -90,14 +99,14 @@ impl Scheduler for Life {
             return Turn::Later;
         }
         let poll = self.polls.fetch_add(1, Ordering::Relaxed) + 1;
-        if poll == self.last_poll.load(Ordering::Relaxed) {
+        if poll == self.last_poll {
             self.disk.lock().watch();
         }
         Turn::Now
     }
 
     fn ended(&self) {
-        if self.polls() >= self.last_poll.load(Ordering::Relaxed) {
+        if self.polls() >= self.last_poll {
             self.kill();
         }
     }
