@@ -14,6 +14,7 @@ mod links;
 mod modes;
 mod outbound;
 mod outcomes;
+mod promises;
 mod replies;
 mod samples;
 mod shared;

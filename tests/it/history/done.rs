@@ -80,7 +80,7 @@ fn calls(history: &History, facts: &Facts<'_>, set: &MappingSet, findings: &mut 
 fn places(history: &History) -> BTreeMap<CommandId, (&str, &str, usize)> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut places = BTreeMap::new();
-    for sent in &history.sent {
+    for sent in history.sent.iter().filter(|sent| sent.asked != Asked::KeyUsedAgain) {
         let (source, referral) = (sent.source.as_str(), sent.referral.as_str());
         let place = counts.entry((source, referral)).or_default();
         *place += 1;

@@ -39,7 +39,7 @@ pub fn check(history: &History, findings: &mut Findings) {
 }
 
 /// Each event by its id as it arrived first: the next of its thread, and the same whenever it comes again.
-fn in_order<'h>(heard: &'h [Value], findings: &mut Findings) -> BTreeMap<&'h str, &'h Value> {
+pub fn in_order<'h>(heard: &'h [Value], findings: &mut Findings) -> BTreeMap<&'h str, &'h Value> {
     let mut first: BTreeMap<&str, &Value> = BTreeMap::new();
     let mut taken: BTreeSet<(&str, u64)> = BTreeSet::new();
     let mut last: BTreeMap<&str, u64> = BTreeMap::new();

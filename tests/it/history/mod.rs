@@ -52,6 +52,10 @@ pub enum Asked {
         file_name: String,
     },
     Cancellation,
+    /// The referral once more, under another key: nothing new.
+    Again,
+    /// Something else under a key that was used before: it is refused.
+    KeyUsedAgain,
     /// What no gateway can carry out.
     Nonsense,
 }
@@ -203,7 +207,7 @@ impl History {
             match sent.asked {
                 Asked::Referral { .. } => outcome.referrals += 1,
                 Asked::Letter { .. } => outcome.letters += 1,
-                Asked::Cancellation | Asked::Nonsense => {}
+                Asked::Cancellation | Asked::Again | Asked::KeyUsedAgain | Asked::Nonsense => {}
             }
         }
         for command in self.kept.commands() {
@@ -218,6 +222,13 @@ impl History {
         outcome.repeated_events = (self.heard.len() - ids.len()) as u64;
         outcome
     }
+}
+
+/// What contradicts the order of threads in events as they arrived.
+pub fn out_of_order(heard: &[Value]) -> Vec<Violation> {
+    let mut findings = Findings::default();
+    heard::in_order(heard, &mut findings);
+    findings.0
 }
 
 impl Sent {

@@ -117,6 +117,10 @@ fn is_true(asked: &Asked, command: &KeptCommand, facts: &Facts<'_>, findings: &m
                 format!("the referral that {id} cancels, which is {state}, is cancelled: {is_cancelled}")
             });
         }
+        Asked::KeyUsedAgain => {}
+        Asked::Again => {
+            findings.expect(is_open, Broken::Twice, || format!("{id} repeats a referral, and it is {state}"))
+        }
         Asked::Nonsense => findings.add(Broken::Untrue, format!("nobody can carry out {id}, and it is {state}")),
     }
 }

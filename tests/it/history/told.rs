@@ -3,13 +3,15 @@
 use ers_gateway::command::{State, Verdict};
 
 use super::kept::KeptMessage;
-use super::{Broken, Facts, Findings, History, Sent, Told};
+use super::{Asked, Broken, Facts, Findings, History, Sent, Told};
 
 pub fn check(history: &History, facts: &Facts<'_>, findings: &mut Findings) {
     for sent in &history.sent {
         let name = format!("{} {}", sent.source, sent.key);
         let kept = history.kept.of(&sent.source, &sent.key);
-        if sent.is_taken() {
+        if sent.asked == Asked::KeyUsedAgain {
+            findings.expect(!sent.is_taken(), Broken::Twice, || format!("{name} stands for two messages"));
+        } else if sent.is_taken() {
             match kept {
                 [message] => is_in_good_hands(&name, message, facts, findings),
                 several => findings.add(

@@ -12,6 +12,7 @@
 //! | `wire` | the network to e-RS, and e-RS: the simulator |
 //! | `broker` | the broker, and the consumers behind it |
 //! | `senders` | hospital systems that send again |
+//! | `people` | who works in e-RS, and who looks after the gateway |
 //! | `gateway` | one life of the gateway |
 //! | `planted` | bugs, each shown to be found |
 //!
@@ -24,6 +25,7 @@ mod chance;
 mod disk;
 mod failing;
 mod gateway;
+mod people;
 mod planted;
 mod schedule;
 mod senders;
@@ -50,6 +52,7 @@ use self::chance::Chance;
 use self::disk::Disk;
 use self::failing::Failing;
 use self::gateway::{Door, FIXED, Ground, SENDERS, epoch, refresh_token, start};
+use self::people::People;
 use self::planted::{Bug, Planted};
 use self::schedule::{Life, Outside};
 use self::senders::{Conversation, Senders};
@@ -67,6 +70,7 @@ const CRASHES: std::ops::Range<u64> = 0..4;
 /// A life may last this many polls; most end long before.
 const POLLS_MAX: u64 = 1_000;
 const LIFE_MILLIS: std::ops::Range<u64> = 0..6_000;
+const STOP_MILLIS: std::ops::Range<u64> = 0..4_000;
 const DOWN_MILLIS: std::ops::Range<u64> = 0..3_000;
 /// After everybody was told, it storms for a while longer.
 const STORM_MILLIS: std::ops::Range<u64> = 0..6_000;
@@ -158,9 +162,26 @@ impl World {
             self.environment.spawn(senders.tell(conversation))
         });
         let talking = join_all(talking.collect::<Vec<_>>());
-        let storm = async {
+        let people = People {
+            environment: self.environment.clone(),
+            chance: Chance::new(self.seed, 6),
+            story: self.story.clone(),
+            ers: self.ers.clone(),
+            doors: self.door.subscribe(),
+        };
+        let told = async {
             talking.await;
             self.environment.sleep(self.chance.millis(STORM_MILLIS)).await;
+        };
+        let storm = async {
+            tokio::select! {
+                biased;
+                () = told => {}
+                () = people.work() => {}
+            }
+            for referral in self.ers.referrals() {
+                self.ers.unlock(&referral.ubrn);
+            }
         };
         let has_rest = self.environment.within(REST_MAX, self.lives(storm)).await.is_some();
         let mut violations = Vec::new();
@@ -188,11 +209,17 @@ impl World {
             // Some end by their polls, some at a time.
             let by_polls = self.chance.percent(70);
             let last_poll = if by_polls { self.polls() } else { u64::MAX };
-            let process = self.begin(life, last_poll);
+            let (process, asked) = self.begin(life, last_poll);
             let killed = async {
                 if !by_polls {
                     let limit = self.chance.millis(LIFE_MILLIS);
                     self.environment.within(limit, process.ended()).await;
+                    // Some are asked to stop first.
+                    if self.chance.percent(40) {
+                        self.story.tell("asked to stop");
+                        asked.shutdown().cancel();
+                        self.environment.within(self.chance.millis(STOP_MILLIS), process.ended()).await;
+                    }
                     process.kill();
                 }
                 process.ended().await;
@@ -202,9 +229,11 @@ impl World {
                 () = killed => false,
                 () = &mut storm => true,
             };
-            if is_over && process.goes_on() {
+            let is_stopping = asked.shutdown().is_cancelled();
+            if is_over && !is_stopping && process.goes_on() {
                 return self.rest().await;
             }
+            process.kill();
             self.door.send_replace(None);
             self.story.tell(format!("killed in its poll {}", process.polls()));
             self.environment.sleep(self.chance.millis(DOWN_MILLIS)).await;
@@ -212,7 +241,7 @@ impl World {
                 break;
             }
         }
-        self.begin(crashes, u64::MAX).goes_on();
+        self.begin(crashes, u64::MAX).0.goes_on();
         if !storm.is_terminated() {
             storm.await;
         }
@@ -224,7 +253,8 @@ impl World {
         if self.chance.percent(30) { self.chance.magnitude(POLLS_MAX) } else { self.chance.number(1..POLLS_MAX) }
     }
 
-    fn begin(&self, life: u64, last_poll: u64) -> Arc<Life> {
+    /// A process, and where it is asked to stop.
+    fn begin(&self, life: u64, last_poll: u64) -> (Arc<Life>, Environment) {
         let process = Life::new(Chance::new(self.seed, 200 + life), self.disk.clone(), last_poll);
         let environment = self.environment.stage().scheduled_by(process.clone());
         let part = 300 + 10 * life;
@@ -250,12 +280,12 @@ impl World {
             planted: self.bug.map(Planted),
         };
         self.story.tell(format!("life {life} begins"));
-        let (ers, door) = (self.ers.clone(), self.door.clone());
+        let (ers, door, asked) = (self.ers.clone(), self.door.clone(), environment.clone());
         environment.spawn(async move {
             let opened = start(ground, &ers).await;
             door.send_replace(Some(opened));
         });
-        process
+        (process, asked)
     }
 
     /// No more faults; returns when nothing moves any more.

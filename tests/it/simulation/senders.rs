@@ -8,9 +8,10 @@ use ers_gateway::environment::Environment;
 use ers_gateway::intake::{Answer, Content, Inbound, Outcome};
 use ers_gateway::store::Transport;
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 
+use super::chance::Chance;
 use super::gateway::Door;
 use super::story::Story;
 use super::weather::Weather;
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE_MILLIS: std::ops::Range<u64> = 0..800;
 const AGAIN_MILLIS: std::ops::Range<u64> = 100..2_000;
 const LETTER: &str = "QSBsZXR0ZXI=";
-const LETTERS_MAX: u64 = 3;
+const LETTERS: std::ops::Range<u64> = 0..3;
 
 /// One referral as its sender tells of it.
 pub struct Conversation {
@@ -58,32 +59,7 @@ impl Senders {
         let Conversation { source, number, nhs_number } = conversation;
         let local_id = format!("{source}-{number}");
         let chance = self.weather.chance().clone();
-        let mut letters = vec![first(source, &local_id, nhs_number, chance.percent(30))];
-        for letter in 1..=chance.number(0..LETTERS_MAX) {
-            let file_name = format!("letter-{letter}.txt");
-            let body = attach(&local_id, &file_name, LETTER).to_string();
-            letters.push(Letter {
-                key: format!("{local_id}-{letter}"),
-                asked: Asked::Letter { file_name },
-                content: Parcel::Command { name: "AttachLetters", body },
-            });
-        }
-        if chance.percent(10) {
-            let body = json!({ "localId": local_id, "letters": [] }).to_string();
-            letters.push(Letter {
-                key: format!("{local_id}-nonsense"),
-                asked: Asked::Nonsense,
-                content: Parcel::Command { name: "AttachLetters", body },
-            });
-        }
-        if chance.percent(25) {
-            let body = json!({ "localId": local_id, "reason": "RAISED_IN_ERROR" }).to_string();
-            letters.push(Letter {
-                key: format!("{local_id}-cancel"),
-                asked: Asked::Cancellation,
-                content: Parcel::Command { name: "CancelReferral", body },
-            });
-        }
+        let letters = messages(source, &local_id, &nhs_number, &chance);
         for letter in letters {
             self.environment.sleep(chance.millis(PAUSE_MILLIS)).await;
             let place = {
@@ -149,15 +125,43 @@ impl Senders {
     }
 }
 
-fn first(source: &'static str, local_id: &str, nhs_number: String, has_diagnosis: bool) -> Letter {
-    let content = match source {
-        "northmoor" => {
-            let diagnosis = has_diagnosis.then_some("KNEE PAIN");
-            Parcel::Hl7(northmoor(local_id, local_id, &nhs_number, diagnosis))
-        }
-        _ => Parcel::Command { name: "CreateReferral", body: create(local_id, &nhs_number).to_string() },
+/// Everything that is said of one referral, in its order.
+fn messages(source: &'static str, local_id: &str, nhs_number: &str, chance: &Chance) -> Vec<Letter> {
+    let command = |key: String, asked: Asked, name: &'static str, body: Value| Letter {
+        key,
+        asked,
+        content: Parcel::Command { name, body: body.to_string() },
     };
-    Letter { key: local_id.to_owned(), asked: Asked::Referral { nhs_number }, content }
+    let diagnosis = chance.percent(30).then_some("KNEE PAIN");
+    let referral = |key: String, asked: Asked| match source {
+        "northmoor" => {
+            let content = Parcel::Hl7(northmoor(&key, local_id, nhs_number, diagnosis));
+            Letter { key, asked, content }
+        }
+        _ => command(key, asked, "CreateReferral", create(local_id, nhs_number)),
+    };
+    let mut letters = vec![referral(local_id.to_owned(), Asked::Referral { nhs_number: nhs_number.to_owned() })];
+    if chance.percent(10) {
+        letters.push(referral(format!("{local_id}-again"), Asked::Again));
+    }
+    for number in 1..=chance.number(LETTERS) {
+        let file_name = format!("letter-{number}.txt");
+        let body = attach(local_id, &file_name, LETTER);
+        letters.push(command(format!("{local_id}-{number}"), Asked::Letter { file_name }, "AttachLetters", body));
+        if chance.percent(5) {
+            let body = attach(local_id, "another.txt", LETTER);
+            letters.push(command(format!("{local_id}-{number}"), Asked::KeyUsedAgain, "AttachLetters", body));
+        }
+    }
+    if chance.percent(10) {
+        let body = json!({ "localId": local_id, "letters": [] });
+        letters.push(command(format!("{local_id}-nonsense"), Asked::Nonsense, "AttachLetters", body));
+    }
+    if chance.percent(25) {
+        let body = json!({ "localId": local_id, "reason": "RAISED_IN_ERROR" });
+        letters.push(command(format!("{local_id}-cancel"), Asked::Cancellation, "CancelReferral", body));
+    }
+    letters
 }
 
 impl Letter {
