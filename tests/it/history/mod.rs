@@ -56,6 +56,8 @@ pub enum Asked {
     Again,
     /// Something else under a key that was used before: it is refused.
     KeyUsedAgain,
+    /// What e-RS, or its rules, let nobody do: a person sees to it.
+    Forbidden,
     /// What no gateway can carry out.
     Nonsense,
 }
@@ -207,7 +209,7 @@ impl History {
             match sent.asked {
                 Asked::Referral { .. } => outcome.referrals += 1,
                 Asked::Letter { .. } => outcome.letters += 1,
-                Asked::Cancellation | Asked::Again | Asked::KeyUsedAgain | Asked::Nonsense => {}
+                Asked::Cancellation | Asked::Again | Asked::KeyUsedAgain | Asked::Forbidden | Asked::Nonsense => {}
             }
         }
         for command in self.kept.commands() {

@@ -121,6 +121,9 @@ fn is_true(asked: &Asked, command: &KeptCommand, facts: &Facts<'_>, findings: &m
         Asked::Again => {
             findings.expect(is_open, Broken::Twice, || format!("{id} repeats a referral, and it is {state}"))
         }
+        Asked::Forbidden => {
+            findings.expect(!is_completed, Broken::Untrue, || format!("{id} is forbidden, and it is {state}"));
+        }
         Asked::Nonsense => findings.add(Broken::Untrue, format!("nobody can carry out {id}, and it is {state}")),
     }
 }

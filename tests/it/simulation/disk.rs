@@ -75,6 +75,11 @@ impl Disk {
         self.before = Some(Files::read(&self.path()));
     }
 
+    /// Since it was watched.
+    pub fn has_changed(&self) -> bool {
+        self.before.as_ref().is_some_and(|before| *before != Files::read(&self.path()))
+    }
+
     /// The process is no more. What the next one finds is written down.
     pub fn power_off(&mut self) {
         let after = Files::read(&self.path());

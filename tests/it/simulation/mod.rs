@@ -54,7 +54,7 @@ use self::failing::Failing;
 use self::gateway::{Door, FIXED, Ground, SENDERS, epoch, refresh_token, start};
 use self::people::People;
 use self::planted::{Bug, Planted};
-use self::schedule::{Life, Outside};
+use self::schedule::{Last, Life, Outside};
 use self::senders::{Conversation, Senders};
 use self::story::Story;
 use self::weather::Weather;
@@ -65,6 +65,8 @@ use crate::support::referrals::Patients;
 
 /// `./test` runs so many.
 const WORLDS: RangeInclusive<u64> = 1..=2_000;
+/// And `./test --full` so many.
+const WORLDS_IN_FULL: RangeInclusive<u64> = 1..=20_000;
 const CONVERSATIONS: std::ops::Range<u64> = 1..4;
 const CRASHES: std::ops::Range<u64> = 0..4;
 /// A life may last this many polls; most end long before.
@@ -208,8 +210,7 @@ impl World {
         for life in 0..crashes {
             // Some end by their polls, some at a time.
             let by_polls = self.chance.percent(70);
-            let last_poll = if by_polls { self.polls() } else { u64::MAX };
-            let (process, asked) = self.begin(life, last_poll);
+            let (process, asked) = self.begin(life, if by_polls { self.last() } else { Last::Never });
             let killed = async {
                 if !by_polls {
                     let limit = self.chance.millis(LIFE_MILLIS);
@@ -241,21 +242,23 @@ impl World {
                 break;
             }
         }
-        self.begin(crashes, u64::MAX).0.goes_on();
+        self.begin(crashes, Last::Never).0.goes_on();
         if !storm.is_terminated() {
             storm.await;
         }
         self.rest().await;
     }
 
-    /// How long a life is: many end while they begin.
-    fn polls(&self) -> u64 {
-        if self.chance.percent(30) { self.chance.magnitude(POLLS_MAX) } else { self.chance.number(1..POLLS_MAX) }
+    /// How long a life is: many end while they begin, and many while they write.
+    fn last(&self) -> Last {
+        let polls =
+            if self.chance.percent(30) { self.chance.magnitude(POLLS_MAX) } else { self.chance.number(1..POLLS_MAX) };
+        if self.chance.percent(40) { Last::Write(polls) } else { Last::Poll(polls) }
     }
 
     /// A process, and where it is asked to stop.
-    fn begin(&self, life: u64, last_poll: u64) -> (Arc<Life>, Environment) {
-        let process = Life::new(Chance::new(self.seed, 200 + life), self.disk.clone(), last_poll);
+    fn begin(&self, life: u64, last: Last) -> (Arc<Life>, Environment) {
+        let process = Life::new(Chance::new(self.seed, 200 + life), self.disk.clone(), last);
         let environment = self.environment.stage().scheduled_by(process.clone());
         let part = 300 + 10 * life;
         let ground = Ground {
@@ -321,9 +324,62 @@ async fn is_at_rest(store: &dyn Store) -> bool {
     true
 }
 
+/// Words of the stories that tell of each kind of trouble: in many worlds all of them are met.
+const TROUBLES: [&str; 24] = [
+    "killed in its poll",
+    "asked to stop",
+    "a part of a commit",
+    "a part of a checkpoint",
+    "meets Full",
+    "meets NotSynced",
+    "is NotSent",
+    "is Lost",
+    "is AnswerLost",
+    "is Late",
+    "is Slow",
+    "is RefusedWith(503)",
+    "is RefusedWith(429)",
+    "broker: not reached",
+    "is Refused",
+    "is CutBefore",
+    "is CutAfter",
+    "was lost on its way",
+    "did not hear",
+    "was told Later",
+    "somebody changes",
+    "somebody has",
+    "somebody does Replay",
+    "somebody does Discard",
+];
+const MANY: u64 = 500;
+
+/// What came of many worlds.
+#[derive(Default)]
+struct Total {
+    outcome: Outcome,
+    /// How often each kind of trouble was met.
+    met: [u64; TROUBLES.len()],
+    broken: Vec<Run>,
+}
+
+impl Total {
+    fn add(&mut self, run: Run) {
+        self.outcome.add(&run.outcome);
+        for (trouble, met) in TROUBLES.iter().zip(&mut self.met) {
+            *met += run.story.iter().filter(|line| line.contains(trouble)).count() as u64;
+        }
+        if !run.violations.is_empty() {
+            self.broken.push(run);
+        }
+    }
+}
+
 /// `17`, `1..2000` or nothing.
 fn wanted() -> (RangeInclusive<u64>, bool) {
-    let Ok(text) = std::env::var("ERS_GATEWAY_TEST_SEEDS") else { return (WORLDS, false) };
+    let Ok(text) = std::env::var("ERS_GATEWAY_TEST_SEEDS") else {
+        let is_full = std::env::var("ERS_GATEWAY_TEST_FULL").is_ok_and(|full| full == "1");
+        return (if is_full { WORLDS_IN_FULL } else { WORLDS }, false);
+    };
     let number = |text: &str| text.parse().expect("ERS_GATEWAY_TEST_SEEDS is a number, or two as in 1..2000");
     match text.split_once("..") {
         Some((first, last)) => (number(first)..=number(last.trim_start_matches('=')), false),
@@ -349,8 +405,7 @@ fn many_worlds_keep_the_promises() {
     let (seeds, tells) = wanted();
     let began = Instant::now();
     let (next, count) = (AtomicU64::new(*seeds.start()), seeds.end() - seeds.start() + 1);
-    let broken = Mutex::new(Vec::new());
-    let total = Mutex::new(Outcome::default());
+    let total = Mutex::new(Total::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -361,23 +416,25 @@ fn many_worlds_keep_the_promises() {
                         return;
                     }
                     let run = run(seed, None);
-                    total.lock().add(&run.outcome);
                     if tells {
                         eprintln!("{}", report(&run));
                     }
-                    if !run.violations.is_empty() {
-                        broken.lock().push(run);
-                    }
+                    total.lock().add(run);
                 }
             });
         }
     });
+    let Total { outcome, met, mut broken } = total.into_inner();
     let took = began.elapsed();
-    eprintln!("{count} worlds in {took:?}, {:.1} a second: {}", count as f64 / took.as_secs_f64(), total.lock());
-    let mut broken = broken.into_inner();
+    let met: Vec<String> = TROUBLES.iter().zip(met).map(|(trouble, met)| format!("{met} {trouble}")).collect();
+    eprintln!("{count} worlds in {took:?}, {:.1} a second: {outcome}", count as f64 / took.as_secs_f64());
+    eprintln!("{}", met.join(", "));
     broken.sort_by_key(|run| run.seed);
     let seeds: Vec<u64> = broken.iter().map(|run| run.seed).collect();
     assert!(broken.is_empty(), "{} of {count} worlds broke promises: {seeds:?}\n{}", seeds.len(), report(&broken[0]));
+    if count >= MANY {
+        assert!(!met.iter().any(|met| met.starts_with("0 ")), "every trouble is met: {met:?}");
+    }
 }
 
 #[test]

@@ -30,26 +30,35 @@ impl Scheduler for Outside {
     fn ended(&self) {}
 }
 
+/// When a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// Not by itself.
+    Never,
+    /// After so many polls.
+    Poll(u64),
+    /// With the first poll that writes, after so many.
+    Write(u64),
+}
+
 /// One process of the gateway.
 pub struct Life {
     chance: Chance,
     disk: Arc<Mutex<Disk>>,
     polls: AtomicU64,
-    /// It ends with this poll; `u64::MAX`: not by itself.
-    last_poll: u64,
+    last: Last,
     may_end: AtomicBool,
     has_ended: AtomicBool,
     end: Notify,
 }
 
 impl Life {
-    /// One that lives for so many polls at the most.
-    pub fn new(chance: Chance, disk: Arc<Mutex<Disk>>, last_poll: u64) -> Arc<Self> {
+    pub fn new(chance: Chance, disk: Arc<Mutex<Disk>>, last: Last) -> Arc<Self> {
         Arc::new(Self {
             chance,
             disk,
             polls: AtomicU64::new(0),
-            last_poll,
+            last,
             may_end: AtomicBool::new(true),
             has_ended: AtomicBool::new(false),
             end: Notify::new(),
@@ -99,14 +108,21 @@ impl Scheduler for Life {
             return Turn::Later;
         }
         let poll = self.polls.fetch_add(1, Ordering::Relaxed) + 1;
-        if poll == self.last_poll {
-            self.disk.lock().watch();
+        match self.last {
+            Last::Poll(last) if poll == last => self.disk.lock().watch(),
+            Last::Write(last) if poll >= last => self.disk.lock().watch(),
+            _ => {}
         }
         Turn::Now
     }
 
     fn ended(&self) {
-        if self.polls() >= self.last_poll {
+        let is_last = match self.last {
+            Last::Never => false,
+            Last::Poll(last) => self.polls() >= last,
+            Last::Write(last) => self.polls() >= last && self.disk.lock().has_changed(),
+        };
+        if is_last {
             self.kill();
         }
     }

@@ -144,6 +144,10 @@ fn messages(source: &'static str, local_id: &str, nhs_number: &str, chance: &Cha
     if chance.percent(10) {
         letters.push(referral(format!("{local_id}-again"), Asked::Again));
     }
+    if chance.percent(12) {
+        let body = json!({ "localId": local_id, "reason": "NO_SUCH_REASON" });
+        letters.push(command(format!("{local_id}-forbidden"), Asked::Forbidden, "CancelReferral", body));
+    }
     for number in 1..=chance.number(LETTERS) {
         let file_name = format!("letter-{number}.txt");
         let body = attach(local_id, &file_name, LETTER);
