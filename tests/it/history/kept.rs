@@ -13,7 +13,7 @@ const EVENTS: usize = 1_000;
 #[derive(Default)]
 pub struct Kept {
     /// By source and control id; several messages of one only if something went wrong.
-    messages: BTreeMap<(String, String), Vec<KeptMessage>>,
+    pub messages: BTreeMap<(String, String), Vec<KeptMessage>>,
     /// Those without a control id.
     unnamed: Vec<KeptMessage>,
     pub events: Vec<StoredEvent>,
@@ -72,7 +72,7 @@ impl Kept {
         Ok(kept)
     }
 
-    pub fn add(&mut self, message: KeptMessage) {
+    fn add(&mut self, message: KeptMessage) {
         match message.view.control_id.clone() {
             Some(key) => self.messages.entry((message.view.source.clone(), key)).or_default().push(message),
             None => self.unnamed.push(message),
@@ -84,11 +84,7 @@ impl Kept {
         self.messages.get(&(source.to_owned(), key.to_owned())).map_or(&[], Vec::as_slice)
     }
 
-    pub fn messages(&self) -> impl Iterator<Item = &KeptMessage> {
-        self.messages.values().flatten().chain(&self.unnamed)
-    }
-
     pub fn commands(&self) -> impl Iterator<Item = &KeptCommand> {
-        self.messages().flat_map(|message| &message.commands)
+        self.messages.values().flatten().chain(&self.unnamed).flat_map(|message| &message.commands)
     }
 }

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use super::before_store::Before;
 use super::broker::Broker;
+use super::chance::Chance;
 use super::failing::Failing;
 use super::planted::Planted;
 use super::wire::Wire;
@@ -73,6 +74,16 @@ pub struct Ground {
     pub wire: Wire,
     pub broker: Broker,
     pub planted: Option<Planted>,
+    pub settings: config::Delivery,
+}
+
+/// How a world's gateway is set up: some pace their calls, some have few hands.
+pub fn settings(chance: &Chance) -> config::Delivery {
+    let pacing = config::Pacing { enabled: chance.percent(30), ..config::Pacing::default() };
+    let parallel_max = if chance.percent(30) { chance.number(1..4) as usize } else { 64 };
+    let mut settings = config::Delivery { pacing, parallel_max, ..config::Delivery::default() };
+    (settings.lease, settings.backoff_ceiling) = (LEASE, BACKOFF_CEILING);
+    settings
 }
 
 /// A gateway that takes messages.
@@ -122,9 +133,6 @@ pub async fn start(ground: Ground, ers: &SimulatorHandle) -> Door {
     let sources = &FIXED.config.sources;
     let by_name: Sources = sources.iter().map(|source| (source.name.clone(), source.clone())).collect();
     let (_, watched) = watch::channel(Arc::new(by_name));
-    let pacing = config::Pacing { enabled: false, ..config::Pacing::default() };
-    let settings =
-        config::Delivery { pacing, lease: LEASE, backoff_ceiling: BACKOFF_CEILING, ..config::Delivery::default() };
     let delivery = Delivery::new(DeliveryParts {
         environment: environment.clone(),
         store: store.clone(),
@@ -134,7 +142,7 @@ pub async fn start(ground: Ground, ers: &SimulatorHandle) -> Door {
         connections: connections(ers, ground.life),
         pds: None,
         sources: watched,
-        settings: settings.clone(),
+        settings: ground.settings.clone(),
         instance: "simulated".into(),
         metrics: DeliveryMetrics::register(&registry).expect("registered once"),
     });
@@ -155,7 +163,7 @@ pub async fn start(ground: Ground, ers: &SimulatorHandle) -> Door {
         sources: Arc::new(intake::Sources::new(sources)),
         keys: FIXED.keys.clone(),
         metrics: IntakeMetrics::register(&registry).expect("registered once"),
-        ages: settings,
+        ages: ground.settings,
         place: FIXED.config.environment,
         are_patients_checked: false,
     });
