@@ -30,6 +30,7 @@ impl Backoff {
     pub async fn wait(&mut self, environment: &Environment) -> bool {
         let delay = self.next(environment);
         tokio::select! {
+            biased;
             () = environment.shutdown().cancelled() => false,
             () = environment.sleep(delay) => true,
         }

@@ -4,6 +4,8 @@
 //! the gateway uses. Guarantees: no other module reads a clock, draws a random number or spawns a
 //! task on its own, so a test can run the whole house on a seeded, paused clock.
 
+mod scheduled;
+
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::scheduled::Scheduled;
+pub use self::scheduled::{Scheduler, Turn};
+
 /// What tells the time. `System` reads the machine's clock; `Simulated` moves with tokio's (paused) clock.
 #[derive(Clone, Debug)]
 enum Clock {
@@ -33,6 +38,8 @@ pub struct Environment {
     random: Arc<Mutex<StdRng>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    /// In a simulated world with one thread.
+    scheduler: Option<Arc<dyn Scheduler>>,
 }
 
 impl Environment {
@@ -52,7 +59,13 @@ impl Environment {
             random: Arc::new(Mutex::new(random)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
+            scheduler: None,
         }
+    }
+
+    /// Every poll of a task is asked for, and work that blocks is a task like any other: the world has one thread.
+    pub fn scheduled_by(self, scheduler: Arc<dyn Scheduler>) -> Self {
+        Self { scheduler: Some(scheduler), ..self }
     }
 
     /// Wall-clock time, in microseconds at best.
@@ -112,7 +125,10 @@ impl Environment {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tasks.spawn(task)
+        match &self.scheduler {
+            None => self.tasks.spawn(task),
+            Some(scheduler) => self.tasks.spawn(Scheduled::new(task, scheduler)),
+        }
     }
 
     /// As [`Self::spawn`], on a runtime that is named, so that the task does not end with the one that asks for it.
@@ -121,7 +137,10 @@ impl Environment {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tasks.spawn_on(task, runtime)
+        match &self.scheduler {
+            None => self.tasks.spawn_on(task, runtime),
+            Some(scheduler) => self.tasks.spawn_on(Scheduled::new(task, scheduler), runtime),
+        }
     }
 
     /// Runs `work` on `runtime`'s threads for work that blocks (files, SQLite); `drain` waits for it. A
@@ -132,7 +151,10 @@ impl Environment {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.tasks.spawn_blocking_on(work, runtime)
+        match &self.scheduler {
+            None => self.tasks.spawn_blocking_on(work, runtime),
+            Some(scheduler) => self.tasks.spawn_on(Scheduled::new(async move { work() }, scheduler), runtime),
+        }
     }
 
     /// The same world with tasks and shutdown of its own, for rooms that stop before others. It is asked to
@@ -143,6 +165,7 @@ impl Environment {
             random: self.random.clone(),
             tasks: TaskTracker::new(),
             shutdown: self.shutdown.child_token(),
+            scheduler: self.scheduler.clone(),
         }
     }
 

@@ -220,6 +220,7 @@ impl Run {
         }
         self.ledger.commit().await?;
         let leave = tokio::select! {
+            biased;
             leave = ground.member.pacer.wait(class) => leave,
             () = self.shared.environment.shutdown().cancelled() => Err(Stopped),
         };

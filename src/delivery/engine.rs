@@ -160,6 +160,7 @@ impl Delivery {
     pub async fn run(self) {
         let shutdown = self.shared.environment.shutdown().clone();
         tokio::select! {
+            biased;
             () = self.recover() => {}
             () = shutdown.cancelled() => return,
         }

@@ -105,6 +105,7 @@ impl Ledger {
                     self.shared.metrics.store_unavailable.inc();
                     tracing::error!(error = why, "the store is away: holding a result until it is back");
                     tokio::select! {
+                        biased;
                         () = self.shared.environment.sleep(wait) => wait = (wait * 2).min(STORE_WAIT_MAX),
                         () = self.shared.environment.shutdown().cancelled() => return Err(Abandoned),
                     }

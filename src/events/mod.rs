@@ -7,6 +7,7 @@
 mod cloud_event;
 mod feed;
 mod inline;
+mod line;
 mod metrics;
 mod publisher;
 mod schemas;
@@ -16,6 +17,8 @@ mod window;
 pub use cloud_event::{MEDIA_TYPE, cloud_event};
 pub use feed::{Feed, Follow, Followed};
 pub use inline::InlineDocuments;
+pub use line::{Awaited, Line, Lines, Said};
 pub use metrics::PublisherMetrics;
 pub use publisher::Publisher;
 pub use schemas::EventSchemas;
+pub use session::SessionError;

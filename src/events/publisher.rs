@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::line::{AmqpLines, Line, Lines};
 use super::metrics::PublisherMetrics;
 use super::schemas::EventSchemas;
 use super::session::{Ended, Session, SessionError};
-use crate::amqp::{BrokerLink, Connected, Nodes, OPEN_TIMEOUT, close, lost};
+use crate::amqp::{BrokerLink, OPEN_TIMEOUT};
 use crate::backoff::Backoff;
 use crate::config::Broker;
 use crate::environment::Environment;
@@ -50,13 +51,18 @@ impl Publisher {
 
     /// Publishes until the gateway stops, and then, for a short time, what is left.
     pub fn start(self) {
-        let environment = self.environment.clone();
-        environment.spawn(self.run());
+        let lines = AmqpLines::new(&self.broker, &self.environment);
+        self.start_over(Box::new(lines));
     }
 
-    async fn run(self) {
+    /// The same over lines of another kind.
+    pub fn start_over(self, lines: Box<dyn Lines>) {
+        let environment = self.environment.clone();
+        environment.spawn(self.run(lines));
+    }
+
+    async fn run(self, mut lines: Box<dyn Lines>) {
         let mut link = self.metrics.link();
-        let mut nodes = Nodes::new(&self.broker.urls, &self.environment);
         let mut backoff = Backoff::default();
         // Confirmed by the broker, not yet noted by the store: survives a session, so that it is noted
         // before anything is read from the outbox again.
@@ -64,23 +70,24 @@ impl Publisher {
         while !self.environment.shutdown().is_cancelled() {
             // One instance publishes. One that reaches no broker lets go, so that another may try.
             let Some(held) = self.duty.hold().await else { return };
-            match nodes.connect("ers-gateway events").await {
-                Ok(connected) => {
+            match lines.connect().await {
+                Ok(line) => {
                     let ended = tokio::select! {
-                        ended = self.session(&connected, &mut link, &mut confirmed, &mut backoff) => ended,
-                        () = lost(&connected.connection, &self.environment) => Err(SessionError::Closed),
+                        biased;
+                        ended = self.session(&*line, &mut link, &mut confirmed, &mut backoff) => ended,
+                        () = line.lost() => Err(SessionError::Closed),
                         () = held.lost() => Err(SessionError::Displaced),
                         () = self.stops_now() => Ok(Ended::Stopped),
                     };
                     link.down();
-                    close(&connected.connection).await;
+                    line.close().await;
                     match ended {
                         Ok(Ended::Stopped) => {
                             held.leave().await;
                             return;
                         }
                         Err(error) => tracing::warn!(
-                            node = connected.node, %error,
+                            node = line.node(), %error,
                             "publishing stopped; events stay in the outbox"
                         ),
                     }
@@ -102,15 +109,15 @@ impl Publisher {
 
     async fn session(
         &self,
-        connected: &Connected,
+        line: &dyn Line,
         link: &mut BrokerLink,
         confirmed: &mut Vec<u64>,
         backoff: &mut Backoff,
     ) -> Result<Ended, SessionError> {
-        let opening = Session::open(self, &connected.connection, confirmed);
+        let opening = Session::open(self, line, confirmed);
         let session = tokio::time::timeout(OPEN_TIMEOUT, opening).await.map_err(|_| SessionError::Stalled)??;
         link.up();
-        tracing::info!(node = connected.node, exchange = %self.broker.exchange, "publishing events");
+        tracing::info!(node = line.node(), exchange = %self.broker.exchange, "publishing events");
         session.run(backoff).await
     }
 }

@@ -1,21 +1,17 @@
-//! One connection's worth of publishing: fetch, publish, await the confirmation, note it.
+//! One line's worth of publishing: fetch, publish, await the confirmation, note it.
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use lapin::options::BasicPublishOptions;
-use lapin::types::{AMQPValue, FieldTable, LongString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::time::Instant;
 
-use super::cloud_event::{MEDIA_TYPE, cloud_event};
+use super::cloud_event::cloud_event;
+use super::line::{Line, Said};
 use super::publisher::Publisher;
 use super::window::Window;
-use crate::amqp::{
-    PERSISTENT, THREAD_HEADER, TopologyError, confirming_channel, ensure_exchange, ensure_partitions, short,
-};
+use crate::amqp::TopologyError;
 use crate::backoff::Backoff;
 use crate::store::{StoreError, StoredEvent};
 
@@ -44,14 +40,13 @@ pub enum SessionError {
     Store(#[from] StoreError),
 }
 
-type Confirming = FuturesUnordered<BoxFuture<'static, (u64, String, lapin::Result<Confirmation>)>>;
+type Answered = (u64, String, Result<Said, SessionError>);
 
 pub struct Session<'a> {
     publisher: &'a Publisher,
-    connection: &'a Connection,
-    channel: Channel,
+    line: &'a dyn Line,
     window: Window,
-    confirming: Confirming,
+    confirming: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// Confirmed by the broker, not yet noted by the store.
     confirmed: &'a mut Vec<u64>,
     /// After a refusal nothing is sent before this.
@@ -59,23 +54,16 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Opens a channel in confirm mode and makes, or checks, the exchange and what stands behind it.
     pub async fn open(
         publisher: &'a Publisher,
-        connection: &'a Connection,
+        line: &'a dyn Line,
         confirmed: &'a mut Vec<u64>,
     ) -> Result<Self, SessionError> {
-        let channel = confirming_channel(connection).await?;
-        let broker = &publisher.broker;
-        ensure_exchange(connection, &broker.exchange, broker.topology).await?;
-        if let Some(partitions) = &broker.partitions {
-            ensure_partitions(connection, broker, partitions).await?;
-        }
+        line.open().await?;
         Ok(Self {
             window: Window::new(publisher.broker.in_flight_max),
             publisher,
-            connection,
-            channel,
+            line,
             confirming: FuturesUnordered::new(),
             confirmed,
             paused_until: None,
@@ -110,6 +98,7 @@ impl<'a> Session<'a> {
             }
 
             tokio::select! {
+                biased;
                 Some(answer) = self.confirming.next() => {
                     self.take(answer, backoff)?;
                     // Whatever else is there already is noted in the same transaction.
@@ -147,24 +136,18 @@ impl<'a> Session<'a> {
             if self.window.in_flight() > 0 {
                 return Ok(());
             }
-            let opening = tokio::time::timeout(self.publisher.confirm_timeout, confirming_channel(self.connection));
-            self.channel = opening.await.map_err(|_| SessionError::Stalled)??;
+            let renewing = tokio::time::timeout(self.publisher.confirm_timeout, self.line.renew());
+            renewing.await.map_err(|_| SessionError::Stalled)??;
             self.paused_until = None;
         }
         while let Some(event) = self.window.next(self.publisher.environment.instant()) {
             self.report_violations(&event);
             let body = cloud_event(&event).to_string();
-            let sent = self.channel.basic_publish(
-                short(&self.publisher.broker.exchange),
-                short(&event.name),
-                BasicPublishOptions { mandatory: true, immediate: false },
-                body.as_bytes(),
-                properties(&event),
-            );
+            let sent = self.line.publish(&event, body.as_bytes());
             let sent = tokio::time::timeout(self.publisher.confirm_timeout, sent).await;
-            let confirm = sent.map_err(|_| SessionError::Stalled)??;
+            let said = sent.map_err(|_| SessionError::Stalled)??;
             let (position, name) = (event.position, event.name);
-            self.confirming.push(async move { (position, name, confirm.await) }.boxed());
+            self.confirming.push(async move { (position, name, said.await) }.boxed());
         }
         Ok(())
     }
@@ -183,16 +166,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What the broker said about one publish. Only an ack leads to a confirmation in the outbox.
-    fn take(
-        &mut self,
-        (position, name, answer): (u64, String, lapin::Result<Confirmation>),
-        backoff: &mut Backoff,
-    ) -> Result<(), SessionError> {
+    /// What the broker said about one publish. Only what it has leads to a confirmation in the outbox.
+    fn take(&mut self, (position, name, said): Answered, backoff: &mut Backoff) -> Result<(), SessionError> {
         let metrics = &self.publisher.metrics;
-        match answer? {
-            Confirmation::Ack(returned) => {
-                if returned.is_some() {
+        match said? {
+            said @ (Said::Taken | Said::TakenByNobody) => {
+                if said == Said::TakenByNobody {
                     // The broker took it and found no queue. Sending it again would change nothing.
                     metrics.unroutable.inc();
                     tracing::warn!(event.name = %name, "no queue is bound for this event; it is only in the feed");
@@ -201,7 +180,7 @@ impl<'a> Session<'a> {
                 self.confirmed.push(position);
                 backoff.reset();
             }
-            Confirmation::Nack(_) => {
+            Said::Refused => {
                 metrics.nacked.inc();
                 self.window.refused(position);
                 // A queue that loses its leader refuses all that is in flight: one reason for one pause.
@@ -211,8 +190,6 @@ impl<'a> Session<'a> {
                     self.paused_until = Some(Instant::now() + pause);
                 }
             }
-            // The channel is in confirm mode, so this is a connection that is not what it should be.
-            Confirmation::NotRequested => return Err(SessionError::Closed),
         }
         Ok(())
     }
@@ -229,7 +206,7 @@ impl<'a> Session<'a> {
     }
 
     fn check_channel(&self, now: Instant) -> Result<(), SessionError> {
-        if !self.channel.status().connected() {
+        if !self.line.is_up() {
             return Err(SessionError::Closed);
         }
         let oldest = self.window.oldest_sent_at();
@@ -238,21 +215,4 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-/// Message id and headers by which consumers recognise repeats and keep a thread's order.
-fn properties(event: &StoredEvent) -> BasicProperties {
-    let mut headers = FieldTable::default();
-    headers.insert(short(THREAD_HEADER), AMQPValue::LongString(LongString::from(event.thread.as_str())));
-    let sequence = i64::try_from(event.sequence).unwrap_or(i64::MAX);
-    headers.insert(short("x-sequence"), AMQPValue::LongLongInt(sequence));
-    let seconds = u64::try_from(event.at.as_second()).unwrap_or(0);
-    BasicProperties::default()
-        .with_content_type(short(MEDIA_TYPE))
-        .with_delivery_mode(PERSISTENT)
-        .with_message_id(short(&event.id.to_string()))
-        .with_timestamp(seconds)
-        .with_type(short(&event.name))
-        .with_app_id(short("ers-gateway"))
-        .with_headers(headers)
 }

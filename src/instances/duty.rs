@@ -42,6 +42,7 @@ impl Duty {
                 Err(error) => tracing::debug!(duty = self.name, %error, "whether a duty is free is not known"),
             }
             tokio::select! {
+                biased;
                 () = self.environment.sleep(ASK_EVERY) => {}
                 () = self.environment.shutdown().cancelled() => return None,
             }
@@ -65,6 +66,7 @@ impl Duty {
     ) {
         loop {
             tokio::select! {
+                biased;
                 () = self.environment.sleep(RENEW_EVERY) => {}
                 () = left.cancelled() => {
                     if let Err(error) = self.store.leave_duty(self.name, &self.instance, until).await {

@@ -38,6 +38,7 @@ impl Receipts {
             let receipts = self.clone();
             self.environment.spawn(async move {
                 tokio::select! {
+                    biased;
                     () = receipts.environment.sleep(GATHER) => {}
                     () = receipts.environment.shutdown().cancelled() => {}
                 }

@@ -14,7 +14,7 @@ use crate::command::{AttemptId, Class, CommandId, EventId, Happened, MessageId, 
 // --- intake
 
 /// One inbound unit and everything that intake decided about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Admission {
     pub message: NewMessage,
     pub verdict: Verdict,
@@ -31,7 +31,7 @@ pub struct Admission {
 }
 
 /// Which message was refused, and who has it taken in once more.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TakenAgain {
     pub refused: MessageId,
     pub act: Act,
@@ -46,7 +46,7 @@ impl TakenAgain {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewMessage {
     pub id: MessageId,
     pub source: String,
@@ -86,7 +86,7 @@ impl Transport {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewCommand {
     pub id: CommandId,
     pub name: String,
@@ -140,7 +140,7 @@ impl AliasKind {
 }
 
 /// Text that intake made from a message (an unescaped FT letter, clinical text without a home).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewDocument {
     /// Unique within the message; letter handles name it.
     pub number: u32,

@@ -1,6 +1,6 @@
 //! A consumer of events that remembers what it got, and what it may not get.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ers_gateway::events::EventSchemas;
@@ -10,21 +10,22 @@ use lapin::types::FieldTable;
 use serde_json::Value;
 
 use super::rabbitmq::{Client, RabbitMq};
+use crate::history;
 
 /// For the next of those that are in the queue, on a busy machine too.
 const NEXT_WITHIN: Duration = Duration::from_secs(30);
 /// Nothing comes beyond them after so long.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Every event of a queue, each once.
+/// Every event of a queue.
 #[derive(Default)]
 pub struct Heard {
-    /// By id, in the order of their first arrival.
+    /// In the order of their arrival, repeats included.
+    pub arrivals: Vec<Value>,
+    /// Each once, by id, in the order of their first arrival.
     pub events: Vec<Value>,
     /// Deliveries that repeated an event.
     pub repeats: u64,
-    /// Places in `events`, by command.
-    by_command: BTreeMap<String, Vec<usize>>,
 }
 
 impl Heard {
@@ -34,8 +35,7 @@ impl Heard {
         let client = node.client().await;
         let schemas = EventSchemas::built_in();
         let mut heard = Self::default();
-        let mut by_place: BTreeMap<(String, u64), Value> = BTreeMap::new();
-        let mut last: BTreeMap<String, u64> = BTreeMap::new();
+        let mut known: BTreeSet<String> = BTreeSet::new();
         let mut waiting = client.depth(queue).await;
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let consumer = client.channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await;
@@ -47,36 +47,15 @@ impl Heard {
             let delivery = delivery.expect("the node is up");
             let event: Value = serde_json::from_slice(&delivery.data).expect("JSON");
             let member = |name: &str| event[name].as_str().unwrap_or_else(|| panic!("no {name}: {event}"));
-            let thread = member("partitionkey").to_owned();
-            let sequence: u64 = member("sequence").parse().expect("a number");
             assert_eq!(schemas.violations(member("type"), &event["data"]), [], "{event}");
-            if let Some(before) = by_place.get(&(thread.clone(), sequence)) {
-                assert_eq!(*before, event, "another event has its place");
-                heard.repeats += 1;
-                continue;
+            heard.arrivals.push(event.clone());
+            match known.insert(member("id").to_owned()) {
+                true => heard.events.push(event),
+                false => heard.repeats += 1,
             }
-            let before = last.insert(thread.clone(), sequence).unwrap_or(0);
-            assert_eq!(sequence, before + 1, "out of order, or a gap: {event}");
-            by_place.insert((thread, sequence), event.clone());
-            if let Some(command) = event["data"]["command"].as_str() {
-                heard.by_command.entry(command.to_owned()).or_default().push(heard.events.len());
-            }
-            heard.events.push(event);
         }
+        assert_eq!(history::out_of_order(&heard.arrivals), [], "events arrive in order");
         heard
-    }
-
-    pub fn ids(&self) -> Vec<&str> {
-        let mut ids: Vec<&str> = self.events.iter().filter_map(|event| event["id"].as_str()).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    /// Events of a name about a command.
-    pub fn about<'a>(&'a self, name: &'a str, command: &str) -> impl Iterator<Item = &'a Value> {
-        let events = &self.events;
-        let places = self.by_command.get(command).into_iter().flatten();
-        places.map(move |place| &events[*place]).filter(move |event| event["type"] == name)
     }
 }
 

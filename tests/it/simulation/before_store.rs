@@ -1,0 +1,178 @@
+//! A layer before the store, for the few writes that the promises are about; everything else passes.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ers_gateway::command::{CommandId, DispatchId, Failure, MessageId};
+use ers_gateway::store::*;
+use jiff::Timestamp;
+use prometheus::core::Collector;
+
+/// What stands before a store: as it is, it passes everything on.
+#[async_trait]
+pub trait Layer: Send + Sync {
+    async fn admit(&self, store: &Arc<dyn Store>, admission: Admission) -> Result<Admitted> {
+        store.admit(admission).await
+    }
+    async fn claim(&self, store: &Arc<dyn Store>, claim: Claim) -> Result<Vec<ClaimedCommand>> {
+        store.claim(claim).await
+    }
+    async fn record(&self, store: &Arc<dyn Store>, progress: Progress) -> Result<()> {
+        store.record(progress).await
+    }
+    async fn confirm(&self, store: &Arc<dyn Store>, positions: Vec<u64>, at: Timestamp) -> Result<()> {
+        store.confirm(positions, at).await
+    }
+}
+
+pub struct Before {
+    store: Arc<dyn Store>,
+    layer: Box<dyn Layer>,
+}
+
+impl Before {
+    pub fn put(store: Arc<dyn Store>, layer: impl Layer + 'static) -> Arc<dyn Store> {
+        Arc::new(Self { store, layer: Box::new(layer) })
+    }
+}
+
+#[async_trait]
+impl DeliveryStore for Before {
+    async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedCommand>> {
+        self.layer.claim(&self.store, claim).await
+    }
+    async fn record(&self, progress: Progress) -> Result<()> {
+        self.layer.record(&self.store, progress).await
+    }
+    async fn recover(&self, now: Timestamp) -> Result<Recovered> {
+        self.store.recover(now).await
+    }
+    async fn next_due(&self) -> Result<Option<Timestamp>> {
+        self.store.next_due().await
+    }
+}
+
+#[async_trait]
+impl Store for Before {
+    fn signals(&self) -> &Signals {
+        self.store.signals()
+    }
+    fn shared_quota(&self) -> Option<Arc<dyn SharedQuota>> {
+        self.store.shared_quota()
+    }
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        self.store.collectors()
+    }
+    async fn verify(&self) -> Result<()> {
+        self.store.verify().await
+    }
+}
+
+/// Writes the methods of a room: those of the layer, and those that only pass on what they are asked.
+macro_rules! room {
+    ($room:ident, layered { $(fn $layered:ident($($asked:ident: $of:ty),*) -> $gives:ty;)* }
+        { $(fn $method:ident($($name:ident: $kind:ty),*) -> $answer:ty;)* }) => {
+        #[async_trait]
+        impl $room for Before {
+            $(async fn $layered(&self, $($asked: $of),*) -> Result<$gives> {
+                self.layer.$layered(&self.store, $($asked),*).await
+            })*
+            $(async fn $method(&self, $($name: $kind),*) -> Result<$answer> {
+                self.store.$method($($name),*).await
+            })*
+        }
+    };
+}
+
+room!(IntakeStore, layered { fn admit(admission: Admission) -> Admitted; } {
+    fn find_thread(alias: &Alias) -> Option<ThreadView>;
+    fn acknowledged(messages: Vec<(MessageId, Timestamp)>) -> ();
+    fn open_for_patients(ids: Vec<String>) -> Vec<OpenCommand>;
+    fn hold(command: CommandId, why: Failure, act: Act) -> ();
+    fn hold_piece(piece: HeldPiece) -> ();
+    fn held_piece(source: &str, pointer: [u8; 32]) -> Option<HeldPiece>;
+    fn held_pieces(max: usize) -> Vec<HeldPiece>;
+    fn let_go_of_pieces(pieces: Vec<HeldPiece>) -> ();
+    fn expected_number(source: &str) -> Option<u64>;
+    fn expect_number(source: &str, known: Option<u64>, next: u64, at: Timestamp) -> bool;
+});
+
+room!(ContentStore, layered {} {
+    fn read_message(message: MessageId, range: Range<u64>) -> Bytes;
+    fn read_document(message: MessageId, number: u32, range: Range<u64>) -> Bytes;
+});
+
+room!(OutboxStore, layered { fn confirm(positions: Vec<u64>, at: Timestamp) -> (); } {
+    fn unconfirmed(after: u64, max: usize) -> Vec<StoredEvent>;
+    fn events_after(after: u64, max: usize) -> Vec<StoredEvent>;
+    fn last_position() -> u64;
+});
+
+room!(SearchStore, layered {} {
+    fn message(id: MessageId) -> Option<MessageView>;
+    fn messages(filter: MessageFilter) -> Vec<MessageView>;
+    fn command(id: CommandId) -> Option<CommandView>;
+    fn commands_of(message: MessageId) -> Vec<CommandView>;
+    fn transitions(command: CommandId) -> Vec<TransitionView>;
+    fn attempts(command: CommandId) -> Vec<AttemptView>;
+    fn depths() -> Vec<Depth>;
+    fn outbox_depth() -> OutboxDepth;
+});
+
+room!(OperatorStore, layered {} {
+    fn replay(command: CommandId, act: Act) -> ();
+    fn discard(command: CommandId, act: Act) -> ();
+    fn release(command: CommandId, act: Act) -> ();
+    fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
+});
+
+room!(SessionStore, layered {} {
+    fn load_secret(connection: &str, kind: &str) -> Option<SealedSecret>;
+    fn save_secret(secret: SealedSecret, expected: Option<u64>) -> ();
+});
+
+room!(MappingStore, layered {} {
+    fn register_set(digest: &str, archive: Bytes, at: Timestamp) -> ();
+    fn load_set(digest: &str) -> Option<Bytes>;
+    fn announce_set(announcement: SetAnnouncement) -> String;
+    fn newest_set() -> Option<String>;
+});
+
+room!(InstanceStore, layered {} {
+    fn beat(beat: Beat) -> ();
+    fn instances() -> Vec<InstanceView>;
+    fn take_duty(duty: &str, instance: &str, hold: Duration) -> Option<Timestamp>;
+    fn leave_duty(duty: &str, instance: &str, until: Timestamp) -> ();
+});
+
+room!(RetentionStore, layered {} {
+    fn purge(purge: Purge) -> Purged;
+});
+
+room!(DispatchStore, layered {} {
+    fn owe_answer(owed: OwedAnswer) -> ();
+    fn answers_due(max: usize) -> Vec<OwedAnswer>;
+    fn settle_answer(message: MessageId, answer: Option<NewDispatch>, at: Timestamp) -> bool;
+    fn told_up_to(destination: &str) -> Option<u64>;
+    fn tell(destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> bool;
+    fn due_dispatches(destination: &str, max: usize) -> Vec<DueDispatch>;
+    fn make_dispatch(id: DispatchId, content: DispatchContent) -> ();
+    fn step_dispatch(step: DispatchStep) -> ();
+    fn dispatch(id: DispatchId) -> Option<DispatchView>;
+    fn dispatches(filter: DispatchFilter) -> Vec<DispatchView>;
+    fn dispatch_content(id: DispatchId) -> Bytes;
+    fn dispatch_depths() -> Vec<DispatchDepth>;
+    fn replay_dispatch(id: DispatchId, act: Act) -> ();
+    fn discard_dispatch(id: DispatchId, act: Act) -> ();
+    fn purge_dispatches(before: Timestamp, max: usize) -> u64;
+});
+
+room!(WatchStore, layered {} {
+    fn snapshot(watch: &str, service: &str) -> Option<Snapshot>;
+    fn save_snapshot(snapshot: Snapshot) -> bool;
+    fn spend(spending: Spending) -> bool;
+    fn unspend(spending: Spending) -> ();
+});
