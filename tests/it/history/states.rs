@@ -1,56 +1,9 @@
 //! The lives of commands: steps that can be, and ends that agree with what e-RS did.
 
-use std::collections::BTreeSet;
-use std::sync::LazyLock;
-
-use ers_gateway::command::{Failure, Happened, State, WaitReason};
-use jiff::Timestamp;
+use ers_gateway::command::State;
 
 use super::kept::KeptCommand;
 use super::{Asked, Broken, Facts, Findings, History};
-
-/// From and to, by name: what the one function of all transitions allows.
-static LEGAL: LazyLock<BTreeSet<(&'static str, &'static str)>> = LazyLock::new(|| {
-    let (step, since, until) = ("step".to_owned(), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
-    let why = Failure { code: "CODE".into(), text: String::new() };
-    let states = [
-        State::Queued,
-        State::Running { step: step.clone() },
-        State::Waiting { step: step.clone(), until, why: WaitReason::Locked },
-        State::Unauthorised { step: step.clone(), since },
-        State::InDoubt { step: step.clone(), since },
-        State::Failed { why: why.clone() },
-        State::Completed,
-        State::Discarded,
-        State::Shadowed,
-    ];
-    let happenings = [
-        Happened::Claimed { step: step.clone() },
-        Happened::StepDone { next: Some(step.clone()) },
-        Happened::StepDone { next: None },
-        Happened::Deferred { until, why: WaitReason::Locked },
-        Happened::NotAuthorised { since },
-        Happened::Unanswered { since },
-        Happened::ProvedDone { next: Some(step.clone()) },
-        Happened::ProvedDone { next: None },
-        Happened::ProvedNotDone,
-        Happened::Refused { why },
-        Happened::LeaseExpired,
-        Happened::Replayed,
-        Happened::Released,
-        Happened::Discarded,
-        Happened::Shadowed,
-    ];
-    let mut legal = BTreeSet::new();
-    for from in &states {
-        for happened in &happenings {
-            if let Ok(to) = from.clone().after(happened.clone()) {
-                legal.insert((from.name(), to.name()));
-            }
-        }
-    }
-    legal
-});
 
 /// A command begins so.
 const BEGINNINGS: [&str; 3] = ["queued", "failed", "shadowed"];
@@ -76,7 +29,7 @@ fn is_a_life(command: &KeptCommand, findings: &mut Findings) {
         let follows = from == stands;
         let is_legal = match from {
             None => BEGINNINGS.contains(&to),
-            Some(from) => LEGAL.iter().any(|legal| *legal == (from, to)),
+            Some(from) => State::can_follow(from, to),
         };
         findings.expect(follows && is_legal, Broken::Illegal, || {
             format!("{name} {id} went from {from:?} to {to} when it was {stands:?}: {}", row.why)

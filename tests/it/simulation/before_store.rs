@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ers_gateway::command::{CommandId, DispatchId, Failure, MessageId};
+use ers_gateway::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use ers_gateway::store::*;
 use jiff::Timestamp;
 use prometheus::core::Collector;
@@ -105,6 +105,11 @@ room!(ContentStore, layered {} {
     fn read_document(message: MessageId, number: u32, range: Range<u64>) -> Bytes;
 });
 
+room!(FetchedStore, layered {} {
+    fn keep_fetched(command: CommandId, attempt: AttemptId, position: u32, chunk: Bytes) -> ();
+    fn fetched(command: CommandId, attempt: AttemptId, position: u32) -> Option<Bytes>;
+});
+
 room!(OutboxStore, layered { fn confirm(positions: Vec<u64>, at: Timestamp) -> (); } {
     fn unconfirmed(after: u64, max: usize) -> Vec<StoredEvent>;
     fn events_after(after: u64, max: usize) -> Vec<StoredEvent>;
@@ -126,6 +131,7 @@ room!(OperatorStore, layered {} {
     fn replay(command: CommandId, act: Act) -> ();
     fn discard(command: CommandId, act: Act) -> ();
     fn release(command: CommandId, act: Act) -> ();
+    fn decide(command: CommandId, finding: Finding, act: Act) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
 });
 
@@ -157,10 +163,13 @@ room!(DispatchStore, layered {} {
     fn answers_due(max: usize) -> Vec<OwedAnswer>;
     fn settle_answer(message: MessageId, answer: Option<NewDispatch>, at: Timestamp) -> bool;
     fn told_up_to(destination: &str) -> Option<u64>;
+    fn told() -> Vec<ToldPlace>;
+    fn leave_told(destination: &str, at: Timestamp) -> ();
     fn tell(destination: &str, from: Option<u64>, to: u64, dispatches: Vec<NewDispatch>) -> bool;
     fn due_dispatches(destination: &str, max: usize) -> Vec<DueDispatch>;
     fn make_dispatch(id: DispatchId, content: DispatchContent) -> ();
     fn step_dispatch(step: DispatchStep) -> ();
+    fn was_dispatched(destination: &str, control_id: &str) -> bool;
     fn dispatch(id: DispatchId) -> Option<DispatchView>;
     fn dispatches(filter: DispatchFilter) -> Vec<DispatchView>;
     fn dispatch_content(id: DispatchId) -> Bytes;

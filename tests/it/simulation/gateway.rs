@@ -58,7 +58,7 @@ pub static FIXED: LazyLock<Fixed> = LazyLock::new(|| {
     drop(runtime);
     Fixed {
         set: Arc::new(MappingSet::built_in().expect("the shipped mappings are whole")),
-        schemas: Arc::new(EventSchemas::built_in()),
+        schemas: EventSchemas::built_in(),
         keys,
         config: Config::demonstration(),
         empty: std::fs::read(&path).expect("it was closed"),
