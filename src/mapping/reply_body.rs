@@ -1,6 +1,6 @@
 //! What stands in an answer of e-RS, as bytes until something in it is asked for.
 //!
-//! Guarantees: no tree is made of an answer that nobody looks into. A worklist of 10 MB takes six times as much as a tree.
+//! Guarantees: no tree is made of an answer that nobody looks into: that of a worklist of 10 MB took 85 MB more.
 
 use std::sync::OnceLock;
 
