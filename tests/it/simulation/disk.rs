@@ -37,7 +37,8 @@ struct Files {
 
 impl Files {
     fn read(path: &Path) -> Self {
-        // A life may end before it has made them.
+        // A life may end before it has made them. Closing a file here ends the locks that SQLite has on it in this process,
+        // which keep out others: there are none.
         let read = |path: &Path| std::fs::read(path).unwrap_or_default();
         Self { database: read(path), log: read(&log_of(path)) }
     }
