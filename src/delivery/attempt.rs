@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use super::breaker::Pass;
 use super::ledger::Abandoned;
 use super::letter::{self, LetterError, LetterFault};
-use super::pace::{Leave, Stopped};
+use super::pace::{Caller, Leave, Stopped};
 use super::plan_record::shown;
 use super::run::{Flow, Ground, Run};
 use crate::command::{AttemptId, State, WaitReason};
@@ -59,6 +59,10 @@ impl Run {
         }
     }
 
+    pub(super) fn caller(&self) -> Caller {
+        Caller { class: self.command.class, begun: self.begun }
+    }
+
     /// Makes one call and takes its answer in.
     pub(super) async fn call(&mut self, ground: &Ground, call: PreparedCall) -> Result<Flow, Abandoned> {
         let Some(operation) = ground.set.mappings.operation(&call.call) else {
@@ -102,6 +106,7 @@ impl Run {
             let began = self.shared.environment.instant();
             let sent = self.send(out, &attempt.correlation_id, body, &token, &fault).await;
             let took = self.shared.environment.instant() - began;
+            self.calls.note(took);
             report(pass, &sent);
             if let (Sent::NeverLeft(_), Some(spent)) = (&sent, spent) {
                 self.give_allowance_back(spent).await;
@@ -198,13 +203,13 @@ impl Run {
                 return Ok(Ready::Ended);
             }
         };
-        let class = self.command.class;
-        if let Some(leave) = ground.member.pacer.try_now(class) {
+        let caller = self.caller();
+        if let Some(leave) = ground.member.pacer.try_now(caller) {
             return Ok(Ready::Go { token, pass, leave });
         }
         self.ledger.commit().await?;
         let leave = tokio::select! {
-            leave = ground.member.pacer.wait(class) => leave,
+            leave = ground.member.pacer.wait(caller) => leave,
             () = self.shared.environment.shutdown().cancelled() => Err(Stopped),
         };
         match leave {

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tracing::Instrument as _;
 
 use super::breaker::Breakers;
+use super::estimate::{Estimator, Measured};
 use super::kept::KeptAnswers;
 use super::lease::{Lease, Moment};
 use super::metrics::DeliveryMetrics;
@@ -76,6 +77,7 @@ pub(super) struct Shared {
     pub(super) metrics: DeliveryMetrics,
     pub(super) breakers: Breakers,
     pub(super) kept: KeptAnswers,
+    pub(super) measured: Measured,
     instance: String,
     hands: Arc<Semaphore>,
     hand_freed: Notify,
@@ -83,6 +85,7 @@ pub(super) struct Shared {
 
 pub struct Delivery {
     shared: Arc<Shared>,
+    estimator: Estimator,
 }
 
 /// How many commands are carried out now.
@@ -137,6 +140,7 @@ impl Delivery {
             sets: PinnedSets::new(parts.mappings, parts.store.clone()),
             breakers: Breakers::new(parts.metrics.breaker_open.clone(), &parts.environment),
             kept: KeptAnswers::new(&parts.environment),
+            measured: Measured::default(),
             hands: Arc::new(Semaphore::new(parts.settings.parallel_max.max(1))),
             hand_freed: Notify::new(),
             environment: parts.environment,
@@ -149,11 +153,17 @@ impl Delivery {
             metrics: parts.metrics,
             instance: parts.instance,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        Ok(Self { estimator: Estimator::new(shared.clone()), shared })
     }
 
     pub fn hands(&self) -> Hands {
         Hands { free: self.shared.hands.clone(), all: self.shared.settings.parallel_max.max(1) }
+    }
+
+    /// Says when what waits will be sent, while this runs.
+    pub fn estimator(&self) -> Estimator {
+        self.estimator.clone()
     }
 
     /// Runs until the gateway is asked to stop. What an earlier process left running is seen to first.
@@ -163,6 +173,7 @@ impl Delivery {
             () = self.recover() => {}
             () = shutdown.cancelled() => return,
         }
+        self.shared.environment.spawn(self.estimator.clone().watch());
         let mut sources = self.shared.sources.clone();
         let bell = self.shared.store.signals().commands.clone();
         loop {

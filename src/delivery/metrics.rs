@@ -1,6 +1,8 @@
 //! What delivery counts. Labels are bounded: A-numbers of the catalogue, codes of the outcome table.
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
 
 /// From a cached read on the same machine to the slowest booking (185 s).
 const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0, 180.0];
@@ -19,6 +21,8 @@ pub struct DeliveryMetrics {
     pub(super) breaker_open: IntGaugeVec,
     /// `gateway_commands_settled_total{command,outcome}`: runs of commands by the state that they ended in.
     pub(super) settled: IntCounterVec,
+    /// `gateway_backlog_clears_in_seconds{class}`
+    pub(super) clears_in: GaugeVec,
     /// `gateway_delivery_store_unavailable_total`: times that delivery had to wait for its store.
     pub(super) store_unavailable: IntCounter,
 }
@@ -51,6 +55,13 @@ impl DeliveryMetrics {
                 Opts::new("gateway_commands_settled_total", "runs of commands by the state that they ended in"),
                 &["command", "outcome"],
             )?,
+            clears_in: GaugeVec::new(
+                Opts::new(
+                    "gateway_backlog_clears_in_seconds",
+                    "Time until what can be sent of a class is sent; 0 if nothing waits, NaN while its calls are given a rest",
+                ),
+                &["class"],
+            )?,
             store_unavailable: IntCounter::new(
                 "gateway_delivery_store_unavailable_total",
                 "times that delivery had to wait for its store",
@@ -62,6 +73,7 @@ impl DeliveryMetrics {
         registry.register(Box::new(metrics.pacing_forfeited.clone()))?;
         registry.register(Box::new(metrics.breaker_open.clone()))?;
         registry.register(Box::new(metrics.settled.clone()))?;
+        registry.register(Box::new(metrics.clears_in.clone()))?;
         registry.register(Box::new(metrics.store_unavailable.clone()))?;
         Ok(metrics)
     }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::engine::{Member, Shared};
+use super::estimate::Calls;
 use super::lease::Lease;
 use super::ledger::{Abandoned, Ledger};
 use super::plan_record::{PlanRecord, shown};
@@ -43,6 +45,8 @@ pub(super) struct Run {
     pub(super) ledger: Ledger,
     /// Some call of this run was answered: what is deferred now is deferred for the first time.
     pub(super) progressed: bool,
+    pub(super) begun: Instant,
+    pub(super) calls: Calls,
 }
 
 /// Runs the command to its rest. What cannot be recorded is left to whoever takes over.
@@ -51,10 +55,12 @@ pub(super) async fn carry_out(shared: Arc<Shared>, command: ClaimedCommand, leas
     let known = command.thread.known.as_object().cloned().unwrap_or_default();
     let state = State::Running { step: "plan".into() };
     let plan = PlanRecord::default();
-    let mut run = Run { shared, plan, known, state, ground: None, ledger, progressed: false, command };
+    let (begun, calls) = (shared.environment.instant(), Calls::default());
+    let mut run = Run { shared, plan, known, state, ground: None, ledger, progressed: false, begun, calls, command };
     if let Err(Abandoned) = run.until_rest().await {
         tracing::warn!("the run was abandoned; its command is found again after its last commit");
     }
+    run.shared.measured.note(&run.command.name, run.calls);
 }
 
 impl Run {

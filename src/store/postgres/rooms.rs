@@ -13,16 +13,16 @@ use prometheus::core::Collector;
 use super::acts::Deed;
 use super::{
     Inner, PostgresStore, again, audit, claims, content, dispatch, instances, intake, kept, links, listing, migrations,
-    outbox, progress, retention, search, sources, watching,
+    outbox, progress, queue, retention, search, sources, watching,
 };
 use crate::command::{CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
     DueDispatch, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter, MessageView,
-    NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, QuotaAsk,
-    Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals,
-    Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, TransitionView, WatchStore,
+    NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, Queue,
+    QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota,
+    Signals, Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, TransitionView, WatchStore,
 };
 
 /// How often claims look for leases that ended.
@@ -251,6 +251,10 @@ impl SearchStore for PostgresStore {
     async fn outbox_depth(&self) -> Result<OutboxDepth> {
         self.ask(|inner| async move { outbox::depth(&*inner.client().await?).await }).await
     }
+
+    async fn queue(&self, max: u64) -> Result<Queue> {
+        self.ask(|inner| async move { queue::queue(&*inner.client().await?, max).await }).await
+    }
 }
 
 #[async_trait]
@@ -351,6 +355,14 @@ impl SharedQuota for PostgresStore {
     async fn reserve(&self, ask: QuotaAsk) -> Result<Vec<Duration>> {
         self.ask(|inner| async move { again(&inner, |client| Box::pin(instances::reserve(client, ask.clone()))).await })
             .await
+    }
+
+    async fn rate(&self, application: &str, per_second: f64) -> Result<f64> {
+        let application = application.to_owned();
+        self.ask(|inner| async move {
+            again(&inner, |client| Box::pin(instances::rate(client, application.clone(), per_second))).await
+        })
+        .await
     }
 
     async fn throttled(&self, application: &str, per_second: f64) -> Result<()> {

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 
 use super::{
-    SqliteStore, audit, claims, content, dispatch, intake, kept, links, listing, outbox, progress, search, threads,
-    watching,
+    SqliteStore, audit, claims, content, dispatch, intake, kept, links, listing, outbox, progress, queue, search,
+    threads, watching,
 };
 use crate::command::{CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
@@ -19,8 +19,8 @@ use crate::store::{
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
     DueDispatch, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
     MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge,
-    Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota,
-    Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, TransitionView, WatchStore,
+    Purged, Queue, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement,
+    SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, TransitionView, WatchStore,
 };
 
 #[async_trait]
@@ -163,6 +163,10 @@ impl SearchStore for SqliteStore {
 
     async fn outbox_depth(&self) -> Result<OutboxDepth> {
         self.readers.read(outbox::depth).await
+    }
+
+    async fn queue(&self, max: u64) -> Result<Queue> {
+        self.readers.read(move |connection| queue::queue(connection, max)).await
     }
 }
 
