@@ -49,7 +49,7 @@ impl Estimate {
                 "cannot be estimated: e-RS keeps failing the calls that it needs, which are left alone for a while"
             }
             Self::Unknown(Unforeseen::HeldBack) => {
-                "cannot be estimated: it is held behind a command that does not go on by itself"
+                "cannot be estimated: nobody can say when the command goes on that holds it"
             }
             Self::Unknown(Unforeseen::NotCounted) => "cannot be estimated: the queue could not be looked at lately",
         }

@@ -60,7 +60,7 @@ impl Run {
     }
 
     pub(super) fn caller(&self) -> Caller {
-        Caller { class: self.command.class, begun: self.begun }
+        Caller { class: self.command.class, run: self.number }
     }
 
     /// Makes one call and takes its answer in.

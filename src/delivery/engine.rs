@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
@@ -78,6 +79,8 @@ pub(super) struct Shared {
     pub(super) breakers: Breakers,
     pub(super) kept: KeptAnswers,
     pub(super) measured: Measured,
+    /// Runs that have begun.
+    pub(super) runs: AtomicU64,
     instance: String,
     hands: Arc<Semaphore>,
     hand_freed: Notify,
@@ -141,6 +144,7 @@ impl Delivery {
             breakers: Breakers::new(parts.metrics.breaker_open.clone(), &parts.environment),
             kept: KeptAnswers::new(&parts.environment),
             measured: Measured::default(),
+            runs: AtomicU64::new(0),
             hands: Arc::new(Semaphore::new(parts.settings.parallel_max.max(1))),
             hand_freed: Notify::new(),
             environment: parts.environment,

@@ -1,9 +1,9 @@
 //! One run of one command: resolve, then walk the plan until it rests.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use super::engine::{Member, Shared};
 use super::estimate::Calls;
@@ -45,7 +45,8 @@ pub(super) struct Run {
     pub(super) ledger: Ledger,
     /// Some call of this run was answered: what is deferred now is deferred for the first time.
     pub(super) progressed: bool,
-    pub(super) begun: Instant,
+    /// In the order in which runs began.
+    pub(super) number: u64,
     pub(super) calls: Calls,
 }
 
@@ -55,8 +56,8 @@ pub(super) async fn carry_out(shared: Arc<Shared>, command: ClaimedCommand, leas
     let known = command.thread.known.as_object().cloned().unwrap_or_default();
     let state = State::Running { step: "plan".into() };
     let plan = PlanRecord::default();
-    let (begun, calls) = (shared.environment.instant(), Calls::default());
-    let mut run = Run { shared, plan, known, state, ground: None, ledger, progressed: false, begun, calls, command };
+    let (number, calls) = (shared.runs.fetch_add(1, Ordering::Relaxed), Calls::default());
+    let mut run = Run { shared, plan, known, state, ground: None, ledger, progressed: false, number, calls, command };
     if let Err(Abandoned) = run.until_rest().await {
         tracing::warn!("the run was abandoned; its command is found again after its last commit");
     }

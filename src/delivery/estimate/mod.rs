@@ -118,7 +118,10 @@ impl Estimator {
         }
         let latest = self.desk.latest.lock().clone();
         let forecast = latest.filter(|forecast| forecast.looked.elapsed() < AGE_MAX).ok_or(Unforeseen::NotCounted)?;
-        if forecast.stuck.contains(&command.id) || command.held_by.is_some_and(|by| forecast.stuck.contains(&by)) {
+        // Of one that came since, what holds it must be known to go on.
+        let came_since = command.received_at > forecast.at;
+        let is_stuck = |by| forecast.stuck.contains(&by) || came_since && !forecast.first_calls.contains_key(&by);
+        if forecast.stuck.contains(&command.id) || command.held_by.is_some_and(is_stuck) {
             return Err(Unforeseen::HeldBack);
         }
         let now = shared.environment.now();

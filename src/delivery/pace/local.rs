@@ -206,7 +206,7 @@ mod tests {
             for _ in 0..*count {
                 let (pacer, gone, environment, class) = (pacer.clone(), gone.clone(), environment.clone(), *class);
                 tasks.push(tokio::spawn(async move {
-                    let leave = pacer.wait(Caller::now(class)).await.expect("leave");
+                    let leave = pacer.wait(Caller::of(class)).await.expect("leave");
                     pacer.depart(leave).await.expect("on its way");
                     gone.lock().push((class, environment.instant() - began));
                 }));
@@ -257,7 +257,7 @@ mod tests {
         };
         environment.sleep(Duration::from_millis(2_050)).await;
         let began = environment.instant();
-        let _leave = pacer.wait(Caller::now(Class::Interactive)).await.expect("leave");
+        let _leave = pacer.wait(Caller::of(Class::Interactive)).await.expect("leave");
         assert!(environment.instant() - began <= Duration::from_millis(84));
         queue.await.expect("the queue drains");
     }
@@ -285,13 +285,13 @@ mod tests {
     async fn who_gives_up_takes_no_place() {
         let environment = environment();
         let pacer = pacer(&environment, Pacing::default());
-        let _leave = pacer.wait(Caller::now(Class::Routine)).await.expect("leave");
+        let _leave = pacer.wait(Caller::of(Class::Routine)).await.expect("leave");
         for _ in 0..50 {
-            let gave_up = tokio::time::timeout(Duration::from_millis(1), pacer.wait(Caller::now(Class::Routine))).await;
+            let gave_up = tokio::time::timeout(Duration::from_millis(1), pacer.wait(Caller::of(Class::Routine))).await;
             assert!(gave_up.is_err());
         }
         let began = environment.instant();
-        let _leave = pacer.wait(Caller::now(Class::Routine)).await.expect("leave");
+        let _leave = pacer.wait(Caller::of(Class::Routine)).await.expect("leave");
         assert!(environment.instant() - began < Duration::from_millis(105));
     }
 

@@ -120,7 +120,7 @@ impl Fleet {
         for _ in 0..count {
             let (fleet, pacer, number) = (self.clone(), instance.pacer.clone(), instance.number);
             instance.calls.spawn(async move {
-                let leave = pacer.wait(Caller::now(class)).await.expect("leave");
+                let leave = pacer.wait(Caller::of(class)).await.expect("leave");
                 fleet.environment.sleep(fleet.commit_max.mul_f64(fleet.environment.fraction())).await;
                 pacer.depart(leave).await.expect("on its way");
                 let at = fleet.environment.instant() - fleet.began;
@@ -252,7 +252,7 @@ async fn what_is_ready_too_late_forfeits_its_departure_and_takes_the_next() {
     let fleet = Fleet::new(millis(3));
     let (mut late, mut other) = (fleet.instance(0), fleet.instance(1));
     fleet.call(&mut other, Class::Routine, 40);
-    let leave = late.pacer.wait(Caller::now(Class::Bulk)).await.expect("leave");
+    let leave = late.pacer.wait(Caller::of(Class::Bulk)).await.expect("leave");
     fleet.call(&mut late, Class::TwoWeekWait, 20);
     fleet.environment.sleep(millis(500)).await; // a commit that hangs
     let ready_at = fleet.environment.instant();
@@ -286,12 +286,12 @@ async fn while_the_quota_is_away_nothing_leaves_and_afterwards_all_goes_on() {
 async fn a_stop_ends_all_waiting_though_the_quota_is_away() {
     let fleet = Fleet::new(millis(3));
     let instance = fleet.instance(0);
-    let late = instance.pacer.wait(Caller::now(Class::Routine)).await.expect("leave");
+    let late = instance.pacer.wait(Caller::of(Class::Routine)).await.expect("leave");
     fleet.quota.away.store(true, Ordering::SeqCst);
     fleet.environment.sleep(Duration::from_secs(1)).await;
     let (again, first) = (instance.pacer.clone(), instance.pacer.clone());
     let again = tokio::spawn(async move { again.depart(late).await });
-    let first = tokio::spawn(async move { first.wait(Caller::now(Class::Routine)).await.map(drop) });
+    let first = tokio::spawn(async move { first.wait(Caller::of(Class::Routine)).await.map(drop) });
     fleet.environment.sleep(Duration::from_secs(5)).await;
     assert!(!again.is_finished() && !first.is_finished());
     assert!(fleet.environment.drain(Duration::from_secs(1)).await, "nothing holds the stop up");
@@ -348,12 +348,12 @@ async fn a_slow_store_costs_pace_and_no_quota() {
 async fn who_gives_up_takes_no_place() {
     let fleet = Fleet::new(Duration::ZERO);
     let instance = fleet.instance(0);
-    let _leave = instance.pacer.wait(Caller::now(Class::Routine)).await.expect("leave");
+    let _leave = instance.pacer.wait(Caller::of(Class::Routine)).await.expect("leave");
     for _ in 0..50 {
-        let gave_up = tokio::time::timeout(millis(1), instance.pacer.wait(Caller::now(Class::Routine))).await;
+        let gave_up = tokio::time::timeout(millis(1), instance.pacer.wait(Caller::of(Class::Routine))).await;
         assert!(gave_up.is_err());
     }
     let began = fleet.environment.instant();
-    let _leave = instance.pacer.wait(Caller::now(Class::Routine)).await.expect("leave");
+    let _leave = instance.pacer.wait(Caller::of(Class::Routine)).await.expect("leave");
     assert!(fleet.environment.instant() - began < millis(220), "no more was reserved than is kept in hand");
 }

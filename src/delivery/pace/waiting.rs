@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::command::Class;
 
@@ -17,14 +16,14 @@ pub(in crate::delivery) const OLDEST_TURN: u64 = 8;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::delivery) struct Caller {
     pub(in crate::delivery) class: Class,
-    /// When its command's run began.
-    pub(in crate::delivery) begun: Instant,
+    /// Which run of a command it is, in the order in which they began.
+    pub(in crate::delivery) run: u64,
 }
 
 #[cfg(test)]
 impl Caller {
-    pub(super) fn now(class: Class) -> Self {
-        Self { class, begun: Instant::now() }
+    pub(super) fn of(class: Class) -> Self {
+        Self { class, run: 0 }
     }
 }
 
@@ -40,13 +39,13 @@ pub(super) struct Waiting<T> {
 pub(super) struct Place {
     turn: Turn,
     class: Class,
-    begun: Instant,
+    run: u64,
     arrival: u64,
 }
 
 impl Place {
     pub(super) fn caller(self) -> Caller {
-        Caller { class: self.class, begun: self.begun }
+        Caller { class: self.class, run: self.run }
     }
 }
 
@@ -67,8 +66,8 @@ impl<T> Waiting<T> {
     /// Dropping what is returned gives the place up.
     pub(super) fn join(&mut self, turn: Turn, caller: Caller) -> oneshot::Receiver<T> {
         let (sender, leave) = oneshot::channel();
-        let Caller { class, begun } = caller;
-        self.waiting.insert(Place { turn, class, begun, arrival: self.arrivals }, sender);
+        let Caller { class, run } = caller;
+        self.waiting.insert(Place { turn, class, run, arrival: self.arrivals }, sender);
         self.arrivals += 1;
         leave
     }
@@ -80,7 +79,7 @@ impl<T> Waiting<T> {
     pub(super) fn next(&self) -> Option<Place> {
         let first = self.waiting.keys().next().copied()?;
         if first.turn == Turn::First && self.grants % OLDEST_TURN == OLDEST_TURN - 1 {
-            return self.waiting.keys().min_by_key(|place| (place.begun, place.arrival)).copied();
+            return self.waiting.keys().min_by_key(|place| (place.run, place.arrival)).copied();
         }
         Some(first)
     }
@@ -114,17 +113,13 @@ impl<T> Waiting<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_command_that_began_earlier_makes_its_next_call_first() {
+    #[test]
+    fn a_command_that_began_earlier_makes_its_next_call_first() {
         let mut waiting = Waiting::<()>::default();
-        let began = Instant::now();
-        let caller = |seconds| Caller { class: Class::Routine, begun: began + Duration::from_secs(seconds) };
-        let _later = waiting.join(Turn::First, caller(1));
-        let _earlier = waiting.join(Turn::First, caller(0));
-        assert_eq!(waiting.next().expect("two wait").caller().begun, began);
+        let _later = waiting.join(Turn::First, Caller { class: Class::Routine, run: 2 });
+        let _earlier = waiting.join(Turn::First, Caller { class: Class::Routine, run: 1 });
+        assert_eq!(waiting.next().expect("two wait").caller().run, 1);
     }
 }
