@@ -14,14 +14,15 @@ use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 
 use crate::amqp::BrokerLinks;
+use crate::command::Estimate;
 use crate::config::{Config, EnvironmentName, InEvents, Listener, Source, Watch};
-use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts};
+use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts, Estimator};
 use crate::environment::Environment;
 use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
 use crate::events::{EventSchemas, Feed, InlineDocuments, Publisher, PublisherMetrics};
 use crate::given::Given;
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
-use crate::inbound::http::{HttpDeps, HttpError, HttpServer, Readiness};
+use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Readiness};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
 use crate::inbound::poll::{self, Poll};
 use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError};
@@ -30,7 +31,7 @@ use crate::keys::{KeyError, Keys};
 use crate::mapping;
 use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
 use crate::retention::Retention;
-use crate::store::{self, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
+use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
 use crate::telemetry::{self, Backlog, MappingMetrics};
 
 /// Frames in hand are answered, requests finish.
@@ -218,6 +219,7 @@ impl Gateway {
             intake: intake.clone(),
             store: store.clone(),
             outbox: outbox.clone(),
+            estimates: Arc::new(delivery.estimator()),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
         };
@@ -307,8 +309,15 @@ struct Rooms {
     store: Arc<dyn Store>,
     /// Events as they are read, with documents or without.
     outbox: Arc<dyn OutboxStore>,
+    estimates: Arc<dyn Estimates>,
     metrics: Registry,
     readiness: Arc<Readiness>,
+}
+
+impl Estimates for Estimator {
+    fn estimate(&self, command: &CommandView) -> Estimate {
+        Self::estimate(self, command)
+    }
 }
 
 impl Rooms {
@@ -322,6 +331,7 @@ impl Rooms {
             operator: self.store.clone(),
             instances: self.store.clone(),
             dispatches: self.store.clone(),
+            estimates: self.estimates.clone(),
             feed: Feed::new(self.outbox.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),
             commands: mapping::command_schemas(),

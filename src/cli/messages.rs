@@ -231,6 +231,12 @@ fn describe(message: &Value, commands: &[Value]) -> String {
         if let Some(held_by) = command["heldBy"].as_str() {
             line(format!("  held by command {held_by}, which is before it in the same thread"));
         }
+        if let Some(estimate) = command["estimate"].as_str() {
+            match command["estimatedAt"].as_str() {
+                Some(at) => line(format!("  its first call to e-RS is estimated to leave at {at} ({estimate})")),
+                None => line(format!("  when it is sent {estimate}")),
+            }
+        }
         for transition in list(&command["transitions"]) {
             line(format!("  {}  → {}: {}", cell(&transition["at"]), cell(&transition["to"]), cell(&transition["why"])));
         }
@@ -329,6 +335,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_queued_command_is_described_with_its_estimate_or_why_there_is_none() {
+        let message = json!({"id": "m1", "problems": []});
+        let command = |estimate| json!({"id": "c1", "state": "queued", "estimate": estimate});
+        let mut first = command("as the queue stands");
+        first["estimatedAt"] = "2026-03-16T09:41:07Z".into();
+        let told = describe(&message, &[first, command("cannot be estimated: its source is paused")]);
+        for part in ["leave at 2026-03-16T09:41:07Z (as the", "when it is sent cannot be estimated: its source is"] {
+            assert!(told.contains(part), "{part} is not in\n{told}");
+        }
+    }
 
     #[test]
     fn a_failed_command_is_described_with_its_reason_and_calls() {

@@ -70,7 +70,7 @@ impl Records {
                 let message = store.message(id).await?.ok_or_else(|| nothing("message", id))?;
                 let commands = store.commands_of(id).await?;
                 let mut shown = views::message(&message);
-                shown["commands"] = commands.iter().map(views::command_summary).collect();
+                shown["commands"] = commands.iter().map(|command| views::command_summary(command, None)).collect();
                 Ok(shown)
             }
         }
@@ -82,7 +82,7 @@ impl Records {
             Self::Api(api) => api.get(&format!("v1/commands/{id}"), &[]).await,
             Self::Store(store, _) => {
                 let command = store.command(id).await?.ok_or_else(|| nothing("command", id))?;
-                Ok(views::command(&command, &store.transitions(id).await?, &store.attempts(id).await?))
+                Ok(views::command(&command, None, &store.transitions(id).await?, &store.attempts(id).await?))
             }
         }
     }

@@ -5,11 +5,13 @@
 //! Guarantees: a `State` changes only through [`State::after`].
 
 mod class;
+mod estimate;
 mod identifiers;
 mod schema;
 mod state;
 
 pub use class::Class;
+pub use estimate::{Estimate, Unforeseen};
 pub use identifiers::{AttemptId, CommandId, DispatchId, EventId, MessageId, NhsNumber, ThreadId, Ubrn};
 pub use schema::{CommandSchemas, SchemaError, SchemaProblem};
 pub use state::{Failure, Happened, IllegalStep, State, Verdict, WaitReason};

@@ -14,7 +14,7 @@ use super::breaker::Pass;
 use super::keeping::Keeping;
 use super::ledger::Abandoned;
 use super::letter::{self, LetterError, LetterFault};
-use super::pace::{Leave, Stopped};
+use super::pace::{Caller, Leave, Stopped};
 use super::plan_record::shown;
 use super::run::{Flow, Ground, Run};
 use crate::command::{AttemptId, State, WaitReason};
@@ -65,6 +65,10 @@ impl Run {
         matches!(self.state, State::InDoubt { .. })
     }
 
+    pub(super) fn caller(&self) -> Caller {
+        Caller { class: self.command.class, run: self.number }
+    }
+
     /// Makes one call and takes its answer in.
     pub(super) async fn call(&mut self, ground: &Ground, call: PreparedCall) -> Result<Flow, Abandoned> {
         let Some(operation) = ground.set.mappings.operation(&call.call) else {
@@ -113,6 +117,7 @@ impl Run {
             let mut keeping = Keeping::new(self.shared.clone(), self.command.id, attempt.id, operation.file);
             let sent = self.send(out, (&attempt.correlation_id, body), &token, &fault, &mut keeping).await;
             let took = self.shared.environment.instant() - began;
+            self.calls.note(took);
             report(pass, &sent);
             if let (Sent::NeverLeft(_), Some(spent)) = (&sent, spent) {
                 self.give_allowance_back(spent).await;
@@ -214,14 +219,14 @@ impl Run {
                 return Ok(Ready::Ended);
             }
         };
-        let class = self.command.class;
-        if let Some(leave) = ground.member.pacer.try_now(class) {
+        let caller = self.caller();
+        if let Some(leave) = ground.member.pacer.try_now(caller) {
             return Ok(Ready::Go { token, pass, leave });
         }
         self.ledger.commit().await?;
         let leave = tokio::select! {
             biased;
-            leave = ground.member.pacer.wait(class) => leave,
+            leave = ground.member.pacer.wait(caller) => leave,
             () = self.shared.environment.shutdown().cancelled() => Err(Stopped),
         };
         match leave {

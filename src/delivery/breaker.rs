@@ -75,6 +75,12 @@ impl Breakers {
         Ok(Pass { breakers: self.clone(), key: Some(key) })
     }
 
+    /// Whether calls of this group leave as they come.
+    pub(super) fn is_closed(&self, connection: &str, group: &str) -> bool {
+        let key = (connection.to_owned(), group.to_owned());
+        matches!(self.breakers.lock().get(&key), None | Some(Breaker::Closed { .. }))
+    }
+
     fn report(&self, key: Key, went: Went) {
         let now = self.environment.instant();
         let mut breakers = self.breakers.lock();
@@ -160,6 +166,7 @@ mod tests {
         breakers.admit("int", "letters").expect("closed").went_well();
         fail(&breakers, FAILURES_MAX);
         assert!(breakers.admit("int", "letters").is_err());
+        assert!(!breakers.is_closed("int", "letters") && breakers.is_closed("int", "referral"));
         assert!(breakers.admit("int", "referral").is_ok());
         assert!(breakers.admit("production", "letters").is_ok());
         assert_eq!(breakers.open.with_label_values(&["letters"]).get(), 1);

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::Instrument as _;
 
 use super::breaker::Breakers;
+use super::estimate::{Estimator, Measured};
 use super::kept::KeptAnswers;
 use super::lease::{Lease, Moment};
 use super::metrics::DeliveryMetrics;
@@ -76,6 +78,9 @@ pub(super) struct Shared {
     pub(super) metrics: DeliveryMetrics,
     pub(super) breakers: Breakers,
     pub(super) kept: KeptAnswers,
+    pub(super) measured: Measured,
+    /// Runs that have begun.
+    pub(super) runs: AtomicU64,
     instance: String,
     hands: Arc<Semaphore>,
     hand_freed: Notify,
@@ -83,6 +88,7 @@ pub(super) struct Shared {
 
 pub struct Delivery {
     shared: Arc<Shared>,
+    estimator: Estimator,
 }
 
 /// How many commands are carried out now.
@@ -137,6 +143,8 @@ impl Delivery {
             sets: PinnedSets::new(parts.mappings, parts.store.clone()),
             breakers: Breakers::new(parts.metrics.breaker_open.clone(), &parts.environment),
             kept: KeptAnswers::new(&parts.environment),
+            measured: Measured::default(),
+            runs: AtomicU64::new(0),
             hands: Arc::new(Semaphore::new(parts.settings.parallel_max.max(1))),
             hand_freed: Notify::new(),
             environment: parts.environment,
@@ -149,11 +157,17 @@ impl Delivery {
             metrics: parts.metrics,
             instance: parts.instance,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        Ok(Self { estimator: Estimator::new(shared.clone()), shared })
     }
 
     pub fn hands(&self) -> Hands {
         Hands { free: self.shared.hands.clone(), all: self.shared.settings.parallel_max.max(1) }
+    }
+
+    /// Says when what waits will be sent, while this runs.
+    pub fn estimator(&self) -> Estimator {
+        self.estimator.clone()
     }
 
     /// Runs until the gateway is asked to stop. What an earlier process left running is seen to first.
@@ -164,6 +178,7 @@ impl Delivery {
             () = self.recover() => {}
             () = shutdown.cancelled() => return,
         }
+        self.shared.environment.spawn(self.estimator.clone().watch());
         let mut sources = self.shared.sources.clone();
         let bell = self.shared.store.signals().commands.clone();
         loop {

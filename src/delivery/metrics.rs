@@ -1,6 +1,8 @@
 //! What delivery counts. Labels are bounded: A-numbers of the catalogue, codes of the outcome table.
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
 
 /// From a cached read on the same machine to the slowest booking (185 s).
 const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0, 180.0];
@@ -22,6 +24,8 @@ pub struct DeliveryMetrics {
     /// `gateway_doubts_total{call,outcome}`: writes in doubt by what reading e-RS back came to: `done`, `not_done`, or
     /// `person`, who has to decide.
     pub(super) doubts: IntCounterVec,
+    /// `gateway_backlog_clears_in_seconds{class}`
+    pub(super) clears_in: GaugeVec,
     /// `gateway_delivery_store_unavailable_total`: times that delivery had to wait for its store.
     pub(super) store_unavailable: IntCounter,
 }
@@ -58,6 +62,13 @@ impl DeliveryMetrics {
                 Opts::new("gateway_doubts_total", "writes in doubt by what reading e-RS back came to"),
                 &["call", "outcome"],
             )?,
+            clears_in: GaugeVec::new(
+                Opts::new(
+                    "gateway_backlog_clears_in_seconds",
+                    "Time until what can be sent of a class is sent; 0 if nothing waits, NaN while its calls are given a rest",
+                ),
+                &["class"],
+            )?,
             store_unavailable: IntCounter::new(
                 "gateway_delivery_store_unavailable_total",
                 "times that delivery had to wait for its store",
@@ -70,6 +81,7 @@ impl DeliveryMetrics {
         registry.register(Box::new(metrics.breaker_open.clone()))?;
         registry.register(Box::new(metrics.settled.clone()))?;
         registry.register(Box::new(metrics.doubts.clone()))?;
+        registry.register(Box::new(metrics.clears_in.clone()))?;
         registry.register(Box::new(metrics.store_unavailable.clone()))?;
         Ok(metrics)
     }

@@ -8,6 +8,7 @@
 //! A file a subject, in the order in which a command meets them: [`engine`] claims; [`run`] resolves and
 //! walks the plan; [`attempt`] makes one call, with [`pace`], [`breaker`], [`letter`] and [`kept`]; [`answer`] takes in
 //! what came back; [`rest`] says how a run ends; [`ledger`] commits, and knows of the [`lease`].
+//! [`estimate`] says when what waits will be sent.
 
 mod answer;
 mod attempt;
@@ -16,6 +17,7 @@ mod base64_text;
 mod breaker;
 mod compare;
 mod engine;
+mod estimate;
 mod follow;
 mod keeping;
 mod kept;
@@ -35,5 +37,6 @@ mod settle;
 mod tests;
 
 pub use engine::{Delivery, DeliveryParts, Hands, Sources};
+pub use estimate::Estimator;
 pub use metrics::DeliveryMetrics;
 pub use plan_record::PlanRecord;

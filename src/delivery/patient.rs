@@ -93,7 +93,7 @@ impl Run {
 
     async fn leave_for_pds(&self, pacer: &Pacer) -> Result<(), Stopped> {
         let leave = tokio::select! {
-            leave = pacer.wait(self.command.class) => leave?,
+            leave = pacer.wait(self.caller()) => leave?,
             () = self.shared.environment.shutdown().cancelled() => return Err(Stopped),
         };
         pacer.depart(leave).await

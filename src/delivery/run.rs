@@ -1,10 +1,12 @@
 //! One run of one command: resolve, then walk the plan until it rests.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
 use super::engine::{Member, Shared};
+use super::estimate::Calls;
 use super::lease::Lease;
 use super::ledger::{Abandoned, Ledger};
 use super::plan_record::{PlanRecord, shown};
@@ -46,6 +48,9 @@ pub(super) struct Run {
     pub(super) progressed: bool,
     /// While e-RS is read to settle a doubt: nothing is written.
     pub(super) looking: Option<Looking>,
+    /// In the order in which runs began.
+    pub(super) number: u64,
+    pub(super) calls: Calls,
 }
 
 /// Runs the command to its rest. What cannot be recorded is left to whoever takes over.
@@ -57,10 +62,13 @@ pub(super) async fn carry_out(shared: Arc<Shared>, command: ClaimedCommand, leas
         _ => State::Running { step: "plan".into() },
     };
     let plan = PlanRecord::default();
-    let mut run = Run { shared, plan, known, state, ground: None, ledger, progressed: false, looking: None, command };
+    let (number, calls) = (shared.runs.fetch_add(1, Ordering::Relaxed), Calls::default());
+    let (ground, looking, progressed) = (None, None, false);
+    let mut run = Run { shared, plan, known, state, ground, ledger, progressed, looking, number, calls, command };
     if let Err(Abandoned) = run.until_rest().await {
         tracing::warn!("the run was abandoned; its command is found again after its last commit");
     }
+    run.shared.measured.note(&run.command.name, run.calls);
 }
 
 impl Run {

@@ -38,6 +38,11 @@ impl PinnedSets {
         Self { mappings, store, ready: Mutex::default() }
     }
 
+    /// Digest of the set that new commands are made with.
+    pub(super) fn current(&self) -> String {
+        self.mappings.current().digest().to_owned()
+    }
+
     /// The set of that digest: in hand, or loaded from the store.
     pub(super) async fn get(&self, digest: &str) -> Result<PinnedSet, PinError> {
         if let Some(ready) = self.ready.lock().get(digest) {

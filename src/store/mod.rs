@@ -18,6 +18,7 @@ mod own_message;
 mod partition_key;
 mod pass;
 pub mod postgres;
+mod queue;
 pub mod quota;
 mod records;
 pub mod sqlite;
@@ -42,7 +43,9 @@ pub use fetched::{FETCHED_CHUNK, FetchedStore};
 pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use pass::pass;
+pub use queue::*;
 pub use records::*;
+pub use urgency::OLDEST_EVERY;
 pub use watching::*;
 
 use crate::command::{CommandId, Failure, MessageId};
@@ -181,6 +184,9 @@ pub trait SearchStore: Send + Sync {
     /// Number and oldest arrival per state and class of what is not final, and the counts of what is.
     async fn depths(&self) -> Result<Vec<Depth>>;
     async fn outbox_depth(&self) -> Result<OutboxDepth>;
+    /// What waits to be carried out and what is in hand: all of it counted, the oldest of each place told one by one,
+    /// `max` together at most, so that it takes no longer for a million.
+    async fn queue(&self, max: u64) -> Result<Queue>;
 }
 
 /// What a person may do to a command. Each act is a transition and an audit row in one commit.
@@ -259,6 +265,8 @@ pub trait SharedQuota: Send + Sync {
     /// Reserves up to `ask.calls` departures, at least one. Each is how long after this was answered the call may
     /// leave. What is reserved and not used is lost, so that an instance that dies can never exceed the quota.
     async fn reserve(&self, ask: QuotaAsk) -> Result<Vec<Duration>>;
+    /// Calls a second that all instances together may make now.
+    async fn rate(&self, application: &str, per_second: f64) -> Result<f64>;
     /// e-RS said 429: all instances call slower, and slowly come back to `per_second`.
     async fn throttled(&self, application: &str, per_second: f64) -> Result<()>;
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::command::Class;
 
 /// Every so many claimed commands one is taken by age alone, whatever its class: so none starves.
-const OLDEST_EVERY: u32 = 8;
+pub const OLDEST_EVERY: u32 = 8;
 /// Commands in one claim.
 pub(super) const CLAIM_MAX: usize = 256;
 

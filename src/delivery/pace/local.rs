@@ -11,8 +11,8 @@ use prometheus::Histogram;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::waiting::{Turn, Waiting};
-use super::{HEADROOM_CALLS, Leave, Stopped};
+use super::waiting::{Caller, Turn, Waiting};
+use super::{GAP_MAX, HEADROOM_CALLS, Leave, RECOVERY_PER_SECOND, Stopped};
 use crate::command::Class;
 use crate::config::Pacing;
 use crate::environment::Environment;
@@ -21,8 +21,6 @@ use crate::environment::Environment;
 const SLOWER: f64 = 0.7;
 const SLOWER_ONCE_IN: Duration = Duration::from_secs(1);
 const SLOWEST_PART: f64 = 0.1;
-/// Part of the full rate that comes back each second without a 429.
-const RECOVERY_PER_SECOND: f64 = 0.005;
 
 pub(super) struct Local {
     settings: Pacing,
@@ -77,11 +75,11 @@ impl Local {
         Some(Leave::open())
     }
 
-    pub(super) async fn wait(self: &Arc<Self>, class: Class) -> Result<Leave, Stopped> {
+    pub(super) async fn wait(self: &Arc<Self>, caller: Caller) -> Result<Leave, Stopped> {
         let began = self.environment.instant();
         let leave = {
             let mut queue = self.queue.lock();
-            let leave = queue.waiting.join(Turn::First, class);
+            let leave = queue.waiting.join(Turn::First, caller);
             if !queue.attended {
                 queue.attended = true;
                 let local = self.clone();
@@ -118,6 +116,11 @@ impl Local {
         tracing::warn!(calls_per_second = queue.rate, "e-RS throttles: calling slower");
     }
 
+    /// Calls a second now.
+    pub(super) fn rate(&self) -> f64 {
+        self.queue.lock().rate_at(self.environment.instant(), self.settings.per_second)
+    }
+
     /// Gives leave until nobody waits.
     async fn attend(&self) {
         loop {
@@ -128,7 +131,7 @@ impl Local {
                     queue.attended = false;
                     return;
                 };
-                let open_at = queue.open_at(next.class, now, &self.settings);
+                let open_at = queue.open_at(next.caller().class, now, &self.settings);
                 if open_at <= now {
                     // Who gave up takes no place of the quota.
                     if queue.waiting.give(next, Leave::open()).is_ok() {
@@ -153,7 +156,7 @@ impl Queue {
 
     fn gap(&self, now: Instant, settings: &Pacing) -> Duration {
         Duration::try_from_secs_f64(1.0 / self.rate_at(now, settings.per_second))
-            .unwrap_or(Duration::from_secs(60))
+            .unwrap_or(GAP_MAX)
             .max(settings.gap_min)
     }
 
@@ -203,7 +206,7 @@ mod tests {
             for _ in 0..*count {
                 let (pacer, gone, environment, class) = (pacer.clone(), gone.clone(), environment.clone(), *class);
                 tasks.push(tokio::spawn(async move {
-                    let leave = pacer.wait(class).await.expect("leave");
+                    let leave = pacer.wait(Caller::of(class)).await.expect("leave");
                     pacer.depart(leave).await.expect("on its way");
                     gone.lock().push((class, environment.instant() - began));
                 }));
@@ -254,7 +257,7 @@ mod tests {
         };
         environment.sleep(Duration::from_millis(2_050)).await;
         let began = environment.instant();
-        let _leave = pacer.wait(Class::Interactive).await.expect("leave");
+        let _leave = pacer.wait(Caller::of(Class::Interactive)).await.expect("leave");
         assert!(environment.instant() - began <= Duration::from_millis(84));
         queue.await.expect("the queue drains");
     }
@@ -282,13 +285,13 @@ mod tests {
     async fn who_gives_up_takes_no_place() {
         let environment = environment();
         let pacer = pacer(&environment, Pacing::default());
-        let _leave = pacer.wait(Class::Routine).await.expect("leave");
+        let _leave = pacer.wait(Caller::of(Class::Routine)).await.expect("leave");
         for _ in 0..50 {
-            let gave_up = tokio::time::timeout(Duration::from_millis(1), pacer.wait(Class::Routine)).await;
+            let gave_up = tokio::time::timeout(Duration::from_millis(1), pacer.wait(Caller::of(Class::Routine))).await;
             assert!(gave_up.is_err());
         }
         let began = environment.instant();
-        let _leave = pacer.wait(Class::Routine).await.expect("leave");
+        let _leave = pacer.wait(Caller::of(Class::Routine)).await.expect("leave");
         assert!(environment.instant() - began < Duration::from_millis(105));
     }
 

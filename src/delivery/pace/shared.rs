@@ -13,9 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::reserved::{Departure, Departures, LATE_MAX};
-use super::waiting::{Turn, Waiting};
+use super::waiting::{Caller, Turn, Waiting};
 use super::{HEADROOM_CALLS, Leave, Reserved, Stopped};
-use crate::command::Class;
 use crate::config::Pacing;
 use crate::delivery::metrics::DeliveryMetrics;
 use crate::environment::Environment;
@@ -100,7 +99,7 @@ impl Shared {
     }
 
     /// A departure in hand that nobody waits for.
-    pub(super) fn try_now(&self, class: Class) -> Option<Leave> {
+    pub(super) fn try_now(&self, caller: Caller) -> Option<Leave> {
         let now = self.environment.instant();
         let mut desk = self.desk.lock();
         self.forfeited.inc_by(desk.departures.forfeit(now));
@@ -111,18 +110,18 @@ impl Shared {
         let departure = desk.departures.open_by(by)?;
         desk.waiting.granted();
         self.waited.observe(0.0);
-        Some(Leave { reserved: Some(Reserved { class, given_at: now, departure }) })
+        Some(Leave { reserved: Some(Reserved { caller, given_at: now, departure }) })
     }
 
-    pub(super) async fn wait(self: &Arc<Self>, class: Class) -> Result<Leave, Stopped> {
-        self.wait_in_turn(Turn::First, class).await
+    pub(super) async fn wait(self: &Arc<Self>, caller: Caller) -> Result<Leave, Stopped> {
+        self.wait_in_turn(Turn::First, caller).await
     }
 
-    async fn wait_in_turn(self: &Arc<Self>, turn: Turn, class: Class) -> Result<Leave, Stopped> {
+    async fn wait_in_turn(self: &Arc<Self>, turn: Turn, caller: Caller) -> Result<Leave, Stopped> {
         let began = self.environment.instant();
         let leave = {
             let mut desk = self.desk.lock();
-            let leave = desk.waiting.join(turn, class);
+            let leave = desk.waiting.join(turn, caller);
             if !desk.attended {
                 desk.attended = true;
                 let shared = self.clone();
@@ -149,7 +148,7 @@ impl Shared {
                 Ready::Waits(until) => self.environment.sleep(until - now).await,
                 Ready::TooLate => {
                     self.forfeited.inc();
-                    let leave = self.wait_in_turn(Turn::Again, reserved.class).await?;
+                    let leave = self.wait_in_turn(Turn::Again, reserved.caller).await?;
                     reserved = leave.reserved.ok_or(Stopped)?;
                 }
             }
@@ -166,6 +165,11 @@ impl Shared {
                 tracing::error!(%error, "the other instances do not know that e-RS throttles");
             }
         });
+    }
+
+    /// Calls a second now, all instances together.
+    pub(super) async fn rate(&self) -> Result<f64, StoreError> {
+        self.in_time(self.quota.rate(&self.application, self.settings.per_second)).await
     }
 
     /// Gives leave until nobody waits.
@@ -278,7 +282,7 @@ impl Desk {
         while let Some(next) = self.waiting.next()
             && let Some(departure) = self.departures.open_by(now + self.lead)
         {
-            let leave = Leave { reserved: Some(Reserved { class: next.class, given_at: now, departure }) };
+            let leave = Leave { reserved: Some(Reserved { caller: next.caller(), given_at: now, departure }) };
             match self.waiting.give(next, leave) {
                 Ok(()) => self.waiting.granted(),
                 Err(_) => self.departures.put_back(departure),

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::*;
+use crate::command::Class;
 use crate::config::Pacing;
 use crate::store::quota::QuotaState;
 use crate::store::{QuotaAsk, StoreError};
@@ -57,6 +58,11 @@ impl SharedQuota for Quota {
         let departures = self.state.lock().reserve(now, &ask);
         self.way().await?;
         Ok(departures.into_iter().map(|at| Duration::from_micros((at - now) as u64)).collect())
+    }
+
+    async fn rate(&self, _application: &str, per_second: f64) -> Result<f64, StoreError> {
+        self.way().await?;
+        Ok(self.state.lock().rate_at(self.now(), per_second))
     }
 
     async fn throttled(&self, _application: &str, per_second: f64) -> Result<(), StoreError> {
@@ -114,7 +120,7 @@ impl Fleet {
         for _ in 0..count {
             let (fleet, pacer, number) = (self.clone(), instance.pacer.clone(), instance.number);
             instance.calls.spawn(async move {
-                let leave = pacer.wait(class).await.expect("leave");
+                let leave = pacer.wait(Caller::of(class)).await.expect("leave");
                 fleet.environment.sleep(fleet.commit_max.mul_f64(fleet.environment.fraction())).await;
                 pacer.depart(leave).await.expect("on its way");
                 let at = fleet.environment.instant() - fleet.began;
@@ -246,7 +252,7 @@ async fn what_is_ready_too_late_forfeits_its_departure_and_takes_the_next() {
     let fleet = Fleet::new(millis(3));
     let (mut late, mut other) = (fleet.instance(0), fleet.instance(1));
     fleet.call(&mut other, Class::Routine, 40);
-    let leave = late.pacer.wait(Class::Bulk).await.expect("leave");
+    let leave = late.pacer.wait(Caller::of(Class::Bulk)).await.expect("leave");
     fleet.call(&mut late, Class::TwoWeekWait, 20);
     fleet.environment.sleep(millis(500)).await; // a commit that hangs
     let ready_at = fleet.environment.instant();
@@ -280,12 +286,12 @@ async fn while_the_quota_is_away_nothing_leaves_and_afterwards_all_goes_on() {
 async fn a_stop_ends_all_waiting_though_the_quota_is_away() {
     let fleet = Fleet::new(millis(3));
     let instance = fleet.instance(0);
-    let late = instance.pacer.wait(Class::Routine).await.expect("leave");
+    let late = instance.pacer.wait(Caller::of(Class::Routine)).await.expect("leave");
     fleet.quota.away.store(true, Ordering::SeqCst);
     fleet.environment.sleep(Duration::from_secs(1)).await;
     let (again, first) = (instance.pacer.clone(), instance.pacer.clone());
     let again = tokio::spawn(async move { again.depart(late).await });
-    let first = tokio::spawn(async move { first.wait(Class::Routine).await.map(drop) });
+    let first = tokio::spawn(async move { first.wait(Caller::of(Class::Routine)).await.map(drop) });
     fleet.environment.sleep(Duration::from_secs(5)).await;
     assert!(!again.is_finished() && !first.is_finished());
     assert!(fleet.environment.drain(Duration::from_secs(1)).await, "nothing holds the stop up");
@@ -304,8 +310,23 @@ async fn after_429_all_instances_call_slower() {
     fleet.call(&mut second, Class::Routine, 60);
     fleet.environment.sleep(Duration::from_secs(10)).await;
     fleet.assert_quota_held();
+    let speed = first.pacer.speed().await.expect("the quota answers").expect("a pace is set");
+    assert!((6.9..=7.3).contains(&speed.now) && speed.full == 9.6, "{speed:?}");
     let gone = fleet.gone().len();
     assert!((64..=74).contains(&gone), "about 7 a second, not {gone} in 10 s");
+}
+
+#[test]
+fn the_time_for_some_calls_is_that_of_their_gaps_while_the_pace_comes_back() {
+    let speed = Speed { now: 2.0, full: 9.6 };
+    let mut passed = Duration::ZERO;
+    for calls in 1..=3_000 {
+        passed += speed.gap_after(passed);
+        let told = speed.time_for(f64::from(calls)).as_secs_f64();
+        let off = (told - passed.as_secs_f64()).abs();
+        assert!(off < 2.0, "{calls} calls: told {told:.1} s, took {passed:?}");
+    }
+    assert_eq!(Speed { now: 9.6, full: 9.6 }.time_for(96.0), Duration::from_secs(10));
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,12 +348,12 @@ async fn a_slow_store_costs_pace_and_no_quota() {
 async fn who_gives_up_takes_no_place() {
     let fleet = Fleet::new(Duration::ZERO);
     let instance = fleet.instance(0);
-    let _leave = instance.pacer.wait(Class::Routine).await.expect("leave");
+    let _leave = instance.pacer.wait(Caller::of(Class::Routine)).await.expect("leave");
     for _ in 0..50 {
-        let gave_up = tokio::time::timeout(millis(1), instance.pacer.wait(Class::Routine)).await;
+        let gave_up = tokio::time::timeout(millis(1), instance.pacer.wait(Caller::of(Class::Routine))).await;
         assert!(gave_up.is_err());
     }
     let began = fleet.environment.instant();
-    let _leave = instance.pacer.wait(Class::Routine).await.expect("leave");
+    let _leave = instance.pacer.wait(Caller::of(Class::Routine)).await.expect("leave");
     assert!(fleet.environment.instant() - began < millis(220), "no more was reserved than is kept in hand");
 }

@@ -1,4 +1,7 @@
 //! Who goes first: the most urgent, oldest first within a class; every so often the oldest of all.
+//!
+//! What is oldest is the command, not its call: what has begun is ended before what came later begins, so that hands
+//! become free one after the other, for whatever is more urgent.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +10,22 @@ use tokio::sync::oneshot;
 use crate::command::Class;
 
 /// Every so many calls the oldest goes first, whatever its class.
-const OLDEST_TURN: u64 = 8;
+pub(in crate::delivery) const OLDEST_TURN: u64 = 8;
+
+/// Who wants to call.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::delivery) struct Caller {
+    pub(in crate::delivery) class: Class,
+    /// Which run of a command it is, in the order in which they began.
+    pub(in crate::delivery) run: u64,
+}
+
+#[cfg(test)]
+impl Caller {
+    pub(super) fn of(class: Class) -> Self {
+        Self { class, run: 0 }
+    }
+}
 
 /// Those who wait for leave. What is given with it is a `T`.
 pub(super) struct Waiting<T> {
@@ -20,8 +38,15 @@ pub(super) struct Waiting<T> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     turn: Turn,
-    pub(super) class: Class,
+    class: Class,
+    run: u64,
     arrival: u64,
+}
+
+impl Place {
+    pub(super) fn caller(self) -> Caller {
+        Caller { class: self.class, run: self.run }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,9 +64,10 @@ impl<T> Default for Waiting<T> {
 
 impl<T> Waiting<T> {
     /// Dropping what is returned gives the place up.
-    pub(super) fn join(&mut self, turn: Turn, class: Class) -> oneshot::Receiver<T> {
+    pub(super) fn join(&mut self, turn: Turn, caller: Caller) -> oneshot::Receiver<T> {
         let (sender, leave) = oneshot::channel();
-        self.waiting.insert(Place { turn, class, arrival: self.arrivals }, sender);
+        let Caller { class, run } = caller;
+        self.waiting.insert(Place { turn, class, run, arrival: self.arrivals }, sender);
         self.arrivals += 1;
         leave
     }
@@ -53,7 +79,7 @@ impl<T> Waiting<T> {
     pub(super) fn next(&self) -> Option<Place> {
         let first = self.waiting.keys().next().copied()?;
         if first.turn == Turn::First && self.grants % OLDEST_TURN == OLDEST_TURN - 1 {
-            return self.waiting.keys().min_by_key(|place| place.arrival).copied();
+            return self.waiting.keys().min_by_key(|place| (place.run, place.arrival)).copied();
         }
         Some(first)
     }
@@ -82,5 +108,18 @@ impl<T> Waiting<T> {
     /// Nobody gets leave any more.
     pub(super) fn send_away(&mut self) {
         self.waiting.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_began_earlier_makes_its_next_call_first() {
+        let mut waiting = Waiting::<()>::default();
+        let _later = waiting.join(Turn::First, Caller { class: Class::Routine, run: 2 });
+        let _earlier = waiting.join(Turn::First, Caller { class: Class::Routine, run: 1 });
+        assert_eq!(waiting.next().expect("two wait").caller().run, 1);
     }
 }

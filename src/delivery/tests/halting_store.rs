@@ -138,6 +138,7 @@ passes_on!(SearchStore {
     fn attempts(command: CommandId) -> Vec<AttemptView>;
     fn depths() -> Vec<Depth>;
     fn outbox_depth() -> OutboxDepth;
+    fn queue(max: u64) -> Queue;
 });
 
 passes_on!(OperatorStore {

@@ -96,6 +96,10 @@ impl SharedQuota for OneDeparture {
         }
     }
 
+    async fn rate(&self, _application: &str, per_second: f64) -> Result<f64, StoreError> {
+        Ok(per_second)
+    }
+
     async fn throttled(&self, _application: &str, _per_second: f64) -> Result<(), StoreError> {
         Ok(())
     }

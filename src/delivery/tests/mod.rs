@@ -14,6 +14,7 @@ mod lease;
 mod order;
 mod patience;
 mod patients;
+mod quota;
 mod scans;
 mod sending;
 mod sessions;

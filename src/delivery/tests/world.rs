@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::fake_ers::{FakeErs, TOKEN_URL};
-use crate::command::{Class, CommandId, MessageId, State, Verdict};
+use crate::command::{Class, CommandId, Estimate, MessageId, State, Verdict};
 use crate::config::{self, Access, Connection, Mode, Pacing, RefreshToken, SignedJwt, Source, Unattended, Watch};
-use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Hands, Sources};
+use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Estimator, Hands, Sources};
 use crate::environment::Environment;
 use crate::ers::Transport;
 use crate::ers::specification::Checked;
@@ -24,7 +24,7 @@ use crate::inbound::poll::{self, Poll};
 use crate::instances::Duty;
 use crate::keys::Keys;
 use crate::mapping::{MappingSet, MappingSets, command_schema};
-use crate::simulator::{Simulator, SimulatorConfig, SimulatorHandle, demonstration};
+use crate::simulator::{Quota, Simulator, SimulatorConfig, SimulatorHandle, demonstration};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
     self, Act, Admission, Alias, AliasKind, AttemptView, CommandView, ContentStore as _, IntakeStore as _,
@@ -48,6 +48,16 @@ pub struct World {
     simulator: Option<Arc<SimulatorHandle>>,
     /// With requests that the specification of e-RS does not allow.
     wrong: Arc<Mutex<Vec<String>>>,
+    /// Of the delivery that runs.
+    estimator: Mutex<Option<Estimator>>,
+}
+
+/// A command of a backlog.
+pub struct Queued {
+    pub name: &'static str,
+    pub local_id: String,
+    pub class: Class,
+    pub body: Value,
 }
 
 /// What a test may want otherwise.
@@ -150,6 +160,7 @@ impl World {
             pds,
             simulator: None,
             wrong: Arc::default(),
+            estimator: Mutex::default(),
         }
     }
 
@@ -190,6 +201,22 @@ impl World {
         change(&mut world.connection, world.folder.path());
         world.simulator = Some(Arc::new(simulator));
         world.start();
+        world
+    }
+
+    /// e-RS is the simulator with the limits of production, and calls leave at the pace that is meant for it. Delivery
+    /// does not run yet.
+    pub async fn before_the_real_limits() -> Self {
+        let mut world = Self::new(Wanted { settings: config::Delivery::default(), ..Wanted::default() }).await;
+        let lifetime = Duration::from_secs(30 * 24 * 3_600);
+        let config = SimulatorConfig {
+            refresh_token_lifetime: lifetime,
+            quota: Some(Quota::PRODUCTION),
+            ..SimulatorConfig::default()
+        };
+        let simulator = Simulator::in_process(config, world.environment.clone());
+        world.connection = connection_to(&simulator);
+        world.simulator = Some(Arc::new(simulator));
         world
     }
 
@@ -262,6 +289,7 @@ impl World {
         };
         let delivery = Delivery::new(parts).expect("no key to read");
         let hands = delivery.hands();
+        *self.estimator.lock() = Some(delivery.estimator());
         self.environment.spawn(delivery.run());
         hands
     }
@@ -396,29 +424,68 @@ impl World {
             not_after,
         };
         change(&mut command);
+        let admission = Admission { documents, ..self.admission(vec![command], raw) };
+        self.store.admit(admission).await.expect("admitted");
+        id
+    }
+
+    /// A backlog, in this order; what comes in one message is on disk at once.
+    pub async fn admit_all(&self, backlog: Vec<Queued>) -> Vec<CommandId> {
+        let mut ids = Vec::with_capacity(backlog.len());
+        let mut backlog = backlog.into_iter().peekable();
+        while backlog.peek().is_some() {
+            let mut commands = Vec::new();
+            for queued in backlog.by_ref().take(100) {
+                let id = CommandId(self.environment.new_id());
+                let digest = self.keys.alias_digest(AliasKind::LocalId, &["northmoor", &queued.local_id]);
+                commands.push(NewCommand {
+                    id,
+                    name: queued.name.into(),
+                    body: queued.body,
+                    class: queued.class,
+                    aliases: vec![Alias { kind: AliasKind::LocalId, digest }],
+                    creates: None,
+                    mapping_set: self.set.digest().to_owned(),
+                    state: State::Queued,
+                    plan: Value::Null,
+                    not_after: None,
+                });
+                ids.push(id);
+            }
+            self.environment.sleep(Duration::from_secs(1)).await;
+            self.store.admit(self.admission(commands, b"{}")).await.expect("admitted");
+        }
+        ids
+    }
+
+    fn admission(&self, commands: Vec<NewCommand>, raw: &'static [u8]) -> Admission {
         let message = NewMessage {
             id: MessageId(self.environment.new_id()),
             source: "northmoor".into(),
             transport: store::Transport::Http,
             control_id: None,
-            received_at: now,
+            received_at: self.environment.now(),
             sha256: Sha256::digest(raw).into(),
             charset: "UTF-8".into(),
-            kind: name.into(),
+            kind: commands.first().map(|command| command.name.clone()).unwrap_or_default(),
             raw: raw.into(),
             problems: Value::Null,
         };
-        let admission = Admission {
+        Admission {
             message,
             verdict: Verdict::Accepted,
             acknowledgement: Default::default(),
-            commands: vec![command],
-            documents,
+            commands,
+            documents: Vec::new(),
             events: Vec::new(),
             taken_again: None,
-        };
-        self.store.admit(admission).await.expect("admitted");
-        id
+        }
+    }
+
+    /// When it will be sent, as its sender is told.
+    pub async fn estimate(&self, id: CommandId) -> Estimate {
+        let command = self.command(id).await;
+        self.estimator.lock().as_ref().expect("delivery runs").estimate(&command)
     }
 
     pub async fn command(&self, id: CommandId) -> CommandView {

@@ -16,7 +16,6 @@ use serde_json::json;
 use super::Shared;
 use super::problem::ProblemDocument;
 use super::request::{id, read_body};
-use super::views;
 use crate::command::{CommandId, MessageId};
 use crate::intake::Again;
 use crate::store::{self, Act, Finding};
@@ -130,7 +129,7 @@ pub async fn decide(Asked { id, act, finding, shared }: Asked<CommandId>) -> Ans
 
 async fn show(id: CommandId, shared: &Shared) -> Answered {
     let command = shared.deps.search.command(id).await?.ok_or_else(ProblemDocument::unknown_command)?;
-    Ok(HttpResponse::Ok().json(views::command_summary(&command)))
+    Ok(HttpResponse::Ok().json(shared.summary(&command)))
 }
 
 /// A refused message once more, because what was wrong with it is so no longer.

@@ -65,7 +65,7 @@ pub async fn post(
     if let Some(problem) = refusal(&answer) {
         return Err(problem);
     }
-    awaited.respond(&answer, &shared, "application/json", |commands| body(&answer, commands)).await
+    awaited.respond(&answer, &shared, "application/json", |commands| body(&answer, commands, &shared)).await
 }
 
 /// The listener's source, or `?source=`. A listener that belongs to one source takes no other.
@@ -140,7 +140,7 @@ fn refusal(answer: &Answer) -> Option<ProblemDocument> {
     Some(problem.about(answer.message).with_problems(&answer.problems))
 }
 
-fn body(answer: &Answer, commands: &[CommandView]) -> Value {
+fn body(answer: &Answer, commands: &[CommandView], shared: &Shared) -> Value {
     json!({
         "message": answer.message,
         "outcome": match answer.outcome {
@@ -148,7 +148,7 @@ fn body(answer: &Answer, commands: &[CommandView]) -> Value {
             Outcome::Notice => "notice",
             _ => "accepted",
         },
-        "commands": commands.iter().map(views::command_summary).collect::<Vec<_>>(),
+        "commands": commands.iter().map(|command| shared.summary(command)).collect::<Vec<_>>(),
     })
 }
 
@@ -158,5 +158,6 @@ pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<H
     let command = search.command(id).await?.ok_or_else(ProblemDocument::unknown_command)?;
     let transitions = search.transitions(id).await?;
     let attempts = search.attempts(id).await?;
-    Ok(HttpResponse::Ok().json(views::command(&command, &transitions, &attempts)))
+    let estimate = shared.deps.estimates.estimate(&command);
+    Ok(HttpResponse::Ok().json(views::command(&command, Some(estimate), &transitions, &attempts)))
 }

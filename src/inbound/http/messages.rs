@@ -37,7 +37,7 @@ pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<H
         .ok_or_else(|| ProblemDocument::not_found("There is no message with this identifier."))?;
     let commands = search.commands_of(id).await?;
     let mut shown = views::message(&message);
-    shown["commands"] = commands.iter().map(views::command_summary).collect();
+    shown["commands"] = commands.iter().map(|command| shared.summary(command)).collect();
     Ok(HttpResponse::Ok().json(shown))
 }
 

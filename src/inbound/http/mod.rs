@@ -34,12 +34,12 @@ use std::time::Duration;
 
 use actix_web::{App, HttpServer as ActixServer, web};
 
-use crate::command::CommandSchemas;
+use crate::command::{CommandSchemas, Estimate};
 use crate::config::HttpListener;
 use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
-use crate::store::{DispatchStore, FetchedStore, InstanceStore, OperatorStore, SearchStore, Signals};
+use crate::store::{CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, SearchStore, Signals};
 use crate::tls::{self, TlsError};
 
 pub use health::{Check, Readiness};
@@ -53,6 +53,11 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Requests in hand get this long to finish when the gateway stops.
 const DRAIN_SECONDS: u64 = 15;
 
+/// Who says when queued commands will be sent.
+pub trait Estimates: Send + Sync {
+    fn estimate(&self, command: &CommandView) -> Estimate;
+}
+
 /// The rooms behind the listener.
 #[derive(Clone)]
 pub struct HttpDeps {
@@ -62,6 +67,7 @@ pub struct HttpDeps {
     pub operator: Arc<dyn OperatorStore>,
     pub instances: Arc<dyn InstanceStore>,
     pub dispatches: Arc<dyn DispatchStore>,
+    pub estimates: Arc<dyn Estimates>,
     pub feed: Feed,
     pub signals: Signals,
     pub commands: Arc<CommandSchemas>,
@@ -74,6 +80,12 @@ struct Shared {
     listener: HttpListener,
     deps: HttpDeps,
     environment: Environment,
+}
+
+impl Shared {
+    fn summary(&self, command: &CommandView) -> serde_json::Value {
+        views::command_summary(command, Some(self.deps.estimates.estimate(command)))
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::command::State;
+use crate::command::{Estimate, State};
 use crate::store::{AttemptView, CommandView, DispatchView, MessageView, TransitionView};
 
 pub fn message(message: &MessageView) -> Value {
@@ -40,14 +40,19 @@ pub fn dispatch(dispatch: &DispatchView) -> Value {
 }
 
 /// Where a command stands and what came of it: what its plan answers to the sender (for a read, what was read), else
-/// what is known of its referral. Without its body: that may be about a patient.
-pub fn command_summary(command: &CommandView) -> Value {
-    Value::Object(summary(command))
+/// what is known of its referral. Without its body: that may be about a patient. `estimate` is shown of one that is queued.
+pub fn command_summary(command: &CommandView, estimate: Option<Estimate>) -> Value {
+    Value::Object(summary(command, estimate))
 }
 
 /// With how it came there, and every e-RS call; without what was sent and answered.
-pub fn command(command: &CommandView, transitions: &[TransitionView], attempts: &[AttemptView]) -> Value {
-    let mut shown = summary(command);
+pub fn command(
+    command: &CommandView,
+    estimate: Option<Estimate>,
+    transitions: &[TransitionView],
+    attempts: &[AttemptView],
+) -> Value {
+    let mut shown = summary(command, estimate);
     shown.insert("message".into(), json!(command.message));
     shown.insert("source".into(), json!(command.source));
     shown.insert("class".into(), json!(command.class));
@@ -74,7 +79,7 @@ pub fn command(command: &CommandView, transitions: &[TransitionView], attempts: 
     Value::Object(shown)
 }
 
-fn summary(command: &CommandView) -> Map<String, Value> {
+fn summary(command: &CommandView, estimate: Option<Estimate>) -> Map<String, Value> {
     let mut shown = Map::new();
     shown.insert("id".into(), json!(command.id));
     shown.insert("name".into(), json!(command.name));
@@ -82,6 +87,12 @@ fn summary(command: &CommandView) -> Map<String, Value> {
         shown.extend(state);
     }
     shown.insert("heldBy".into(), json!(command.held_by));
+    if let Some(estimate) = estimate.filter(|_| matches!(command.state, State::Queued)) {
+        if let Some(at) = estimate.at() {
+            shown.insert("estimatedAt".into(), json!(format!("{at:.0}")));
+        }
+        shown.insert("estimate".into(), json!(estimate.text()));
+    }
     if matches!(command.state, State::Completed) {
         // What its plan answers, or else what is known of its referral.
         let result = command.plan.get("result").filter(|result| !result.is_null()).unwrap_or(&command.known);

@@ -166,6 +166,14 @@ pub(super) async fn reserve(client: &ClientWrapper, ask: QuotaAsk) -> std::resul
     change_quota(client, &ask.application, ask.per_second, change).await
 }
 
+pub(super) async fn rate(
+    client: &ClientWrapper,
+    application: String,
+    per_second: f64,
+) -> std::result::Result<f64, Failed> {
+    change_quota(client, &application, per_second, |quota, now| quota.rate_at(now, per_second)).await
+}
+
 pub(super) async fn throttled(
     client: &ClientWrapper,
     application: String,

@@ -41,6 +41,7 @@ mod listing;
 mod migrations;
 mod outbox;
 mod progress;
+mod queue;
 mod read;
 mod retention;
 mod rooms;

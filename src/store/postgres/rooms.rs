@@ -13,7 +13,7 @@ use prometheus::core::Collector;
 use super::acts::Deed;
 use super::{
     Inner, PostgresStore, again, audit, claims, content, dispatch, instances, intake, kept, links, listing, migrations,
-    outbox, progress, retention, search, sources, watching,
+    outbox, progress, queue, retention, search, sources, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
@@ -21,9 +21,9 @@ use crate::store::{
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
     DueDispatch, FetchedStore, Finding, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore,
     MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer,
-    Progress, Purge, Purged, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore,
-    SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, ToldPlace,
-    TransitionView, WatchStore,
+    Progress, Purge, Purged, Queue, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
+    SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent,
+    ThreadView, ToldPlace, TransitionView, WatchStore,
 };
 
 /// How often claims look for leases that ended.
@@ -269,6 +269,10 @@ impl SearchStore for PostgresStore {
     async fn outbox_depth(&self) -> Result<OutboxDepth> {
         self.ask(|inner| async move { outbox::depth(&*inner.client().await?).await }).await
     }
+
+    async fn queue(&self, max: u64) -> Result<Queue> {
+        self.ask(|inner| async move { queue::queue(&*inner.client().await?, max).await }).await
+    }
 }
 
 #[async_trait]
@@ -374,6 +378,14 @@ impl SharedQuota for PostgresStore {
     async fn reserve(&self, ask: QuotaAsk) -> Result<Vec<Duration>> {
         self.ask(|inner| async move { again(&inner, |client| Box::pin(instances::reserve(client, ask.clone()))).await })
             .await
+    }
+
+    async fn rate(&self, application: &str, per_second: f64) -> Result<f64> {
+        let application = application.to_owned();
+        self.ask(|inner| async move {
+            again(&inner, |client| Box::pin(instances::rate(client, application.clone(), per_second))).await
+        })
+        .await
     }
 
     async fn throttled(&self, application: &str, per_second: f64) -> Result<()> {

@@ -34,6 +34,7 @@ mod operator;
 mod order;
 mod outbox;
 mod progress;
+mod queue;
 mod readers;
 mod recovery;
 mod retention;

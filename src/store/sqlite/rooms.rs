@@ -11,8 +11,8 @@ use prometheus::core::Collector;
 
 use super::books::Books;
 use super::{
-    SqliteStore, audit, claims, content, dispatch, intake, kept, links, listing, outbox, progress, search, threads,
-    watching,
+    SqliteStore, audit, claims, content, dispatch, intake, kept, links, listing, outbox, progress, queue, search,
+    threads, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
@@ -20,8 +20,8 @@ use crate::store::{
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
     DueDispatch, FetchedStore, Finding, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore,
     MappingStore, MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore,
-    OwedAnswer, Progress, Purge, Purged, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore,
-    SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace,
+    OwedAnswer, Progress, Purge, Purged, Queue, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
+    SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace,
     TransitionView, WatchStore,
 };
 
@@ -179,6 +179,10 @@ impl SearchStore for SqliteStore {
 
     async fn outbox_depth(&self) -> Result<OutboxDepth> {
         self.readers.read(outbox::depth).await
+    }
+
+    async fn queue(&self, max: u64) -> Result<Queue> {
+        self.readers.read(move |connection| queue::queue(connection, max)).await
     }
 }
 

@@ -124,6 +124,37 @@ pub(crate) async fn depths_count_what_is_where(home: &dyn Home) {
     assert_eq!(counted(store.depths().await.expect("counted")), expected("completed"));
 }
 
+pub(crate) async fn the_queue_is_counted_whole_and_told_in_part(home: &dyn Home) {
+    let store = home.open().await;
+    for (number, name) in ["r1", "r2", "r3", "r1"].into_iter().enumerate() {
+        let number = i64::try_from(number).expect("four");
+        admitted(&*store, message("").received(number).with(command(&[local(name)]))).await;
+    }
+    let urgent = message("").from("eastvale").received(9).with(command(&[local("r9")]).class(Class::Urgent));
+    admitted(&*store, urgent).await;
+    let running = store.claim(super::given::claim(1, 0)).await.expect("claimed").remove(0);
+    let queue = store.queue(4).await.expect("told");
+    let mut told: Vec<_> = queue
+        .places
+        .iter()
+        .map(|place| (place.class, format!("{:?}", place.standing), &*place.source, place.count, place.commands.len()))
+        .collect();
+    told.sort();
+    let expected = [
+        (Class::Urgent, "Running".to_owned(), "eastvale", 1, 1),
+        (Class::Routine, "Held".to_owned(), "northmoor", 1, 1),
+        (Class::Routine, "Ready".to_owned(), "northmoor", 3, 2),
+    ];
+    assert_eq!(told, expected);
+    let ready = queue.places.iter().find(|place| place.count == 3).expect("told");
+    assert_eq!((ready.newest, ready.commands[0].received_at), (at(2), at(0)));
+    let held = queue.places.iter().find(|place| place.class == Class::Routine && place.count == 1).expect("told");
+    assert_eq!(held.commands[0].thread, ready.commands[0].thread);
+    assert!(held.commands[0].number > ready.commands[1].number && held.commands[0].name == "CreateReferral");
+    ends(&*store, &running, State::Completed).await;
+    assert_eq!(store.queue(4).await.expect("told").places.len(), 2, "what has ended is not of the queue");
+}
+
 pub(crate) async fn bells_ring_after_the_commit(home: &dyn Home) {
     let store = home.open().await;
     let signals = store.signals().clone();

@@ -62,7 +62,10 @@ fn calls(history: &History, facts: &Facts<'_>, set: &MappingSet, findings: &mut 
                 format!("{step} of {name} {} was carried out twice: {operation} {before}, {}", view.id, call.number);
             findings.add(Broken::Twice, how);
         }
-        if let Some((source, referral, place)) = places.get(&view.id) {
+        // What came late and was refused overtook nothing.
+        if call.status / 100 == 2
+            && let Some((source, referral, place)) = places.get(&view.id)
+        {
             let furthest = reached.entry((source, referral)).or_default();
             let is_in_order = *place >= *furthest;
             findings.expect(is_in_order, Broken::Overtaken, || {

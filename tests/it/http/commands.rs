@@ -213,6 +213,20 @@ async fn a_command_is_shown_with_its_history_and_without_its_patient() {
 }
 
 #[tokio::test]
+async fn a_queued_command_tells_when_it_will_be_sent() {
+    let gateway = with_command(State::Queued).await;
+    for path in [format!("/v1/commands/{}", command_id()), format!("/v1/messages/{}", message_id())] {
+        let shown: Value = gateway.get(&path).await.json().await.expect("JSON");
+        let command = shown.get("commands").map_or(&shown, |commands| &commands[0]);
+        assert_eq!(command["estimatedAt"], "1970-01-01T00:00:00Z", "{path}: {shown}");
+        assert!(command["estimate"].as_str().is_some_and(|text| text.starts_with("as the queue stands")), "{shown}");
+    }
+    let gateway = with_command(State::Completed).await;
+    let shown: Value = gateway.get(&format!("/v1/commands/{}", command_id())).await.json().await.expect("JSON");
+    assert!(shown.get("estimatedAt").is_none() && shown.get("estimate").is_none(), "{shown}");
+}
+
+#[tokio::test]
 async fn a_step_that_was_not_answered_with_a_document_has_none() {
     let gateway = with_command(State::Completed).await;
     for path in [format!("/v1/commands/{}/documents/create", command_id()), "/v1/commands/x/documents/letter".into()] {

@@ -58,6 +58,7 @@ impl HttpGateway {
             operator: records.clone(),
             instances: records.clone(),
             dispatches,
+            estimates: records.clone(),
             feed: Feed::new(records.clone(), records.signals.clone()),
             signals: records.signals.clone(),
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ers_gateway::command::{AttemptId, Class, CommandId, EventId, MessageId, State, ThreadId, Verdict};
+use ers_gateway::command::{AttemptId, Class, CommandId, Estimate, EventId, MessageId, State, ThreadId, Verdict};
+use ers_gateway::inbound::http::Estimates;
 use ers_gateway::store::{
     Act, AttemptView, AuditEntry, Beat, CommandView, Depth, FetchedStore, Finding, InstanceStore, InstanceView,
-    MessageFilter, MessageView, OperatorStore, OutboxDepth, OutboxStore, Result, SearchStore, Settled, Signals,
+    MessageFilter, MessageView, OperatorStore, OutboxDepth, OutboxStore, Queue, Result, SearchStore, Settled, Signals,
     StoreError, StoredEvent, TransitionView, Transport,
 };
 use jiff::Timestamp;
@@ -130,6 +131,13 @@ impl Records {
     }
 }
 
+/// Everything is sent at once.
+impl Estimates for Records {
+    fn estimate(&self, command: &CommandView) -> Estimate {
+        Estimate::At { at: command.received_at, coarse: false }
+    }
+}
+
 /// Alone with its rows.
 #[async_trait]
 impl InstanceStore for Records {
@@ -203,6 +211,10 @@ impl SearchStore for Records {
 
     async fn depths(&self) -> Result<Vec<Depth>> {
         Ok(Vec::new())
+    }
+
+    async fn queue(&self, _: u64) -> Result<Queue> {
+        Ok(Queue::default())
     }
 
     async fn outbox_depth(&self) -> Result<OutboxDepth> {
