@@ -41,9 +41,10 @@ pub(super) enum Sent {
 }
 
 /// What stands before the sending.
-enum Ready {
-    Go { token: Arc<AccessToken>, pass: Pass, leave: Leave },
-    Ended,
+struct Ready {
+    token: Arc<AccessToken>,
+    pass: Pass,
+    leave: Leave,
 }
 
 /// Whether the day has room for a call, and what was taken of it.
@@ -94,9 +95,8 @@ impl Run {
         }
         let mut token_refused = false;
         loop {
-            let (token, pass, leave) = match self.make_ready(ground, operation).await? {
-                Ready::Go { token, pass, leave } => (token, pass, leave),
-                Ready::Ended => return Ok(Flow::Ended),
+            let Some(Ready { token, pass, leave }) = self.make_ready(ground, operation).await? else {
+                return Ok(Flow::Ended);
             };
             let (body, fault) = match self.open_body(&call).await {
                 Ok(opened) => opened,
@@ -195,7 +195,7 @@ impl Run {
 
     /// Token, breaker and a place in the quota. What has to be waited for is waited for with everything
     /// that happened before on disk.
-    async fn make_ready(&mut self, ground: &Ground, operation: &Operation) -> Result<Ready, Abandoned> {
+    async fn make_ready(&mut self, ground: &Ground, operation: &Operation) -> Result<Option<Ready>, Abandoned> {
         let client = &ground.member.client;
         let token = match client.tokens.current() {
             Some(token) => token,
@@ -205,7 +205,7 @@ impl Run {
                     Ok(token) => token,
                     Err(error) => {
                         self.without_token(&client.name, error).await?;
-                        return Ok(Ready::Ended);
+                        return Ok(None);
                     }
                 }
             }
@@ -216,12 +216,12 @@ impl Run {
                 let text =
                     format!("calls of the group {} keep failing: they are left alone for a while", operation.group);
                 self.wait(WaitReason::BreakerOpen, Some(pause), &text).await?;
-                return Ok(Ready::Ended);
+                return Ok(None);
             }
         };
         let caller = self.caller();
         if let Some(leave) = ground.member.pacer.try_now(caller) {
-            return Ok(Ready::Go { token, pass, leave });
+            return Ok(Some(Ready { token, pass, leave }));
         }
         self.ledger.commit().await?;
         let leave = tokio::select! {
@@ -230,10 +230,10 @@ impl Run {
             () = self.shared.environment.shutdown().cancelled() => Err(Stopped),
         };
         match leave {
-            Ok(leave) => Ok(Ready::Go { token, pass, leave }),
+            Ok(leave) => Ok(Some(Ready { token, pass, leave })),
             Err(Stopped) => {
                 self.give_back(STOPS).await?;
-                Ok(Ready::Ended)
+                Ok(None)
             }
         }
     }
