@@ -10,6 +10,7 @@ mod dispatches;
 mod events;
 mod exit;
 mod health;
+mod hold;
 mod indoubt;
 mod keys;
 mod map;
@@ -48,6 +49,8 @@ enum Command {
     Map(map::Map),
     #[command(subcommand)]
     Messages(messages::Messages),
+    #[command(subcommand, name = "hold")]
+    Holding(hold::Holding),
     #[command(subcommand, name = "indoubt")]
     InDoubt(indoubt::InDoubt),
     #[command(subcommand)]
@@ -71,6 +74,7 @@ pub fn run() -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
+        Command::Holding(holding) => holding.run(),
         Command::InDoubt(indoubt) => indoubt.run(),
         Command::Dispatches(dispatches) => dispatches.run(),
         Command::Events(events) => events.run(),

@@ -147,6 +147,14 @@ impl Records {
         }
     }
 
+    /// `{"holds": […]}`
+    pub async fn holds(&self) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => api.get("v1/holds", &[]).await,
+            Self::Store(store, _) => Ok(views::holds(&**store).await?),
+        }
+    }
+
     pub async fn decide(&self, id: CommandId, finding: Finding, by: &str, why: &str) -> Result<(), CliError> {
         match self {
             Self::Api(api) => {

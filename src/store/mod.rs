@@ -181,6 +181,9 @@ pub trait SearchStore: Send + Sync {
     async fn commands_of(&self, message: MessageId) -> Result<Vec<CommandView>>;
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>>;
     async fn attempts(&self, command: CommandId) -> Result<Vec<AttemptView>>;
+    /// Commands that wait for a person or a time and hold others: those that hold a cancellation first, then the most
+    /// urgent, then the oldest.
+    async fn holds(&self, max: usize) -> Result<Vec<Hold>>;
     /// Number and oldest arrival per state and class of what is not final, and the counts of what is.
     async fn depths(&self) -> Result<Vec<Depth>>;
     async fn outbox_depth(&self) -> Result<OutboxDepth>;

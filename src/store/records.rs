@@ -392,6 +392,15 @@ pub struct CommandView {
     pub known: Value,
 }
 
+/// A command that holds others of its thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub holder: CommandId,
+    pub followers: u64,
+    /// Of these, how many cancel something: their names begin with `Cancel`.
+    pub cancellations: u64,
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct TransitionView {
     pub at: Timestamp,

@@ -136,6 +136,7 @@ passes_on!(SearchStore {
     fn commands_of(message: MessageId) -> Vec<CommandView>;
     fn transitions(command: CommandId) -> Vec<TransitionView>;
     fn attempts(command: CommandId) -> Vec<AttemptView>;
+    fn holds(max: usize) -> Vec<Hold>;
     fn depths() -> Vec<Depth>;
     fn outbox_depth() -> OutboxDepth;
     fn queue(max: u64) -> Queue;

@@ -159,10 +159,11 @@ async fn a_request_for_advice_is_told_with_its_conversation() {
 
 #[tokio::test(start_paused = true)]
 async fn a_letter_that_is_still_scanned_is_fetched_when_it_is_through() {
-    for (finding, status, is_fetched) in [
-        (Availability::Available, "AVAILABLE", true),
-        (Availability::ThreatsFound, "THREATS_FOUND", false),
-        (Availability::ValidationFailed, "VALIDATION_FAILED", false),
+    for (finding, status, fetched_by, old) in [
+        (Availability::Available, "AVAILABLE", Some("A042"), false),
+        (Availability::Available, "AVAILABLE", Some("A006"), true),
+        (Availability::ThreatsFound, "THREATS_FOUND", None, false),
+        (Availability::ValidationFailed, "VALIDATION_FAILED", None, false),
     ] {
         let world = World::started_before_the_simulator("REFERRING_CLINICIAN").await;
         world.simulator().scan_finds("letter.txt", finding);
@@ -175,7 +176,7 @@ async fn a_letter_that_is_still_scanned_is_fetched_when_it_is_through() {
         world.until(attached, "completed").await;
         let world = world.with_function("SERVICE_PROVIDER_CLINICIAN").await;
         filled(&world);
-        let settings = json!({"every": "10m", "settings": {"documents": true}});
+        let settings = json!({"every": "10m", "settings": {"documents": true, "attachmentsStu3": old}});
         world.watch("one", vec![watch(settings)]);
         world.rest(Duration::from_secs(20)).await;
         pass(&world, HOUR).await;
@@ -187,7 +188,10 @@ async fn a_letter_that_is_still_scanned_is_fetched_when_it_is_through() {
         assert_eq!(collected["patient"], "9912003888", "a message to a hospital names it: {collected}");
         let collected = &collected["documents"][0];
         assert_eq!((&collected["fileName"], &collected["status"]), (&json!("letter.txt"), &json!(status)));
-        assert_eq!(collected["sha256"].is_string(), is_fetched, "{collected}");
+        assert_eq!(collected["sha256"].is_string(), fetched_by.is_some(), "{collected}");
+        let fetches: Vec<_> =
+            ["A006", "A042"].into_iter().filter(|call| world.simulator().calls().contains(call)).collect();
+        assert!(fetches.iter().all(|call| Some(*call) == fetched_by), "{fetches:?}");
     }
 }
 

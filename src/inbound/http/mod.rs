@@ -17,6 +17,7 @@ mod events;
 mod fhir;
 mod health;
 mod hl7v2;
+mod holds;
 mod instances;
 mod messages;
 mod openapi;

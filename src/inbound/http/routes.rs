@@ -5,12 +5,12 @@ use actix_web::http::header::ALLOW;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 
 use super::problem::ProblemDocument;
-use super::{acts, commands, dispatches, documents, events, fhir, health, hl7v2, instances, messages, openapi};
+use super::{acts, commands, dispatches, documents, events, fhir, health, hl7v2, holds, instances, messages, openapi};
 
 /// Method, path as OpenAPI writes it, and who answers.
 type Entry = (&'static str, &'static str, fn() -> Route);
 
-pub const ROUTES: [Entry; 25] = [
+pub const ROUTES: [Entry; 26] = [
     ("post", "/v1/hl7v2", || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", || web::post().to(fhir::post)),
@@ -23,6 +23,7 @@ pub const ROUTES: [Entry; 25] = [
     ("post", "/v1/commands/{id}/release", || web::post().to(acts::release)),
     ("post", "/v1/commands/{id}/decide", || web::post().to(acts::decide)),
     ("post", "/v1/commands/{id}/pass", || web::post().to(acts::pass)),
+    ("get", "/v1/holds", || web::get().to(holds::list)),
     ("get", "/v1/messages", || web::get().to(messages::list)),
     ("post", "/v1/messages/{id}/replay", || web::post().to(acts::take_again)),
     ("get", "/v1/messages/{id}", || web::get().to(messages::get)),

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::command::{Estimate, State};
-use crate::store::{AttemptView, CommandView, DispatchView, MessageView, TransitionView};
+use crate::store::{AttemptView, CommandView, DispatchView, Hold, MessageView, SearchStore, TransitionView};
 
 pub fn message(message: &MessageView) -> Value {
     json!({
@@ -77,6 +77,23 @@ pub fn command(
     });
     shown.insert("attempts".into(), attempts.collect());
     Value::Object(shown)
+}
+
+/// In one answer.
+const HOLDS_MAX: usize = 500;
+
+/// What holds up other commands of its referral: `{"holds": [{"holder", "followers", "cancellations"}]}`.
+pub async fn holds(search: &dyn SearchStore) -> crate::store::Result<Value> {
+    let mut holds = Vec::new();
+    for Hold { holder, followers, cancellations } in search.holds(HOLDS_MAX).await? {
+        if let Some(holder) = search.command(holder).await? {
+            let mut shown = command_summary(&holder, None);
+            shown["message"] = json!(holder.message);
+            shown["source"] = json!(holder.source);
+            holds.push(json!({ "holder": shown, "followers": followers, "cancellations": cancellations }));
+        }
+    }
+    Ok(json!({ "holds": holds }))
 }
 
 fn summary(command: &CommandView, estimate: Option<Estimate>) -> Map<String, Value> {

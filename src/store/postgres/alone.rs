@@ -3,6 +3,8 @@
 //! Guarantees: gateways hold a lock together as long as their line is open, so a copy that has it for itself meets
 //! none, and none starts beside it. What a copy has not finished is opened by no gateway.
 
+use std::time::Duration;
+
 use deadpool_postgres::{ClientWrapper, Object};
 use tokio_postgres::Client;
 
@@ -15,6 +17,10 @@ use crate::store::{Result, StoreError, UNFINISHED_COPY};
 /// The lock's number; the other half of the key is the schema.
 const LOCK: i32 = 0x6572_7305;
 
+/// A gateway that has just ended is not gone yet for the server: 2 seconds are given to it.
+const TRIES_MAX: u32 = 20;
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+
 /// Opens a database that no gateway has. `makes`: brings it up to date first.
 pub(in crate::store) async fn open(address: &Address, makes: Option<&Environment>) -> Result<Object> {
     let client = address.pool().get().await?;
@@ -22,8 +28,13 @@ pub(in crate::store) async fn open(address: &Address, makes: Option<&Environment
         .batch_execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0")
         .await?;
     let lock = format!("SELECT pg_try_advisory_lock({LOCK}, hashtext(current_schema()))");
-    if !client.query_one(&lock, &[]).await?.try_get::<_, bool>(0)? {
-        return Err(StoreError::Unavailable("a gateway or another copy has this database: stop it first".into()));
+    let mut tries = 1;
+    while !client.query_one(&lock, &[]).await?.try_get::<_, bool>(0)? {
+        if tries == TRIES_MAX {
+            return Err(StoreError::Unavailable("a gateway or another copy has this database: stop it first".into()));
+        }
+        tries += 1;
+        tokio::time::sleep(TRY_AGAIN).await;
     }
     match makes {
         Some(environment) => migrations::expand(&client, environment).await?,

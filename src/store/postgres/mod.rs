@@ -31,6 +31,7 @@ mod content;
 mod dispatch;
 mod failure;
 mod flight;
+mod holding;
 mod instances;
 mod intake;
 mod keeper;

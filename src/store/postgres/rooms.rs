@@ -12,14 +12,14 @@ use prometheus::core::Collector;
 
 use super::acts::Deed;
 use super::{
-    Inner, PostgresStore, again, audit, claims, content, dispatch, instances, intake, kept, links, listing, migrations,
-    outbox, progress, queue, retention, search, sources, watching,
+    Inner, PostgresStore, again, audit, claims, content, dispatch, holding, instances, intake, kept, links, listing,
+    migrations, outbox, progress, queue, retention, search, sources, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, FetchedStore, Finding, HeldPiece, InstanceStore, InstanceView, IntakeStore, MappingStore,
+    DueDispatch, FetchedStore, Finding, HeldPiece, Hold, InstanceStore, InstanceView, IntakeStore, MappingStore,
     MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer,
     Progress, Purge, Purged, Queue, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
     SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent,
@@ -260,6 +260,10 @@ impl SearchStore for PostgresStore {
 
     async fn attempts(&self, command: CommandId) -> Result<Vec<AttemptView>> {
         self.ask(|inner| async move { search::attempts(&*inner.client().await?, command).await }).await
+    }
+
+    async fn holds(&self, max: usize) -> Result<Vec<Hold>> {
+        self.ask(|inner| async move { holding::holds(&*inner.client().await?, max).await }).await
     }
 
     async fn depths(&self) -> Result<Vec<Depth>> {

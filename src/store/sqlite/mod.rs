@@ -25,6 +25,7 @@ mod content;
 mod dispatch;
 mod failure;
 mod files;
+mod holding;
 mod intake;
 mod kept;
 mod links;

@@ -11,14 +11,14 @@ use prometheus::core::Collector;
 
 use super::books::Books;
 use super::{
-    SqliteStore, audit, claims, content, dispatch, intake, kept, links, listing, outbox, progress, queue, search,
-    threads, watching,
+    SqliteStore, audit, claims, content, dispatch, holding, intake, kept, links, listing, outbox, progress, queue,
+    search, threads, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, FetchedStore, Finding, HeldPiece, InstanceStanding, InstanceStore, InstanceView, IntakeStore,
+    DueDispatch, FetchedStore, Finding, HeldPiece, Hold, InstanceStanding, InstanceStore, InstanceView, IntakeStore,
     MappingStore, MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore,
     OwedAnswer, Progress, Purge, Purged, Queue, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
     SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace,
@@ -171,6 +171,10 @@ impl SearchStore for SqliteStore {
 
     async fn attempts(&self, command: CommandId) -> Result<Vec<AttemptView>> {
         self.readers.read(move |connection| search::attempts(connection, command)).await
+    }
+
+    async fn holds(&self, max: usize) -> Result<Vec<Hold>> {
+        self.readers.read(move |connection| holding::holds(connection, max)).await
     }
 
     async fn depths(&self) -> Result<Vec<Depth>> {

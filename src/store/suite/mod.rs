@@ -111,6 +111,7 @@ scenarios! {
     searching:
         messages_are_listed_newest_first_by_any_filter,
         a_command_tells_what_holds_it_and_how_it_came_there,
+        what_holds_a_cancellation_is_shown_first,
         depths_count_what_is_where,
         the_queue_is_counted_whole_and_told_in_part,
         bells_ring_after_the_commit;

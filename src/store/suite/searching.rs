@@ -3,7 +3,7 @@
 use super::Home;
 use super::given::{admitted, arrives, at, claimed, command, ends, failed, local, message, the_claimed};
 use crate::command::{Class, MessageId, State, Verdict};
-use crate::store::{Depth, MessageFilter, Store};
+use crate::store::{Depth, Hold, MessageFilter, Store};
 
 async fn listed(store: &dyn Store, filter: MessageFilter) -> Vec<MessageId> {
     store.messages(filter).await.expect("listed").into_iter().map(|message| message.id).collect()
@@ -91,6 +91,26 @@ pub(crate) async fn a_command_tells_what_holds_it_and_how_it_came_there(home: &d
     assert_eq!((transitions.len(), transitions[0].to.as_str(), transitions[0].at), (1, "queued", at(0)));
     assert!(store.command(crate::command::CommandId(super::given::new_id())).await.expect("read").is_none());
     assert!(store.message(MessageId(super::given::new_id())).await.expect("read").is_none());
+}
+
+pub(crate) async fn what_holds_a_cancellation_is_shown_first(home: &dyn Home) {
+    let store = home.open().await;
+    let mut holders = Vec::new();
+    for (thread, follower) in [("r1", "AttachLetters"), ("r2", "CancelReferral"), ("r3", "")] {
+        holders.push(arrives(&*store, &[local(thread)]).await);
+        if !follower.is_empty() {
+            let mut held = command(&[local(thread)]);
+            held.name = follower.into();
+            admitted(&*store, message("").with(held)).await;
+        }
+    }
+    assert_eq!(store.holds(10).await.expect("read"), [], "what runs, or is ready, holds nothing up");
+    for running in claimed(&*store, 10).await {
+        ends(&*store, &running, failed()).await;
+    }
+    let hold = |holder, cancellations| Hold { holder, followers: 1, cancellations };
+    assert_eq!(store.holds(10).await.expect("read"), [hold(holders[1], 1), hold(holders[0], 0)]);
+    assert_eq!(store.holds(1).await.expect("read"), [hold(holders[1], 1)]);
 }
 
 pub(crate) async fn depths_count_what_is_where(home: &dyn Home) {

@@ -85,3 +85,21 @@ async fn a_broker_killed_under_load_loses_nothing() {
     })
     .await;
 }
+
+/// A publisher's connection is blocked meanwhile: what it has sent is neither taken nor refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_blocks_its_publishers_loses_nothing() {
+    nothing_is_lost_through(|node| {
+        for (alarming, usual, alarm) in [
+            (&["set_disk_free_limit", "100000GB"][..], &["set_disk_free_limit", "1MB"][..], "disk"),
+            (&["set_vm_memory_high_watermark", "absolute", "1MB"], &["set_vm_memory_high_watermark", "0.4"], "memory"),
+        ] {
+            node.control(alarming);
+            let standing = node.control(&["status"]).to_lowercase();
+            assert!(standing.contains("alarm on node"), "the {alarm} alarm is on: {standing}");
+            std::thread::sleep(Duration::from_secs(1));
+            node.control(usual);
+        }
+    })
+    .await;
+}

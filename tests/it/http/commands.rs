@@ -256,3 +256,29 @@ async fn a_person_acts_on_a_command_and_says_who_and_why() {
         assert_eq!(gateway.post(&path, "application/json", body).await.status(), 409);
     }
 }
+
+#[tokio::test]
+async fn a_person_says_what_became_of_a_write_in_doubt() {
+    let doubt = State::InDoubt { step: "create".into(), since: jiff::Timestamp::UNIX_EPOCH, look_at: None };
+    let gateway = with_command(doubt).await;
+    let path = format!("/v1/commands/{}/decide", command_id());
+    for nothing in [
+        r#"{"by": "A", "why": "x"}"#,
+        r#"{"by": "A", "done": true}"#,
+        r#"{"by": "A", "why": "x", "done": "yes"}"#,
+        r#"{"by": "A", "why": "x", "done": true, "ubrn": "70001"}"#,
+        r#"{"by": "A", "why": "x", "done": false, "ubrn": "000000070001"}"#,
+    ] {
+        assert_eq!(gateway.post(&path, "application/json", nothing).await.status(), 400, "{nothing}");
+    }
+    let body = r#"{"by": "A. Nurse", "why": "found in e-RS", "done": true, "ubrn": "000000070001"}"#;
+    let response = gateway.post(&path, "application/json", body).await;
+    assert_eq!(response.status(), 200);
+    let shown = json_of(response).await;
+    assert_eq!(shown["state"], "in_doubt");
+    assert!(shown["lookAt"].is_string(), "it is taken up at once: {shown}");
+    let act = ("decide", command_id(), "A. Nurse".to_owned(), "found in e-RS".to_owned());
+    assert_eq!(gateway.records.acts(), [act]);
+    let settled = with_command(failed()).await;
+    assert_eq!(settled.post(&path, "application/json", body).await.status(), 409);
+}

@@ -123,6 +123,7 @@ room!(SearchStore, layered {} {
     fn commands_of(message: MessageId) -> Vec<CommandView>;
     fn transitions(command: CommandId) -> Vec<TransitionView>;
     fn attempts(command: CommandId) -> Vec<AttemptView>;
+    fn holds(max: usize) -> Vec<Hold>;
     fn depths() -> Vec<Depth>;
     fn queue(max: u64) -> Queue;
     fn outbox_depth() -> OutboxDepth;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ers_gateway::command::{AttemptId, Class, CommandId, Estimate, EventId, MessageId, State, ThreadId, Verdict};
 use ers_gateway::inbound::http::Estimates;
 use ers_gateway::store::{
-    Act, AttemptView, AuditEntry, Beat, CommandView, Depth, FetchedStore, Finding, InstanceStore, InstanceView,
+    Act, AttemptView, AuditEntry, Beat, CommandView, Depth, FetchedStore, Finding, Hold, InstanceStore, InstanceView,
     MessageFilter, MessageView, OperatorStore, OutboxDepth, OutboxStore, Queue, Result, SearchStore, Settled, Signals,
     StoreError, StoredEvent, TransitionView, Transport,
 };
@@ -124,6 +124,9 @@ impl Records {
         command.state = match (name, &command.state) {
             ("replay", State::Failed { .. }) | ("release", State::Unauthorised { .. }) => State::Queued,
             ("discard", State::Failed { .. }) => State::Discarded,
+            ("decide", State::InDoubt { step, since, .. }) => {
+                State::InDoubt { step: step.clone(), since: *since, look_at: Some(act.at) }
+            }
             _ => return Err(StoreError::Outdated("another state".into())),
         };
         self.acts.lock().push((name, id, act));
@@ -207,6 +210,10 @@ impl SearchStore for Records {
             request: json!({"body": "9994120034"}),
             response: json!(null),
         }])
+    }
+
+    async fn holds(&self, _: usize) -> Result<Vec<Hold>> {
+        Ok(Vec::new())
     }
 
     async fn depths(&self) -> Result<Vec<Depth>> {
