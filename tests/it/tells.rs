@@ -413,18 +413,21 @@ async fn what_a_person_gives_up_while_the_one_before_is_sent_is_not_sent() {
     }
     world.has_dispatches(DispatchState::Waiting, 3).await;
     // The first two are read together; the first is answered late.
-    let receiver = Receiver::at(address).await;
-    receiver.does(|message| {
+    let (answer, answered) = std::sync::mpsc::channel::<()>();
+    let answered = parking_lot::Mutex::new(answered);
+    let receiver = Receiver::at_with(address, move |message| {
         if field(message, b"NTE", 3) == b"ReferralEchoed^NM-1" {
-            std::thread::sleep(Duration::from_secs(2));
+            let _ = tokio::task::block_in_place(|| answered.lock().recv_timeout(Duration::from_secs(8)));
         }
         TAKES
-    });
+    })
+    .await;
     until("the first is on its way", SOON, || receiver.count() == 1).await;
     let second = world.dispatches().await[1].id;
     let act = json!({"by": "j.smith", "why": "it was told by telephone"});
     let discard = format!("http://{}/v1/dispatches/{second}/discard", world.http);
     assert_eq!(client().post(&discard).json(&act).send().await.expect("an answer").status(), 200);
+    answer.send(()).expect("it waits");
     world.delivered(2).await;
     assert_eq!(receiver.fields("NTE", 3), ["ReferralEchoed^NM-1", "ReferralEchoed^NM-3"]);
     assert_eq!(world.dispatches().await[1].state, DispatchState::Discarded);
@@ -453,9 +456,8 @@ async fn not_now_is_counted_apart_from_sendings_that_nobody_answered() {
         world.gateway.store.step_dispatch(step).await.expect("noted");
     }
     sender.deliver(&echo("N3", "NM-3")).await;
-    let receiver = Receiver::at(address).await;
     let sent = parking_lot::Mutex::new(std::collections::HashMap::<Vec<u8>, u32>::new());
-    receiver.does(move |message| {
+    let receiver = Receiver::at_with(address, move |message| {
         let text = field(message, b"NTE", 3).to_vec();
         let mut sent = sent.lock();
         let times = sent.entry(text.clone()).or_default();
@@ -465,7 +467,8 @@ async fn not_now_is_counted_apart_from_sendings_that_nobody_answered() {
             (Some(b'2'), 1..=3) => Habit::HangsUp,
             _ => TAKES,
         }
-    });
+    })
+    .await;
     world.delivered(3).await;
     let notices: Vec<String> = receiver.fields("NTE", 3).into_iter().collect();
     let expected = ["1", "1", "2", "2", "2", "2", "3"].map(|number| format!("ReferralEchoed^NM-{number}"));

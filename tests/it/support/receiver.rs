@@ -42,25 +42,31 @@ pub struct Receiver {
 
 impl Receiver {
     pub async fn start() -> Self {
-        Self::listening("127.0.0.1:0", None).await
+        Self::listening("127.0.0.1:0", None, Arc::new(|_: &[u8]| TAKES)).await
     }
 
     /// At an address that is known, as one that comes back.
     pub async fn at(address: SocketAddr) -> Self {
-        Self::listening(&address.to_string(), None).await
+        Self::at_with(address, |_| TAKES).await
+    }
+
+    /// The same with a habit from the first message on.
+    pub async fn at_with(address: SocketAddr, habit: impl Fn(&[u8]) -> Habit + Send + Sync + 'static) -> Self {
+        Self::listening(&address.to_string(), None, Arc::new(habit)).await
     }
 
     /// Only for clients with a certificate of `client_ca`.
     pub async fn with_tls(certificate: PathBuf, private_key: PathBuf, client_ca: PathBuf) -> Self {
-        Self::listening("127.0.0.1:0", Some(Tls { certificate, private_key, client_ca: Some(client_ca) })).await
+        let tls = Tls { certificate, private_key, client_ca: Some(client_ca) };
+        Self::listening("127.0.0.1:0", Some(tls), Arc::new(|_: &[u8]| TAKES)).await
     }
 
-    async fn listening(address: &str, tls: Option<Tls>) -> Self {
+    async fn listening(address: &str, tls: Option<Tls>, habit: Arc<Habits>) -> Self {
         let listener = TcpListener::bind(address).await.expect("the port is free");
         let address = listener.local_addr().expect("it is bound");
         let acceptor = tls.map(|tls| TlsAcceptor::from(Arc::new(server_config(&tls).expect("PEM files"))));
         let received: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
-        let habit: Arc<Mutex<Arc<Habits>>> = Arc::new(Mutex::new(Arc::new(|_: &[u8]| TAKES)));
+        let habit = Arc::new(Mutex::new(habit));
         let conversations: Arc<Mutex<Vec<JoinHandle<()>>>> = Arc::default();
         let (heard, habits, talks) = (received.clone(), habit.clone(), conversations.clone());
         let listening = tokio::spawn(async move {
