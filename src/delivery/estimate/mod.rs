@@ -5,8 +5,8 @@
 //! what cannot be known is said, with its reason; a million queued take no longer than some thousands, for those too
 //! far back are counted and not played; a question is answered from the last look and asks no store.
 //!
-//! [`setting`] says who takes part, [`play`] carries the queue out in memory by the rule of [`line`]; [`coarse`] reckons with counts; [`measured`] knows
-//! how many calls a command takes.
+//! [`setting`] says who takes part, `play` carries the queue out in memory by the rule of `line`; [`coarse`] reckons
+//! with counts; [`measured`] knows how many calls a command takes.
 
 mod coarse;
 mod line;
