@@ -7,7 +7,7 @@ use super::exit::{CliError, Done};
 use super::records::{Records, Where};
 use super::runtime;
 use super::table::{cell, table};
-use crate::command::CommandId;
+use crate::command::{CommandId, Ubrn};
 use crate::store::{Finding, MessageFilter};
 
 /// As many messages at a time as one answer gives.
@@ -67,8 +67,7 @@ pub struct Decide {
 }
 
 fn ubrn(text: &str) -> Result<String, String> {
-    let is_ubrn = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_ubrn.then(|| text.to_owned()).ok_or_else(|| "a UBRN has 12 digits".to_owned())
+    Ubrn::parse(text).map(String::from).ok_or_else(|| "a UBRN has 12 digits".to_owned())
 }
 
 impl InDoubt {

@@ -7,6 +7,7 @@ mod changes;
 mod deprecated;
 mod samples;
 mod services;
+mod settling;
 mod walk;
 
 use std::sync::{Arc, LazyLock};

@@ -1,8 +1,8 @@
 //! What an audit of a store looks for: rows that no gateway can have left.
 //!
-//! Each statement finds such rows, in the SQL that both stores understand; `{state}` stands for the name of a command's state,
-//! `{text}` for
-//! what makes text of an identifier, `{first}` for the number of a message's first command. What is purged is passed over: messages go with their commands, events by age.
+//! Enters: nothing. Leaves: statements that find such rows, in the SQL that both stores understand; in them `{state}` stands
+//! for the name of a command's state, `{text}` for an identifier as text, `{first}` for the number of a message's first
+//! command. Guarantees: what was purged is passed over: messages go with their commands, events by age.
 
 use crate::command::State;
 
@@ -43,7 +43,7 @@ pub(super) const CONTRADICTIONS: [(&str, &str); 9] = [
         "SELECT 1 FROM command c JOIN transition t ON t.command = c.number AND t.number = c.changes WHERE t.to_state <> {state}",
     ),
     (
-        "a command is failed, in doubt or unauthorised, and nobody was told",
+        "a command is failed or unauthorised, and nobody was told",
         "SELECT 1 FROM command c JOIN transition t ON t.command = c.number AND t.number = c.changes
          WHERE c.standing IN (4, 6) AND t.at >= (SELECT min(at) FROM outbox) AND NOT EXISTS (
            SELECT 1 FROM outbox e WHERE e.subject = {text} AND e.at >= c.received_at

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::Shared;
 use super::problem::ProblemDocument;
 use super::request::{id, read_body};
-use crate::command::{CommandId, MessageId};
+use crate::command::{CommandId, MessageId, Ubrn};
 use crate::intake::Again;
 use crate::store::{self, Act, Finding};
 
@@ -78,22 +78,22 @@ async fn read_act(
         false => r#"The body is {"by": "who acts", "why": "the reason"}."#,
     };
     let body: ActBody = serde_json::from_slice(&bytes).map_err(|_| ProblemDocument::bad_request(form))?;
-    let is_ubrn = |text: &String| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let fits = match (decides, body.done, &body.ubrn) {
-        (false, None, None) | (true, Some(_), None) => true,
-        (true, Some(true), Some(ubrn)) => is_ubrn(ubrn),
-        _ => false,
+    let ubrn = match body.ubrn.as_deref().map(|text| Ubrn::parse(text).ok_or(text)).transpose() {
+        Ok(ubrn) => ubrn,
+        Err(_) => return Err(ProblemDocument::bad_request(form)),
     };
-    if !fits {
-        return Err(ProblemDocument::bad_request(form));
-    }
+    let finding = match (decides, body.done, ubrn) {
+        (false, None, None) => None,
+        (true, Some(done), None) => Some(Finding { done, ubrn: None }),
+        (true, Some(true), Some(ubrn)) => Some(Finding { done: true, ubrn: Some(ubrn.into()) }),
+        _ => return Err(ProblemDocument::bad_request(form)),
+    };
     let said = |text: &str| !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX;
     if !said(&body.by) || !said(&body.why) {
         return Err(ProblemDocument::bad_request(format!(
             "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
         )));
     }
-    let finding = body.done.map(|done| Finding { done, ubrn: body.ubrn });
     Ok((Act { by: body.by, why: body.why, at: shared.environment.now() }, finding))
 }
 
