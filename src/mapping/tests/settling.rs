@@ -19,7 +19,6 @@ fn proof(call: &str, sent: Value, known: &Value, answers: &[Value]) -> Proof {
     let mut state = Settling::begin(sent, Value::Null);
     for answer in answers {
         let Ok(NextCall::Call(call)) = set.next_look(settling, &context, &mut state) else { panic!("a read more") };
-        let body = ReplyBody::of(answer.to_string().into());
         let reply = super::answer(200, &[], answer.clone());
         settling.absorb(&context, &mut state, &call, &reply).unwrap_or_else(|problem| panic!("{}", problem.text));
     }
