@@ -25,7 +25,7 @@ use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
 use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Readiness};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
 use crate::inbound::poll::{self, Poll};
-use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError};
+use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError, note_settings};
 use crate::intake::{self, Intake, IntakeMetrics, IntakeParts, Receive};
 use crate::keys::{KeyError, Keys};
 use crate::mapping;
@@ -137,6 +137,10 @@ impl Gateway {
         let mapping_metrics = MappingMetrics::register(&metrics)?;
         let folder = config.mappings.clone();
         let mappings = Mappings::begin(folder, &config.instance, mapping_metrics, store.clone(), &environment).await?;
+
+        note_settings(&*store, config.digest.as_deref(), &config.instance, environment.now())
+            .await
+            .map_err(SetError::from)?;
 
         let by_name: delivery::Sources = config
             .sources
@@ -329,6 +333,7 @@ impl Rooms {
             search: self.store.clone(),
             fetched: self.store.clone(),
             operator: self.store.clone(),
+            audit: self.store.clone(),
             instances: self.store.clone(),
             dispatches: self.store.clone(),
             estimates: self.estimates.clone(),

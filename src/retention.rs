@@ -12,7 +12,7 @@ use prometheus::{IntCounter, Registry};
 
 use crate::config::{self, Config};
 use crate::environment::Environment;
-use crate::store::{Purge, PurgePlace, Purged, Result, Store, ToldPlace};
+use crate::store::{Act, Noted, Purge, PurgePlace, Purged, Result, Store, ToldPlace};
 
 const DUTY: &str = "retention";
 /// Held from one call to the next, with room for slow ones.
@@ -147,6 +147,9 @@ impl Retention {
             }
         }
         if messages + events > 0 {
+            let what = format!("{messages} messages and {events} events");
+            let by = Act { by: self.instance.clone(), ..Act::of_gateway("older than the settings say", world.now()) };
+            store.note(Noted { act: "purge", subject: what, by }).await?;
             let duration_ms = began.elapsed().as_millis();
             tracing::info!(messages, events, duration_ms, "what is finished and old was removed");
         }

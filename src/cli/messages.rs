@@ -94,12 +94,16 @@ pub struct List {
 #[command(after_help = "\
 Examples:
   ers-gateway messages show 0199f2c4-…           a message with all its commands
-  ers-gateway messages show 0199f2c4-… --json    the same for a program")]
+  ers-gateway messages show 0199f2c4-… --json    the same for a program
+  ers-gateway messages show 0199f2c4-… --why 'the practice telephoned'    who looked goes to the audit log, with the reason")]
 pub struct Show {
     #[command(flatten)]
     place: Where,
     /// Identifier from `messages list`
     message: MessageId,
+    /// Why you look; goes to the audit log, as that you did
+    #[arg(long)]
+    why: Option<String>,
     /// JSON, for a program
     #[arg(long)]
     json: bool,
@@ -116,9 +120,6 @@ pub struct Decide {
     /// Why; goes to the audit log
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     why: String,
-    /// Who decides; goes to the audit log
-    #[arg(long, env = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    by: String,
 }
 
 fn verdict(text: &str) -> Result<Verdict, String> {
@@ -145,7 +146,7 @@ impl Messages {
 
 impl List {
     async fn run(self) -> Done {
-        let records = self.place.open().await?;
+        let records = self.place.open_to_look(None).await?;
         let found = records
             .messages(MessageFilter {
                 source: self.source,
@@ -180,7 +181,7 @@ impl List {
 
 impl Show {
     async fn run(self) -> Done {
-        let records = self.place.open().await?;
+        let records = self.place.open_to_look(self.why.as_deref()).await?;
         let mut message = records.message(self.message).await?;
         let mut commands = Vec::new();
         for command in list(&message["commands"]) {
@@ -285,23 +286,23 @@ impl Decision {
 
 impl Decide {
     async fn run(self, decision: Decision) -> Done {
-        let records = self.place.open().await?;
+        let (records, by) = (self.place.open().await?, self.place.by()?);
         let mut decided = 0;
         for id in &self.ids {
             if let (Decision::Replay, Ok(message)) = (decision, records.message(MessageId(*id)).await)
                 && message["verdict"] == Verdict::Rejected.name()
             {
-                records.replay_message(MessageId(*id), &self.by, &self.why).await?;
+                records.replay_message(MessageId(*id), by, &self.why).await?;
                 decided += 1;
                 println!("took message {id} in once more");
                 continue;
             }
             for command in commands_of(&records, *id, decision.of_state()).await? {
                 match decision {
-                    Decision::Replay => records.replay(command, &self.by, &self.why).await?,
-                    Decision::Release => records.release(command, &self.by, &self.why).await?,
-                    Decision::Discard => records.discard(command, &self.by, &self.why).await?,
-                    Decision::Pass => records.pass(command, &self.by, &self.why).await?,
+                    Decision::Replay => records.replay(command, by, &self.why).await?,
+                    Decision::Release => records.release(command, by, &self.why).await?,
+                    Decision::Discard => records.discard(command, by, &self.why).await?,
+                    Decision::Pass => records.pass(command, by, &self.why).await?,
                 }
                 decided += 1;
                 println!("{} command {command}", decision.past());

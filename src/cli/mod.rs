@@ -3,6 +3,7 @@
 //! Enters: arguments. Leaves: text or JSON on stdout, problems on stderr, and a documented exit code.
 
 mod api;
+mod audit;
 pub mod bench;
 mod check;
 mod demo;
@@ -15,6 +16,7 @@ mod indoubt;
 mod keys;
 mod map;
 mod messages;
+mod private_file;
 mod records;
 mod send;
 mod serve;
@@ -57,6 +59,8 @@ enum Command {
     Dispatches(dispatches::Dispatches),
     #[command(subcommand)]
     Events(events::Events),
+    #[command(subcommand)]
+    Audit(audit::Audit),
     Simulate(simulate::Simulate),
     Bench(bench::Bench),
     Keys(keys::KeysArgs),
@@ -78,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::InDoubt(indoubt) => indoubt.run(),
         Command::Dispatches(dispatches) => dispatches.run(),
         Command::Events(events) => events.run(),
+        Command::Audit(audit) => audit.run(),
         Command::Simulate(simulate) => simulate.run(),
         Command::Bench(bench) => bench.run(),
         Command::Keys(keys) => keys.run(),

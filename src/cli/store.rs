@@ -11,14 +11,14 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::exit::{CliError, Done};
-use super::runtime;
 use super::settings::Settings;
 use super::table::table;
+use super::{records, runtime};
 use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::retention::{self, Round};
 use crate::store::copy::{self, CopyError, Limits, Step};
-use crate::store::{self, Purge, PurgePlace, Store};
+use crate::store::{self, Noted, Purge, PurgePlace, Store};
 
 /// Messages, and events, in one transaction: nobody waits behind it.
 const CALL_MAX: usize = 1_000;
@@ -87,6 +87,8 @@ pub struct Copy {
     /// The tables as JSON, one an array's element
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    actor: Actor,
 }
 
 impl Copy {
@@ -113,6 +115,8 @@ impl Copy {
             }
             CopyError::Store { .. } | CopyError::Nothing(_) => CliError::Unavailable(error.to_string()),
         })?;
+        // In the one that goes on.
+        self.actor.note(open(&to).await?.as_ref(), "copy", format!("store {}", from.place())).await?;
         if self.json {
             println!("{}", serde_json::to_string(&copied).expect("names and numbers have a JSON form"));
             return Ok(());
@@ -154,6 +158,27 @@ pub struct PurgeArgs {
     /// Also events that no broker has confirmed: for a gateway without a broker
     #[arg(long, conflicts_with = "keep_events")]
     unconfirmed_events: bool,
+    #[command(flatten)]
+    actor: Actor,
+}
+
+/// Who acts on a store, and why.
+#[derive(Args)]
+struct Actor {
+    /// Who does it; goes to the audit log
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "unnamed")]
+    by: String,
+    /// Why; goes to the audit log
+    #[arg(long, default_value = "")]
+    why: String,
+}
+
+impl Actor {
+    /// A row of the audit log.
+    async fn note(&self, store: &dyn Store, act: &'static str, subject: String) -> Result<(), CliError> {
+        let by = records::act(&self.by, &self.why, &Environment::system());
+        Ok(store.note(Noted { act, subject, by }).await?)
+    }
 }
 
 /// `2026-01-31`, or an instant.
@@ -179,6 +204,9 @@ impl PurgeArgs {
             max: CALL_MAX,
             from: PurgePlace::START,
         });
+        // First, so that what is stopped in the middle is told as well.
+        let what = if self.keep_events { "messages" } else { "messages and events" };
+        self.actor.note(store.as_ref(), "purge", format!("{what} before {}", self.before)).await?;
         let style = ProgressStyle::with_template("{spinner} {human_pos} messages removed  {per_sec}")
             .expect("the template is a literal");
         let progress = ProgressBar::new_spinner().with_style(style);

@@ -75,6 +75,9 @@ pub struct Config {
     pub stop_notice: Option<Duration>,
     /// What is written to stderr, and how.
     pub log: Log,
+    /// Of the file that they were read from: hex SHA-256.
+    #[serde(skip)]
+    pub digest: Option<String>,
 }
 
 impl Default for Config {
@@ -97,6 +100,7 @@ impl Default for Config {
             retention: Retention::default(),
             stop_notice: None,
             log: Log::default(),
+            digest: None,
         }
     }
 }

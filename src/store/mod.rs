@@ -7,6 +7,7 @@
 //!
 //! One small trait a room. `Store` is all of them; every implementation passes the same `suite`.
 
+mod act;
 mod audit_chain;
 mod contradictions;
 pub mod copy;
@@ -38,6 +39,8 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
+pub use act::*;
+pub use audit_chain::{Chain, ChainBroken};
 pub use dispatch::*;
 pub use fetched::{FETCHED_CHUNK, FetchedStore};
 pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
@@ -202,7 +205,22 @@ pub trait OperatorStore: Send + Sync {
     async fn release(&self, command: CommandId, act: Act) -> Result<()>;
     /// Says of a command in doubt whether its write was done. `Outdated` if it is in no doubt.
     async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()>;
+}
+
+/// The log of acts.
+#[async_trait]
+pub trait AuditStore: Send + Sync {
+    /// Of an act that changes nothing else in the store: somebody looked, searched, or changed settings.
+    async fn note(&self, noted: Noted) -> Result<()>;
+    /// The oldest first.
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>>;
+    /// How many entries there ever were, counted beside them: more than the newest one's number if the end was cut off.
+    async fn audit_written(&self) -> Result<u64>;
+    /// The newest entry of such an act by this actor.
+    async fn last_noted(&self, act: &str, by: &str) -> Result<Option<AuditEntry>>;
+    /// Removes what people typed as reasons of acts before a time, the oldest first, at most so many; the chain holds.
+    /// The first call that finds some says so in the log, in the same commit. Returns how many.
+    async fn forget_reasons(&self, before: Timestamp, max: usize, act: Act) -> Result<u64>;
 }
 
 /// What is finished and old.
@@ -283,6 +301,7 @@ pub trait Store:
     + OutboxStore
     + SearchStore
     + OperatorStore
+    + AuditStore
     + RetentionStore
     + SessionStore
     + MappingStore
@@ -330,12 +349,4 @@ impl Default for Signals {
             settled,
         }
     }
-}
-
-/// A person's act on a command: who, when, why.
-#[derive(Clone, Debug)]
-pub struct Act {
-    pub by: String,
-    pub why: String,
-    pub at: Timestamp,
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Act, Stored};
+use super::{Act, Noted, Stored};
 use crate::command::{AttemptId, Class, CommandId, EventId, Happened, MessageId, State, ThreadId, Verdict};
 
 // --- intake
@@ -38,11 +38,8 @@ pub struct TakenAgain {
 }
 
 impl TakenAgain {
-    /// Of the row in the audit log.
-    pub(super) const ACT: &'static str = "replay";
-
-    pub(super) fn subject(&self) -> String {
-        format!("message {}", self.refused)
+    pub(super) fn noted(&self) -> Noted {
+        Noted { act: "replay", subject: format!("message {}", self.refused), by: self.act.clone() }
     }
 }
 
@@ -439,18 +436,6 @@ pub struct Depth {
 pub struct OutboxDepth {
     pub count: u64,
     pub oldest: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AuditEntry {
-    pub number: u64,
-    pub at: Timestamp,
-    pub by: String,
-    pub act: String,
-    pub subject: String,
-    pub why: String,
-    /// Hex SHA-256 over the previous entry's hash and this entry.
-    pub hash: String,
 }
 
 // --- retention

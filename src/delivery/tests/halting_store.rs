@@ -147,7 +147,14 @@ passes_on!(OperatorStore {
     fn discard(command: CommandId, act: Act) -> ();
     fn release(command: CommandId, act: Act) -> ();
     fn decide(command: CommandId, finding: Finding, act: Act) -> ();
+});
+
+passes_on!(AuditStore {
+    fn note(noted: Noted) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
+    fn audit_written() -> u64;
+    fn last_noted(act: &str, by: &str) -> Option<AuditEntry>;
+    fn forget_reasons(before: Timestamp, max: usize, act: Act) -> u64;
 });
 
 passes_on!(SessionStore {

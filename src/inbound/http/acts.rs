@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Shared;
+use super::looks::{ACT_TEXT_CHARS_MAX, place_of};
 use super::problem::ProblemDocument;
 use super::request::{id, read_body};
 use crate::command::{CommandId, MessageId, Ubrn};
@@ -22,7 +23,6 @@ use crate::store::{self, Act, Finding};
 
 /// Of `{by, why}`.
 const ACT_BYTES_MAX: usize = 8 * 1024;
-const ACT_TEXT_CHARS_MAX: usize = 1_000;
 
 /// Who acts, and why. Both go to the audit log.
 #[derive(Deserialize)]
@@ -94,7 +94,7 @@ async fn read_act(
             "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
         )));
     }
-    Ok((Act { by: body.by, why: body.why, at: shared.environment.now() }, finding))
+    Ok((Act::of_person(body.by, place_of(request), body.why, shared.environment.now()), finding))
 }
 
 type Answered = Result<HttpResponse, ProblemDocument>;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::awaited::Awaited;
+use super::looks::{Look, shows_content};
 use super::problem::ProblemDocument;
 use super::request::{content_type, header, id, query, read_body};
 use super::views;
@@ -152,10 +153,16 @@ fn body(answer: &Answer, commands: &[CommandView], shared: &Shared) -> Value {
     })
 }
 
-pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
+pub async fn get(
+    request: HttpRequest,
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
     let search = &shared.deps.search;
     let id: CommandId = id(&path)?;
     let command = search.command(id).await?.ok_or_else(ProblemDocument::unknown_command)?;
+    let look = Look::at(format!("command {id}"), &command.source, shows_content(&command));
+    shared.looked(&request, look).await?;
     let transitions = search.transitions(id).await?;
     let attempts = search.attempts(id).await?;
     let estimate = shared.deps.estimates.estimate(&command);

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Shared;
+use super::looks::{Look, shows_content};
 use super::problem::ProblemDocument;
 use super::request::{id, query};
 use super::views;
@@ -28,7 +29,11 @@ struct Filter {
     limit: Option<usize>,
 }
 
-pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
+pub async fn get(
+    request: HttpRequest,
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
     let id: MessageId = id(&path)?;
     let search = &shared.deps.search;
     let message = search
@@ -36,6 +41,8 @@ pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<H
         .await?
         .ok_or_else(|| ProblemDocument::not_found("There is no message with this identifier."))?;
     let commands = search.commands_of(id).await?;
+    let is_content = commands.iter().any(shows_content);
+    shared.looked(&request, Look::at(format!("message {id}"), &message.source, is_content)).await?;
     let mut shown = views::message(&message);
     shown["commands"] = commands.iter().map(|command| shared.summary(command)).collect();
     Ok(HttpResponse::Ok().json(shown))
@@ -46,6 +53,16 @@ pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
     let filter: Filter = query(&request)?;
     if filter.state.as_deref().is_some_and(|state| !State::NAMES.contains(&state)) {
         return Err(ProblemDocument::bad_request(format!("state is one of {}.", State::NAMES.join(", "))));
+    }
+    if let Some(control_id) = &filter.control_id {
+        let look = Look {
+            act: "search",
+            subject: "messages by control id".into(),
+            searched: Some(format!("control id {control_id}")),
+            source: filter.source.as_deref(),
+            is_content: true,
+        };
+        shared.looked(&request, look).await?;
     }
     let page = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let mut found = shared

@@ -5,12 +5,14 @@ use actix_web::http::header::ALLOW;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 
 use super::problem::ProblemDocument;
-use super::{acts, commands, dispatches, documents, events, fhir, health, hl7v2, holds, instances, messages, openapi};
+use super::{
+    acts, audit, commands, dispatches, documents, events, fhir, health, hl7v2, holds, instances, messages, openapi,
+};
 
 /// Method, path as OpenAPI writes it, and who answers.
 type Entry = (&'static str, &'static str, fn() -> Route);
 
-pub const ROUTES: [Entry; 26] = [
+pub const ROUTES: [Entry; 27] = [
     ("post", "/v1/hl7v2", || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", || web::post().to(fhir::post)),
@@ -31,6 +33,7 @@ pub const ROUTES: [Entry; 26] = [
     ("get", "/v1/dispatches/{id}", || web::get().to(dispatches::get)),
     ("post", "/v1/dispatches/{id}/replay", || web::post().to(dispatches::replay)),
     ("post", "/v1/dispatches/{id}/discard", || web::post().to(dispatches::discard)),
+    ("get", "/v1/audit", || web::get().to(audit::list)),
     ("get", "/v1/events", || web::get().to(events::get)),
     ("get", "/v1/instances", || web::get().to(instances::list)),
     ("get", "/metrics", || web::get().to(health::metrics)),

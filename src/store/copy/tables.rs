@@ -229,7 +229,11 @@ pub(super) const TABLES: [Table; 23] = [
         &["application", "call", "counts_for", "day", "calls"],
     ),
     table("mapping_set", &["digest"], &["digest", "registered_at", "archive"]),
-    table("audit", &["number"], &["number", "at", "by", "act", "subject", "why", "hash"]),
+    table(
+        "audit",
+        &["number"],
+        &["number", "at", "by", "kind", "place", "act", "subject", "why", "why_salt", "why_digest", "hash"],
+    ),
 ];
 
 impl Table {

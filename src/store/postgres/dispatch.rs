@@ -5,13 +5,14 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::audit::{self, Noted};
+use super::audit;
 use super::columns::{self, micros, storable};
 use super::failure::Failed;
 use crate::command::{DispatchId, MessageId};
+use crate::environment::Environment;
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
-    NewDispatch, OwedAnswer, Result, StoreError, ToldPlace, damaged,
+    NewDispatch, Noted, OwedAnswer, Result, StoreError, ToldPlace, damaged,
 };
 
 macro_rules! view_columns {
@@ -298,6 +299,7 @@ pub(super) async fn decide(
     id: DispatchId,
     verdict: Verdict,
     act: &Act,
+    environment: &Environment,
 ) -> std::result::Result<(), Failed> {
     client.batch_execute("BEGIN").await?;
     let row = client.query_opt("SELECT state FROM dispatch WHERE id = $1 FOR UPDATE", &[&id.0]).await?;
@@ -320,8 +322,8 @@ pub(super) async fn decide(
         )
         .await?;
     let note = client.prepare_cached(audit::NOTE).await?;
-    let noted = Noted { act: name, subject: format!("dispatch {id}"), by: act };
-    let rows = audit::following(client, &[noted]).await?;
+    let noted = Noted { act: name, subject: format!("dispatch {id}"), by: act.clone() };
+    let rows = audit::following(client, &[noted], environment).await?;
     client.execute(&note, &rows.parameters()).await?;
     Ok(client.batch_execute("COMMIT").await?)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::audit::{self, Noted};
+use super::audit;
 use super::columns::{self, micros, storable};
 use super::content::{Chunks, INLINE_MAX};
 use super::failure::Failed;
@@ -23,7 +23,7 @@ use crate::command::{CommandId, Failure, MessageId, State, Verdict};
 use crate::environment::Environment;
 use crate::store::standing::Standing;
 use crate::store::{
-    Admission, Admitted, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, StoreError, Stored, TakenAgain,
+    Admission, Admitted, NewCommand, NewMessage, Noted, RESENT_WITH_A_CHANGE, Result, StoreError, Stored, TakenAgain,
 };
 
 /// Numbers between two messages: a message's commands have those after it.
@@ -155,9 +155,8 @@ impl Batch for Intake {
         let note = client.prepare_cached(audit::NOTE).await?;
         let taken_again =
             changes.messages.iter().filter_map(|(index, ..)| items[*index].admission.taken_again.as_ref());
-        let acts: Vec<Noted<'_>> =
-            taken_again.map(|again| Noted { act: TakenAgain::ACT, subject: again.subject(), by: &again.act }).collect();
-        let acts = audit::following(client, &acts).await?;
+        let acts: Vec<Noted> = taken_again.map(TakenAgain::noted).collect();
+        let acts = audit::following(client, &acts, &self.environment).await?;
         let messages = Messages::of(items, &changes.messages);
         let mut chunks = Chunks::default();
         let mut documents = Chunks::default();

@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 8] = [
+const MIGRATIONS: [Migration; 9] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -75,6 +75,12 @@ const MIGRATIONS: [Migration; 8] = [
         number: 8,
         name: "fetched",
         expand: Expansion::Whole(include_str!("migrations/0008_fetched.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 9,
+        name: "acts",
+        expand: Expansion::Beside(include_str!("migrations/0009_acts.expand.sql")),
         contract: "",
     },
 ];

@@ -17,11 +17,11 @@ use super::{
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
-    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
-    DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, FetchedStore, Finding, HeldPiece, Hold, InstanceStore, InstanceView, IntakeStore, MappingStore,
-    MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer,
-    Progress, Purge, Purged, Queue, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
+    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, AuditStore, Beat, Claim, ClaimedCommand, CommandView,
+    ContentStore, DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore,
+    DispatchView, DueDispatch, FetchedStore, Finding, HeldPiece, Hold, InstanceStore, InstanceView, IntakeStore,
+    MappingStore, MessageFilter, MessageView, NewDispatch, Noted, OpenCommand, OperatorStore, OutboxDepth, OutboxStore,
+    OwedAnswer, Progress, Purge, Purged, Queue, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
     SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent,
     ThreadView, ToldPlace, TransitionView, WatchStore,
 };
@@ -297,9 +297,43 @@ impl OperatorStore for PostgresStore {
         let deed = Deed::Decide(finding);
         self.ask(|inner| async move { inner.act(command, deed, act).await }).await
     }
+}
+
+#[async_trait]
+impl AuditStore for PostgresStore {
+    async fn note(&self, noted: Noted) -> Result<()> {
+        self.ask(|inner| async move {
+            again(&inner, |client| {
+                let (noted, environment) = (noted.clone(), inner.environment.clone());
+                Box::pin(async move { audit::note(client, noted, &environment).await })
+            })
+            .await
+        })
+        .await
+    }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
-        self.ask(|inner| async move { audit::entries(&*inner.client().await?, after, max).await }).await
+        self.ask(move |inner| async move { audit::entries(&*inner.client().await?, after, max).await }).await
+    }
+
+    async fn audit_written(&self) -> Result<u64> {
+        self.ask(|inner| async move { audit::written(&*inner.client().await?).await }).await
+    }
+
+    async fn last_noted(&self, act: &str, by: &str) -> Result<Option<AuditEntry>> {
+        let (act, by) = (act.to_owned(), by.to_owned());
+        self.ask(|inner| async move { audit::last_noted(&*inner.client().await?, &act, &by).await }).await
+    }
+
+    async fn forget_reasons(&self, before: Timestamp, max: usize, act: Act) -> Result<u64> {
+        self.ask(move |inner| async move {
+            again(&inner, |client| {
+                let (act, environment) = (act.clone(), inner.environment.clone());
+                Box::pin(async move { audit::forget_reasons(client, before, max, act, &environment).await })
+            })
+            .await
+        })
+        .await
     }
 }
 
@@ -515,8 +549,8 @@ impl PostgresStore {
     async fn decide_dispatch(&self, id: DispatchId, verdict: dispatch::Verdict, act: Act) -> Result<()> {
         self.ask(move |inner| async move {
             again(&inner, |client| {
-                let act = act.clone();
-                Box::pin(async move { dispatch::decide(client, id, verdict, &act).await })
+                let (act, environment) = (act.clone(), inner.environment.clone());
+                Box::pin(async move { dispatch::decide(client, id, verdict, &act, &environment).await })
             })
             .await
         })

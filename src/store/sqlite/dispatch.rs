@@ -8,7 +8,7 @@ use super::columns;
 use crate::command::{DispatchId, MessageId};
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
-    NewDispatch, OwedAnswer, Result, StoreError, ToldPlace, damaged,
+    NewDispatch, Noted, OwedAnswer, Result, StoreError, ToldPlace, damaged,
 };
 
 const VIEW: &str = "id, destination, kind, control_id, subject, state, created_at, changed_at, tries, why,
@@ -306,7 +306,7 @@ impl Books {
         &mut self,
         id: DispatchId,
         to: DispatchState,
-        name: &str,
+        name: &'static str,
         act: &Act,
         may: impl Fn(DispatchState) -> bool,
     ) -> Result<()> {
@@ -320,7 +320,7 @@ impl Books {
                         put_off = iif(?2 = 'waiting', 0, put_off) WHERE id = ?1",
             )?
             .execute((id.0.into_bytes(), to.name(), act.at.as_microsecond()))?;
-        self.note_act(name, &format!("dispatch {id}"), act)
+        self.note_act(&Noted { act: name, subject: format!("dispatch {id}"), by: act.clone() })
     }
 
     pub(super) fn purge_dispatches(&mut self, before: Timestamp, max: usize) -> Result<u64> {

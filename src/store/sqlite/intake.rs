@@ -10,7 +10,7 @@ use super::outbox::EventText;
 use crate::command::{CommandId, Failure, MessageId, State, Verdict};
 use crate::store::standing::Standing;
 use crate::store::{
-    Admission, Admitted, GATEWAY, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, Settled, Stored, TakenAgain,
+    Admission, Admitted, GATEWAY, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, Settled, Stored,
 };
 
 /// An admission with its JSON already written out: that work is the caller's, not the one writer's.
@@ -71,7 +71,7 @@ impl Books {
         };
         let number = self.store_message(prepared, source, verdict, &enqueued)?;
         if let Some(again) = &admission.taken_again {
-            self.note_act(TakenAgain::ACT, &again.subject(), &again.act)?;
+            self.note_act(&again.noted())?;
         }
         content::store_documents(&self.connection, number, &admission.documents)?;
         if !admission.events.is_empty() {

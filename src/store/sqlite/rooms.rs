@@ -16,13 +16,13 @@ use super::{
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
-    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
-    DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, FetchedStore, Finding, HeldPiece, Hold, InstanceStanding, InstanceStore, InstanceView, IntakeStore,
-    MappingStore, MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore,
-    OwedAnswer, Progress, Purge, Purged, Queue, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
-    SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace,
-    TransitionView, WatchStore,
+    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, AuditStore, Beat, Claim, ClaimedCommand, CommandView,
+    ContentStore, DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore,
+    DispatchView, DueDispatch, FetchedStore, Finding, HeldPiece, Hold, InstanceStanding, InstanceStore, InstanceView,
+    IntakeStore, MappingStore, MessageFilter, MessageView, NewDispatch, Noted, OpenCommand, OperatorStore, OutboxDepth,
+    OutboxStore, OwedAnswer, Progress, Purge, Purged, Queue, Recovered, Result, RetentionStore, SealedSecret,
+    SearchStore, SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent,
+    ThreadView, ToldPlace, TransitionView, WatchStore,
 };
 
 #[async_trait]
@@ -207,9 +207,29 @@ impl OperatorStore for SqliteStore {
     async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()> {
         self.writer()?.write(0, move |books| books.decide(command, &finding, &act)).await
     }
+}
+
+#[async_trait]
+impl AuditStore for SqliteStore {
+    async fn note(&self, noted: Noted) -> Result<()> {
+        self.writer()?.write(0, move |books| books.note_act(&noted)).await
+    }
 
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
         self.readers.read(move |connection| audit::entries(connection, after, max)).await
+    }
+
+    async fn audit_written(&self) -> Result<u64> {
+        self.readers.read(audit::written).await
+    }
+
+    async fn last_noted(&self, act: &str, by: &str) -> Result<Option<AuditEntry>> {
+        let (act, by) = (act.to_owned(), by.to_owned());
+        self.readers.read(move |connection| audit::last_noted(connection, &act, &by)).await
+    }
+
+    async fn forget_reasons(&self, before: Timestamp, max: usize, act: Act) -> Result<u64> {
+        self.writer()?.write(0, move |books| books.forget_reasons(before, max, &act)).await
     }
 }
 

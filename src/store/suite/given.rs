@@ -201,7 +201,7 @@ pub(crate) fn finished(attempt: &NewAttempt) -> FinishedAttempt {
 }
 
 pub(crate) fn act() -> Act {
-    Act { by: "j.smith".into(), why: "asked by the ward".into(), at: at(100) }
+    Act::of_person("j.smith", "command line on ward-7", "asked by the ward", at(100))
 }
 
 /// Where a command stands.

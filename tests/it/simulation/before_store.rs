@@ -134,7 +134,14 @@ room!(OperatorStore, layered {} {
     fn discard(command: CommandId, act: Act) -> ();
     fn release(command: CommandId, act: Act) -> ();
     fn decide(command: CommandId, finding: Finding, act: Act) -> ();
+});
+
+room!(AuditStore, layered {} {
+    fn note(noted: Noted) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
+    fn audit_written() -> u64;
+    fn last_noted(act: &str, by: &str) -> Option<AuditEntry>;
+    fn forget_reasons(before: Timestamp, max: usize, act: Act) -> u64;
 });
 
 room!(SessionStore, layered {} {
