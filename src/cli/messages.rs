@@ -221,6 +221,9 @@ fn describe(message: &Value, commands: &[Value]) -> String {
         cell(&message["bytes"]),
         cell(&message["charset"]),
     ));
+    if message["legalHold"] == true {
+        line("  under a legal hold: not removed until it is lifted".to_owned());
+    }
     for problem in list(&message["problems"]) {
         line(format!("  {} {}: {}", cell(&problem["location"]), cell(&problem["code"]), cell(&problem["text"])));
     }
@@ -351,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_failed_command_is_described_with_its_reason_and_calls() {
-        let message = json!({"id": "m1", "kind": "REF^I12", "source": "northmoor", "transport": "mllp",
+        let message = json!({"id": "m1", "legalHold": true, "kind": "REF^I12", "source": "northmoor", "transport": "mllp",
             "verdict": "accepted", "controlId": "NM1", "problems": []});
         let command = json!({"id": "c1", "name": "CreateReferral", "state": "failed",
             "why": {"code": "INVALID_VALUE", "text": "e-RS refused a field"},
@@ -359,7 +362,12 @@ mod tests {
             "attempts": [{"startedAt": "T", "call": "A011", "step": "create", "status": 422, "outcome": "INVALID_VALUE",
                 "durationMs": 12}]});
         let told = describe(&message, &[command]);
-        for part in ["REF^I12 from northmoor", "because of INVALID_VALUE", "A011 create: 422 INVALID_VALUE in 12 ms"] {
+        for part in [
+            "under a legal hold",
+            "REF^I12 from northmoor",
+            "because of INVALID_VALUE",
+            "A011 create: 422 INVALID_VALUE in 12 ms",
+        ] {
             assert!(told.contains(part), "{part} is not in\n{told}");
         }
     }

@@ -14,8 +14,10 @@ mod health;
 mod hold;
 mod indoubt;
 mod keys;
+mod legal_hold;
 mod map;
 mod messages;
+mod patient;
 mod private_file;
 mod records;
 mod send;
@@ -24,6 +26,7 @@ mod settings;
 mod simulate;
 mod stop;
 mod store;
+mod subject;
 mod table;
 
 use std::process::ExitCode;
@@ -66,6 +69,8 @@ enum Command {
     Keys(keys::KeysArgs),
     #[command(subcommand)]
     Store(store::StoreCommand),
+    #[command(subcommand)]
+    Subject(subject::Subject),
     Health(health::Health),
 }
 
@@ -87,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Keys(keys) => keys.run(),
         Command::Store(store) => store.run(),
+        Command::Subject(subject) => subject.run(),
         Command::Health(health) => health.run(),
     };
     match done {

@@ -134,6 +134,7 @@ impl Records {
                 self.looked("view", format!("message {id}"), None).await?;
                 let commands = store.commands_of(id).await?;
                 let mut shown = views::message(&message);
+                shown["legalHold"] = store.is_held(id).await?.into();
                 shown["commands"] = commands.iter().map(|command| views::command_summary(command, None)).collect();
                 Ok(shown)
             }

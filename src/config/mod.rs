@@ -112,6 +112,12 @@ impl Config {
         destinations.chain(self.documents.folders.iter().map(|one| &*one.name))
     }
 
+    /// The file that was named, or one beside the store.
+    pub fn key_path(&self) -> PathBuf {
+        let beside = || self.store.sqlite_path().unwrap_or_else(|| "ers-gateway".into()).with_extension("key");
+        self.key_file.clone().unwrap_or_else(beside)
+    }
+
     /// Absent: long enough for a balancer's next look, and nothing where nobody balances.
     pub fn stop_notice(&self) -> Duration {
         self.stop_notice.unwrap_or(match self.environment {

@@ -230,6 +230,7 @@ impl Intake {
             commands: Vec::new(),
             documents: Vec::new(),
             events: Vec::new(),
+            patients: self.keys.patients_in(&received.raw),
             taken_again: None,
         };
         let mut event = |name: &str, data: Value| {

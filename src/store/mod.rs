@@ -18,6 +18,7 @@ mod open;
 mod own_message;
 mod partition_key;
 mod pass;
+mod patient;
 pub mod postgres;
 mod queue;
 pub mod quota;
@@ -46,12 +47,13 @@ pub use fetched::{FETCHED_CHUNK, FetchedStore};
 pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use pass::pass;
+pub use patient::{Held, LegalHold, PatientDigest, PatientStore, PlacedMessage};
 pub use queue::*;
 pub use records::*;
 pub use urgency::OLDEST_EVERY;
 pub use watching::*;
 
-use crate::command::{CommandId, Failure, MessageId};
+use crate::command::{CommandId, Failure, MessageId, ThreadId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -80,6 +82,11 @@ const RESENT_WITH_A_CHANGE: &str = "RESENT_WITH_A_CHANGE";
 const UNFINISHED_COPY: &str = "this is an unfinished copy of another store: finish it with `store copy`, or remove it";
 /// Who acts when no person does.
 const GATEWAY: &str = "gateway";
+
+/// How events name a thread.
+pub fn thread_of_events(thread: ThreadId) -> String {
+    partition_key::partition_key(thread.0.into_bytes())
+}
 
 /// Writes a copy of one committed moment of a file to another, synced when this returns. A gateway may run meanwhile.
 pub fn back_up_file(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
@@ -233,7 +240,7 @@ pub trait RetentionStore: Send + Sync {
     ///
     /// What recognises resends and repeated referrals stays: control ids with their digests, threads, aliases, and
     /// which command made a referral, with its digest. Only the control id of a message that was refused goes with
-    /// it: nothing came of that message, so when it comes again it is new. The audit log stays.
+    /// it: nothing came of that message, so when it comes again it is new. The audit log stays, and what a legal hold keeps.
     async fn purge(&self, purge: Purge) -> Result<Purged>;
 }
 
@@ -303,6 +310,7 @@ pub trait Store:
     + OperatorStore
     + AuditStore
     + RetentionStore
+    + PatientStore
     + SessionStore
     + MappingStore
     + InstanceStore

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Act, Noted, Stored};
+use super::{Act, Noted, PatientDigest, Stored};
 use crate::command::{AttemptId, Class, CommandId, EventId, Happened, MessageId, State, ThreadId, Verdict};
 
 // --- intake
@@ -25,6 +25,8 @@ pub struct Admission {
     /// Events of the message itself (`MessageRejected`, notices). They belong to the first command's
     /// thread, or to a thread of their own message if there is none.
     pub events: Vec<NewEvent>,
+    /// Keyed digests of the patients whom the message mentions.
+    pub patients: Vec<PatientDigest>,
     /// A person takes a refused message in once more, as this one: a row of the audit log in the same commit, if the
     /// message is new.
     pub taken_again: Option<TakenAgain>,
@@ -296,6 +298,8 @@ pub struct FinishedAttempt {
     pub duration_ms: u64,
     /// Headers and body of the answer, cut at a limit.
     pub response: Arc<Value>,
+    /// Whom it mentions.
+    pub patients: Vec<PatientDigest>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -157,6 +157,16 @@ passes_on!(AuditStore {
     fn forget_reasons(before: Timestamp, max: usize, act: Act) -> u64;
 });
 
+passes_on!(PatientStore {
+    fn messages_of_patient(patient: PatientDigest, after: u64, max: usize) -> Vec<PlacedMessage>;
+    fn unread_messages(after: u64, max: usize) -> Vec<PlacedMessage>;
+    fn note_mentions(message: MessageId, patients: Vec<PatientDigest>) -> ();
+    fn put_legal_hold(hold: LegalHold, act: Act) -> ();
+    fn lift_legal_hold(id: uuid::Uuid, act: Act) -> ();
+    fn legal_holds() -> Vec<LegalHold>;
+    fn is_held(message: MessageId) -> bool;
+});
+
 passes_on!(SessionStore {
     fn load_secret(connection: &str, kind: &str) -> Option<SealedSecret>;
     fn save_secret(secret: SealedSecret, expected: Option<u64>) -> ();
@@ -206,4 +216,5 @@ passes_on!(WatchStore {
     fn save_snapshot(snapshot: Snapshot) -> bool;
     fn spend(spending: Spending) -> bool;
     fn unspend(spending: Spending) -> ();
+    fn purge_snapshots(before: Timestamp) -> u64;
 });

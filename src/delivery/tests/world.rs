@@ -478,6 +478,7 @@ impl World {
             commands,
             documents: Vec::new(),
             events: Vec::new(),
+            patients: Vec::new(),
             taken_again: None,
         }
     }

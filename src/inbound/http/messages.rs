@@ -45,6 +45,7 @@ pub async fn get(
     shared.looked(&request, Look::at(format!("message {id}"), &message.source, is_content)).await?;
     let mut shown = views::message(&message);
     shown["commands"] = commands.iter().map(|command| shared.summary(command)).collect();
+    shown["legalHold"] = shared.deps.patients.is_held(id).await?.into();
     Ok(HttpResponse::Ok().json(shown))
 }
 

@@ -43,7 +43,8 @@ use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
 use crate::store::{
-    AuditStore, CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, SearchStore, Signals,
+    AuditStore, CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore, SearchStore,
+    Signals,
 };
 use crate::tls::{self, TlsError};
 
@@ -72,6 +73,7 @@ pub struct HttpDeps {
     pub fetched: Arc<dyn FetchedStore>,
     pub operator: Arc<dyn OperatorStore>,
     pub audit: Arc<dyn AuditStore>,
+    pub patients: Arc<dyn PatientStore>,
     pub instances: Arc<dyn InstanceStore>,
     pub dispatches: Arc<dyn DispatchStore>,
     pub estimates: Arc<dyn Estimates>,

@@ -182,6 +182,6 @@ impl Poll {
             plan: if watch.mode == Mode::Shadow { json!({ "shadow": true }) } else { Value::Null },
             not_after: None,
         };
-        Admission::own(&self.environment, &watch.name, format!("look:{service}:{due}"), command)
+        Admission::own((&self.environment, &self.keys), &watch.name, format!("look:{service}:{due}"), command)
     }
 }

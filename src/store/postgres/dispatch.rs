@@ -8,8 +8,10 @@ use tokio_postgres::types::ToSql;
 use super::audit;
 use super::columns::{self, micros, storable};
 use super::failure::Failed;
+use super::patient;
 use crate::command::{DispatchId, MessageId};
 use crate::environment::Environment;
+use crate::store::patient::THREADS_OF_EVENTS;
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
     NewDispatch, Noted, OwedAnswer, Result, StoreError, ToldPlace, damaged,
@@ -332,10 +334,15 @@ pub(super) async fn purge(client: &ClientWrapper, before: Timestamp, max: usize)
     let (before, max) = (micros(before), columns::signed(max as u64));
     let dispatches = client
         .execute(
-            "DELETE FROM dispatch WHERE number IN (
-               SELECT number FROM dispatch
-               WHERE state IN ('delivered', 'discarded') AND changed_at < $1 ORDER BY changed_at LIMIT $2
-             )",
+            &format!(
+                "{} DELETE FROM dispatch WHERE number IN (
+                   SELECT number FROM dispatch d
+                   WHERE state IN ('delivered', 'discarded') AND changed_at < $1 AND NOT EXISTS (
+                     SELECT 1 FROM outbox e WHERE e.position = d.event AND e.thread IN ({THREADS_OF_EVENTS})
+                   ) ORDER BY changed_at LIMIT $2
+                 )",
+                patient::held()
+            ),
             &[&before, &max],
         )
         .await?;

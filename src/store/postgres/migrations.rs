@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 9] = [
+const MIGRATIONS: [Migration; 10] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -82,6 +82,12 @@ const MIGRATIONS: [Migration; 9] = [
         name: "acts",
         expand: Expansion::Beside(include_str!("migrations/0009_acts.expand.sql")),
         contract: "",
+    },
+    Migration {
+        number: 10,
+        name: "patients",
+        expand: Expansion::Beside(include_str!("migrations/0010_patients.expand.sql")),
+        contract: include_str!("migrations/0010_patients.contract.sql"),
     },
 ];
 

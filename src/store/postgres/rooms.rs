@@ -12,18 +12,17 @@ use prometheus::core::Collector;
 
 use super::acts::Deed;
 use super::{
-    Inner, PostgresStore, again, audit, claims, content, dispatch, holding, instances, intake, kept, links, listing,
+    Inner, PostgresStore, again, claims, content, dispatch, holding, instances, intake, kept, links, listing,
     migrations, outbox, progress, queue, retention, search, sources, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
-    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, AuditStore, Beat, Claim, ClaimedCommand, CommandView,
-    ContentStore, DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore,
-    DispatchView, DueDispatch, FetchedStore, Finding, HeldPiece, Hold, InstanceStore, InstanceView, IntakeStore,
-    MappingStore, MessageFilter, MessageView, NewDispatch, Noted, OpenCommand, OperatorStore, OutboxDepth, OutboxStore,
-    OwedAnswer, Progress, Purge, Purged, Queue, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
-    SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent,
-    ThreadView, ToldPlace, TransitionView, WatchStore,
+    Act, Admission, Admitted, Alias, AttemptView, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
+    DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
+    DueDispatch, FetchedStore, HeldPiece, Hold, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
+    MessageView, NewDispatch, OpenCommand, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, Queue,
+    QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota,
+    Signals, Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, ToldPlace, TransitionView, WatchStore,
 };
 
 /// How often claims look for leases that ended.
@@ -280,64 +279,6 @@ impl SearchStore for PostgresStore {
 }
 
 #[async_trait]
-impl OperatorStore for PostgresStore {
-    async fn replay(&self, command: CommandId, act: Act) -> Result<()> {
-        self.ask(|inner| async move { inner.act(command, Deed::Replay, act).await }).await
-    }
-
-    async fn discard(&self, command: CommandId, act: Act) -> Result<()> {
-        self.ask(|inner| async move { inner.act(command, Deed::Discard, act).await }).await
-    }
-
-    async fn release(&self, command: CommandId, act: Act) -> Result<()> {
-        self.ask(|inner| async move { inner.act(command, Deed::Release, act).await }).await
-    }
-
-    async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()> {
-        let deed = Deed::Decide(finding);
-        self.ask(|inner| async move { inner.act(command, deed, act).await }).await
-    }
-}
-
-#[async_trait]
-impl AuditStore for PostgresStore {
-    async fn note(&self, noted: Noted) -> Result<()> {
-        self.ask(|inner| async move {
-            again(&inner, |client| {
-                let (noted, environment) = (noted.clone(), inner.environment.clone());
-                Box::pin(async move { audit::note(client, noted, &environment).await })
-            })
-            .await
-        })
-        .await
-    }
-
-    async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
-        self.ask(move |inner| async move { audit::entries(&*inner.client().await?, after, max).await }).await
-    }
-
-    async fn audit_written(&self) -> Result<u64> {
-        self.ask(|inner| async move { audit::written(&*inner.client().await?).await }).await
-    }
-
-    async fn last_noted(&self, act: &str, by: &str) -> Result<Option<AuditEntry>> {
-        let (act, by) = (act.to_owned(), by.to_owned());
-        self.ask(|inner| async move { audit::last_noted(&*inner.client().await?, &act, &by).await }).await
-    }
-
-    async fn forget_reasons(&self, before: Timestamp, max: usize, act: Act) -> Result<u64> {
-        self.ask(move |inner| async move {
-            again(&inner, |client| {
-                let (act, environment) = (act.clone(), inner.environment.clone());
-                Box::pin(async move { audit::forget_reasons(client, before, max, act, &environment).await })
-            })
-            .await
-        })
-        .await
-    }
-}
-
-#[async_trait]
 impl RetentionStore for PostgresStore {
     async fn purge(&self, purge: Purge) -> Result<Purged> {
         self.ask(|inner| async move {
@@ -575,6 +516,10 @@ impl WatchStore for PostgresStore {
 
     async fn unspend(&self, spending: Spending) -> Result<()> {
         self.ask(|inner| async move { watching::unspend(&*inner.client().await?, &spending).await }).await
+    }
+
+    async fn purge_snapshots(&self, before: Timestamp) -> Result<u64> {
+        self.ask(move |inner| async move { watching::purge_snapshots(&*inner.client().await?, before).await }).await
     }
 }
 

@@ -5,7 +5,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
 use super::books::Books;
 use super::columns;
+use super::patient;
 use crate::command::{DispatchId, MessageId};
+use crate::store::patient::THREADS_OF_EVENTS;
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
     NewDispatch, Noted, OwedAnswer, Result, StoreError, ToldPlace, damaged,
@@ -327,12 +329,15 @@ impl Books {
         let (before, max) = (before.as_microsecond(), columns::signed(max as u64));
         let dispatches = self
             .connection
-            .prepare_cached(
-                "DELETE FROM dispatch WHERE number IN (
-                   SELECT number FROM dispatch
-                   WHERE state IN ('delivered', 'discarded') AND changed_at < ?1 ORDER BY changed_at LIMIT ?2
-                 )",
-            )?
+            .prepare_cached(&format!(
+                "{} DELETE FROM dispatch WHERE number IN (
+                       SELECT number FROM dispatch d
+                       WHERE state IN ('delivered', 'discarded') AND changed_at < ?1 AND NOT EXISTS (
+                         SELECT 1 FROM outbox e WHERE e.position = d.event AND e.thread IN ({THREADS_OF_EVENTS})
+                       ) ORDER BY changed_at LIMIT ?2
+                     )",
+                patient::held()
+            ))?
             .execute((before, max))?;
         let answers = self
             .connection

@@ -70,6 +70,7 @@ impl Books {
             _ => admission.verdict,
         };
         let number = self.store_message(prepared, source, verdict, &enqueued)?;
+        self.mention(number, &admission.patients)?;
         if let Some(again) = &admission.taken_again {
             self.note_act(&again.noted())?;
         }

@@ -58,6 +58,7 @@ pub(crate) fn message(control_id: &str) -> Admission {
         commands: Vec::new(),
         documents: Vec::new(),
         events: Vec::new(),
+        patients: Vec::new(),
         taken_again: None,
     }
 }
@@ -192,6 +193,7 @@ pub(crate) fn attempt(is_write: bool) -> NewAttempt {
 
 pub(crate) fn finished(attempt: &NewAttempt) -> FinishedAttempt {
     FinishedAttempt {
+        patients: Vec::new(),
         id: attempt.id,
         status: Some(201),
         outcome: "ok".into(),

@@ -11,6 +11,7 @@ mod duties;
 mod events;
 pub(crate) mod given;
 mod links;
+mod patients;
 mod people;
 mod random;
 mod recovery;
@@ -112,6 +113,11 @@ scenarios! {
         acts_are_chained_in_the_audit_log,
         what_is_done_to_the_audit_log_is_named,
         reasons_are_forgotten_and_the_chain_holds;
+    patients:
+        what_mentions_a_patient_is_found_with_all_of_its_referrals,
+        an_answer_that_mentions_a_patient_leads_to_its_message,
+        what_is_held_outlives_every_purge_until_it_is_lifted,
+        what_older_versions_stored_is_unread_until_it_was_read;
     content:
         messages_are_read_as_they_came,
         documents_are_read_in_ranges,

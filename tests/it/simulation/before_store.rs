@@ -144,6 +144,16 @@ room!(AuditStore, layered {} {
     fn forget_reasons(before: Timestamp, max: usize, act: Act) -> u64;
 });
 
+room!(PatientStore, layered {} {
+    fn messages_of_patient(patient: PatientDigest, after: u64, max: usize) -> Vec<PlacedMessage>;
+    fn unread_messages(after: u64, max: usize) -> Vec<PlacedMessage>;
+    fn note_mentions(message: MessageId, patients: Vec<PatientDigest>) -> ();
+    fn put_legal_hold(hold: LegalHold, act: Act) -> ();
+    fn lift_legal_hold(id: uuid::Uuid, act: Act) -> ();
+    fn legal_holds() -> Vec<LegalHold>;
+    fn is_held(message: MessageId) -> bool;
+});
+
 room!(SessionStore, layered {} {
     fn load_secret(connection: &str, kind: &str) -> Option<SealedSecret>;
     fn save_secret(secret: SealedSecret, expected: Option<u64>) -> ();
@@ -193,4 +203,5 @@ room!(WatchStore, layered {} {
     fn save_snapshot(snapshot: Snapshot) -> bool;
     fn spend(spending: Spending) -> bool;
     fn unspend(spending: Spending) -> ();
+    fn purge_snapshots(before: Timestamp) -> u64;
 });

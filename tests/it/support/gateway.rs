@@ -60,6 +60,7 @@ impl HttpGateway {
             fetched: records.clone(),
             operator: records.clone(),
             audit: store.clone(),
+            patients: store.clone(),
             instances: records.clone(),
             dispatches,
             estimates: records.clone(),
