@@ -1,6 +1,8 @@
 //! The program as its users run it: a process, its arguments, signals and exit codes.
 
+mod audit;
 mod deciding;
+mod patients;
 mod serve;
 mod usage;
 
