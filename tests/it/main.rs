@@ -12,6 +12,7 @@ mod house;
 mod http;
 mod limits;
 mod links;
+mod metrics;
 mod modes;
 mod outbound;
 mod outcomes;

@@ -72,7 +72,7 @@ pub struct HttpDeps {
     pub feed: Feed,
     pub signals: Signals,
     pub commands: Arc<CommandSchemas>,
-    pub metrics: prometheus::Registry,
+    pub metrics: crate::metrics::Registry,
     pub readiness: Arc<Readiness>,
 }
 

@@ -22,7 +22,7 @@ pub struct HttpGateway {
     pub records: Arc<Records>,
     pub intake: Arc<ScriptedIntake>,
     pub readiness: Arc<Readiness>,
-    pub metrics: prometheus::Registry,
+    pub metrics: ers_gateway::metrics::Registry,
     pub environment: Environment,
     pub deps: HttpDeps,
     pub client: reqwest::Client,
@@ -49,7 +49,7 @@ impl HttpGateway {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = SqliteStore::open(folder.path().join("dispatches.db"), &environment).await.expect("a store");
         let dispatches: Arc<dyn DispatchStore> = Arc::new(store);
-        let metrics = prometheus::Registry::new();
+        let metrics = ers_gateway::metrics::Registry::new();
         let commands = CommandSchemas::compile([("CreateReferral", r#"{"type": "object"}"#)]);
         let deps = HttpDeps {
             intake: intake.clone(),

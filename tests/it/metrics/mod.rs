@@ -1,0 +1,4 @@
+//! `docs/metrics.md`: every metric of a running gateway, made from its registry:
+//! `ERS_GATEWAY_WRITE_METRICS=1 cargo test --test it metrics`.
+
+mod reference;
