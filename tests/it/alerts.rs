@@ -1,207 +1,26 @@
-//! Which alerts fire, told by a real Prometheus that asks real gateways: one well, and one in each fault.
-//!
-//! The rules are those of `deploy/prometheus`, made quicker: waits and ages are a ninetieth (waits three seconds at least, so that
-//! one scrape that comes late is no alarm; ages of an hour stay), ranges a thirtieth, so that they hold a few scrapes. With their
-//! times as they are they are tested in `alerts.test.yaml`.
+//! Which alerts fire, told by a real Prometheus that asks real gateways: one well and one in each fault, and several on one store.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ers_gateway::environment::Environment;
 use ers_gateway::simulator::{Action, Fault, Simulator, SimulatorConfig, SimulatorHandle};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::metrics::rules::{dashboards, expressions, panels, yaml};
+use crate::metrics::rules::{dashboards, expressions, panels};
+use crate::support::cluster::Cluster;
+use crate::support::postgres::Postgres;
+use crate::support::prometheus::Prometheus;
 use crate::support::proxy::{Proxy, Wire};
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::referrals::{Patients, attach, create, northmoor};
 use crate::support::sender::{HttpSender, MllpSender, field};
-use crate::support::serve::{Serve, free_port};
+use crate::support::serve::Serve;
 use crate::support::waiting::client;
 
-const PROGRAM: &str = "/usr/bin/prometheus";
 const SOON: Duration = Duration::from_secs(60);
-const WAITS_BY: u64 = 90;
-const WAIT_MIN_MS: u64 = 3_000;
-const RANGES_BY: u64 = 30;
 /// So many failures in a row open a breaker.
 const FAILURES: usize = 5;
-/// Ages in seconds that are made shorter.
-const AGES: std::ops::Range<u64> = 100..3_600;
-
-/// Starts Prometheus and ends it with the pipe, however the test ends.
-const KEEPER: &str = r#"
-"$@" </dev/null &
-server=$!
-read -r word
-kill -KILL "$server"
-wait "$server" 2>/dev/null
-"#;
-
-struct Prometheus {
-    keeper: Child,
-    url: String,
-    folder: TempDir,
-}
-
-impl Prometheus {
-    /// Over gateways, each a job of its own.
-    async fn start(jobs: &[(&str, SocketAddr)]) -> Self {
-        assert!(
-            Path::new(PROGRAM).exists(),
-            "Prometheus is not installed ({PROGRAM} is missing). This test needs the real one: \
-             install it with `apt-get install prometheus`, or run ./test, which does."
-        );
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = |name: &str| folder.path().join(name);
-        for name in ["recording.yaml", "alerts.yaml"] {
-            let mut rules = yaml(&format!("deploy/prometheus/{name}"));
-            quicken(&mut rules);
-            // JSON is YAML.
-            std::fs::write(file(name), rules.to_string()).expect("a file");
-        }
-        let scrapes: Vec<Value> = jobs
-            .iter()
-            .map(|(job, address)| json!({"job_name": job, "static_configs": [{"targets": [address.to_string()]}]}))
-            .collect();
-        let settings = json!({
-            "global": {"scrape_interval": "1s", "evaluation_interval": "500ms"},
-            "rule_files": ["recording.yaml", "alerts.yaml"],
-            "scrape_configs": scrapes,
-        });
-        std::fs::write(file("prometheus.yaml"), settings.to_string()).expect("a file");
-        let address = free_port();
-        let log = std::fs::File::create(file("log")).expect("a file");
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper", PROGRAM])
-            .arg(format!("--config.file={}", file("prometheus.yaml").display()))
-            .arg(format!("--storage.tsdb.path={}", file("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--log.level=warn")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("sh is there");
-        let prometheus = Self { keeper, url: format!("http://{address}/api/v1/query"), folder };
-        let started = Instant::now();
-        while prometheus.ask("vector(1)").await.is_none() {
-            let log = std::fs::read_to_string(prometheus.folder.path().join("log")).unwrap_or_default();
-            assert!(started.elapsed() < SOON, "Prometheus does not start:\n{log}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        prometheus
-    }
-
-    async fn ask(&self, expression: &str) -> Option<Value> {
-        let asked = client().get(&self.url).query(&[("query", expression)]).send().await.ok()?;
-        asked.json().await.ok()
-    }
-
-    /// Labels of what an expression gives.
-    async fn query(&self, expression: &str) -> Vec<Value> {
-        let answer = self.ask(expression).await.expect("Prometheus answers");
-        assert_eq!(answer["status"], "success", "{expression}: {answer}");
-        let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
-        results.into_iter().map(|mut result| result["metric"].take()).collect()
-    }
-
-    /// Job and name of alerts.
-    async fn alerts(&self, expression: &str) -> BTreeSet<(String, String)> {
-        let alerts = self.query(expression).await;
-        let word = |alert: &Value, label: &str| alert[label].as_str().unwrap_or_default().to_owned();
-        alerts.iter().map(|alert| (word(alert, "job"), word(alert, "alertname"))).collect()
-    }
-
-    async fn until(&self, what: &str, mut reached: impl AsyncFnMut(&Self) -> bool) {
-        let began = Instant::now();
-        while !reached(self).await {
-            let state = self.query("ALERTS").await;
-            assert!(began.elapsed() < SOON, "not within {SOON:?}: {what}; alerts are {state:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    async fn until_firing(&self, expected: &[(&str, &str)]) {
-        let expected: BTreeSet<_> =
-            expected.iter().map(|(job, name)| ((*job).to_owned(), (*name).to_owned())).collect();
-        self.until(&format!("firing are exactly {expected:?}"), async |prometheus: &Self| {
-            prometheus.alerts(r#"ALERTS{alertstate="firing"}"#).await == expected
-        })
-        .await;
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        self.keeper.wait().expect("the keeper ends");
-    }
-}
-
-/// Milliseconds of a duration of Prometheus.
-fn milliseconds(duration: &str) -> u64 {
-    let (number, unit) = duration.split_at(duration.len() - 1);
-    let unit = match unit {
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        other => panic!("{other} of {duration} is no unit that the rules use"),
-    };
-    number.parse::<u64>().expect("a number") * unit
-}
-
-fn quicken(rules: &mut Value) {
-    for rule in
-        rules["groups"].as_array_mut().into_iter().flatten().flat_map(|group| group["rules"].as_array_mut()).flatten()
-    {
-        if let Some(wait) = rule.get("for").and_then(Value::as_str) {
-            rule["for"] = format!("{}ms", (milliseconds(wait) / WAITS_BY).max(WAIT_MIN_MS)).into();
-        }
-        let expression = rule["expr"].as_str().expect("a rule has an expression");
-        let mut quick = String::new();
-        for (number, piece) in expression.split('[').enumerate() {
-            match piece.split_once(']') {
-                Some((range, rest)) if number > 0 => {
-                    quick += &format!("[{}ms]{}", milliseconds(range) / RANGES_BY, ages(rest));
-                }
-                _ => quick += &ages(piece),
-            }
-        }
-        rule["expr"] = quick.into();
-    }
-}
-
-/// What is compared with hundreds is seconds.
-fn ages(text: &str) -> String {
-    let words = text.split(' ').map(|word| match word.trim_end().parse::<u64>() {
-        Ok(seconds) if AGES.contains(&seconds) => (seconds / WAITS_BY).to_string(),
-        _ => word.to_owned(),
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
-#[test]
-fn rules_are_made_quicker_and_nothing_else() {
-    let mut rules = json!({"groups": [{"rules": [
-        {"expr": "max by (job) (age{class!~\"a|b\"}) > 300 and on (job) x >= 3", "for": "15m"},
-        {"expr": "up == 0", "for": "1m"},
-        {"expr": "sum(rate(a[2m])) > 0.2 * sum(rate(b[30m]))\n  > 3600\n"},
-    ]}]});
-    quicken(&mut rules);
-    assert_eq!(
-        rules["groups"][0]["rules"],
-        json!([
-            {"expr": "max by (job) (age{class!~\"a|b\"}) > 3 and on (job) x >= 3", "for": "10000ms"},
-            {"expr": "up == 0", "for": "3000ms"},
-            {"expr": "sum(rate(a[4000ms])) > 0.2 * sum(rate(b[60000ms]))\n  > 3600\n"},
-        ])
-    );
-}
 
 async fn started(ers: &SimulatorHandle, change: impl FnOnce(&mut Serve)) -> Serve {
     let mut gateway = Serve::new(ers);
@@ -238,6 +57,13 @@ async fn act(gateway: &Serve, state: &str, act: &str) {
     assert!(answer.status().is_success(), "{act}: {}", answer.status());
 }
 
+/// e-RS refuses one referral.
+fn refusal() -> Fault {
+    let code = Some("INVALID_VALUE".into());
+    let answer = Action::Answer { status: 422, code, diagnostics: None, retry_after: None, body: None };
+    Fault::on("A011", answer).times(1)
+}
+
 fn simulator() -> SimulatorHandle {
     Simulator::start(SimulatorConfig::default(), Environment::system()).expect("port 0 is free")
 }
@@ -262,12 +88,12 @@ async fn each_alert_fires_in_its_fault_and_in_no_other_and_ends_with_it() {
     let mut full = started(&ers_of_full, |_| {}).await;
     let mut resting = started(&failing, |_| {}).await;
     let jobs = [
-        ("ers-gateway-well", well.http),
-        ("ers-gateway-cut-off", cut_off.http),
-        ("ers-gateway-people", people.http),
-        ("ers-gateway-stopped", stopped.http),
-        ("ers-gateway-full", full.http),
-        ("ers-gateway-resting", resting.http),
+        ("ers-gateway-well", &[well.http][..]),
+        ("ers-gateway-cut-off", &[cut_off.http][..]),
+        ("ers-gateway-people", &[people.http][..]),
+        ("ers-gateway-stopped", &[stopped.http][..]),
+        ("ers-gateway-full", &[full.http][..]),
+        ("ers-gateway-resting", &[resting.http][..]),
     ];
     for gateway in [&mut well, &mut cut_off, &mut people, &mut stopped, &mut full, &mut resting] {
         gateway.ready().await;
@@ -296,14 +122,7 @@ async fn each_alert_fires_in_its_fault_and_in_no_other_and_ends_with_it() {
     let all_well = Instant::now();
 
     // e-RS refuses one referral; nobody is signed in for another, a two-week-wait.
-    let refusal = Action::Answer {
-        status: 422,
-        code: Some("INVALID_VALUE".into()),
-        diagnostics: None,
-        retry_after: None,
-        body: None,
-    };
-    refusing.inject(Fault::on("A011", refusal).times(1));
+    refusing.inject(refusal());
     referred(&people, &patients, "REFUSED-1").await;
     let mut urgent = create("URGENT-1", &patients.next());
     urgent["priority"] = "TWO_WEEK_WAIT".into();
@@ -364,6 +183,58 @@ async fn each_alert_fires_in_its_fault_and_in_no_other_and_ends_with_it() {
     for ers in [ers, refusing, failing, ers_of_full] {
         ers.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_that_share_a_store_are_one_and_the_one_that_stands_by_is_no_fault() {
+    const JOB: &str = "ers-gateway";
+    let node = RabbitMq::shared();
+    let consumer = node.client().await;
+    let mut cluster = Cluster::new(Postgres::shared(), 2).await;
+    cluster.set_broker(node, "ers.shared-alerts", None);
+    cluster.give_mappings();
+    cluster.start().await;
+    consumer.declare("shared-alerts.events").await;
+    consumer.bind("shared-alerts.events", "ers.shared-alerts", "#").await;
+    let addresses: Vec<_> = cluster.gateways.iter().map(|gateway| gateway.http).collect();
+    let prometheus = Prometheus::start(&[(JOB, &addresses)]).await;
+    cluster.ers.inject(refusal());
+    referred(&cluster.gateways[0], &Patients::new(), "SHARED-1").await;
+    cluster.settle(SOON).await;
+
+    // Each says that one command failed, and there is one; one of them publishes, and the other stands by.
+    prometheus
+        .until("both count one failed command, and one of them publishes", async |prometheus: &Prometheus| {
+            let both = r#"sum(gateway_commands{state="failed"}) == 2 and on () sum(gateway_broker_up) == 1"#;
+            prometheus.query(both).await.len() == 1
+                && prometheus.query("count(gateway_broker_up) == 2").await.len() == 1
+        })
+        .await;
+    let failed = [(JOB, "CommandsFailed")];
+    prometheus.until_firing(&failed).await;
+    let one = r#"sum by (job) (job_state_class:gateway_commands:max{state="failed"}) == 1"#;
+    assert_eq!(prometheus.query(one).await.len(), 1, "one command, however many tell of it");
+
+    let broken = cluster.gateways[1].folder.path().join("mappings/ers/outcomes.yaml");
+    let whole = std::fs::read(&broken).expect("a file of mappings");
+    std::fs::write(&broken, "rules: [").expect("it is ours");
+    cluster.gateways[1].signal("HUP");
+    prometheus.until_firing(&[failed[0], (JOB, "MappingReloadFailed")]).await;
+    std::fs::write(&broken, whole).expect("it is ours");
+    cluster.gateways[1].signal("HUP");
+    act(&cluster.gateways[0], "failed", "discard").await;
+    prometheus.until_firing(&[]).await;
+
+    // One does not reach the database, then neither.
+    cluster.wires[1].set(Wire::Cut);
+    prometheus.until_firing(&[(JOB, "InstanceDown")]).await;
+    cluster.wires[0].set(Wire::Cut);
+    prometheus.until_firing(&[(JOB, "StoreUnavailable")]).await;
+    for wire in &cluster.wires {
+        wire.set(Wire::Open);
+    }
+    prometheus.until_firing(&[]).await;
+    cluster.stop().await;
 }
 
 /// What dashboards ask, as Grafana would.
