@@ -9,9 +9,10 @@ mod scheduled;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -28,7 +29,18 @@ pub use self::scheduled::{Scheduler, Turn};
 #[derive(Clone, Debug)]
 enum Clock {
     System,
-    Simulated { epoch: Timestamp, started: tokio::time::Instant },
+    /// `off`: by how many microseconds it is wrong.
+    Simulated {
+        epoch: Timestamp,
+        started: tokio::time::Instant,
+        off: Arc<AtomicI64>,
+    },
+}
+
+impl Clock {
+    fn simulated(epoch: Timestamp) -> Self {
+        Self::Simulated { epoch, started: tokio::time::Instant::now(), off: Arc::default() }
+    }
 }
 
 /// The outside world as the gateway sees it. Cheap to clone; clones share randomness, tasks and shutdown.
@@ -50,7 +62,7 @@ impl Environment {
 
     /// A seeded world that starts at `epoch` and advances with tokio's clock (pause it for tests).
     pub fn simulated(seed: u64, epoch: Timestamp) -> Self {
-        Self::with(Clock::Simulated { epoch, started: tokio::time::Instant::now() }, StdRng::seed_from_u64(seed))
+        Self::with(Clock::simulated(epoch), StdRng::seed_from_u64(seed))
     }
 
     fn with(clock: Clock, random: StdRng) -> Self {
@@ -63,6 +75,21 @@ impl Environment {
         }
     }
 
+    /// Of a simulated world: a machine of its own, whose clock can be set without the clocks of others.
+    pub fn with_own_clock(mut self) -> Self {
+        if let Clock::Simulated { off, .. } = &mut self.clock {
+            *off = Arc::new(AtomicI64::new(off.load(Ordering::Relaxed)));
+        }
+        self
+    }
+
+    /// Sets a simulated clock wrong by so much; zero sets it right. Everything made of this environment sees it.
+    pub fn set_clock_wrong_by(&self, by: SignedDuration) {
+        if let Clock::Simulated { off, .. } = &self.clock {
+            off.store(i64::try_from(by.as_micros()).unwrap_or_default(), Ordering::Relaxed);
+        }
+    }
+
     /// Every poll of a task is asked for, and work that blocks is a task like any other: the world has one thread.
     pub fn scheduled_by(self, scheduler: Arc<dyn Scheduler>) -> Self {
         Self { scheduler: Some(scheduler), ..self }
@@ -72,7 +99,9 @@ impl Environment {
     pub fn now(&self) -> Timestamp {
         match &self.clock {
             Clock::System => Timestamp::now(),
-            Clock::Simulated { epoch, started } => *epoch + started.elapsed(),
+            Clock::Simulated { epoch, started, off } => {
+                *epoch + started.elapsed() + SignedDuration::from_micros(off.load(Ordering::Relaxed))
+            }
         }
     }
 

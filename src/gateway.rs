@@ -15,14 +15,14 @@ use tokio::sync::watch;
 
 use crate::amqp::BrokerLinks;
 use crate::command::Estimate;
-use crate::config::{Config, EnvironmentName, InEvents, Listener, Source, Watch};
+use crate::config::{Config, EnvironmentName, HttpListener, InEvents, Listener, Source, Token, Watch};
 use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts, Estimator};
 use crate::environment::Environment;
 use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
 use crate::events::{EventSchemas, Feed, InlineDocuments, Publisher, PublisherMetrics};
 use crate::given::Given;
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
-use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Readiness};
+use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Readiness, Tokens};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
 use crate::inbound::poll::{self, Poll};
 use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError};
@@ -33,7 +33,7 @@ use crate::metrics::Registry;
 use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
 use crate::retention::Retention;
 use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
-use crate::telemetry::{self, Backlog, MappingMetrics};
+use crate::telemetry::{self, Backlog, MappingMetrics, Standing};
 
 /// Frames in hand are answered, requests finish.
 const LISTENERS_STOP_MAX: Duration = Duration::from_secs(20);
@@ -95,6 +95,7 @@ pub struct RunningGateway {
     pub metrics: Registry,
     pub store: Arc<dyn Store>,
     mappings: Mappings,
+    tokens: watch::Sender<Arc<Tokens>>,
     beats: Beats,
     readiness: Arc<Readiness>,
     stop_notice: Duration,
@@ -129,7 +130,8 @@ impl Gateway {
         };
         let metrics = telemetry::registry(&config)?;
 
-        let place = StorePlace { url: &config.store, instance: &config.instance };
+        let place =
+            StorePlace { url: &config.store, instance: &config.instance, reserve_bytes: config.store_reserve_bytes };
         let store = store::open(place, &stages.store).await?;
         for collector in store.collectors() {
             metrics.register(collector)?;
@@ -216,6 +218,7 @@ impl Gateway {
             InEvents::Link => store.clone(),
             InEvents::Inline => Arc::new(InlineDocuments::new(store.clone(), config.documents.inline_bytes_max)),
         };
+        let (tokens, known_tokens) = watch::channel(Arc::new(Tokens::new(&config.tokens)));
         let rooms = Rooms {
             intake: intake.clone(),
             store: store.clone(),
@@ -223,8 +226,9 @@ impl Gateway {
             estimates: Arc::new(delivery.estimator()),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
+            tokens: known_tokens,
         };
-        let addresses = rooms.listen(&config.listeners, &stages.listeners).await?;
+        let addresses = rooms.listen(&config, &stages.listeners).await?;
         if let Some(broker) = &config.broker {
             let schemas = EventSchemas::built_in();
             let published = PublisherMetrics::register(&metrics, links.clone(), schemas.clone())?;
@@ -236,14 +240,15 @@ impl Gateway {
         }
         stages.delivery.spawn(delivery.run());
         let storing = readiness.check("store");
-        Backlog::register(&metrics)?.watch(store.clone(), &stages.outbox, move |available| match available {
-            true => storing.ready(),
-            false => storing.not_ready("the store does not answer: look at the disk"),
+        Backlog::register(&metrics)?.watch(store.clone(), &stages.outbox, move |standing| match standing {
+            Standing::Answers => storing.ready(),
+            Standing::Full => storing.not_ready("the disk is nearly full: no message is taken until there is room"),
+            Standing::Away => storing.not_ready("the store does not answer: look at the disk"),
         });
         Retention::of(&config, &metrics)?.start(store.clone(), &stages.outbox);
         beats.start(&stages.outbox);
         let stop_notice = config.stop_notice();
-        Ok(RunningGateway { addresses, metrics, store, mappings, beats, readiness, stop_notice, stages })
+        Ok(RunningGateway { addresses, metrics, store, mappings, tokens, beats, readiness, stop_notice, stages })
     }
 }
 
@@ -256,6 +261,12 @@ impl RunningGateway {
     /// Reads the mapping files again. A broken set leaves the running one in place.
     pub async fn reload_mappings(&self) -> Result<String, SetError> {
         self.mappings.reload().await
+    }
+
+    /// From now on only these open anything.
+    pub fn replace_tokens(&self, tokens: &[Token]) {
+        self.tokens.send_replace(Arc::new(Tokens::new(tokens)));
+        tracing::info!(tokens = tokens.len(), "the tokens of the settings are in use");
     }
 
     /// Digest of the set in use.
@@ -313,6 +324,7 @@ struct Rooms {
     estimates: Arc<dyn Estimates>,
     metrics: Registry,
     readiness: Arc<Readiness>,
+    tokens: watch::Receiver<Arc<Tokens>>,
 }
 
 impl Estimates for Estimator {
@@ -323,7 +335,8 @@ impl Estimates for Estimator {
 
 impl Rooms {
     /// Binds every listener before one of them serves: a taken port is told at the start.
-    async fn listen(&self, listeners: &[Listener], environment: &Environment) -> Result<Vec<Bound>, StartError> {
+    async fn listen(&self, config: &Config, environment: &Environment) -> Result<Vec<Bound>, StartError> {
+        let listeners = &config.listeners;
         let mllp_metrics = MllpMetrics::register(&self.metrics)?;
         let deps = HttpDeps {
             intake: self.intake.clone(),
@@ -338,6 +351,7 @@ impl Rooms {
             commands: mapping::command_schemas(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
+            tokens: self.tokens.clone(),
         };
         let mut bound = Vec::with_capacity(listeners.len());
         let mut servers = Vec::new();
@@ -351,7 +365,9 @@ impl Rooms {
                     servers.push(server);
                 }
                 Listener::Http(settings) => {
-                    let handle = HttpServer::start(settings.clone(), deps.clone(), environment)?;
+                    let access = Some(config.http_access(settings));
+                    let settings = HttpListener { access, ..settings.clone() };
+                    let handle = HttpServer::start(settings, deps.clone(), environment)?;
                     bound.push(Bound { kind: ListenerKind::Http, address: handle.address() });
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::ACCEPT;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 
@@ -17,12 +17,14 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn new(base: &str) -> Result<Self, CliError> {
+    /// `token`: where the gateway asks for one.
+    pub fn new(base: &str, token: Option<&str>) -> Result<Self, CliError> {
         let base = base.trim_end_matches('/');
         let base = Url::parse(&format!("{base}/"))
             .map_err(|error| CliError::Usage(format!("--api {base}: {error}; it is like http://127.0.0.1:8080")))?;
         let client = Client::builder()
             .connect_timeout(Duration::from_secs(5))
+            .default_headers(authorization(token)?)
             .build()
             .map_err(|error| CliError::unavailable("the HTTP client", error))?;
         Ok(Self { client, base })
@@ -65,6 +67,17 @@ impl Api {
             self.base
         ))
     }
+}
+
+fn authorization(token: Option<&str>) -> Result<HeaderMap, CliError> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = token {
+        let shown = HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut shown = shown.map_err(|_| CliError::Usage("ERS_GATEWAY_TOKEN is no token".into()))?;
+        shown.set_sensitive(true);
+        headers.insert(AUTHORIZATION, shown);
+    }
+    Ok(headers)
 }
 
 /// Problem documents (RFC 9457) say in `detail` what to do.

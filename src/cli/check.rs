@@ -1,8 +1,13 @@
 //! `check`: everything that can be known to be wrong before the gateway runs.
 
+mod reach;
+
 use std::path::Path;
 
 use clap::Args;
+use serde_json::json;
+
+use self::reach::{SourceReach, of_sources};
 
 use super::exit::{CliError, Done};
 use super::settings::{self, Settings};
@@ -16,6 +21,8 @@ Examples:
   ers-gateway check --config gateway.yaml     every problem with file, line, column and a hint
   ers-gateway check --example > gateway.yaml  a commented settings file to start from
   ers-gateway check                           the built-in demonstration
+  ers-gateway check --config gateway.yaml --reach          which connection does which command of which source
+  ers-gateway check --config gateway.yaml --reach --json   the same for a program
 
 Exit codes: 0 all is well, 1 there are problems.")]
 pub struct Check {
@@ -24,6 +31,12 @@ pub struct Check {
     /// Do not look for the variables, certificates and keys that the settings name
     #[arg(long, requires = "config")]
     for_another_machine: bool,
+    /// Say of every source and command whether the source's connection may carry it out
+    #[arg(long, conflicts_with = "example")]
+    reach: bool,
+    /// With --reach: JSON, for a program
+    #[arg(long, requires = "reach")]
+    json: bool,
     /// Print a settings file that shows every key, and stop
     #[arg(long)]
     example: bool,
@@ -45,12 +58,25 @@ impl Check {
         };
         let mut problems: Vec<String> =
             problems.into_iter().map(|problem| format!("{}: {problem}", self.settings.name())).collect();
-        problems.extend(mapping_problems(&config));
+        match mapping_set(&config) {
+            Err(found) => problems.extend(found),
+            Ok(set) => {
+                problems.extend(mapping_problems(&config, &set));
+                let reaches = of_sources(&config, &set);
+                problems.extend(reaches.iter().filter_map(SourceReach::problem));
+                if self.reach {
+                    self.tell(&reaches);
+                }
+            }
+        }
         for problem in &problems {
             eprintln!("{problem}");
         }
         if !problems.is_empty() {
             return Err(CliError::No(format!("{} found", count(problems.len(), "problem"))));
+        }
+        if self.json {
+            return Ok(());
         }
         println!(
             "{}: {}, {}, {}: no problem found",
@@ -63,23 +89,33 @@ impl Check {
     }
 }
 
+impl Check {
+    fn tell(&self, reaches: &[SourceReach<'_>]) {
+        if self.json {
+            println!("{:#}", json!({ "sources": reaches.iter().map(SourceReach::as_json).collect::<Vec<_>>() }));
+            return;
+        }
+        for reach in reaches {
+            println!("{}", reach.told());
+        }
+    }
+}
+
 fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-/// What is wrong with the mapping files, and with what sources ask of them.
-fn mapping_problems(config: &Config) -> Vec<String> {
+/// The set that the gateway would use, or everything that is wrong with its files.
+fn mapping_set(config: &Config) -> Result<MappingSet, Vec<String>> {
     let files = match &config.mappings {
         None => MappingFiles::built_in(),
-        Some(folder) => match MappingFiles::from_folder(folder) {
-            Ok(files) => files,
-            Err(error) => return vec![format!("mappings: {error}")],
-        },
+        Some(folder) => MappingFiles::from_folder(folder).map_err(|error| vec![format!("mappings: {error}")])?,
     };
-    let set = match MappingSet::load(files) {
-        Ok(set) => set,
-        Err(diagnostics) => return diagnostics.iter().map(ToString::to_string).collect(),
-    };
+    MappingSet::load(files).map_err(|diagnostics| diagnostics.iter().map(ToString::to_string).collect())
+}
+
+/// What sources, destinations and approvals ask of the mapping files, and is not there.
+fn mapping_problems(config: &Config, set: &MappingSet) -> Vec<String> {
     let told: Vec<&str> = set.outbound_dialects().collect();
     let tells = config.destinations.iter().enumerate().filter(|(_, destination)| !destination.tells.is_empty());
     let unknown = tells.filter(|(_, destination)| !told.contains(&destination.dialect.as_str()));
@@ -99,7 +135,7 @@ fn mapping_problems(config: &Config) -> Vec<String> {
         format!("sources[{index}].dialect: there is no folder inbound/{dialect} among the mappings (there are {known})")
     });
     problems.extend(unknown);
-    problems.extend(unattended_problems(config, &set));
+    problems.extend(unattended_problems(config, set));
     problems
 }
 

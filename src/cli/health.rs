@@ -23,7 +23,7 @@ pub struct Health {
 impl Health {
     pub fn run(self) -> Done {
         runtime()?.block_on(async {
-            let answer = Api::new(&self.api)?.get("health/ready", &[]).await?;
+            let answer = Api::new(&self.api, None)?.get("health/ready", &[]).await?;
             println!("{}", answer["status"].as_str().unwrap_or("ready"));
             Ok(())
         })

@@ -56,7 +56,7 @@ pub struct Decide {
     #[arg(long)]
     not_done: bool,
     /// Of the record that it made
-    #[arg(long, requires = "done", value_parser = ubrn)]
+    #[arg(long, requires = "done", conflicts_with = "not_done", value_parser = ubrn)]
     ubrn: Option<String>,
     /// What you found; goes to the audit log
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]

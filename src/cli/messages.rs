@@ -21,8 +21,10 @@ pub enum Messages {
 Examples:
   ers-gateway messages replay 0199f2c4-… --why 'service reopened'     every failed command of a message
   ers-gateway messages replay 0199f2c4-… --why 'code table mended'    or one command, or a message that was refused
+  ers-gateway messages replay 0199f2c4-… --why 'in the other order'   a message whose commands were discarded
 
-A replayed command goes on at the step where it stopped; calls known to be done are not made again.")]
+A replayed command goes on at the step where it stopped; calls known to be done are not made again. A message that was
+refused, or discarded before anything of it was sent, is taken in once more and stands behind what came since.")]
     Replay(Decide),
     /// Let unauthorised commands go on, once somebody has signed in; recorded with who decided and why
     #[command(after_help = "\
@@ -45,7 +47,8 @@ A discarded command is not sent again, and those that it held go on.")]
 Examples:
   ers-gateway messages pass 0199f2c4-… --why 'the patient died'     a cancellation behind a letter that failed
 
-What holds it is set aside for good, but never what is on its way or in doubt.")]
+What holds it is discarded, but never what is on its way or in doubt. To change the order, have its message replayed
+afterwards: it is taken in once more, behind the one that passed.")]
     Pass(Decide),
 }
 
@@ -289,7 +292,7 @@ impl Decide {
         let mut decided = 0;
         for id in &self.ids {
             if let (Decision::Replay, Ok(message)) = (decision, records.message(MessageId(*id)).await)
-                && message["verdict"] == Verdict::Rejected.name()
+                && (message["verdict"] == Verdict::Rejected.name() || is_given_up(&message))
             {
                 records.replay_message(MessageId(*id), &self.by, &self.why).await?;
                 decided += 1;
@@ -312,6 +315,12 @@ impl Decide {
         }
         Ok(())
     }
+}
+
+/// All that it made is discarded.
+fn is_given_up(message: &Value) -> bool {
+    let mut commands = list(&message["commands"]).peekable();
+    commands.peek().is_some() && commands.all(|command| command["state"] == "discarded")
 }
 
 /// The commands of a message in that state, or the command itself.

@@ -23,6 +23,7 @@ mod simulate;
 mod stop;
 mod store;
 mod table;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,8 @@ enum Command {
     Bench(bench::Bench),
     Keys(keys::KeysArgs),
     #[command(subcommand)]
+    Tokens(tokens::Tokens),
+    #[command(subcommand)]
     Store(store::StoreCommand),
     Health(health::Health),
 }
@@ -81,6 +84,7 @@ pub fn run() -> ExitCode {
         Command::Simulate(simulate) => simulate.run(),
         Command::Bench(bench) => bench.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Tokens(tokens) => tokens.run(),
         Command::Store(store) => store.run(),
         Command::Health(health) => health.run(),
     };

@@ -22,6 +22,9 @@ pub struct Where {
     /// Address of a running gateway
     #[arg(long, value_name = "URL", env = "ERS_GATEWAY_API", default_value = "http://127.0.0.1:8080")]
     pub api: String,
+    /// Token of a gateway that asks for one (`ers-gateway tokens make`); better in the environment than in a list of processes
+    #[arg(long, value_name = "TOKEN", env = "ERS_GATEWAY_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
     /// Store, as the file of a gateway that does not run or as postgres://…; --api is then not used
     #[arg(long, value_name = "STORE", env = "ERS_GATEWAY_STORE_FILE")]
     pub store: Option<String>,
@@ -34,7 +37,7 @@ pub enum Records {
 
 impl Where {
     pub async fn open(&self) -> Result<Records, CliError> {
-        let Some(store) = &self.store else { return Ok(Records::Api(Api::new(&self.api)?)) };
+        let Some(store) = &self.store else { return Ok(Records::Api(Api::new(&self.api, self.token.as_deref())?)) };
         let store = super::store::open(&StoreUrl::of_argument(store)).await?;
         Ok(Records::Store(store, Environment::system()))
     }
@@ -126,15 +129,15 @@ impl Records {
         }
     }
 
-    /// A refused message, which only a gateway that runs can take in once more.
+    /// A message that was refused or given up, which only a gateway that runs can take in once more.
     pub async fn replay_message(&self, id: MessageId, by: &str, why: &str) -> Result<(), CliError> {
         match self {
             Self::Api(api) => {
                 api.post(&format!("v1/messages/{id}/replay"), &json!({ "by": by, "why": why })).await.map(drop)
             }
-            Self::Store(..) => {
-                Err(CliError::Usage("a refused message is taken in by a gateway that runs: name it with --api".into()))
-            }
+            Self::Store(..) => Err(CliError::Usage(
+                "a message is taken in once more by a gateway that runs: name it with --api".into(),
+            )),
         }
     }
 

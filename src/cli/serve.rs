@@ -16,7 +16,8 @@ use crate::telemetry;
 Examples:
   ers-gateway serve --config /etc/ers-gateway/gateway.yaml
   ers-gateway serve                                the demonstration's settings; e-RS is `ers-gateway simulate`
-  kill -HUP PID                                    reads the mapping files again; a broken set changes nothing
+  kill -HUP PID                                    reads the mapping files and the tokens of the settings again; what is
+                                                   broken changes nothing
 
 SIGTERM and SIGINT stop it in order: listeners answer what they hold, e-RS calls in flight end, events in
 flight are confirmed. A kill at any instant is safe too.")]
@@ -40,8 +41,7 @@ impl Serve {
             loop {
                 tokio::select! {
                     () = asked.stop() => break,
-                    // Both outcomes are in the log and in the metrics.
-                    _ = hang_up.recv() => drop(gateway.reload_mappings().await),
+                    _ = hang_up.recv() => self.read_again(&gateway).await,
                 }
             }
             tracing::info!("stopping");
@@ -52,6 +52,19 @@ impl Serve {
                 Err(CliError::No("not everything stopped in time; nothing is lost".to_owned()))
             }
         })
+    }
+}
+
+impl Serve {
+    /// Mapping files, and of the settings the tokens. Whatever comes of it is in the log, and of mappings in the metrics.
+    async fn read_again(&self, gateway: &RunningGateway) {
+        drop(gateway.reload_mappings().await);
+        match self.settings.load() {
+            Ok(config) => gateway.replace_tokens(&config.tokens),
+            Err(error) => {
+                tracing::error!(%error, "the settings cannot be read again: tokens stay as they were (ers-gateway check)");
+            }
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod references;
 mod retention;
 mod rules;
 mod sources;
+mod tokens;
 mod watches;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::store::postgres::Address;
+use crate::store::sqlite::RESERVE_BYTES;
 
 pub use broker::{Broker, BrokerInput, Partitions, QueueType, TopologyMode};
 pub use connections::{Access, Connection, RefreshToken, SignedJwt, Unattended};
@@ -37,6 +39,7 @@ pub use documents::{DocumentFolder, Documents, InEvents};
 pub use pds::Pds;
 pub use problem::{ConfigError, ConfigProblem};
 pub use retention::Retention;
+pub use tokens::{HttpAccess, Role, Token, TokenDigest};
 pub use watches::{FirstSight, Watch};
 
 pub use sources::{
@@ -51,12 +54,16 @@ pub struct Config {
     /// Name of this instance in leases, metrics and events.
     pub instance: String,
     pub store: StoreUrl,
+    /// With a file: kept free on its disk for what was taken already; with less, no message is taken.
+    pub store_reserve_bytes: u64,
     /// 32 random bytes (base64) that seal tokens and digest identifiers; made by `ers-gateway keys`.
     /// Without it, a key file is created beside the store.
     pub key_file: Option<PathBuf>,
     /// Folder with `inbound/`, `ers/`, `codes/` …; the built-in set if absent.
     pub mappings: Option<PathBuf>,
     pub listeners: Vec<Listener>,
+    /// Programs that use the HTTP API.
+    pub tokens: Vec<Token>,
     pub sources: Vec<Source>,
     pub connections: Vec<Connection>,
     /// Hospital systems that get HL7 v2 messages of ours.
@@ -83,9 +90,11 @@ impl Default for Config {
             environment: EnvironmentName::Simulator,
             instance: "gateway-1".into(),
             store: StoreUrl("sqlite:ers-gateway.db".into()),
+            store_reserve_bytes: RESERVE_BYTES,
             key_file: None,
             mappings: None,
             listeners: Vec::new(),
+            tokens: Vec::new(),
             sources: Vec::new(),
             connections: Vec::new(),
             destinations: Vec::new(),
@@ -106,6 +115,12 @@ impl Config {
     pub fn told(&self) -> impl Iterator<Item = &str> {
         let destinations = self.destinations.iter().filter(|one| !one.tells.is_empty()).map(|one| &*one.name);
         destinations.chain(self.documents.folders.iter().map(|one| &*one.name))
+    }
+
+    /// Who may use an HTTP listener that does not say: with tokens those who show one, without any everybody, which the
+    /// rules let pass only where the machine or certificates keep others away.
+    pub fn http_access(&self, listener: &HttpListener) -> HttpAccess {
+        listener.access.unwrap_or(if self.tokens.is_empty() { HttpAccess::Open } else { HttpAccess::Tokens })
     }
 
     /// Absent: long enough for a balancer's next look, and nothing where nobody balances.

@@ -2,6 +2,7 @@
 //! harm patients outside the simulator.
 
 mod documents;
+mod tokens;
 mod told;
 
 use std::collections::HashMap;
@@ -42,6 +43,7 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     let mut broken = Vec::new();
     names(config, &mut broken);
     listeners(config, &mut broken);
+    tokens::broken_in(config, &mut broken);
     for (index, source) in config.sources.iter().enumerate() {
         one_source(config, index, source, &mut broken);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::duration;
+use super::{HttpAccess, duration};
 
 /// Told apart by the key `kind` (see `reader.rs`).
 #[derive(Clone, Debug, Deserialize)]
@@ -66,6 +66,10 @@ pub struct HttpListener {
     /// Without TLS on an address that other machines reach: refused unless said by name.
     #[serde(default)]
     pub allow_plain: bool,
+    /// Who may use it. Absent: whoever shows a token, if the settings have any or other machines reach the address;
+    /// else everybody.
+    #[serde(default)]
+    pub access: Option<HttpAccess>,
     /// The source of `POST /v1/commands/…` and `/v1/hl7v2` without one of their own.
     #[serde(default)]
     pub source: Option<String>,
@@ -77,6 +81,13 @@ pub struct HttpListener {
     /// `text/plain` is taken as HL7 v2.
     #[serde(default)]
     pub accept_text_plain: bool,
+}
+
+impl HttpListener {
+    /// Who may use it; nobody without a token unless somebody said so.
+    pub fn access(&self) -> HttpAccess {
+        self.access.unwrap_or(HttpAccess::Tokens)
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -13,7 +13,7 @@ use super::ledger::Abandoned;
 use super::run::{Flow, Ground, Run};
 use crate::command::{Happened, State};
 use crate::mapping::{NextCall, PlanState, Proof, Reply, Settling};
-use crate::store::{Alias, AliasKind, AttemptView, Finding};
+use crate::store::{Alias, AliasKind, AttemptView, Finding, ThreadView};
 
 /// After so many looks that proved nothing a person decides: three quarters of an hour after a slow call.
 const LOOKS_MAX: u32 = 6;
@@ -35,6 +35,17 @@ pub(super) struct Looking {
     step: String,
     since: Timestamp,
     after: Duration,
+    /// Candidates that other commands of this gateway made, and that were left out for it.
+    elsewhere: usize,
+}
+
+/// Why something is settled, or not, with what was left out before.
+fn reasoning(because: &str, elsewhere: usize) -> String {
+    match elsewhere {
+        0 => because.to_owned(),
+        1 => format!("{because} (left out: 1 referral that another command of this gateway made)"),
+        more => format!("{because} (left out: {more} referrals that other commands of this gateway made)"),
+    }
 }
 
 impl Run {
@@ -53,6 +64,7 @@ impl Run {
             call: attempt.call,
             step: attempt.step,
             since,
+            elsewhere: 0,
         });
         if let Some(Finding { done: false, .. }) = said {
             return self.proved_not_done(ground, "a person found that it was not done").await;
@@ -81,10 +93,13 @@ impl Run {
                 settling.stand_in(context, &state).map(|reply| Proof::Done { because, reply })
             }
         });
+        let elsewhere = self.looking.as_ref().map(|looking| looking.elsewhere).unwrap_or_default();
         match proof {
-            Ok(Proof::Done { because, reply }) => self.proved_done(ground, &because, &reply).await,
-            Ok(Proof::NotDone { because }) => self.proved_not_done(ground, &because).await,
-            Ok(Proof::Nothing { because }) => self.nothing_proved(&because).await,
+            Ok(Proof::Done { because, reply }) => {
+                self.proved_done(ground, &reasoning(&because, elsewhere), &reply).await
+            }
+            Ok(Proof::NotDone { because }) => self.proved_not_done(ground, &reasoning(&because, elsewhere)).await,
+            Ok(Proof::Nothing { because }) => self.nothing_proved(&reasoning(&because, elsewhere)).await,
             Err(problem) => self.nothing_proved(&problem.text).await,
         }
     }
@@ -101,14 +116,49 @@ impl Run {
                 looking.state = state;
             }
             match next {
-                Ok(NextCall::Call(call)) => match self.call(ground, *call).await? {
-                    Flow::On => {}
-                    Flow::Ended => return Ok(Flow::Ended),
-                },
+                Ok(NextCall::Call(call)) => {
+                    if let Flow::Ended = self.call(ground, *call).await? {
+                        return Ok(Flow::Ended);
+                    }
+                    if let Some(name) = settling.candidates()
+                        && let Flow::Ended = self.leave_out_others(name).await?
+                    {
+                        return Ok(Flow::Ended);
+                    }
+                }
                 Ok(NextCall::Pause(_) | NextCall::Done(_)) => return Ok(Flow::On),
                 Err(problem) => return self.nothing_proved(&problem.text).await,
             }
         }
+    }
+
+    /// What another command is known to have made is no candidate. What a person has named is asked for all the same.
+    async fn leave_out_others(&mut self, name: &str) -> Result<Flow, Abandoned> {
+        let Some(looking) = &self.looking else { return Ok(Flow::Ended) };
+        let Some(Value::Array(candidates)) = looking.state.saved.get(name) else { return Ok(Flow::On) };
+        if self.plan.doubt.said.is_some() {
+            return Ok(Flow::On);
+        }
+        let candidates = candidates.clone();
+        let mut ours = Vec::with_capacity(candidates.len());
+        for candidate in &candidates {
+            let Some(ubrn) = candidate.as_str() else { continue };
+            match self.shared.store.find_thread(&self.ubrn_alias(ubrn)).await {
+                // Known without a command that made it: somebody only spoke of it, perhaps because it is ours.
+                Ok(Some(ThreadView { created_by: Some(creator), .. })) if creator != self.command.id => {}
+                Ok(_) => ours.push(candidate.clone()),
+                Err(_) => return self.ask_later(None, "the store is away").await,
+            }
+        }
+        if let Some(looking) = &mut self.looking {
+            looking.elsewhere += candidates.len() - ours.len();
+            looking.state.saved.insert(name.to_owned(), ours.into());
+        }
+        Ok(Flow::On)
+    }
+
+    fn ubrn_alias(&self, ubrn: &str) -> Alias {
+        Alias { kind: AliasKind::Ubrn, digest: self.shared.keys.alias_digest(AliasKind::Ubrn, &[ubrn]) }
     }
 
     /// As if the answer had come: the plan goes on behind its call.
@@ -135,9 +185,7 @@ impl Run {
         if let Some(ubrn) = absorbed.known.get("ubrn").and_then(Value::as_str)
             && self.known.get("ubrn").is_none()
         {
-            let alias =
-                Alias { kind: AliasKind::Ubrn, digest: self.shared.keys.alias_digest(AliasKind::Ubrn, &[ubrn]) };
-            match self.shared.store.find_thread(&alias).await {
+            match self.shared.store.find_thread(&self.ubrn_alias(ubrn)).await {
                 Ok(None) => {}
                 Ok(Some(thread)) if thread.id == self.command.thread.id => {}
                 Ok(Some(_)) => {

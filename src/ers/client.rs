@@ -87,13 +87,11 @@ impl Client {
             Some(format!("connection {} may not call {} ({}): {why}", self.name, call.call, operation.name))
         };
         match &self.identity {
-            Identity::Application { unattended } if operation.application_restricted => {
-                if operation.effect == Effect::Read {
-                    return None;
+            Identity::Application { unattended } => {
+                if let Some(why) = refuses_application(unattended, &call.call, operation) {
+                    return because(why);
                 }
-                let Some(approved) = unattended.iter().find(|one| one.operation == call.call) else {
-                    return because("it acts without a user, and no approval for this is configured");
-                };
+                let approved = unattended.iter().find(|one| one.operation == call.call)?;
                 let parameter = operation.limited_by.as_ref()?;
                 match code_of(call, parameter) {
                     Some(code) if approved.only.iter().any(|one| one == code) => None,
@@ -104,13 +102,7 @@ impl Client {
                     )),
                 }
             }
-            Identity::User { business_function, .. }
-                if operation.business_functions.is_empty()
-                    || operation.business_functions.contains(business_function) =>
-            {
-                None
-            }
-            _ => because("its access mode or business function does not permit it"),
+            Identity::User { business_function, .. } => because(refuses_user(business_function, operation)?),
         }
     }
 
@@ -201,6 +193,28 @@ impl Client {
 }
 
 /// The code that a parameter of the body has.
+/// Why this access never makes the call, whatever is in it; before there is a connection.
+pub fn refuses(access: &Access, call: &str, operation: &Operation) -> Option<&'static str> {
+    match access {
+        Access::ApplicationRestricted(signed) => refuses_application(&signed.unattended, call, operation),
+        Access::UserRestricted(user) => refuses_user(&user.business_function, operation),
+    }
+}
+
+fn refuses_application(unattended: &[Unattended], call: &str, operation: &Operation) -> Option<&'static str> {
+    if !operation.application_restricted {
+        return Some("e-RS opens it to a signed-in user only");
+    }
+    let is_approved = operation.effect == Effect::Read || unattended.iter().any(|one| one.operation == call);
+    (!is_approved).then_some("it acts without a user, and no approval for this is configured")
+}
+
+fn refuses_user(business_function: &str, operation: &Operation) -> Option<&'static str> {
+    let may = operation.business_functions.is_empty()
+        || operation.business_functions.iter().any(|one| one == business_function);
+    (!may).then_some("its business function does not permit it")
+}
+
 fn code_of<'c>(call: &'c PreparedCall, parameter: &str) -> Option<&'c str> {
     let CallBody::Json(body) = &call.body else { return None };
     let found = body.get("parameter")?.as_array()?.iter().find(|one| one["name"] == parameter)?;

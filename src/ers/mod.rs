@@ -16,7 +16,7 @@ mod token;
 mod token_endpoint;
 mod transport;
 
-pub use client::Client;
+pub use client::{Client, refuses};
 pub use outcome::{Classified, OutcomeTable, OutcomeTableError, Verdict};
 pub use refresh_token::{Session, SessionVault, VaultError};
 pub use reqwest_transport::ReqwestTransport;

@@ -1,9 +1,10 @@
-//! A refused message taken in once more, by a person, when what was wrong with it is so no longer: the referral is known by
-//! now, a code table was completed, a source was set otherwise.
+//! A message taken in once more, by a person: one that was refused, when what was wrong with it is so no longer (the
+//! referral is known by now, a code table was completed, a source was set otherwise); or one that was given up before
+//! anything of it was sent, which then takes its turn behind whatever came since.
 //!
-//! Enters: a message that the store holds as refused. Leaves: a new message of the same content, or what is still wrong
-//! with it, and then nothing is stored. Guarantees: it is taken once, however often somebody asks: its control id
-//! names the first; who had it taken, and why, is in the audit log with the same commit.
+//! Enters: a message that the store holds as refused, or whose commands are all discarded. Leaves: a new message of the
+//! same content, or what is still wrong with it, and then nothing is stored. Guarantees: it is taken once, however often
+//! somebody asks: its control id names the first; who had it taken, and why, is in the audit log with the same commit.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ use super::keeping::Kept;
 use super::sources::KnownSource;
 use super::wire::Wire;
 use super::{Content, Inbound, Intake};
-use crate::command::{MessageId, Verdict};
+use crate::command::{MessageId, State, Verdict};
 use crate::hl7::Header;
 use crate::hl7::continuation::Piece;
 use crate::mapping::Problem;
@@ -36,8 +37,10 @@ pub enum Again {
 impl Intake {
     pub(super) async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError> {
         let view = self.store.message(message).await?.ok_or(StoreError::NotFound)?;
-        if view.verdict != Verdict::Rejected {
-            return Ok(Again::Impossible("It was not refused: replay its commands instead."));
+        if view.verdict != Verdict::Rejected
+            && let Some(why) = self.why_not_given_up(message).await?
+        {
+            return Ok(Again::Impossible(why));
         }
         let Some(source) = self.sources.named(&view.source) else {
             return Ok(Again::Impossible("Its source is not configured any more."));
@@ -61,12 +64,26 @@ impl Intake {
             Decision::Refuse(problems) => return Ok(Again::StillRefused(problems)),
             decision => decision,
         };
-        tracing::info!(message.id = %message, by = act.by, why = act.why, "a refused message is taken in once more");
-        let taken_again = TakenAgain { refused: message, act: act.clone() };
+        tracing::info!(message.id = %message, by = act.by, why = act.why, "a message is taken in once more");
+        let taken_again = TakenAgain { first: message, act: act.clone() };
         Ok(match self.keep_reviewed(&received, decision, Some(taken_again)).await? {
             Kept::Answered(answer) => Again::Taken(answer),
             Kept::KeyReused { problems, .. } => Again::StillRefused(problems),
         })
+    }
+
+    /// `None`: all that it made was discarded, and none of it had begun to be written to e-RS.
+    async fn why_not_given_up(&self, message: MessageId) -> Result<Option<&'static str>, StoreError> {
+        let commands = self.store.commands_of(message).await?;
+        if commands.is_empty() || commands.iter().any(|command| command.state != State::Discarded) {
+            return Ok(Some("It was not refused, nor are all its commands discarded: replay its commands instead."));
+        }
+        for command in commands {
+            if self.store.attempts(command.id).await?.iter().any(|attempt| attempt.is_write) {
+                return Ok(Some("Some of it was sent to e-RS already: have the rest sent anew."));
+            }
+        }
+        Ok(None)
     }
 
     fn read_once_more<'i>(

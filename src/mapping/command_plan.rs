@@ -129,6 +129,11 @@ impl CommandPlan {
         }
     }
 
+    /// The command that it carries out.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
     /// A-numbers in order, for documentation and checks.
     pub fn calls(&self) -> impl Iterator<Item = (&str, &str)> {
         self.steps.iter().map(|step| (step.name.as_str(), step.call.as_str()))

@@ -50,6 +50,7 @@ pub use explain::{Explained, explain};
 pub use fhir::{FhirDocument, Json, JsonError};
 pub use files::{FilesError, MappingFiles};
 pub use halt::Halt;
+pub use inbound::Outcome as InboundOutcome;
 pub use letter::{
     Declared, LETTER_BYTES_MAX, LETTERS_MAX, LetterProblem, hex, inspect_base64, inspect_bytes, letter,
     make_names_differ, skippable,

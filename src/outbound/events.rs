@@ -41,7 +41,7 @@ pub(super) struct Events {
 /// What an event becomes.
 enum Maker {
     Messages(Box<Messages>),
-    Documents(Documents),
+    Documents(Box<Documents>),
 }
 
 /// What every destination's events need.
@@ -66,12 +66,12 @@ impl Events {
     }
 
     pub fn of_folder(folder: &config::DocumentFolder, parts: &EventsParts<'_>) -> Self {
-        let maker = Maker::Documents(Documents {
+        let maker = Maker::Documents(Box::new(Documents {
             name: folder.name.clone(),
             store: parts.store.clone(),
             given: parts.given.clone(),
             environment: parts.environment.clone(),
-        });
+        }));
         Self::new(&folder.name, &folder.tells, folder.catch_up, maker, parts)
     }
 

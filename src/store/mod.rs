@@ -294,6 +294,10 @@ pub trait Store:
     fn signals(&self) -> &Signals;
     /// The quota that the instances of this store share; `None` where one process has the store to itself.
     fn shared_quota(&self) -> Option<Arc<dyn SharedQuota>>;
+    /// `Unavailable` while it refuses messages for want of room, though everything else goes on.
+    fn takes_messages(&self) -> Result<()> {
+        Ok(())
+    }
     /// Metrics of the store itself.
     fn collectors(&self) -> Vec<Box<dyn Collector>>;
     /// Proves the store whole: references, order of threads, audit chain, counts. Takes as long as it is large.

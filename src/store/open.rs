@@ -23,6 +23,8 @@ pub enum OpenError {
 pub struct StorePlace<'a> {
     pub url: &'a StoreUrl,
     pub instance: &'a str,
+    /// Kept free on the disk of a file; a database looks after its own.
+    pub reserve_bytes: u64,
 }
 
 /// Opens or makes the store, for a gateway.
@@ -30,7 +32,7 @@ pub async fn open(place: StorePlace<'_>, environment: &Environment) -> Result<Ar
     let failed = |place: String| move |source| OpenError::Store { place, source };
     if let Some(path) = place.url.sqlite_path() {
         let store = SqliteStore::open(&path, environment).await.map_err(failed(path.display().to_string()))?;
-        return Ok(Arc::new(store));
+        return Ok(Arc::new(store.reserving(place.reserve_bytes)));
     }
     let address = Address::parse(place.url.as_text())?;
     let store = PostgresStore::open(&address, place.instance, environment).await.map_err(failed(address.place()))?;

@@ -25,15 +25,15 @@ pub struct Admission {
     /// Events of the message itself (`MessageRejected`, notices). They belong to the first command's
     /// thread, or to a thread of their own message if there is none.
     pub events: Vec<NewEvent>,
-    /// A person takes a refused message in once more, as this one: a row of the audit log in the same commit, if the
+    /// A person takes a message in once more, as this one: a row of the audit log in the same commit, if the
     /// message is new.
     pub taken_again: Option<TakenAgain>,
 }
 
-/// Which message was refused, and who has it taken in once more.
+/// Which message was refused or given up, and who has it taken in once more.
 #[derive(Clone, Debug)]
 pub struct TakenAgain {
-    pub refused: MessageId,
+    pub first: MessageId,
     pub act: Act,
 }
 
@@ -42,7 +42,7 @@ impl TakenAgain {
     pub(super) const ACT: &'static str = "replay";
 
     pub(super) fn subject(&self) -> String {
-        format!("message {}", self.refused)
+        format!("message {}", self.first)
     }
 }
 

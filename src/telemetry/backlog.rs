@@ -14,6 +14,15 @@ use crate::store::{Depth, DispatchDepth, OutboxDepth, Store, StoreError};
 /// Counting is cheap but not free; alarms are a matter of minutes.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// How the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Answers,
+    /// It answers, and takes no messages for want of room.
+    Full,
+    Away,
+}
+
 pub struct Backlog {
     commands: IntGaugeVec,
     oldest_seconds: GaugeVec,
@@ -75,24 +84,27 @@ impl Backlog {
         Ok(backlog)
     }
 
-    /// Keeps the gauges fresh until the gateway stops; `told` hears whether the store answers.
-    pub fn watch(self, store: Arc<dyn Store>, environment: &Environment, told: impl Fn(bool) + Send + 'static) {
+    /// Keeps the gauges fresh until the gateway stops; `told` hears how the store is.
+    pub fn watch(self, store: Arc<dyn Store>, environment: &Environment, told: impl Fn(Standing) + Send + 'static) {
         let world = environment.clone();
         environment.spawn(async move {
-            let mut was_available = true;
+            let mut before = Standing::Answers;
             loop {
-                let available = match self.look(store.as_ref(), world.now()).await {
-                    Ok(()) => true,
+                let standing = match self.look(store.as_ref(), world.now()).await {
+                    Ok(()) => store.takes_messages().map_or(Standing::Full, |()| Standing::Answers),
                     Err(error) => {
-                        if was_available {
+                        if before != Standing::Away {
                             tracing::error!(error = %error, "the store did not answer when asked for its backlog");
                         }
-                        false
+                        Standing::Away
                     }
                 };
-                self.store_available.set(i64::from(available));
-                told(available);
-                was_available = available;
+                if standing == Standing::Full && before != Standing::Full {
+                    tracing::error!("the disk of the store is nearly full: no message is taken until there is room");
+                }
+                self.store_available.set(i64::from(standing != Standing::Away));
+                told(standing);
+                before = standing;
                 tokio::select! {
                     () = world.sleep(INTERVAL) => {}
                     () = world.shutdown().cancelled() => return,

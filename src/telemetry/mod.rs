@@ -9,7 +9,7 @@ mod build;
 mod logs;
 mod mappings;
 
-pub use backlog::Backlog;
+pub use backlog::{Backlog, Standing};
 pub use build::registry;
 pub use logs::{LogError, start_logs};
 pub use mappings::MappingMetrics;

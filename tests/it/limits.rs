@@ -198,3 +198,76 @@ async fn a_store_that_cannot_write_is_told_and_nothing_else_until_there_is_room_
     assert!(gateway.stop().await.success(), "{}", gateway.log_end());
     ers.stop().await;
 }
+
+/// A real file system that fills up with senders at work; then with somebody's files, to the last byte.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_file_system_that_fills_up_loses_nothing_and_needs_no_restart() {
+    let ers = ers();
+    let mut gateway = Serve::new(&ers).on_small_disk("32m");
+    gateway.settings["store_reserve_bytes"] = (12 * MEGABYTE).into();
+    gateway.start_and_wait().await;
+    let patients = Patients::new();
+    // Its text becomes a letter, so that a message takes its size in the store and more.
+    let long = "clinical words ".repeat(6_000);
+    let mut mllp = MllpSender::new(gateway.mllp);
+    let mut acknowledged = 0;
+    let refused = loop {
+        let name = format!("S-{acknowledged}");
+        let message = northmoor(&name, &format!("NM-{name}"), &patients.next(), Some(&long));
+        let answer = mllp.deliver_once(&message).await;
+        if field(&answer, b"MSA", 1) != b"AA" {
+            break answer;
+        }
+        acknowledged += 1;
+        assert!(acknowledged < 200, "the disk is never full");
+    };
+    let code = field(&refused, b"MSA", 1);
+    assert!((code == b"AE" || code == b"AR") && contains(&refused, b"207"), "{}", shown(&refused));
+    assert!(acknowledged > 3, "{}", shown(&refused));
+    // What is left is enough for all that was acknowledged.
+    let created = async |wanted: u64| {
+        let began = Instant::now();
+        while ers.created() < wanted && began.elapsed() < SOON {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(ers.created(), wanted, "each that was acknowledged, once\n{}", gateway.log_end());
+    };
+    created(acknowledged).await;
+    let status = async |path: &str| get(gateway.url(path)).await.status().as_u16();
+    let full = Instant::now();
+    while status("/health/ready").await == 200 {
+        assert!(full.elapsed() < SOON, "it is not told");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(status("/health/live").await, 200, "a restart would not help");
+
+    // Somebody takes the rest as well.
+    let filler = gateway.small_disk().join("filler");
+    let mut file = std::fs::File::create(&filler).expect("an entry needs no room");
+    while std::io::Write::write_all(&mut file, &[b'x'; 4096]).is_ok() {}
+    for number in 0..3 {
+        let name = format!("R-{number}");
+        let answer = mllp.deliver_once(&northmoor(&name, &format!("NM-{name}"), &patients.next(), None)).await;
+        assert_ne!(field(&answer, b"MSA", 1), b"AA", "{}", shown(&answer));
+    }
+    drop(file);
+    std::fs::remove_file(&filler).expect("it is there");
+    let grown = std::process::Command::new("nsenter")
+        .args(["--user", "--mount", "--preserve-credentials", "--target", &gateway.pid().to_string()])
+        .args(["mount", "-o", "remount,size=64m"])
+        .arg(gateway.folder.path().join("disk"))
+        .status();
+    assert!(grown.is_ok_and(|status| status.success()), "nsenter (util-linux) makes room");
+    let (last, grown) = (northmoor("L-1", "NM-L1", &patients.next(), None), Instant::now());
+    loop {
+        let answer = mllp.deliver_once(&last).await;
+        if field(&answer, b"MSA", 1) == b"AA" {
+            break;
+        }
+        assert!(grown.elapsed() < SOON, "{}\n{}", shown(&answer), gateway.log_end());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    created(acknowledged + 1).await;
+    assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    ers.stop().await;
+}

@@ -18,6 +18,7 @@ use super::sqlite;
 use crate::command::{Class, CommandId, MessageId};
 use crate::config::StoreUrl;
 use crate::environment::Environment;
+use crate::store::sqlite::RESERVE_BYTES;
 use crate::store::{self, Alias, AliasKind, Store, StorePlace};
 
 /// By which a store is opened here.
@@ -81,7 +82,7 @@ impl Ground {
 
     pub async fn open(&self) -> Result<Arc<dyn Store>, CliError> {
         let url = StoreUrl(self.url());
-        let place = StorePlace { url: &url, instance: INSTANCE };
+        let place = StorePlace { url: &url, instance: INSTANCE, reserve_bytes: RESERVE_BYTES };
         store::open(place, &Environment::system()).await.map_err(|error| CliError::unavailable("a store", error))
     }
 

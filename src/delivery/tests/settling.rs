@@ -41,6 +41,19 @@ fn booked(world: &World) {
     assert!(world.simulator().book(UNBOOKED, 70_009, "11008006"), "the slot is free");
 }
 
+fn in_one_call(world: &World) {
+    world.set_source(|source| {
+        source.settings.insert("triageInOneCall".into(), true.into());
+    });
+}
+
+fn for_triage() -> Value {
+    json!({
+        "shortlist": [{"service": "50001"}], "specialty": "CARDIOLOGY", "letterIntention": "NEED_TO_ADD_LATER",
+        "firstReminderDays": 0, "then": "triage", "priority": "ROUTINE",
+    })
+}
+
 fn triaged(world: &World) {
     assert!(world.simulator().send_for_triage(OTHER, "50001"));
 }
@@ -136,6 +149,18 @@ fn guarded() -> Vec<Case> {
                 "letterIntention": "NOT_INTENDING_TO_ADD", "firstReminderDays": 7,
             }),
             tells: &["ReferralShortlistChanged"],
+        },
+        Case {
+            call: "A032",
+            function: REFERRER,
+            before: in_one_call,
+            name: "ChangeShortlist",
+            body: {
+                let mut body = for_triage();
+                body["ubrn"] = UNBOOKED.into();
+                body
+            },
+            tells: &["ReferralShortlistChanged", "ReferralSentForTriage"],
         },
         Case {
             call: "A034",
@@ -256,6 +281,76 @@ async fn a_referral_that_was_made_is_adopted_where_exactly_one_can_be_it() {
     let cancel = world.admit_as("CancelReferral", "R1", cancel, b"{}", Vec::new()).await;
     world.until(cancel, "completed").await;
     assert_eq!(world.simulator().referral(ubrn).expect("made").state, "CANCELLED_REFERRAL");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_referral_that_another_command_made_is_no_candidate() {
+    let world = World::started_as(REFERRER, SimulatorConfig::default()).await;
+    // The same patient, shortlist and priority, and made in time.
+    let twin = world.admit_as("CreateReferral", "R0", referral(), b"{}", Vec::new()).await;
+    let twin = world.until(twin, "completed").await;
+    world.simulator().inject(Fault::on("A011", Action::lost_answer()).times(1));
+    let command = world.admit_as("CreateReferral", "R1", referral(), b"{}", Vec::new()).await;
+    world.until(command, "in_doubt").await;
+    let done = world.until(command, "completed").await;
+    assert_eq!((writes(&world, "A011"), world.simulator().created()), (2, 2));
+    assert_ne!(done.known["ubrn"], twin.known["ubrn"]);
+    let reasons = world.reasons(command).await;
+    let left_out = "left out: 1 referral that another command of this gateway made";
+    assert!(reasons.iter().any(|why| why.contains(left_out)), "{reasons:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_referral_that_another_command_made_is_not_adopted_for_one_that_was_not() {
+    let world = World::started_as(REFERRER, SimulatorConfig::default()).await;
+    let twin = world.admit_as("CreateReferral", "R0", referral(), b"{}", Vec::new()).await;
+    world.until(twin, "completed").await;
+    world.simulator().inject(Fault::on("A011", Action::Reset { after_commit: false }).times(1));
+    let command = world.admit_as("CreateReferral", "R1", referral(), b"{}", Vec::new()).await;
+    waits_for_a_person(&world, command).await;
+    assert_eq!((writes(&world, "A011"), world.simulator().created()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_others_only_speak_of_stays_a_candidate() {
+    let world = World::started_as(REFERRER, SimulatorConfig::default()).await;
+    world.simulator().inject(Fault::on("A011", Action::lost_answer()).times(1));
+    let command = world.admit_as("CreateReferral", "R1", referral(), b"{}", Vec::new()).await;
+    world.until(command, "in_doubt").await;
+    let made = world.simulator().creations().pop().expect("what was not answered").ubrn.to_string();
+    // Somebody has seen it in e-RS meanwhile, and reads it under its number.
+    let read = world.about(&made, "RetrieveReferral", json!({})).await;
+    world.until(read, "completed").await;
+    let done = world.until(command, "completed").await;
+    assert_eq!(done.known["ubrn"], made);
+    assert_eq!((writes(&world, "A011"), world.simulator().created()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_referral_made_with_its_triage_is_settled_as_any_other() {
+    let mut body = for_triage();
+    body["letters"] = letters();
+    for action in [Action::lost_answer(), Action::Reset { after_commit: false }] {
+        let made = matches!(action, Action::Reset { after_commit: true });
+        let world = World::started_as(REFERRER, SimulatorConfig::default()).await;
+        in_one_call(&world);
+        world.simulator().inject(Fault::on("A021", action).times(1));
+        let documents = vec![NewDocument { number: 1, content: "hello".into() }];
+        let command = world.admit_as("CreateReferral", "R1", body.clone(), b"{}", documents).await;
+        if !made {
+            waits_for_a_person(&world, command).await;
+            assert_eq!((writes(&world, "A021"), world.simulator().created()), (1, 0), "absence proves nothing");
+            decide(&world, command, Finding { done: false, ubrn: None }).await;
+        }
+        let done = world.until(command, "completed").await;
+        assert_eq!((writes(&world, "A021"), world.simulator().created()), (if made { 1 } else { 2 }, 1));
+        let ubrn = done.plan["result"]["ubrn"].as_str().expect("a UBRN");
+        assert_eq!(world.simulator().referral(ubrn).expect("made").state, "AWAITING_TRIAGE");
+        let told = told(&world).await;
+        for name in ["ReferralCreated", "ReferralSentForTriage", "ReferralLetterAttached"] {
+            assert!(told.iter().any(|one| one == name), "{told:?}");
+        }
+    }
 }
 
 /// In doubt, and left to a person.

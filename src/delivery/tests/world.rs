@@ -340,6 +340,7 @@ impl World {
         let wanted = Wanted { settings: self.settings.clone(), connection, pds: self.pds.clone() };
         let mut world = Self::open(path, Self::environment(), self.folder.clone(), self.ers.clone(), wanted).await;
         world.simulator.clone_from(&self.simulator);
+        world.sources.send_replace(self.sources.borrow().clone());
         world.start();
         world
     }
@@ -411,13 +412,14 @@ impl World {
         };
         let violations = self.set.schemas().violations(name, &body);
         assert!(violations.is_empty(), "{violations:?}");
+        let creates = (name == "CreateReferral").then(|| Sha256::digest(body.to_string()).into());
         let mut command = NewCommand {
             id,
             name: name.into(),
             body,
             class,
             aliases: vec![alias],
-            creates: None,
+            creates,
             mapping_set: self.set.digest().to_owned(),
             state: State::Queued,
             plan: Value::Null,

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Shared;
+use super::callers::Caller;
 use super::problem::ProblemDocument;
 use super::request::{id, read_body};
 use crate::command::{CommandId, MessageId, Ubrn};
@@ -44,6 +45,7 @@ pub struct Asked<T> {
     /// What a decision says.
     finding: Option<Finding>,
     pub(super) shared: web::Data<Shared>,
+    caller: Caller,
 }
 
 impl<T: FromStr + 'static> FromRequest for Asked<T> {
@@ -57,8 +59,13 @@ impl<T: FromStr + 'static> FromRequest for Asked<T> {
             let id = id(request.match_info().query("id"))?;
             let payload = payload.await.map_err(|_| ProblemDocument::bad_request("The body cannot be read."))?;
             let decides = request.path().ends_with("/decide");
-            let (act, finding) = read_act(&request, payload, shared, decides).await?;
-            Ok(Self { id, act, finding, shared: shared.clone() })
+            let caller = Caller::extract(&request).await?;
+            let (mut act, finding) = read_act(&request, payload, shared, decides).await?;
+            // Who says so is told by the token, whoever is named.
+            if let Some(token) = caller.name() {
+                act.by = format!("{} (token {token})", act.by);
+            }
+            Ok(Self { id, act, finding, shared: shared.clone(), caller })
         }
         .boxed_local()
     }
@@ -99,40 +106,40 @@ async fn read_act(
 
 type Answered = Result<HttpResponse, ProblemDocument>;
 
-pub async fn replay(Asked { id, act, shared, .. }: Asked<CommandId>) -> Answered {
+pub async fn replay(Asked { id, act, shared, caller, .. }: Asked<CommandId>) -> Answered {
     shared.deps.operator.replay(id, act).await?;
-    show(id, &shared).await
+    show(id, &shared, &caller).await
 }
 
-pub async fn discard(Asked { id, act, shared, .. }: Asked<CommandId>) -> Answered {
+pub async fn discard(Asked { id, act, shared, caller, .. }: Asked<CommandId>) -> Answered {
     shared.deps.operator.discard(id, act).await?;
-    show(id, &shared).await
+    show(id, &shared, &caller).await
 }
 
-pub async fn release(Asked { id, act, shared, .. }: Asked<CommandId>) -> Answered {
+pub async fn release(Asked { id, act, shared, caller, .. }: Asked<CommandId>) -> Answered {
     shared.deps.operator.release(id, act).await?;
-    show(id, &shared).await
+    show(id, &shared, &caller).await
 }
 
 /// What holds it is set aside, so that it goes on.
-pub async fn pass(Asked { id, act, shared, .. }: Asked<CommandId>) -> Answered {
+pub async fn pass(Asked { id, act, shared, caller, .. }: Asked<CommandId>) -> Answered {
     store::pass(&*shared.deps.search, &*shared.deps.operator, id, act).await?;
-    show(id, &shared).await
+    show(id, &shared, &caller).await
 }
 
 /// Whether the write in doubt was carried out.
-pub async fn decide(Asked { id, act, finding, shared }: Asked<CommandId>) -> Answered {
+pub async fn decide(Asked { id, act, finding, shared, caller }: Asked<CommandId>) -> Answered {
     let finding = finding.ok_or_else(|| ProblemDocument::bad_request("Say whether it was done."))?;
     shared.deps.operator.decide(id, finding, act).await?;
-    show(id, &shared).await
+    show(id, &shared, &caller).await
 }
 
-async fn show(id: CommandId, shared: &Shared) -> Answered {
+async fn show(id: CommandId, shared: &Shared, caller: &Caller) -> Answered {
     let command = shared.deps.search.command(id).await?.ok_or_else(ProblemDocument::unknown_command)?;
-    Ok(HttpResponse::Ok().json(shared.summary(&command)))
+    Ok(HttpResponse::Ok().json(shared.summary(&command, caller)))
 }
 
-/// A refused message once more, because what was wrong with it is so no longer.
+/// A message once more: what was wrong with it is so no longer, or it was given up and stands behind others now.
 pub async fn take_again(Asked { id, act, shared, .. }: Asked<MessageId>) -> Answered {
     match shared.deps.intake.take_again(id, &act).await? {
         Again::Taken(answer) => {

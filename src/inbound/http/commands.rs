@@ -8,11 +8,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::awaited::Awaited;
+use super::callers::Caller;
 use super::problem::ProblemDocument;
 use super::request::{content_type, header, id, query, read_body};
-use super::views;
+use super::{Shared, views, without_content};
 use crate::command::CommandId;
 use crate::intake::{Answer, Content, Inbound, Outcome};
 use crate::store::{CommandView, Transport};
@@ -34,6 +34,7 @@ pub async fn post(
     payload: web::Payload,
     name: web::Path<String>,
     shared: web::Data<Shared>,
+    caller: Caller,
 ) -> Result<HttpResponse, ProblemDocument> {
     let name = name.into_inner();
     if !shared.deps.commands.knows(&name) {
@@ -47,7 +48,7 @@ pub async fn post(
             "Send a command as application/json.",
         ));
     }
-    let source = source_of(&request, &shared)?;
+    let source = source_named(&request, &shared, &caller, None)?;
     let idempotency_key = idempotency_key(&request)?;
     let bytes = read_body(&request, payload, shared.listener.body_bytes_max).await?;
 
@@ -65,23 +66,20 @@ pub async fn post(
     if let Some(problem) = refusal(&answer) {
         return Err(problem);
     }
-    awaited.respond(&answer, &shared, "application/json", |commands| body(&answer, commands, &shared)).await
+    awaited.respond(&answer, &shared, "application/json", |commands| body(&answer, commands, &shared, &caller)).await
 }
 
-/// The listener's source, or `?source=`. A listener that belongs to one source takes no other.
-fn source_of(request: &HttpRequest, shared: &Shared) -> Result<String, ProblemDocument> {
-    source_named(request, shared, None)
-}
-
-/// The same, where the path may name it too.
+/// The listener's source, the one in the path, or `?source=`. A listener that belongs to one source takes no other, and a
+/// token opens only its own.
 pub(super) fn source_named(
     request: &HttpRequest,
     shared: &Shared,
+    caller: &Caller,
     in_path: Option<String>,
 ) -> Result<String, ProblemDocument> {
     let asked = in_path.or(query::<PostQuery>(request)?.source);
+    let asked = caller.sends_as(asked.or_else(|| shared.listener.source.clone()))?;
     match (&shared.listener.source, asked) {
-        (Some(source), None) => Ok(source.clone()),
         (Some(source), Some(asked)) if *source == asked => Ok(asked),
         (Some(_), Some(_)) => Err(ProblemDocument::new(
             StatusCode::FORBIDDEN,
@@ -90,7 +88,7 @@ pub(super) fn source_named(
             "Leave ?source= out, or use the address of that source.",
         )),
         (None, Some(asked)) => Ok(asked),
-        (None, None) => Err(ProblemDocument::bad_request("Say which source sends it: ?source=NAME.")),
+        (_, None) => Err(ProblemDocument::bad_request("Say which source sends it: ?source=NAME.")),
     }
 }
 
@@ -140,7 +138,7 @@ fn refusal(answer: &Answer) -> Option<ProblemDocument> {
     Some(problem.about(answer.message).with_problems(&answer.problems))
 }
 
-fn body(answer: &Answer, commands: &[CommandView], shared: &Shared) -> Value {
+fn body(answer: &Answer, commands: &[CommandView], shared: &Shared, caller: &Caller) -> Value {
     json!({
         "message": answer.message,
         "outcome": match answer.outcome {
@@ -148,16 +146,22 @@ fn body(answer: &Answer, commands: &[CommandView], shared: &Shared) -> Value {
             Outcome::Notice => "notice",
             _ => "accepted",
         },
-        "commands": commands.iter().map(|command| shared.summary(command)).collect::<Vec<_>>(),
+        "commands": commands.iter().map(|command| shared.summary(command, caller)).collect::<Vec<_>>(),
     })
 }
 
-pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
+pub async fn get(
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+    caller: Caller,
+) -> Result<HttpResponse, ProblemDocument> {
     let search = &shared.deps.search;
     let id: CommandId = id(&path)?;
-    let command = search.command(id).await?.ok_or_else(ProblemDocument::unknown_command)?;
+    let command = search.command(id).await?.filter(|command| caller.knows_of(&command.source));
+    let command = command.ok_or_else(ProblemDocument::unknown_command)?;
     let transitions = search.transitions(id).await?;
     let attempts = search.attempts(id).await?;
     let estimate = shared.deps.estimates.estimate(&command);
-    Ok(HttpResponse::Ok().json(views::command(&command, Some(estimate), &transitions, &attempts)))
+    let shown = views::command(&command, Some(estimate), &transitions, &attempts);
+    Ok(HttpResponse::Ok().json(without_content(shown, &command, &caller)))
 }

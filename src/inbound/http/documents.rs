@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 
 use super::Shared;
+use super::callers::Caller;
 use super::problem::ProblemDocument;
 use super::request::id;
 use crate::command::CommandId;
@@ -19,9 +20,15 @@ use crate::store::{AttemptView, FetchedStore, KeptDocument, StoreError};
 pub async fn get(
     path: web::Path<(String, String)>,
     shared: web::Data<Shared>,
+    caller: Caller,
 ) -> Result<HttpResponse, ProblemDocument> {
     let (command, step) = path.into_inner();
     let command: CommandId = id(&command)?;
+    let known = shared.deps.search.command(command).await?.filter(|known| caller.knows_of(&known.source));
+    let known = known.ok_or_else(ProblemDocument::unknown_command)?;
+    if !caller.sees_content_of(&known.source) {
+        return Err(ProblemDocument::not_for_caller("Documents are content: its token has to say content: true."));
+    }
     let attempts = shared.deps.search.attempts(command).await?;
     let kept = KeptDocument::newest(&attempts, &step).ok_or_else(|| {
         ProblemDocument::not_found("This command has no such document. Its result names the step that has one.")

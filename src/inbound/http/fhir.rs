@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Shared;
 use super::awaited::Awaited;
+use super::callers::Caller;
 use super::commands::{DUPLICATE_KEY_IDENTIFIER, idempotency_key, source_named};
 use super::operation_outcome::{FHIR_JSON, Refused, taken};
 use super::problem::ProblemDocument;
@@ -20,8 +21,9 @@ pub async fn post(
     request: HttpRequest,
     payload: web::Payload,
     shared: web::Data<Shared>,
+    caller: Caller,
 ) -> Result<HttpResponse, Refused> {
-    receive(request, payload, shared, None).await
+    receive(request, payload, shared, caller, None).await
 }
 
 /// The source is named in the path.
@@ -30,16 +32,19 @@ pub async fn post_for_source(
     payload: web::Payload,
     source: web::Path<String>,
     shared: web::Data<Shared>,
+    caller: Caller,
 ) -> Result<HttpResponse, Refused> {
-    receive(request, payload, shared, Some(source.into_inner())).await
+    receive(request, payload, shared, caller, Some(source.into_inner())).await
 }
 
 async fn receive(
     request: HttpRequest,
     payload: web::Payload,
     shared: web::Data<Shared>,
+    caller: Caller,
     named: Option<String>,
 ) -> Result<HttpResponse, Refused> {
+    let source = source_named(&request, &shared, &caller, named)?;
     if !content_type(&request).is_some_and(|t| t.is_fhir() || t.is_json()) {
         return Err(Refused::from(ProblemDocument::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -48,7 +53,6 @@ async fn receive(
             "Send FHIR R4 as application/fhir+json in UTF-8.",
         )));
     }
-    let source = source_named(&request, &shared, named)?;
     let idempotency_key = idempotency_key(&request)?;
     let bytes = read_body(&request, payload, shared.listener.body_bytes_max).await?;
 

@@ -5,9 +5,10 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 
 use super::answer_body::{Acknowledges, AnswerBody};
+use super::callers::Caller;
 use super::problem::RETRY_AFTER_SECONDS;
 use super::request::{BodyError, content_type, read_body};
 use super::{HttpDeps, Shared};
@@ -17,9 +18,14 @@ use crate::intake::{Answer, Content, Inbound, Outcome};
 use crate::store::Transport;
 
 /// The source is the listener's; if it has none, MSH-3 and MSH-4 choose.
-pub async fn post(request: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> HttpResponse {
+pub async fn post(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+    caller: Caller,
+) -> HttpResponse {
     let source = shared.listener.source.clone();
-    receive(request, payload, shared, source).await
+    receive(request, payload, shared, caller, source).await
 }
 
 /// The source is named in the path.
@@ -28,16 +34,22 @@ pub async fn post_for_source(
     payload: web::Payload,
     source: web::Path<String>,
     shared: web::Data<Shared>,
+    caller: Caller,
 ) -> HttpResponse {
-    receive(request, payload, shared, Some(source.into_inner())).await
+    receive(request, payload, shared, caller, Some(source.into_inner())).await
 }
 
 async fn receive(
     request: HttpRequest,
     payload: web::Payload,
     shared: web::Data<Shared>,
+    caller: Caller,
     source: Option<String>,
 ) -> HttpResponse {
+    let source = match caller.sends_as(source) {
+        Ok(source) => source,
+        Err(problem) => return plain(problem.status_code(), problem.detail()),
+    };
     let taken = |t: &ContentType| t.is_hl7v2() || (t.is_text_plain() && shared.listener.accept_text_plain);
     let Some(received_as) = content_type(&request).filter(taken) else {
         return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send HL7 v2 as application/hl7-v2; charset=utf-8.");

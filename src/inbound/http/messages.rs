@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Shared;
+use super::callers::Caller;
 use super::problem::ProblemDocument;
 use super::request::{id, query};
 use super::views;
@@ -28,16 +29,21 @@ struct Filter {
     limit: Option<usize>,
 }
 
-pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
+pub async fn get(
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+    caller: Caller,
+) -> Result<HttpResponse, ProblemDocument> {
     let id: MessageId = id(&path)?;
     let search = &shared.deps.search;
     let message = search
         .message(id)
         .await?
+        .filter(|message| caller.knows_of(&message.source))
         .ok_or_else(|| ProblemDocument::not_found("There is no message with this identifier."))?;
     let commands = search.commands_of(id).await?;
     let mut shown = views::message(&message);
-    shown["commands"] = commands.iter().map(|command| shared.summary(command)).collect();
+    shown["commands"] = commands.iter().map(|command| shared.summary(command, &caller)).collect();
     Ok(HttpResponse::Ok().json(shown))
 }
 

@@ -10,6 +10,7 @@
 mod acts;
 mod answer_body;
 mod awaited;
+pub mod callers;
 mod commands;
 mod dispatches;
 mod documents;
@@ -33,7 +34,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, HttpServer as ActixServer, web};
+use tokio::sync::watch;
 
 use crate::command::{CommandSchemas, Estimate};
 use crate::config::HttpListener;
@@ -43,6 +47,8 @@ use crate::intake::Receive;
 use crate::store::{CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, SearchStore, Signals};
 use crate::tls::{self, TlsError};
 
+use callers::Caller;
+pub use callers::Tokens;
 pub use health::{Check, Readiness};
 
 /// Open connections of one listener; above that the kernel's backlog holds them.
@@ -74,6 +80,8 @@ pub struct HttpDeps {
     pub commands: Arc<CommandSchemas>,
     pub metrics: crate::metrics::Registry,
     pub readiness: Arc<Readiness>,
+    /// Of now: they change while the gateway runs.
+    pub tokens: watch::Receiver<Arc<Tokens>>,
 }
 
 /// What every request can reach.
@@ -84,9 +92,20 @@ struct Shared {
 }
 
 impl Shared {
-    fn summary(&self, command: &CommandView) -> serde_json::Value {
-        views::command_summary(command, Some(self.deps.estimates.estimate(command)))
+    fn summary(&self, command: &CommandView, caller: &Caller) -> serde_json::Value {
+        let shown = views::command_summary(command, Some(self.deps.estimates.estimate(command)));
+        without_content(shown, command, caller)
     }
+}
+
+/// What a read or a plan came to is about a patient: not for every caller.
+fn without_content(mut shown: serde_json::Value, command: &CommandView, caller: &Caller) -> serde_json::Value {
+    if !caller.sees_content_of(&command.source)
+        && let Some(members) = shown.as_object_mut()
+    {
+        members.remove("result");
+    }
+    shown
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +129,13 @@ impl HttpServer {
         let shared = web::Data::new(Shared { listener, deps, environment: environment.clone() });
 
         let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-        let server = ActixServer::new(move || App::new().app_data(shared.clone()).configure(routes::configure))
+        let app = move || {
+            // What is told of messages is in no cache but the caller's own.
+            let headers =
+                DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")).add((CACHE_CONTROL, "no-store"));
+            App::new().app_data(shared.clone()).wrap(headers).configure(routes::configure)
+        };
+        let server = ActixServer::new(app)
             .workers(workers)
             .max_connections(CONNECTIONS_MAX.div_ceil(workers))
             .client_request_timeout(HEAD_TIMEOUT)

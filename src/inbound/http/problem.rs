@@ -40,6 +40,10 @@ impl ProblemDocument {
         Self::not_found("There is no command with this identifier.")
     }
 
+    pub fn not_for_caller(detail: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "The token does not open this", detail)
+    }
+
     pub fn unavailable() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -1,60 +1,74 @@
 //! Every address of the API, in one table: what is served and what the description must name.
 
+use actix_web::http::Method;
 use actix_web::http::StatusCode;
 use actix_web::http::header::ALLOW;
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 
+use super::callers::{Needs, guard};
 use super::problem::ProblemDocument;
 use super::{acts, commands, dispatches, documents, events, fhir, health, hl7v2, holds, instances, messages, openapi};
 
-/// Method, path as OpenAPI writes it, and who answers.
-type Entry = (&'static str, &'static str, fn() -> Route);
+/// Method, path as OpenAPI writes it, what it needs of who calls it, and who answers.
+type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
 pub const ROUTES: [Entry; 26] = [
-    ("post", "/v1/hl7v2", || web::post().to(hl7v2::post)),
-    ("post", "/v1/hl7v2/{source}", || web::post().to(hl7v2::post_for_source)),
-    ("post", "/v1/fhir", || web::post().to(fhir::post)),
-    ("post", "/v1/fhir/{source}", || web::post().to(fhir::post_for_source)),
-    ("post", "/v1/commands/{name}", || web::post().to(commands::post)),
-    ("get", "/v1/commands/{id}", || web::get().to(commands::get)),
-    ("get", "/v1/commands/{id}/documents/{step}", || web::get().to(documents::get)),
-    ("post", "/v1/commands/{id}/replay", || web::post().to(acts::replay)),
-    ("post", "/v1/commands/{id}/discard", || web::post().to(acts::discard)),
-    ("post", "/v1/commands/{id}/release", || web::post().to(acts::release)),
-    ("post", "/v1/commands/{id}/decide", || web::post().to(acts::decide)),
-    ("post", "/v1/commands/{id}/pass", || web::post().to(acts::pass)),
-    ("get", "/v1/holds", || web::get().to(holds::list)),
-    ("get", "/v1/messages", || web::get().to(messages::list)),
-    ("post", "/v1/messages/{id}/replay", || web::post().to(acts::take_again)),
-    ("get", "/v1/messages/{id}", || web::get().to(messages::get)),
-    ("get", "/v1/dispatches", || web::get().to(dispatches::list)),
-    ("get", "/v1/dispatches/{id}", || web::get().to(dispatches::get)),
-    ("post", "/v1/dispatches/{id}/replay", || web::post().to(dispatches::replay)),
-    ("post", "/v1/dispatches/{id}/discard", || web::post().to(dispatches::discard)),
-    ("get", "/v1/events", || web::get().to(events::get)),
-    ("get", "/v1/instances", || web::get().to(instances::list)),
-    ("get", "/metrics", || web::get().to(health::metrics)),
-    ("get", "/health/live", || web::get().to(health::live)),
-    ("get", "/health/ready", || web::get().to(health::ready)),
-    ("get", "/openapi.json", || web::get().to(openapi::get)),
+    ("post", "/v1/hl7v2", Needs::Send, || web::post().to(hl7v2::post)),
+    ("post", "/v1/hl7v2/{source}", Needs::Send, || web::post().to(hl7v2::post_for_source)),
+    ("post", "/v1/fhir", Needs::Send, || web::post().to(fhir::post)),
+    ("post", "/v1/fhir/{source}", Needs::Send, || web::post().to(fhir::post_for_source)),
+    ("post", "/v1/commands/{name}", Needs::Send, || web::post().to(commands::post)),
+    ("get", "/v1/commands/{id}", Needs::SeeOwn, || web::get().to(commands::get)),
+    ("get", "/v1/commands/{id}/documents/{step}", Needs::SeeOwn, || web::get().to(documents::get)),
+    ("post", "/v1/commands/{id}/replay", Needs::Act, || web::post().to(acts::replay)),
+    ("post", "/v1/commands/{id}/discard", Needs::Act, || web::post().to(acts::discard)),
+    ("post", "/v1/commands/{id}/release", Needs::Act, || web::post().to(acts::release)),
+    ("post", "/v1/commands/{id}/decide", Needs::Act, || web::post().to(acts::decide)),
+    ("post", "/v1/commands/{id}/pass", Needs::Act, || web::post().to(acts::pass)),
+    ("get", "/v1/holds", Needs::See, || web::get().to(holds::list)),
+    ("get", "/v1/messages", Needs::See, || web::get().to(messages::list)),
+    ("post", "/v1/messages/{id}/replay", Needs::Act, || web::post().to(acts::take_again)),
+    ("get", "/v1/messages/{id}", Needs::SeeOwn, || web::get().to(messages::get)),
+    ("get", "/v1/dispatches", Needs::See, || web::get().to(dispatches::list)),
+    ("get", "/v1/dispatches/{id}", Needs::See, || web::get().to(dispatches::get)),
+    ("post", "/v1/dispatches/{id}/replay", Needs::Act, || web::post().to(dispatches::replay)),
+    ("post", "/v1/dispatches/{id}/discard", Needs::Act, || web::post().to(dispatches::discard)),
+    ("get", "/v1/events", Needs::Content, || web::get().to(events::get)),
+    ("get", "/v1/instances", Needs::See, || web::get().to(instances::list)),
+    ("get", "/metrics", Needs::Watch, || web::get().to(health::metrics)),
+    ("get", "/health/live", Needs::Nothing, || web::get().to(health::live)),
+    ("get", "/health/ready", Needs::Nothing, || web::get().to(health::ready)),
+    ("get", "/openapi.json", Needs::Nothing, || web::get().to(openapi::get)),
 ];
 
 pub fn configure(app: &mut web::ServiceConfig) {
     // Paths that differ only in the name of a parameter are one resource with several methods.
     let mut served: Vec<String> = Vec::new();
-    for (_, path, _) in &ROUTES {
+    for (_, path, ..) in &ROUTES {
         let shape = shape(path);
         if served.contains(&shape) {
             continue;
         }
         let mut resource = web::resource(*path);
-        for (_, _, route) in ROUTES.iter().filter(|(_, other, _)| self::shape(other) == shape) {
+        let mut needs = Vec::new();
+        for (method, _, need, route) in ROUTES.iter().filter(|(_, other, ..)| self::shape(other) == shape) {
             resource = resource.route(route());
+            needs.push((*method, *need));
         }
-        app.service(resource.default_service(web::to(wrong_method)));
+        let guarded = from_fn(move |request: actix_web::dev::ServiceRequest, next| {
+            guard(needed(&needs, request.method()), request, next)
+        });
+        app.service(resource.default_service(web::to(wrong_method)).wrap(guarded));
         served.push(shape);
     }
     app.default_service(web::to(nothing_here));
+}
+
+/// Of a method that an address does not take nothing is needed to be told so.
+fn needed(needs: &[(&str, Needs)], asked: &Method) -> Needs {
+    let takes = |(method, _): &&(&str, Needs)| method.eq_ignore_ascii_case(asked.as_str());
+    needs.iter().find(takes).map_or(Needs::Nothing, |(_, need)| *need)
 }
 
 /// `/v1/commands/{}` for `/v1/commands/{id}`.
@@ -67,8 +81,8 @@ async fn wrong_method(request: HttpRequest) -> HttpResponse {
     let asked = request.match_pattern().map(|pattern| shape(&pattern)).unwrap_or_default();
     let methods: Vec<String> = ROUTES
         .iter()
-        .filter(|(_, path, _)| shape(path) == asked)
-        .map(|(method, _, _)| method.to_ascii_uppercase())
+        .filter(|(_, path, ..)| shape(path) == asked)
+        .map(|(method, ..)| method.to_ascii_uppercase())
         .collect();
     let problem = ProblemDocument::new(
         StatusCode::METHOD_NOT_ALLOWED,

@@ -29,6 +29,7 @@ pub const SAID: &str = "said";
 pub struct Settling {
     after: Duration,
     reads: CommandPlan,
+    candidates: Option<String>,
     done: Option<Evidence>,
     not_done: Option<Evidence>,
     answer: Option<Template>,
@@ -72,6 +73,11 @@ impl Settling {
     /// What a person should look at where nothing is proved.
     pub fn otherwise(&self) -> &str {
         &self.otherwise
+    }
+
+    /// The name of a saved list of UBRNs, any of which may be what was made: unless another command made it.
+    pub fn candidates(&self) -> Option<&str> {
+        self.candidates.as_deref()
     }
 
     pub fn steps(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -169,7 +175,7 @@ pub(in crate::mapping) fn compile_settlings(
 }
 
 fn settling(compiler: &mut TemplateCompiler<'_>, call: &str, node: &Node, operations: &Operations) -> Option<Settling> {
-    const KEYS: &[&str] = &["about", "after", "steps", "done", "not_done", "answer", "otherwise"];
+    const KEYS: &[&str] = &["about", "after", "steps", "candidates", "done", "not_done", "answer", "otherwise"];
     let keys = Keys::of(SETTLING, node, KEYS, compiler.diagnostics)?;
     let mut steps = Vec::new();
     if let Some(Node { yaml: Yaml::List(items), .. }) = keys.get("steps") {
@@ -183,6 +189,12 @@ fn settling(compiler: &mut TemplateCompiler<'_>, call: &str, node: &Node, operat
         }
     }
     let after = keys.get("after").and_then(|node| pause(compiler, node)).unwrap_or_default();
+    let candidates = keys.text("candidates", compiler.diagnostics);
+    if let (Some(name), Some(node)) = (&candidates, keys.get("candidates"))
+        && !steps.iter().flat_map(|step| &step.save).any(|(saved, _)| saved == name)
+    {
+        compiler.diagnostics.report(SETTLING, node.at, format!("no step saves `{name}`"));
+    }
     let done = keys.get("done").and_then(|node| evidence(compiler, node));
     let not_done = keys.get("not_done").and_then(|node| evidence(compiler, node));
     let answer = keys.get("answer").map(|node| compiler.template(node));
@@ -197,7 +209,7 @@ fn settling(compiler: &mut TemplateCompiler<'_>, call: &str, node: &Node, operat
     }
     check_saved(&compiler.paths, &steps, &[SENT, SAID], compiler.diagnostics);
     let reads = CommandPlan::of_steps(&format!("settling of {call}"), SETTLING, steps);
-    Some(Settling { after, reads, done, not_done, answer, otherwise })
+    Some(Settling { after, reads, candidates, done, not_done, answer, otherwise })
 }
 
 /// `{ that, because }`

@@ -27,6 +27,8 @@ pub(super) struct Checkpoints {
     rest: AtomicBool,
     commits: AtomicU64,
     last: Mutex<Option<Instant>>,
+    /// Bytes of the log that the file did not have when it was last copied.
+    uncopied: AtomicU64,
 }
 
 impl Checkpoints {
@@ -38,13 +40,14 @@ impl Checkpoints {
             rest: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             last: Mutex::new(None),
+            uncopied: AtomicU64::new(0),
         }
     }
 
     /// Called by the writer between two transactions.
     pub(super) fn after_commit(self: &Arc<Self>, writer: &Connection, environment: &Environment, runtime: &Handle) {
         if self.rest.swap(false, Ordering::AcqRel) {
-            passive(writer);
+            self.copy(writer);
             return;
         }
         let commits = self.commits.fetch_add(1, Ordering::AcqRel);
@@ -55,22 +58,51 @@ impl Checkpoints {
             return;
         }
         *last = Some(now);
+        self.begin(environment, runtime);
+    }
+
+    /// Also while nobody writes, because there is no room.
+    pub(super) fn now(self: &Arc<Self>, environment: &Environment, runtime: &Handle) {
+        if !self.under_way.swap(true, Ordering::AcqRel) {
+            self.begin(environment, runtime);
+        }
+    }
+
+    /// By how much the file may have to grow for what is in the log.
+    pub(super) fn uncopied_bytes(&self) -> u64 {
+        self.uncopied.load(Ordering::Relaxed)
+    }
+
+    fn begin(self: &Arc<Self>, environment: &Environment, runtime: &Handle) {
         self.commits.store(0, Ordering::Release);
         let checkpoints = Arc::clone(self);
         environment.spawn_blocking_on(runtime, move || {
-            let copied = passive(&checkpoints.connection.lock());
+            let copied = checkpoints.copy(&checkpoints.connection.lock());
             checkpoints.rest.store(copied, Ordering::Release);
             checkpoints.under_way.store(false, Ordering::Release);
         });
     }
+
+    /// Copies what no reader still needs, waiting for nobody. False if it could not.
+    fn copy(&self, connection: &Connection) -> bool {
+        match passive(connection) {
+            Ok(uncopied) => {
+                self.uncopied.store(uncopied, Ordering::Relaxed);
+                true
+            }
+            Err(error) => {
+                // The log only grows; the next attempt copies it.
+                tracing::warn!(%error, "a checkpoint of the store failed");
+                false
+            }
+        }
+    }
 }
 
-/// Copies what no reader still needs, waiting for nobody. False if it could not.
-fn passive(connection: &Connection) -> bool {
-    let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-    if let Err(error) = &copied {
-        // The log only grows; the next attempt copies it.
-        tracing::warn!(%error, "a checkpoint of the store failed");
-    }
-    copied.is_ok()
+/// Bytes of the log that were left, because a reader needs what they would overwrite.
+fn passive(connection: &Connection) -> rusqlite::Result<u64> {
+    let (pages, copied) = connection
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
+    let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    Ok(u64::try_from((pages - copied).saturating_mul(page)).unwrap_or_default())
 }

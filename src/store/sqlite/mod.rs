@@ -14,7 +14,7 @@
 //! | `operator`, `audit`, `kept` | people's acts, secrets, mapping sets |
 //! | `search`, `listing`, `readers` | looking |
 //! | `retention` | what is finished and old leaves |
-//! | `files`, `migrations`, `upkeep`, `stopped` | the file itself |
+//! | `files`, `room`, `migrations`, `upkeep`, `stopped` | the file itself, and its disk |
 
 mod audit;
 mod books;
@@ -39,6 +39,7 @@ mod queue;
 mod readers;
 mod recovery;
 mod retention;
+mod room;
 mod rooms;
 mod search;
 mod stopped;
@@ -63,6 +64,7 @@ use tokio::runtime::Handle;
 use self::books::Books;
 use self::checkpoints::Checkpoints;
 use self::readers::Readers;
+use self::room::Room;
 pub(super) use self::stopped::{Stopped, prove};
 use self::writer::Writer;
 use super::{Beat, Result, Signals, StoreError};
@@ -72,12 +74,15 @@ use crate::environment::Environment;
 const WRITER_CACHE_KIB: i64 = 32_000;
 /// The write-ahead log is cut to this when it starts again.
 const LOG_BYTES_MAX: i64 = 64 << 20;
+/// Kept free on the disk beside what the log needs to be copied back, unless the settings say otherwise.
+pub const RESERVE_BYTES: u64 = 64 << 20;
 
 /// One file, open for reading and writing, which one process at a time may; or for reading alone.
 pub struct SqliteStore {
     path: PathBuf,
     writer: Option<Arc<Writer>>,
     readers: Readers,
+    room: Room,
     signals: Signals,
     environment: Environment,
     runtime: Handle,
@@ -107,6 +112,11 @@ impl SqliteStore {
         Ok(Self::with(path, writer, readers, signals, environment, runtime))
     }
 
+    /// Refuses messages when no more than this is free on its disk.
+    pub fn reserving(self, bytes: u64) -> Self {
+        Self { room: Room::new(&self.path, bytes), ..self }
+    }
+
     /// Opens a file that a gateway may be using, to look at it: whatever would change something is
     /// `Unavailable`, and no bell rings.
     pub async fn open_to_read(path: impl AsRef<Path>, environment: &Environment) -> Result<Self> {
@@ -128,6 +138,7 @@ impl SqliteStore {
     ) -> Self {
         let environment = environment.clone();
         Self {
+            room: Room::new(&path, RESERVE_BYTES),
             path,
             writer,
             readers,

@@ -28,6 +28,7 @@ use crate::store::{
 #[async_trait]
 impl IntakeStore for SqliteStore {
     async fn admit(&self, admission: Admission) -> Result<Admitted> {
+        self.takes_messages()?;
         let prepared = intake::Prepared::new(admission);
         self.writer()?.write(prepared.weight(), move |books| books.admit(&prepared)).await
     }
@@ -411,7 +412,17 @@ impl Store for SqliteStore {
     }
 
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        self.writer.iter().map(|writer| Box::new(writer.commits().clone()) as Box<dyn Collector>).collect()
+        let commits = self.writer.iter().map(|writer| Box::new(writer.commits().clone()) as Box<dyn Collector>);
+        commits.chain([Box::new(self.room.gauge()) as Box<dyn Collector>]).collect()
+    }
+
+    fn takes_messages(&self) -> Result<()> {
+        let checkpoints = self.writer()?.checkpoints();
+        let required = self.room.require(self.environment.instant(), checkpoints.uncopied_bytes());
+        if required.is_err() {
+            checkpoints.now(&self.environment, &self.runtime);
+        }
+        required
     }
 
     async fn verify(&self) -> Result<()> {

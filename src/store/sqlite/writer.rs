@@ -116,6 +116,10 @@ impl Writer {
         }
     }
 
+    pub(super) fn checkpoints(&self) -> &Arc<Checkpoints> {
+        &self.checkpoints
+    }
+
     pub(super) fn commits(&self) -> &IntCounter {
         &self.commits
     }

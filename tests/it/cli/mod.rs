@@ -1,5 +1,6 @@
 //! The program as its users run it: a process, its arguments, signals and exit codes.
 
+mod deciding;
 mod documented;
 mod serve;
 mod usage;

@@ -168,6 +168,54 @@ async fn a_cancellation_goes_past_a_step_that_failed_when_a_person_says_so() {
     world.stop().await;
 }
 
+/// The order of a thread is changed by two acts, each with its row in the audit log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_set_aside_takes_its_turn_behind_what_passed_it() {
+    let world = World::start().await;
+    let (_, created) = send(&world, "CreateReferral", &referral()).await;
+    world.settle().await;
+    let ubrn = state(&world, &created).await["result"]["ubrn"].as_str().expect("a UBRN").to_owned();
+    world.simulator.inject(Fault::on("A005", Action::answer(404)).times(1));
+    let (_, cancel) = send(&world, "CancelReferral", &json!({"localId": "NM-1", "reason": "RAISED_IN_ERROR"})).await;
+    world.settle().await;
+    assert_eq!(state(&world, &cancel).await["state"], "failed");
+    let (_, letter) = send(&world, "GeneratePatientLetter", &json!({"localId": "NM-1"})).await;
+    assert_eq!(state(&world, &letter).await["heldBy"], cancel["commands"][0]["id"]);
+    let message = cancel["message"].as_str().expect("an id").to_owned();
+    let (status, answer) = replay(&world, &message, "the letter first").await;
+    assert_eq!(status, 409, "it is not set aside yet: {answer}");
+
+    let id = letter["commands"][0]["id"].as_str().expect("an id");
+    let url = format!("http://{}/v1/commands/{id}/pass", world.http);
+    let body = json!({"by": "j.doe", "why": "the letter first"}).to_string();
+    let passed = client().post(url).header("content-type", "application/json").body(body).send().await;
+    assert_eq!(passed.expect("an answer").status(), 200);
+    let (status, taken) = replay(&world, &message, "behind the letter").await;
+    assert_eq!(status, 200, "{taken}");
+    wait_until_completed(&world, &json!({"commands": [{"id": taken["commands"][0]}]})).await;
+    assert_eq!(state(&world, &letter).await["state"], "completed");
+    assert_eq!(world.simulator.referral(&ubrn).expect("made").state, "CANCELLED_REFERRAL");
+    let calls = world.calls();
+    let place = |call: &str| calls.iter().position(|made| *made == call).unwrap_or_else(|| panic!("{call}: {calls:?}"));
+    assert!(place("A019") < place("A036"), "{calls:?}");
+    let log = world.gateway.store.audit_log(0, 10).await.expect("the store answers");
+    let acts: Vec<_> = log.iter().map(|entry| (entry.act.as_str(), entry.why.as_str())).collect();
+    assert_eq!(acts, [("discard", "the letter first"), ("replay", "behind the letter")]);
+
+    // What was sent in part is not begun anew.
+    let (_, failing) = send(&world, "BookAppointment", &booking(json!({"ubrn": "000000070001", "slot": "1"}))).await;
+    world.settle().await;
+    let id = failing["commands"][0]["id"].as_str().expect("an id");
+    let url = format!("http://{}/v1/commands/{id}/discard", world.http);
+    let body = json!({"by": "j.doe", "why": "booked by hand"}).to_string();
+    let discarded = client().post(url).header("content-type", "application/json").body(body).send().await;
+    assert_eq!(discarded.expect("an answer").status(), 200);
+    let (status, answer) = replay(&world, failing["message"].as_str().expect("an id"), "once more").await;
+    assert_eq!(status, 409);
+    assert!(answer["detail"].as_str().is_some_and(|why| why.contains("sent to e-RS already")), "{answer}");
+    world.stop().await;
+}
+
 async fn wait_until_completed(world: &World, answer: &Value) {
     for _ in 0..500 {
         if state(world, answer).await["state"] == "completed" {

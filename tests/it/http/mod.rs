@@ -1,5 +1,6 @@
 //! The HTTP listener, over real sockets.
 
+mod access;
 mod commands;
 mod events;
 mod hl7v2;

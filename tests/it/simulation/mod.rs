@@ -46,6 +46,7 @@ use ers_gateway::simulator::{Simulator, SimulatorConfig, SimulatorHandle};
 use ers_gateway::store::{MessageFilter, Store};
 use futures_util::FutureExt as _;
 use futures_util::future::{FusedFuture as _, join_all};
+use jiff::SignedDuration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -76,6 +77,9 @@ const STOP_MILLIS: std::ops::Range<u64> = 0..4_000;
 const DOWN_MILLIS: std::ops::Range<u64> = 0..3_000;
 /// After everybody was told, it storms for a while longer.
 const STORM_MILLIS: std::ops::Range<u64> = 0..6_000;
+const JUMP_MILLIS: std::ops::Range<u64> = 200..5_000;
+/// What waits for a time waits for longer by as much, once the clock is right again.
+const WRONG_SECONDS_MAX: u64 = 300;
 /// Everything comes to rest within this, once it is calm.
 const REST_MAX: Duration = Duration::from_secs(900);
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -101,6 +105,8 @@ struct World {
     seed: u64,
     bug: Option<Bug>,
     environment: Environment,
+    /// Of the machine on which the gateway runs, whose clock may be wrong.
+    machine: Environment,
     chance: Chance,
     weather: Weather,
     story: Story,
@@ -145,6 +151,7 @@ impl World {
             disk: Arc::new(Mutex::new(disk)),
             flying: Flying::default(),
             door: watch::channel(None).0,
+            machine: environment.clone().with_own_clock(),
             environment,
             weather,
             story,
@@ -188,6 +195,9 @@ impl World {
                 self.ers.unlock(&referral.ubrn);
             }
         };
+        if self.chance.percent(30) {
+            self.environment.spawn(self.clock_that_jumps());
+        }
         let has_rest = self.environment.within(REST_MAX, self.lives(storm)).await.is_some();
         let mut violations = Vec::new();
         if !has_rest {
@@ -203,6 +213,24 @@ impl World {
         let history = History { sent, done: Done::by(&self.ers), heard: self.broker.heard(), kept };
         violations.extend(history.check(&FIXED.set));
         Run { seed: self.seed, story: self.story.lines(), violations, history }
+    }
+
+    /// Somebody sets the clock of the gateway's machine, forward and back, until the storm is over.
+    fn clock_that_jumps(&self) -> impl Future<Output = ()> + use<> {
+        let (environment, machine, story) = (self.environment.clone(), self.machine.clone(), self.story.clone());
+        let weather = self.weather.with(Chance::new(self.seed, 7));
+        async move {
+            loop {
+                environment.sleep(weather.chance().millis(JUMP_MILLIS)).await;
+                if !weather.strikes(50) {
+                    continue;
+                }
+                let ahead = weather.chance().number(0..2 * WRONG_SECONDS_MAX).cast_signed();
+                let by = SignedDuration::from_secs(ahead - WRONG_SECONDS_MAX.cast_signed());
+                story.tell(format!("the clock is wrong by {by:#}"));
+                machine.set_clock_wrong_by(by);
+            }
+        }
     }
 
     /// One life after the other, until the storm is over and the last one has come to rest.
@@ -261,7 +289,7 @@ impl World {
     /// A process, and where it is asked to stop.
     fn begin(&self, life: u64, last: Last) -> (Arc<Life>, Environment) {
         let process = Life::new(Chance::new(self.seed, 200 + life), self.disk.clone(), last);
-        let environment = self.environment.stage().scheduled_by(process.clone());
+        let environment = self.machine.stage().scheduled_by(process.clone());
         let part = 300 + 10 * life;
         let ground = Ground {
             life,
@@ -297,6 +325,7 @@ impl World {
     /// No more faults; returns when nothing moves any more.
     async fn rest(&self) {
         self.weather.calms();
+        self.machine.set_clock_wrong_by(SignedDuration::ZERO);
         self.story.tell("the storm is over");
         loop {
             self.environment.sleep(LOOK_EVERY).await;
@@ -328,7 +357,7 @@ async fn is_at_rest(store: &dyn Store) -> bool {
 }
 
 /// Words of the stories that tell of each kind of trouble: in many worlds all of them are met.
-const TROUBLES: [&str; 24] = [
+const TROUBLES: [&str; 25] = [
     "killed in its poll",
     "asked to stop",
     "a part of a commit",
@@ -353,6 +382,7 @@ const TROUBLES: [&str; 24] = [
     "somebody has",
     "somebody does Replay",
     "somebody does Discard",
+    "the clock is wrong",
 ];
 const MANY: u64 = 500;
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ers_gateway::command::CommandSchemas;
-use ers_gateway::config::HttpListener;
+use ers_gateway::config::{HttpAccess, HttpListener};
 use ers_gateway::environment::Environment;
 use ers_gateway::events::Feed;
 use ers_gateway::inbound::http::{HttpDeps, HttpServer, Readiness};
+
+use tokio::sync::watch;
 
 use super::intake::ScriptedIntake;
 use ers_gateway::store::DispatchStore;
@@ -33,6 +35,7 @@ pub fn listener() -> HttpListener {
     HttpListener {
         listen: "127.0.0.1:0".parse().expect("a literal address"),
         tls: None,
+        access: Some(HttpAccess::Open),
         source: Some("northmoor".into()),
         body_bytes_max: 64 * 1024,
         wait_max: Duration::from_secs(5),
@@ -64,6 +67,7 @@ impl HttpGateway {
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
+            tokens: watch::channel(Arc::default()).1,
         };
         let handle = HttpServer::start(listener, deps.clone(), &environment).expect("port 0 is free");
         Self {

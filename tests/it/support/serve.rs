@@ -34,6 +34,8 @@ pub struct Serve {
     pub folder: TempDir,
     /// Of which version it is from the next start on.
     pub program: PathBuf,
+    /// Its store stands on a file system of its own, of this size (`8m`), which goes with the process.
+    small_disk: Option<&'static str>,
     child: Option<Child>,
 }
 
@@ -84,7 +86,29 @@ impl Serve {
             "connections": connections,
             "delivery": {"pacing": {"enabled": false}, "backoff_base": "100ms", "backoff_ceiling": "2s"},
         });
-        Self { settings, mllp, http, folder, program: env!("CARGO_BIN_EXE_ers-gateway").into(), child: None }
+        Self {
+            settings,
+            mllp,
+            http,
+            folder,
+            program: env!("CARGO_BIN_EXE_ers-gateway").into(),
+            small_disk: None,
+            child: None,
+        }
+    }
+
+    /// Its store on a small file system that only it sees (a mount namespace). Ends with it, so it has one life.
+    pub fn on_small_disk(mut self, size: &'static str) -> Self {
+        std::fs::create_dir(self.folder.path().join("disk")).expect("a folder");
+        self.settings["store"] = format!("sqlite:{}", self.folder.path().join("disk/gateway.db").display()).into();
+        self.small_disk = Some(size);
+        self
+    }
+
+    /// Where others find what stands on its small disk.
+    pub fn small_disk(&self) -> PathBuf {
+        let folder = self.folder.path().join("disk");
+        PathBuf::from(format!("/proc/{}/root{}", self.pid(), folder.display()))
     }
 
     /// As one of several gateways on a database. All of them need the same keys.
@@ -153,8 +177,20 @@ impl Serve {
         std::fs::write(&config, self.known_settings().to_string()).expect("the settings are written");
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
         // A file that may not grow is an error for whoever writes it, as a full disk is, and no signal.
-        let child = Command::new("sh")
-            .args(["-c", r#"trap '' XFSZ; exec "$@""#, "serve"])
+        let mut shell = match self.small_disk {
+            None => Command::new("sh"),
+            Some(_) => {
+                let mut shell = Command::new("unshare");
+                shell.args(["--user", "--map-root-user", "--mount", "sh"]);
+                shell
+            }
+        };
+        let mount = match self.small_disk {
+            None => String::new(),
+            Some(size) => format!("mount -t tmpfs -o size={size} tmpfs '{}/disk' && ", self.folder.path().display()),
+        };
+        let child = shell
+            .args(["-c", &format!(r#"{mount}trap '' XFSZ; exec "$@""#), "serve"])
             .arg(&self.program)
             .args(["serve", "--config"])
             .arg(&config)
@@ -228,7 +264,7 @@ impl Serve {
         assert!(sent.is_ok_and(|status| status.success()), "no signal {name}");
     }
 
-    fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
     }
 

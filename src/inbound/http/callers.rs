@@ -1,0 +1,187 @@
+//! Who asks, and what they may: looked at before any route answers.
+//!
+//! Enters: a request and what its route needs. Leaves: the request with its [`Caller`], or 401 or 403. Guarantees: a route
+//! that says nothing of what it needs does not compile; of a token that is not known nothing is told or logged but
+//! that it is not.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::WWW_AUTHENTICATE;
+use actix_web::middleware::Next;
+use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, dev, web};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use sha2::{Digest as _, Sha256};
+
+use super::Shared;
+use super::problem::ProblemDocument;
+use super::request::header;
+use crate::config::{HttpAccess, Role, Token, TokenDigest};
+
+/// What a route needs of who calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: for everybody.
+    Nothing,
+    /// Metrics.
+    Watch,
+    /// Sends messages of a source.
+    Send,
+    /// What became of what a source sent: of its own, or whoever sees everything.
+    SeeOwn,
+    /// Lists of everything, without content.
+    See,
+    /// What is about patients.
+    Content,
+    /// Changes what becomes of something.
+    Act,
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    token: Option<Token>,
+}
+
+impl Caller {
+    /// Where everybody may do everything.
+    fn anybody() -> Self {
+        Self { token: None }
+    }
+
+    /// Whose token it is; `None` where no token was asked for.
+    pub fn name(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.name.as_str())
+    }
+
+    pub fn may(&self, needs: Needs) -> bool {
+        let Some(token) = &self.token else { return true };
+        match (token.role, needs) {
+            (_, Needs::Nothing) => true,
+            (Role::Monitor, needs) => needs == Needs::Watch,
+            (Role::Sender, needs) => matches!(needs, Needs::Send | Needs::SeeOwn),
+            (Role::Viewer | Role::Operator, Needs::Watch | Needs::See | Needs::SeeOwn) => true,
+            (Role::Viewer | Role::Operator, Needs::Content) => token.content,
+            (Role::Operator, Needs::Act) => true,
+            (Role::Viewer, Needs::Act) | (Role::Viewer | Role::Operator, Needs::Send) => false,
+        }
+    }
+
+    /// Whether what was read for a patient, or a document, of this source may be shown.
+    pub fn sees_content_of(&self, source: &str) -> bool {
+        self.token.as_ref().is_none_or(|token| match token.role {
+            Role::Sender => is_own(token, source),
+            Role::Viewer | Role::Operator | Role::Monitor => token.content,
+        })
+    }
+
+    /// Whether messages and commands of this source are there for the caller at all.
+    pub fn knows_of(&self, source: &str) -> bool {
+        self.token.as_ref().is_none_or(|token| token.role != Role::Sender || is_own(token, source))
+    }
+
+    /// As which source it sends: the one that it names, or its only one. `None`: the message says.
+    pub fn sends_as(&self, named: Option<String>) -> Result<Option<String>, ProblemDocument> {
+        let Some(token) = &self.token else { return Ok(named) };
+        match (named, &token.sources[..]) {
+            (Some(named), _) if is_own(token, &named) => Ok(Some(named)),
+            (Some(_), _) => Err(ProblemDocument::not_for_caller("The token is not for this source.")),
+            (None, [only]) => Ok(Some(only.clone())),
+            (None, _) => Err(ProblemDocument::bad_request(
+                "The token is for several sources: name one in the path (/v1/hl7v2/SOURCE, /v1/fhir/SOURCE) or with ?source=.",
+            )),
+        }
+    }
+}
+
+fn is_own(token: &Token, source: &str) -> bool {
+    token.sources.iter().any(|own| own == source)
+}
+
+impl FromRequest for Caller {
+    type Error = ProblemDocument;
+    type Future = std::future::Ready<Result<Self, ProblemDocument>>;
+
+    fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
+        let caller = request.extensions().get::<Self>().cloned();
+        std::future::ready(caller.ok_or_else(ProblemDocument::unavailable))
+    }
+}
+
+/// The tokens of now, found by their digests.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    by_digest: HashMap<TokenDigest, Token>,
+}
+
+impl Tokens {
+    pub fn new(tokens: &[Token]) -> Self {
+        Self { by_digest: tokens.iter().map(|token| (token.sha256, token.clone())).collect() }
+    }
+
+    fn find(&self, shown: &str, now: Timestamp) -> Result<&Token, &'static str> {
+        let digest = TokenDigest(Sha256::digest(shown.as_bytes()).into());
+        let token = self.by_digest.get(&digest).ok_or("it is not known here")?;
+        let today = now.to_zoned(TimeZone::UTC).date();
+        if token.expires.is_some_and(|last| today > last) { Err("it has expired") } else { Ok(token) }
+    }
+}
+
+/// Who asks; nobody, and why.
+fn caller(request: &ServiceRequest, shared: &Shared) -> Result<Caller, &'static str> {
+    if shared.listener.access() == HttpAccess::Open {
+        return Ok(Caller::anybody());
+    }
+    let shown = header(request.headers(), "authorization").ok_or("none was shown")?;
+    let (scheme, token) = shown.split_once(' ').ok_or("it is not shown as Bearer")?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err("it is not shown as Bearer");
+    }
+    let tokens: Arc<Tokens> = shared.deps.tokens.borrow().clone();
+    let token = tokens.find(token.trim(), shared.environment.now())?.clone();
+    Ok(Caller { token: Some(token) })
+}
+
+/// Lets through who may call this method of this address.
+pub async fn guard<B: MessageBody + 'static>(
+    needs: Needs,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if needs == Needs::Nothing {
+        return next.call(request).await.map(ServiceResponse::map_into_left_body);
+    }
+    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
+        return Err(ProblemDocument::unavailable().into());
+    };
+    let refusal = match caller(&request, &shared) {
+        Ok(caller) if caller.may(needs) => {
+            request.extensions_mut().insert(caller);
+            return next.call(request).await.map(ServiceResponse::map_into_left_body);
+        }
+        Ok(caller) => {
+            tracing::warn!(caller = caller.name(), route = request.match_pattern(), "a token does not open this");
+            ProblemDocument::not_for_caller("Its role does not allow this; see tokens in the settings.")
+                .error_response()
+        }
+        Err(why) => {
+            tracing::warn!(route = request.match_pattern(), why, "a request without a token that opens this");
+            let problem = ProblemDocument::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorised",
+                "A token is needed here",
+                format!("Send it as Authorization: Bearer TOKEN; {why}."),
+            );
+            let mut response = problem.error_response();
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, actix_web::http::header::HeaderValue::from_static("Bearer"));
+            response
+        }
+    };
+    Ok(request.into_response(refusal).map_into_right_body())
+}

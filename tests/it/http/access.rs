@@ -1,0 +1,230 @@
+//! Who may use the HTTP API: every address with every role, and what each sees of what.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use ers_gateway::environment::Environment;
+use ers_gateway::simulator::{Simulator, SimulatorConfig, SimulatorHandle};
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::referrals::create;
+use crate::support::serve::Serve;
+use crate::support::waiting::client;
+
+const SOON: Duration = Duration::from_secs(30);
+const NOBODY: &str = "";
+/// Each is the name of a token, and the token itself after a word that logs must not have.
+const CALLERS: [&str; 7] = [NOBODY, "monitor", "northmoor", "eastvale", "viewer", "reader", "operator"];
+
+/// Which of [`CALLERS`] an address opens for.
+fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
+    let senders: &[&str] = &["northmoor", "eastvale"];
+    let all_but_monitors: &[&str] = &["northmoor", "eastvale", "viewer", "reader", "operator"];
+    let people: &[&str] = &["viewer", "reader", "operator"];
+    match (method, path) {
+        ("get", "/health/live" | "/health/ready" | "/openapi.json") => &CALLERS,
+        ("get", "/metrics") => &["monitor", "viewer", "reader", "operator"],
+        ("post", "/v1/hl7v2" | "/v1/fhir" | "/v1/hl7v2/{source}" | "/v1/fhir/{source}" | "/v1/commands/{name}") => {
+            senders
+        }
+        ("get", "/v1/commands/{id}" | "/v1/commands/{id}/documents/{step}" | "/v1/messages/{id}") => all_but_monitors,
+        ("get", "/v1/messages" | "/v1/dispatches" | "/v1/dispatches/{id}" | "/v1/holds" | "/v1/instances") => people,
+        ("get", "/v1/events") => &["reader"],
+        (
+            "post",
+            "/v1/commands/{id}/replay"
+            | "/v1/commands/{id}/discard"
+            | "/v1/commands/{id}/release"
+            | "/v1/commands/{id}/decide"
+            | "/v1/commands/{id}/pass"
+            | "/v1/messages/{id}/replay"
+            | "/v1/dispatches/{id}/replay"
+            | "/v1/dispatches/{id}/discard",
+        ) => &["operator"],
+        _ => panic!("who may use {method} {path}? Say so here"),
+    }
+}
+
+fn ers() -> SimulatorHandle {
+    Simulator::start(SimulatorConfig::default(), Environment::system()).expect("port 0 is free")
+}
+
+fn token_of(caller: &str) -> String {
+    format!("secret-of-{caller}")
+}
+
+fn tokens() -> Value {
+    let digest = |name: &str| format!("{:x}", Sha256::digest(token_of(name).as_bytes()));
+    json!([
+        {"name": "monitor", "sha256": digest("monitor"), "role": "monitor"},
+        {"name": "northmoor", "sha256": digest("northmoor"), "role": "sender", "sources": ["northmoor"]},
+        {"name": "eastvale", "sha256": digest("eastvale"), "role": "sender", "sources": ["eastvale"]},
+        {"name": "viewer", "sha256": digest("viewer"), "role": "viewer"},
+        {"name": "reader", "sha256": digest("reader"), "role": "viewer", "content": true},
+        {"name": "operator", "sha256": digest("operator"), "role": "operator"},
+        {"name": "yesterday", "sha256": digest("yesterday"), "role": "operator", "expires": "2026-01-01"},
+    ])
+}
+
+async fn guarded(ers: &SimulatorHandle) -> Serve {
+    let mut gateway = Serve::new(ers);
+    gateway.settings["tokens"] = tokens();
+    gateway.start_and_wait().await;
+    gateway
+}
+
+async fn ask(gateway: &Serve, method: Method, path: &str, caller: &str, body: Option<&Value>) -> Response {
+    let mut request = client().request(method, gateway.url(path)).timeout(SOON);
+    if caller != NOBODY {
+        request = request.bearer_auth(token_of(caller));
+    }
+    if let Some(body) = body {
+        request = request.header("content-type", "application/json").body(body.to_string());
+    }
+    request.send().await.expect("an answer")
+}
+
+async fn told(response: Response) -> Value {
+    response.json().await.expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_address_opens_for_those_who_may_use_it_and_for_nobody_else() {
+    let ers = ers();
+    let mut gateway = guarded(&ers).await;
+    let described = told(ask(&gateway, Method::GET, "/openapi.json", NOBODY, None).await).await;
+    let mut asked = BTreeSet::new();
+    for (path, methods) in described["paths"].as_object().expect("paths") {
+        for method in methods.as_object().expect("methods").keys() {
+            let address = path
+                .replace("{id}", "0199f2c4-0000-7000-8000-000000000000")
+                .replace("{name}", "CreateReferral")
+                .replace("{step}", "letter")
+                .replace("{source}", "northmoor");
+            for caller in CALLERS {
+                let named: Method = method.to_ascii_uppercase().parse().expect("a method");
+                let answer = ask(&gateway, named, &address, caller, None).await;
+                let status = answer.status().as_u16();
+                let opens = opens_for(method, path).contains(&caller);
+                let scoped = path.contains("{source}") && caller == "eastvale";
+                match (opens, caller) {
+                    (true, _) if scoped => assert_eq!(status, 403, "{method} {path} by {caller}: another's source"),
+                    (true, _) => assert!(![401, 403].contains(&status), "{method} {path} by {caller}: {status}"),
+                    (false, NOBODY) => {
+                        assert_eq!(status, 401, "{method} {path} by nobody");
+                        assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+                    }
+                    (false, _) => assert_eq!(status, 403, "{method} {path} by {caller}"),
+                }
+                asked.insert((method.clone(), path.clone()));
+            }
+            let wrong = client().get(gateway.url(&address)).bearer_auth("secret-of-nobody").send().await;
+            if method == "get" && !opens_for(method, path).contains(&NOBODY) {
+                assert_eq!(wrong.expect("an answer").status(), 401, "{path} with a token that nobody has");
+            }
+        }
+    }
+    assert!(asked.len() > 20, "{asked:?}");
+    assert_eq!(ask(&gateway, Method::GET, "/v1/messages", "yesterday", None).await.status(), 401, "it has expired");
+    let basic = client().get(gateway.url("/v1/messages")).basic_auth("operator", Some(token_of("operator"))).send();
+    assert_eq!(basic.await.expect("an answer").status(), 401);
+    assert!(!gateway.log().contains("secret-of"), "no token is logged");
+    assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    ers.stop().await;
+}
+
+/// A referral of a source's, completed. The id of its command.
+async fn referred(gateway: &Serve, source: &str, local_id: &str) -> String {
+    let path = "/v1/commands/CreateReferral";
+    let answer = ask(gateway, Method::POST, path, source, Some(&create(local_id, "9994122770"))).await;
+    assert_eq!(answer.status(), 202, "its only source needs not be named");
+    let answer = told(answer).await;
+    let id = answer["commands"][0]["id"].as_str().expect("an id").to_owned();
+    let began = Instant::now();
+    loop {
+        let command = told(ask(gateway, Method::GET, &format!("/v1/commands/{id}"), source, None).await).await;
+        if command["state"] == "completed" {
+            assert!(command["result"]["ubrn"].is_string(), "a sender hears what became of its own: {command}");
+            return id;
+        }
+        assert!(began.elapsed() < SOON, "{command}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_sees_its_own_and_content_is_a_right_of_its_own() {
+    let ers = ers();
+    let mut gateway = guarded(&ers).await;
+    let command = referred(&gateway, "northmoor", "NM-1").await;
+    let path = format!("/v1/commands/{command}");
+    let message = told(ask(&gateway, Method::GET, &path, "northmoor", None).await).await["message"].clone();
+    let message = format!("/v1/messages/{}", message.as_str().expect("an id"));
+    for path in [&path, &message] {
+        assert_eq!(ask(&gateway, Method::GET, path, "eastvale", None).await.status(), 404, "another's is not there");
+        for (caller, sees) in [("viewer", false), ("operator", false), ("reader", true), ("northmoor", true)] {
+            let answer = ask(&gateway, Method::GET, path, caller, None).await;
+            assert_eq!(answer.status(), 200, "{path} by {caller}");
+            let command = told(answer).await;
+            let command = if path == &message { &command["commands"][0] } else { &command };
+            assert_eq!(command["state"], "completed");
+            assert_eq!(command["result"]["ubrn"].is_string(), sees, "{path} by {caller}: {command}");
+        }
+    }
+    let as_another = "/v1/commands/CreateReferral?source=eastvale";
+    let refused = ask(&gateway, Method::POST, as_another, "northmoor", Some(&create("EV-1", "9994120034"))).await;
+    assert_eq!(refused.status(), 403);
+    assert_eq!(ers.created(), 1);
+    assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    ers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_revoked_without_a_restart_and_acts_are_signed_with_its_name() {
+    let ers = ers();
+    let mut gateway = guarded(&ers).await;
+    // A slot that nobody has.
+    let body = json!({
+        "ubrn": "000000070001", "service": "20013", "slot": "1", "start": "2040-05-01T09:00:00Z",
+        "end": "2040-05-01T09:30:00Z",
+    });
+    let sent = ask(&gateway, Method::POST, "/v1/commands/BookAppointment", "northmoor", Some(&body)).await;
+    let sent = told(sent).await;
+    let id = sent["commands"][0]["id"].as_str().expect("an id").to_owned();
+    let began = Instant::now();
+    while told(ask(&gateway, Method::GET, &format!("/v1/commands/{id}"), "viewer", None).await).await["state"]
+        != "failed"
+    {
+        assert!(began.elapsed() < SOON, "{}", gateway.log_end());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let act = json!({"by": "Grace", "why": "no such service"});
+    let discarded = ask(&gateway, Method::POST, &format!("/v1/commands/{id}/discard"), "operator", Some(&act)).await;
+    assert_eq!(discarded.status(), 200);
+    let command = told(ask(&gateway, Method::GET, &format!("/v1/commands/{id}"), "viewer", None).await).await;
+    let last = command["transitions"].as_array().and_then(|all| all.last()).expect("a transition");
+    assert_eq!(last["by"], "Grace (token operator)", "{last}");
+
+    gateway.settings["tokens"].as_array_mut().expect("a list").retain(|token| token["name"] != "operator");
+    std::fs::write(gateway.folder.path().join("gateway.yaml"), gateway.settings.to_string()).expect("written");
+    gateway.signal("HUP");
+    let began = Instant::now();
+    while ask(&gateway, Method::GET, "/v1/messages", "operator", None).await.status() != 401 {
+        assert!(began.elapsed() < SOON, "{}", gateway.log_end());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ask(&gateway, Method::GET, "/v1/messages", "viewer", None).await.status(), 200, "the others stay");
+    // Settings that cannot be read leave what is in use.
+    std::fs::write(gateway.folder.path().join("gateway.yaml"), "tokens: [").expect("written");
+    gateway.signal("HUP");
+    let began = Instant::now();
+    while !gateway.log().contains("tokens stay as they were") {
+        assert!(began.elapsed() < SOON, "{}", gateway.log_end());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ask(&gateway, Method::GET, "/v1/messages", "viewer", None).await.status(), 200);
+    assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    ers.stop().await;
+}
