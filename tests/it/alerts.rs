@@ -233,6 +233,12 @@ async fn gateways_that_share_a_store_are_one_and_the_one_that_stands_by_is_no_fa
     for wire in &cluster.wires {
         wire.set(Wire::Open);
     }
+    prometheus
+        .until("both reach the database, and one of them publishes", async |prometheus: &Prometheus| {
+            let back = "sum(gateway_store_available) == 2 and on () sum(gateway_broker_up) == 1";
+            prometheus.query(back).await.len() == 1
+        })
+        .await;
     prometheus.until_firing(&[]).await;
     cluster.stop().await;
 }
