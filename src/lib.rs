@@ -16,7 +16,7 @@
 //! | [`instances`] | signs of life | duties, one mapping set for all |
 //! | [`retention`] | ages | a store without what is finished and old |
 //!
-//! [`hl7`], [`amqp`] and [`tls`] are beneath; [`keys`], [`given`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
+//! [`hl7`], [`amqp`], [`metrics`] and [`tls`] are beneath; [`keys`], [`given`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
 
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,7 @@ pub mod instances;
 pub mod intake;
 pub mod keys;
 pub mod mapping;
+pub mod metrics;
 pub mod outbound;
 pub mod pds;
 pub mod retention;

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::{IntCounter, Registry};
+use prometheus::IntCounter;
 
 use crate::config::{self, Config};
 use crate::environment::Environment;
+use crate::metrics::Registry;
 use crate::store::{Act, Noted, Purge, PurgePlace, Purged, Result, Store, ToldPlace};
 
 const DUTY: &str = "retention";

@@ -1,6 +1,8 @@
 //! How many connections to the broker are up, as a metric.
 
-use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntGauge, IntGaugeVec, Opts};
+
+use crate::metrics::Registry;
 
 /// `gateway_broker_up{link}` for every connection that the gateway keeps to the broker.
 #[derive(Clone)]
@@ -10,7 +12,7 @@ pub struct BrokerLinks {
 
 impl BrokerLinks {
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let help = "Connections to the broker that are up: 1, or as many as the queue has consumers";
+        let help = "Connections to the broker that are up: 1 for events, on the one instance that publishes; for an input queue, as many as it has consumers";
         let up = IntGaugeVec::new(Opts::new("gateway_broker_up", help), &["link"])?;
         registry.register(Box::new(up.clone()))?;
         Ok(Self { up })

@@ -137,6 +137,7 @@ impl Delivery {
             });
             members.insert(connection.name.clone(), Arc::new(Member { client, pacer: pacer.clone() }));
         }
+        parts.metrics.expect_doubts(&parts.mappings.current());
         let patients = parts.pds.as_ref().map(|pds| patient_desk(pds, &parts)).transpose()?;
         let shared = Shared {
             patients,

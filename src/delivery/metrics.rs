@@ -1,8 +1,9 @@
 //! What delivery counts. Labels are bounded: A-numbers of the catalogue, codes of the outcome table.
 
-use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts};
+
+use crate::mapping::{CommandPlan, MappingSet};
+use crate::metrics::Registry;
 
 /// From a cached read on the same machine to the slowest booking (185 s).
 const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0, 180.0];
@@ -35,31 +36,43 @@ impl DeliveryMetrics {
         let seconds = |name: &str, help: &str| HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
         let metrics = Self {
             calls: IntCounterVec::new(
-                Opts::new("gateway_calls_total", "e-RS calls by A-number and outcome"),
+                Opts::new(
+                    "gateway_calls_total",
+                    "e-RS calls by A-number and outcome: ok, a code of e-RS, unanswered, not_connected, not_sent, letter_unreadable",
+                ),
                 &["call", "outcome"],
             )?,
             call_durations: HistogramVec::new(
-                seconds("gateway_call_duration_seconds", "e-RS calls from first byte sent to last byte of the answer"),
+                seconds(
+                    "gateway_call_duration_seconds",
+                    "e-RS calls, from the first byte sent to the last byte of the answer",
+                ),
                 &["call"],
             )?,
             pacing_wait: Histogram::with_opts(seconds(
                 "gateway_pacing_wait_seconds",
-                "time that calls waited for their place in the quota",
+                "Time that calls waited for their place in the quota of e-RS",
             ))?,
             pacing_forfeited: IntCounter::new(
                 "gateway_pacing_forfeited_total",
-                "departures that were reserved in the shared quota and not used in time",
+                "Departures that were reserved in the quota that instances share and not used in time: many mean a slow store",
             )?,
             breaker_open: IntGaugeVec::new(
-                Opts::new("gateway_breaker_open", "circuit breakers that are not closed"),
+                Opts::new(
+                    "gateway_breaker_open",
+                    "Connections whose calls of this group of operations are given a rest; 0 if none",
+                ),
                 &["group"],
             )?,
             settled: IntCounterVec::new(
-                Opts::new("gateway_commands_settled_total", "runs of commands by the state that they ended in"),
+                Opts::new("gateway_commands_settled_total", "Runs of commands by the state that they ended in"),
                 &["command", "outcome"],
             )?,
             doubts: IntCounterVec::new(
-                Opts::new("gateway_doubts_total", "writes in doubt by what reading e-RS back came to"),
+                Opts::new(
+                    "gateway_doubts_total",
+                    "Writes in doubt by what reading e-RS back came to: done, not_done, person (somebody has to decide)",
+                ),
                 &["call", "outcome"],
             )?,
             clears_in: GaugeVec::new(
@@ -71,7 +84,7 @@ impl DeliveryMetrics {
             )?,
             store_unavailable: IntCounter::new(
                 "gateway_delivery_store_unavailable_total",
-                "times that delivery had to wait for its store",
+                "Times that delivery could not read or write the store",
             )?,
         };
         registry.register(Box::new(metrics.calls.clone()))?;
@@ -84,5 +97,15 @@ impl DeliveryMetrics {
         registry.register(Box::new(metrics.clears_in.clone()))?;
         registry.register(Box::new(metrics.store_unavailable.clone()))?;
         Ok(metrics)
+    }
+
+    /// A series for each write that may be in doubt, from the start: an alert sees a rise from 0, and none in a series that
+    /// begins at 1.
+    pub(super) fn expect_doubts(&self, set: &MappingSet) {
+        for (_, call) in set.plans().flat_map(CommandPlan::calls) {
+            if set.operation(call).is_some_and(|operation| operation.effect.leaves_doubt()) {
+                self.doubts.with_label_values(&[call, "person"]);
+            }
+        }
     }
 }

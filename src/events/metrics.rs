@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts};
 
 use super::schemas::EventSchemas;
 use crate::amqp::{BrokerLink, BrokerLinks};
+use crate::metrics::Registry;
 
 /// Registered once a process; clones count together.
 #[derive(Clone)]
@@ -30,9 +31,12 @@ impl PublisherMetrics {
             )?,
             unroutable: IntCounter::new(
                 "gateway_events_unroutable_total",
-                "Events that the broker took although no queue is bound for them",
+                "Events that the broker took although no queue is bound for them: nobody gets them",
             )?,
-            nacked: IntCounter::new("gateway_events_nacked_total", "Publishes that the broker refused")?,
+            nacked: IntCounter::new(
+                "gateway_events_nacked_total",
+                "Publishes that the broker refused; they are published again",
+            )?,
             invalid: IntCounter::new("gateway_events_invalid_total", "Events whose data broke their schema")?,
             links,
             schemas,

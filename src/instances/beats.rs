@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::{IntGaugeVec, Opts};
 
 use super::sets::Mappings;
 use crate::delivery::Hands;
 use crate::environment::Environment;
+use crate::metrics::Registry;
 use crate::store::{Beat, InstanceStanding, InstanceView, Store};
 
 /// The store counts on who told it within four of these.

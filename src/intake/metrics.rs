@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
 
 use super::Outcome;
+use crate::metrics::Registry;
 use crate::store::Transport;
 
 #[derive(Clone)]
@@ -25,24 +26,34 @@ const ELEMENTS_MAX: usize = 300;
 impl IntakeMetrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let messages = IntCounterVec::new(
-            Opts::new("gateway_messages_total", "Messages received, by source, transport and verdict."),
+            Opts::new(
+                "gateway_messages_total",
+                "Messages by what intake decided: accepted, notice, duplicate, rejected",
+            ),
             &["source", "transport", "verdict"],
         )?;
         let seconds = HistogramVec::new(
-            HistogramOpts::new("gateway_intake_duration_seconds", "From the last byte of a message to its answer.")
-                .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0]),
+            HistogramOpts::new(
+                "gateway_intake_duration_seconds",
+                "From the last byte of a message in to its answer ready; unavailable: the sender was told to try again",
+            )
+            .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0]),
             &["transport", "outcome"],
         )?;
         let unused = IntCounterVec::new(
             Opts::new(
                 "gateway_unused_fields_total",
-                "Populated fields that a mapping neither uses nor names as ignored, by source and field.",
+                "Populated fields, or elements of FHIR, that no mapping uses or ignores by name; the first 300 elements have labels of their own",
             ),
             &["source", "field"],
         )?;
         registry.register(Box::new(messages.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         registry.register(Box::new(unused.clone()))?;
+        // There from the start: an alert sees a rise from 0, and none in a series that begins at 1.
+        for transport in [Transport::Mllp, Transport::Http, Transport::Amqp] {
+            seconds.with_label_values(&[transport.name(), Outcome::Unavailable.name()]);
+        }
         Ok(Self { messages, seconds, unused, elements: Arc::default() })
     }
 

@@ -1,6 +1,8 @@
 //! What is measured about messages to hospital systems. How many wait, and since when, is in `telemetry`.
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts};
+
+use crate::metrics::Registry;
 
 /// Registered once a process.
 #[derive(Clone)]
@@ -17,7 +19,10 @@ impl OutboundMetrics {
             "Tries to send a message to a hospital system: delivered, refused, not_now, unanswered, unreachable, unmade",
         );
         let tries = IntCounterVec::new(tries, &["destination", "outcome"])?;
-        let up = Opts::new("gateway_destination_up", "1 while the connection to a hospital system works");
+        let up = Opts::new(
+            "gateway_destination_up",
+            "1 while the connection to a hospital system works, or the folder can be written, on the one instance that sends",
+        );
         let up = IntGaugeVec::new(up, &["destination"])?;
         let told = Opts::new(
             "gateway_told_total",

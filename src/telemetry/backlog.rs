@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts};
 
 use crate::command::{Class, State};
 use crate::environment::Environment;
+use crate::metrics::Registry;
 use crate::store::{Depth, DispatchDepth, OutboxDepth, Store, StoreError};
 
 /// Counting is cheap but not free; alarms are a matter of minutes.
@@ -36,7 +37,10 @@ impl Backlog {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let backlog = Self {
             commands: IntGaugeVec::new(
-                Opts::new("gateway_commands", "Commands by state and class"),
+                Opts::new(
+                    "gateway_commands",
+                    "Commands now, by state and class; final states are totals of what is still kept",
+                ),
                 &["state", "class"],
             )?,
             oldest_seconds: GaugeVec::new(
@@ -54,18 +58,21 @@ impl Backlog {
             dispatches: IntGaugeVec::new(
                 Opts::new(
                     "gateway_dispatches",
-                    "Messages to hospital systems that are not delivered: waiting, refused, unmade",
+                    "Messages to hospital systems, and documents for folders, that are not delivered: waiting, refused, unmade",
                 ),
                 &["destination", "state"],
             )?,
             dispatches_oldest_seconds: GaugeVec::new(
                 Opts::new(
                     "gateway_dispatches_oldest_age_seconds",
-                    "Age of the oldest message to a hospital system that is not delivered",
+                    "Age of the oldest message to a hospital system, or document for a folder, that is not delivered",
                 ),
                 &["destination", "state"],
             )?,
-            store_available: IntGauge::new("gateway_store_available", "1 if the store answered when last asked")?,
+            store_available: IntGauge::new(
+                "gateway_store_available",
+                "1 if the store could be read when last asked; a full disk can be read",
+            )?,
         };
         registry.register(Box::new(backlog.commands.clone()))?;
         registry.register(Box::new(backlog.oldest_seconds.clone()))?;

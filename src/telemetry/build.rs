@@ -1,8 +1,9 @@
 //! The one registry of a running gateway, with what is true of the whole process.
 
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::{IntGaugeVec, Opts};
 
 use crate::config::{Config, EnvironmentName};
+use crate::metrics::Registry;
 
 /// A registry with memory, CPU and file handles of the process, and `gateway_build_info`.
 pub fn registry(config: &Config) -> Result<Registry, prometheus::Error> {

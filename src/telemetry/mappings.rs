@@ -1,7 +1,9 @@
 //! Which mapping set is in use, and whether the last reading of its files went well.
 
 use parking_lot::Mutex;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts};
+
+use crate::metrics::Registry;
 
 pub struct MappingMetrics {
     current: IntGaugeVec,

@@ -1,5 +1,6 @@
 //! The house from outside: real sockets, a real broker, a real store. One binary, so that it links once.
 
+mod alerts;
 mod amqp;
 mod broker;
 mod canary;
@@ -12,6 +13,7 @@ mod house;
 mod http;
 mod limits;
 mod links;
+mod metrics;
 mod modes;
 mod outbound;
 mod outcomes;

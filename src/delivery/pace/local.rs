@@ -182,7 +182,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::Registry;
+    use crate::metrics::Registry;
 
     use super::super::Pacer;
     use super::*;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::metrics::Registry;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::Registry;
 use bytes::Bytes;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use prometheus::Registry;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;

@@ -1,6 +1,8 @@
 //! What is measured about input queues.
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Opts};
+
+use crate::metrics::Registry;
 
 #[derive(Clone)]
 pub struct InputMetrics {

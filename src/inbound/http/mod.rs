@@ -86,7 +86,7 @@ pub struct HttpDeps {
     pub feed: Feed,
     pub signals: Signals,
     pub commands: Arc<CommandSchemas>,
-    pub metrics: prometheus::Registry,
+    pub metrics: crate::metrics::Registry,
     pub readiness: Arc<Readiness>,
     /// Of now: they change while the gateway runs.
     pub tokens: watch::Receiver<Arc<Tokens>>,

@@ -1,8 +1,9 @@
 //! What is measured about MLLP. The label `listener` is the configured address.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use crate::hl7::framing::Discarded;
+use crate::metrics::Registry;
 
 /// Registered once a process; listeners share it.
 #[derive(Clone, Debug)]

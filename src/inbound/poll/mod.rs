@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Opts};
 use serde_json::{Value, json};
 
 use crate::command::{Class, CommandId, State};
@@ -20,6 +20,7 @@ use crate::environment::Environment;
 use crate::instances::Duty;
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
+use crate::metrics::Registry;
 use crate::store::{Act, Admission, Admitted, Alias, AliasKind, CommandView, MessageFilter, NewCommand, Result, Store};
 
 /// How often the clock is looked at.
@@ -39,8 +40,10 @@ pub struct Poll {
 
 /// `gateway_watch_looks_total`.
 pub fn metrics(registry: &Registry) -> prometheus::Result<IntCounterVec> {
-    let looks =
-        Opts::new("gateway_watch_looks_total", "Looks at worklists that were asked for, by watch and what came of it");
+    let looks = Opts::new(
+        "gateway_watch_looks_total",
+        "Looks at worklists: asked, or still_busy where the one before was not done",
+    );
     let looks = IntCounterVec::new(looks, &["watch", "outcome"])?;
     registry.register(Box::new(looks.clone()))?;
     Ok(looks)

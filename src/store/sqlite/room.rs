@@ -25,7 +25,10 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn new(file: &Path, reserve: u64) -> Self {
-        let left = IntGauge::new("gateway_store_room_bytes", "Room on the store's disk until messages are refused");
+        let left = IntGauge::new(
+            "gateway_store_room_bytes",
+            "With a store in a file: room on its disk until messages are refused",
+        );
         Self {
             file: file.to_path_buf(),
             reserve,

@@ -24,7 +24,7 @@ use crate::support::rabbitmq::{Client, RabbitMq};
 /// A gateway's consumers of one queue.
 pub struct Taking {
     pub environment: Environment,
-    registry: prometheus::Registry,
+    registry: ers_gateway::metrics::Registry,
     pub queue: String,
 }
 
@@ -41,7 +41,7 @@ impl Taking {
 
     /// Over the only input of these settings.
     pub fn over(broker: &Broker, intake: Arc<ScriptedIntake>) -> Self {
-        let (environment, registry) = (Environment::system(), prometheus::Registry::new());
+        let (environment, registry) = (Environment::system(), ers_gateway::metrics::Registry::new());
         let deps = AmqpDeps {
             intake,
             links: BrokerLinks::register(&registry).expect("registered once"),

@@ -2,6 +2,7 @@
 
 mod audit;
 mod deciding;
+mod documented;
 mod patients;
 mod serve;
 mod usage;

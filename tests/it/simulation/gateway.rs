@@ -14,11 +14,11 @@ use ers_gateway::instances::Duty;
 use ers_gateway::intake::{self, Intake, IntakeMetrics, IntakeParts};
 use ers_gateway::keys::Keys;
 use ers_gateway::mapping::{MappingSet, MappingSets};
+use ers_gateway::metrics::Registry;
 use ers_gateway::simulator::SimulatorHandle;
 use ers_gateway::store::Store;
 use ers_gateway::store::sqlite::SqliteStore;
 use jiff::Timestamp;
-use prometheus::Registry;
 use serde_json::json;
 use tokio::sync::watch;
 

@@ -26,7 +26,7 @@ pub struct HttpGateway {
     pub store: Arc<SqliteStore>,
     pub intake: Arc<ScriptedIntake>,
     pub readiness: Arc<Readiness>,
-    pub metrics: prometheus::Registry,
+    pub metrics: ers_gateway::metrics::Registry,
     pub environment: Environment,
     pub deps: HttpDeps,
     pub client: reqwest::Client,
@@ -55,7 +55,7 @@ impl HttpGateway {
         let store = SqliteStore::open(folder.path().join("dispatches.db"), &environment).await.expect("a store");
         let store = Arc::new(store);
         let dispatches: Arc<dyn DispatchStore> = store.clone();
-        let metrics = prometheus::Registry::new();
+        let metrics = ers_gateway::metrics::Registry::new();
         let commands = CommandSchemas::compile([("CreateReferral", r#"{"type": "object"}"#)]);
         let deps = HttpDeps {
             intake: intake.clone(),

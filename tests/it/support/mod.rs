@@ -11,6 +11,7 @@ pub mod outbox;
 pub mod pas;
 #[expect(dead_code, reason = "unit tests use more of it")]
 pub mod postgres;
+pub mod prometheus;
 pub mod proxy;
 pub mod publishing;
 pub mod rabbitmq;

@@ -15,7 +15,7 @@ use super::records::Records;
 /// A running publisher; stops when it is dropped.
 pub struct Publishing {
     pub environment: Environment,
-    registry: prometheus::Registry,
+    registry: ers_gateway::metrics::Registry,
 }
 
 impl Publishing {
@@ -43,7 +43,7 @@ impl Publishing {
         as_wanted: impl FnOnce(Publisher) -> Publisher,
     ) -> Self {
         let environment = Environment::system();
-        let registry = prometheus::Registry::new();
+        let registry = ers_gateway::metrics::Registry::new();
         let schemas = EventSchemas::built_in();
         let links = BrokerLinks::register(&registry).expect("registered once");
         let metrics = PublisherMetrics::register(&registry, links, schemas.clone()).expect("registered once");

@@ -127,7 +127,7 @@ async fn plain_text_on_a_tls_port_is_refused() {
 async fn a_listener_says_what_is_wrong_with_its_files_or_address() {
     let certificates = Certificates::make();
     let served = Served::start(settings(|_| {})).await;
-    let metrics = MllpMetrics::register(&prometheus::Registry::new()).expect("the names are free");
+    let metrics = MllpMetrics::register(&crate::metrics::Registry::new()).expect("the names are free");
     let mismatch = Tls { private_key: certificates.path("client.key"), ..certificates.server(None) };
     let empty = Tls { certificate: certificates.path("server.key"), ..certificates.server(None) };
     let missing = Tls { certificate: Path::new("/nonexistent/server.pem").to_owned(), ..certificates.server(None) };
