@@ -113,6 +113,7 @@ fn admission(environment: &Environment, number: u64, raw: &Bytes, body: &Value) 
         }],
         documents: Vec::new(),
         events: Vec::new(),
+        patients: Vec::new(),
         taken_again: None,
     }
 }
@@ -184,6 +185,7 @@ async fn carry_out(folder: &Path) {
                     };
                     store.record(Progress { started: Some(started), ..progress() }).await.expect("recorded");
                     let finished = FinishedAttempt {
+                        patients: Vec::new(),
                         id,
                         status: Some(201),
                         outcome: "ok".into(),

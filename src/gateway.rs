@@ -6,7 +6,6 @@
 //! delivery finishes its step, then the outbox gets a moment, and the store closes last.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
 use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Readiness, Tokens};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
 use crate::inbound::poll::{self, Poll};
-use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError};
+use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError, note_settings};
 use crate::intake::{self, Intake, IntakeMetrics, IntakeParts, Receive};
 use crate::keys::{KeyError, Keys};
 use crate::mapping;
@@ -136,10 +135,14 @@ impl Gateway {
         for collector in store.collectors() {
             metrics.register(collector)?;
         }
-        let keys = Keys::load_or_create(&key_file(&config), &environment)?;
+        let keys = Keys::load_or_create(&config.key_path(), &environment)?;
         let mapping_metrics = MappingMetrics::register(&metrics)?;
         let folder = config.mappings.clone();
         let mappings = Mappings::begin(folder, &config.instance, mapping_metrics, store.clone(), &environment).await?;
+
+        note_settings(&*store, config.digest.as_deref(), &config.instance, environment.now())
+            .await
+            .map_err(SetError::from)?;
 
         let by_name: delivery::Sources = config
             .sources
@@ -309,12 +312,6 @@ async fn ended_in_time(room: &str, stage: &Environment, limit: Duration) -> bool
     in_time
 }
 
-/// The file of the settings, or one beside the store.
-fn key_file(config: &Config) -> PathBuf {
-    let beside = || config.store.sqlite_path().unwrap_or_else(|| "ers-gateway".into()).with_extension("key");
-    config.key_file.clone().unwrap_or_else(beside)
-}
-
 /// What listeners hand messages to, and show.
 struct Rooms {
     intake: Arc<dyn Receive>,
@@ -343,6 +340,8 @@ impl Rooms {
             search: self.store.clone(),
             fetched: self.store.clone(),
             operator: self.store.clone(),
+            audit: self.store.clone(),
+            patients: self.store.clone(),
             instances: self.store.clone(),
             dispatches: self.store.clone(),
             estimates: self.estimates.clone(),

@@ -20,6 +20,7 @@ use hmac::{Hmac, Mac as _};
 use secrecy::{ExposeSecret as _, SecretBox, SecretSlice};
 use sha2::Sha256;
 
+use crate::command::{NhsNumber, nhs_numbers_in};
 use crate::environment::Environment;
 use crate::store::AliasKind;
 
@@ -107,6 +108,16 @@ impl Keys {
     /// (`ab`, `c`) and (`a`, `bc`) differ.
     pub fn alias_digest(&self, kind: AliasKind, parts: &[&str]) -> [u8; 32] {
         digest_of(self.identifiers.expose_secret(), std::iter::once(kind.name()).chain(parts.iter().copied()))
+    }
+
+    /// What a patient is known by in the store: whoever has the rows alone cannot tell whose they are.
+    pub fn patient_digest(&self, number: &NhsNumber) -> [u8; 32] {
+        digest_of(self.identifiers.expose_secret(), ["patient", number.as_str()].into_iter())
+    }
+
+    /// Of every patient whose NHS number a text mentions.
+    pub fn patients_in(&self, text: &[u8]) -> Vec<[u8; 32]> {
+        nhs_numbers_in(text).iter().map(|number| self.patient_digest(number)).collect()
     }
 
     /// Of what the gateway gives an identifier to (`given.rs`).

@@ -13,7 +13,7 @@ use prometheus::IntCounter;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::metrics::Registry;
-use crate::store::{Purge, PurgePlace, Purged, Result, Store, ToldPlace};
+use crate::store::{Act, Noted, Purge, PurgePlace, Purged, Result, Store, ToldPlace};
 
 const DUTY: &str = "retention";
 /// Held from one call to the next, with room for slow ones.
@@ -26,8 +26,15 @@ pub const CALL_MAX: usize = 100;
 /// Rests are so many times as long as the call before.
 const REST: u32 = 3;
 
-/// What a call that removes messages to hospital systems takes, or less.
-const DISPATCH_CALL: Duration = Duration::from_millis(10);
+/// What a call that removes anything but messages and events takes, or less.
+const SMALL_CALL: Duration = Duration::from_millis(10);
+
+#[derive(Clone, Copy)]
+enum Small {
+    Dispatches,
+    Worklists,
+    Reasons,
+}
 
 /// How long others have the store to themselves after a call that took so long.
 pub fn rest_after(call: Duration) -> Duration {
@@ -93,7 +100,7 @@ impl Retention {
 
     /// Looks every hour until the gateway stops.
     pub fn start(self, store: Arc<dyn Store>, environment: &Environment) {
-        if self.ages.messages.is_none() && self.ages.events.is_none() {
+        if self.ages.ages().iter().all(|(_, age)| age.is_none()) {
             return;
         }
         let world = environment.clone();
@@ -140,18 +147,55 @@ impl Retention {
                 break;
             }
         }
-        if let Some(before) = round.purge.messages_before.or(round.purge.events_before) {
-            while store.purge_dispatches(before, CALL_MAX).await? > 0 {
-                if !pause(world, rest_after(DISPATCH_CALL)).await {
-                    break;
-                }
-            }
-        }
-        if messages + events > 0 {
+        let dispatches = self.remove_small(store, world, self.ages.dispatches(), Small::Dispatches).await?;
+        let worklists = self.remove_small(store, world, self.ages.worklists, Small::Worklists).await?;
+        let reasons = self.remove_small(store, world, self.ages.reasons, Small::Reasons).await?;
+        if messages + events + dispatches + worklists + reasons > 0 {
             let duration_ms = began.elapsed().as_millis();
-            tracing::info!(messages, events, duration_ms, "what is finished and old was removed");
+            tracing::info!(
+                messages,
+                events,
+                dispatches,
+                worklists,
+                reasons,
+                duration_ms,
+                "what is finished and old was removed"
+            );
+        }
+        // That reasons were removed says an act of its own, with the first of them.
+        if messages + events + dispatches + worklists > 0 {
+            let what =
+                format!("{messages} messages, {events} events, {dispatches} dispatches and {worklists} worklists");
+            store.note(Noted { act: "purge", subject: what, by: self.act(world) }).await?;
         }
         Ok(())
+    }
+
+    fn act(&self, world: &Environment) -> Act {
+        Act { by: self.instance.clone(), ..Act::of_gateway("older than the settings say", world.now()) }
+    }
+
+    /// What has no commands behind it: a few at a time, until none is that old. Returns how many.
+    async fn remove_small(
+        &self,
+        store: &dyn Store,
+        world: &Environment,
+        age: Option<Duration>,
+        what: Small,
+    ) -> Result<u64> {
+        let Some(before) = age.and_then(|age| world.now().checked_sub(age).ok()) else { return Ok(0) };
+        let mut removed = 0;
+        loop {
+            let some = match what {
+                Small::Dispatches => store.purge_dispatches(before, CALL_MAX).await?,
+                Small::Worklists => store.purge_snapshots(before).await?,
+                Small::Reasons => store.forget_reasons(before, CALL_MAX, self.act(world)).await?,
+            };
+            removed += some;
+            if some == 0 || !pause(world, rest_after(SMALL_CALL)).await {
+                return Ok(removed);
+            }
+        }
     }
 
     fn purge_at(&self, now: Timestamp, told: &[ToldPlace]) -> Purge {
@@ -187,12 +231,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::command::{EventId, MessageId, Verdict};
+    use crate::command::{CommandId, EventId, MessageId, Verdict};
     use crate::config::Destination;
     use crate::store::sqlite::SqliteStore;
     use crate::store::{
-        Admission, DispatchStore as _, IntakeStore as _, MessageFilter, NewEvent, NewMessage, OutboxStore as _,
-        SearchStore as _, Transport,
+        Admission, AuditStore as _, DispatchStore as _, IntakeStore as _, MessageFilter, NewEvent, NewMessage,
+        OutboxStore as _, SearchStore as _, Snapshot, Transport, WatchStore as _,
     };
 
     const DAY: Duration = Duration::from_secs(86_400);
@@ -216,6 +260,7 @@ mod tests {
             commands: Vec::new(),
             documents: Vec::new(),
             events: Vec::new(),
+            patients: Vec::new(),
             taken_again: None,
         }
     }
@@ -244,6 +289,47 @@ mod tests {
         assert_eq!((removed.get(), kept(&store).await), (0, 2));
         environment.sleep(DAY + LOOK_EVERY).await;
         assert_eq!((removed.get(), kept(&store).await), (1, 1));
+        assert!(stage.drain(Duration::from_secs(1)).await, "it stops");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_kind_goes_by_its_own_age_and_the_log_says_so() {
+        let environment = Environment::simulated(3, Timestamp::UNIX_EPOCH);
+        let folder = tempfile::TempDir::new().expect("a temporary folder");
+        let store = SqliteStore::open(folder.path().join("store.db"), &environment).await.expect("opened");
+        let store = Arc::new(store);
+        let mut config = Config::default();
+        config.retention.reasons = Some(DAY * 2);
+        config.retention.worklists = Some(DAY * 4);
+        store.admit(notice(&environment)).await.expect("admitted");
+        let by = Act::of_person("j.smith", "here", "Zoë asked", environment.now());
+        store.note(Noted { act: "view", subject: "message 1".into(), by }).await.expect("noted");
+        let list = Snapshot {
+            watch: "knee-clinic".into(),
+            service: String::new(),
+            version: 1,
+            by: CommandId(environment.new_id()),
+            at: environment.now(),
+            content: Bytes::new(),
+        };
+        assert!(store.save_snapshot(list).await.expect("saved"));
+        let stage = environment.stage();
+        Retention::of(&config, &Registry::new()).expect("new names").start(store.clone(), &stage);
+        let acts = async || {
+            let log = store.audit_log(0, 10).await.expect("read");
+            log.into_iter().map(|entry| (entry.act, entry.why)).collect::<Vec<_>>()
+        };
+        environment.sleep(DAY).await;
+        assert_eq!(acts().await, [("view".to_owned(), Some("Zoë asked".to_owned()))]);
+        environment.sleep(DAY + LOOK_EVERY * 2).await;
+        let older = || Some("older than the settings say".to_owned());
+        assert_eq!(acts().await, [("view".into(), None), ("forget reasons".into(), older())]);
+        assert!(store.snapshot("knee-clinic", "").await.expect("read").is_some());
+        environment.sleep(DAY * 2).await;
+        assert!(store.snapshot("knee-clinic", "").await.expect("read").is_none());
+        assert!(acts().await.iter().any(|(act, _)| act == "purge"), "it is told what went");
+        assert_eq!(kept(&store).await, 1, "no age is set for messages");
+        store.verify().await.expect("the chain holds");
         assert!(stage.drain(Duration::from_secs(1)).await, "it stops");
     }
 

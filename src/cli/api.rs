@@ -7,6 +7,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::exit::CliError;
+use crate::inbound::http::{ACTING_PERSON, ACTING_REASON};
 
 /// Longer than any answer that is read as a whole.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -14,6 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Api {
     client: Client,
     base: Url,
+    /// Who looks, and why.
+    said: HeaderMap,
 }
 
 impl Api {
@@ -27,11 +30,22 @@ impl Api {
             .default_headers(authorization(token)?)
             .build()
             .map_err(|error| CliError::unavailable("the HTTP client", error))?;
-        Ok(Self { client, base })
+        Ok(Self { client, base, said: HeaderMap::new() })
+    }
+
+    /// Whatever is shown from here on is shown to this person.
+    pub fn says(&mut self, by: &str, why: Option<&str>) -> Result<(), CliError> {
+        let texts = [(ACTING_PERSON, Some(by)), (ACTING_REASON, why)];
+        for (name, text) in texts.into_iter().filter_map(|(name, text)| Some((name, text?))) {
+            let value = HeaderValue::from_bytes(text.as_bytes())
+                .map_err(|_| CliError::Usage("--by and --why are text on one line".into()))?;
+            self.said.insert(name, value);
+        }
+        Ok(())
     }
 
     pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, CliError> {
-        let request = self.client.get(self.address(path)?).query(query).timeout(TIMEOUT);
+        let request = self.client.get(self.address(path)?).headers(self.said.clone()).query(query).timeout(TIMEOUT);
         self.json(request).await
     }
 
@@ -42,7 +56,8 @@ impl Api {
 
     /// A stream of server-sent events.
     pub async fn follow(&self, path: &str, query: &[(&str, String)]) -> Result<Response, CliError> {
-        let request = self.client.get(self.address(path)?).query(query).header(ACCEPT, "text/event-stream");
+        let request = self.client.get(self.address(path)?).headers(self.said.clone()).query(query);
+        let request = request.header(ACCEPT, "text/event-stream");
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }

@@ -68,9 +68,6 @@ pub struct Decide {
     /// Why; goes to the audit log
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     why: String,
-    /// Who decides; goes to the audit log
-    #[arg(long, env = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    by: String,
 }
 
 fn state(text: &str) -> Result<DispatchState, String> {
@@ -114,9 +111,9 @@ impl List {
 
 impl Decide {
     async fn run(self, act: &str, past: &str) -> Done {
-        let records = self.place.open().await?;
+        let (records, by) = (self.place.open().await?, self.place.by()?);
         for id in &self.ids {
-            records.decide_dispatch(*id, act, &self.by, &self.why).await.map_err(|error| match error {
+            records.decide_dispatch(*id, act, by, &self.why).await.map_err(|error| match error {
                 CliError::NotFound(_) => CliError::NotFound(format!("there is no dispatch {id}")),
                 error => error,
             })?;

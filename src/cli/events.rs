@@ -50,7 +50,8 @@ impl Events {
 
 impl Tail {
     async fn run(self) -> Done {
-        let records = self.place.open().await?;
+        let records = self.place.open_to_look(None).await?;
+        records.looked("view", "events".into(), None).await?;
         match &records {
             Records::Api(api) if !self.once => {
                 let query: Vec<_> = self.after.map(|after| ("after", after.to_string())).into_iter().collect();

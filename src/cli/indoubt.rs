@@ -61,9 +61,6 @@ pub struct Decide {
     /// What you found; goes to the audit log
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     why: String,
-    /// Who decides; goes to the audit log
-    #[arg(long, env = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    by: String,
 }
 
 fn ubrn(text: &str) -> Result<String, String> {
@@ -131,10 +128,10 @@ async fn in_doubt(records: &Records) -> Result<Vec<Value>, CliError> {
 
 impl Decide {
     async fn run(self) -> Done {
-        let records = self.place.open().await?;
+        let (records, by) = (self.place.open().await?, self.place.by()?);
         let finding = Finding { done: self.done, ubrn: self.ubrn };
         let words = finding.in_words();
-        records.decide(self.command, finding, &self.by, &self.why).await?;
+        records.decide(self.command, finding, by, &self.why).await?;
         println!("decided of command {}: {words}", self.command);
         Ok(())
     }

@@ -97,12 +97,16 @@ pub struct List {
 #[command(after_help = "\
 Examples:
   ers-gateway messages show 0199f2c4-…           a message with all its commands
-  ers-gateway messages show 0199f2c4-… --json    the same for a program")]
+  ers-gateway messages show 0199f2c4-… --json    the same for a program
+  ers-gateway messages show 0199f2c4-… --why 'the practice telephoned'    who looked goes to the audit log, with the reason")]
 pub struct Show {
     #[command(flatten)]
     place: Where,
     /// Identifier from `messages list`
     message: MessageId,
+    /// Why you look; goes to the audit log, as that you did
+    #[arg(long)]
+    why: Option<String>,
     /// JSON, for a program
     #[arg(long)]
     json: bool,
@@ -119,9 +123,6 @@ pub struct Decide {
     /// Why; goes to the audit log
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     why: String,
-    /// Who decides; goes to the audit log
-    #[arg(long, env = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    by: String,
 }
 
 fn verdict(text: &str) -> Result<Verdict, String> {
@@ -148,7 +149,7 @@ impl Messages {
 
 impl List {
     async fn run(self) -> Done {
-        let records = self.place.open().await?;
+        let records = self.place.open_to_look(None).await?;
         let found = records
             .messages(MessageFilter {
                 source: self.source,
@@ -183,7 +184,7 @@ impl List {
 
 impl Show {
     async fn run(self) -> Done {
-        let records = self.place.open().await?;
+        let records = self.place.open_to_look(self.why.as_deref()).await?;
         let mut message = records.message(self.message).await?;
         let mut commands = Vec::new();
         for command in list(&message["commands"]) {
@@ -223,6 +224,9 @@ fn describe(message: &Value, commands: &[Value]) -> String {
         cell(&message["bytes"]),
         cell(&message["charset"]),
     ));
+    if message["legalHold"] == true {
+        line("  under a legal hold: not removed until it is lifted".to_owned());
+    }
     for problem in list(&message["problems"]) {
         line(format!("  {} {}: {}", cell(&problem["location"]), cell(&problem["code"]), cell(&problem["text"])));
     }
@@ -288,23 +292,23 @@ impl Decision {
 
 impl Decide {
     async fn run(self, decision: Decision) -> Done {
-        let records = self.place.open().await?;
+        let (records, by) = (self.place.open().await?, self.place.by()?);
         let mut decided = 0;
         for id in &self.ids {
             if let (Decision::Replay, Ok(message)) = (decision, records.message(MessageId(*id)).await)
                 && (message["verdict"] == Verdict::Rejected.name() || is_given_up(&message))
             {
-                records.replay_message(MessageId(*id), &self.by, &self.why).await?;
+                records.replay_message(MessageId(*id), by, &self.why).await?;
                 decided += 1;
                 println!("took message {id} in once more");
                 continue;
             }
             for command in commands_of(&records, *id, decision.of_state()).await? {
                 match decision {
-                    Decision::Replay => records.replay(command, &self.by, &self.why).await?,
-                    Decision::Release => records.release(command, &self.by, &self.why).await?,
-                    Decision::Discard => records.discard(command, &self.by, &self.why).await?,
-                    Decision::Pass => records.pass(command, &self.by, &self.why).await?,
+                    Decision::Replay => records.replay(command, by, &self.why).await?,
+                    Decision::Release => records.release(command, by, &self.why).await?,
+                    Decision::Discard => records.discard(command, by, &self.why).await?,
+                    Decision::Pass => records.pass(command, by, &self.why).await?,
                 }
                 decided += 1;
                 println!("{} command {command}", decision.past());
@@ -359,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_failed_command_is_described_with_its_reason_and_calls() {
-        let message = json!({"id": "m1", "kind": "REF^I12", "source": "northmoor", "transport": "mllp",
+        let message = json!({"id": "m1", "legalHold": true, "kind": "REF^I12", "source": "northmoor", "transport": "mllp",
             "verdict": "accepted", "controlId": "NM1", "problems": []});
         let command = json!({"id": "c1", "name": "CreateReferral", "state": "failed",
             "why": {"code": "INVALID_VALUE", "text": "e-RS refused a field"},
@@ -367,7 +371,12 @@ mod tests {
             "attempts": [{"startedAt": "T", "call": "A011", "step": "create", "status": 422, "outcome": "INVALID_VALUE",
                 "durationMs": 12}]});
         let told = describe(&message, &[command]);
-        for part in ["REF^I12 from northmoor", "because of INVALID_VALUE", "A011 create: 422 INVALID_VALUE in 12 ms"] {
+        for part in [
+            "under a legal hold",
+            "REF^I12 from northmoor",
+            "because of INVALID_VALUE",
+            "A011 create: 422 INVALID_VALUE in 12 ms",
+        ] {
             assert!(told.contains(part), "{part} is not in\n{told}");
         }
     }

@@ -3,6 +3,7 @@
 //! Enters: arguments. Leaves: text or JSON on stdout, problems on stderr, and a documented exit code.
 
 mod api;
+mod audit;
 pub mod bench;
 mod check;
 mod demo;
@@ -13,8 +14,11 @@ mod health;
 mod hold;
 mod indoubt;
 mod keys;
+mod legal_hold;
 mod map;
 mod messages;
+mod patient;
+mod private_file;
 mod records;
 mod send;
 mod serve;
@@ -22,6 +26,7 @@ mod settings;
 mod simulate;
 mod stop;
 mod store;
+mod subject;
 mod table;
 mod tokens;
 
@@ -58,6 +63,8 @@ enum Command {
     Dispatches(dispatches::Dispatches),
     #[command(subcommand)]
     Events(events::Events),
+    #[command(subcommand)]
+    Audit(audit::Audit),
     Simulate(simulate::Simulate),
     Bench(bench::Bench),
     Keys(keys::KeysArgs),
@@ -65,6 +72,8 @@ enum Command {
     Tokens(tokens::Tokens),
     #[command(subcommand)]
     Store(store::StoreCommand),
+    #[command(subcommand)]
+    Subject(subject::Subject),
     Health(health::Health),
 }
 
@@ -81,11 +90,13 @@ pub fn run() -> ExitCode {
         Command::InDoubt(indoubt) => indoubt.run(),
         Command::Dispatches(dispatches) => dispatches.run(),
         Command::Events(events) => events.run(),
+        Command::Audit(audit) => audit.run(),
         Command::Simulate(simulate) => simulate.run(),
         Command::Bench(bench) => bench.run(),
         Command::Keys(keys) => keys.run(),
         Command::Tokens(tokens) => tokens.run(),
         Command::Store(store) => store.run(),
+        Command::Subject(subject) => subject.run(),
         Command::Health(health) => health.run(),
     };
     match done {

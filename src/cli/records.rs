@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::api::Api;
@@ -14,7 +15,7 @@ use crate::config::StoreUrl;
 use crate::environment::Environment;
 use crate::events::cloud_event;
 use crate::inbound::http::views;
-use crate::store::{self, Act, DispatchFilter, Finding, MessageFilter, Store, StoreError};
+use crate::store::{self, Act, AuditEntry, DispatchFilter, Finding, MessageFilter, Noted, Store, StoreError};
 
 /// Where to look.
 #[derive(Args)]
@@ -28,22 +29,80 @@ pub struct Where {
     /// Store, as the file of a gateway that does not run or as postgres://…; --api is then not used
     #[arg(long, value_name = "STORE", env = "ERS_GATEWAY_STORE_FILE")]
     pub store: Option<String>,
+    /// Who looks or decides; goes to the audit log
+    #[arg(long, value_name = "NAME", env = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub by: Option<String>,
 }
 
 pub enum Records {
     Api(Api),
-    Store(Arc<dyn Store>, Environment),
+    Store(Arc<dyn Store>, Environment, Option<Looker>),
+}
+
+/// Who looks into a stopped gateway's store, and why.
+pub struct Looker {
+    by: String,
+    why: String,
 }
 
 impl Where {
     pub async fn open(&self) -> Result<Records, CliError> {
         let Some(store) = &self.store else { return Ok(Records::Api(Api::new(&self.api, self.token.as_deref())?)) };
         let store = super::store::open(&StoreUrl::of_argument(store)).await?;
-        Ok(Records::Store(store, Environment::system()))
+        Ok(Records::Store(store, Environment::system(), None))
+    }
+
+    /// For a person who is shown what is found: each look is noted in the audit log.
+    pub async fn open_to_look(&self, why: Option<&str>) -> Result<Records, CliError> {
+        let by = self.by.as_deref();
+        match self.open().await? {
+            Records::Api(mut api) => {
+                if let Some(by) = by {
+                    api.says(by, why)?;
+                }
+                Ok(Records::Api(api))
+            }
+            Records::Store(store, environment, _) => {
+                let looker = Looker { by: by.unwrap_or("unnamed").into(), why: why.unwrap_or_default().into() };
+                Ok(Records::Store(store, environment, Some(looker)))
+            }
+        }
+    }
+
+    /// Who acts: nobody does without a name.
+    pub fn by(&self) -> Result<&str, CliError> {
+        self.by.as_deref().ok_or_else(|| CliError::Usage("say who acts: --by NAME, or the variable USER".into()))
     }
 }
 
 impl Records {
+    /// As the listener does for a running gateway: before anything is shown.
+    pub async fn looked(&self, act: &'static str, subject: String, searched: Option<String>) -> Result<(), CliError> {
+        let Self::Store(store, environment, Some(looker)) = self else { return Ok(()) };
+        let why: Vec<String> =
+            searched.into_iter().chain(Some(looker.why.clone()).filter(|why| !why.is_empty())).collect();
+        let by = self::act(&looker.by, &why.join("; "), environment);
+        Ok(store.note(Noted { act, subject, by }).await?)
+    }
+
+    /// Entries after that number, oldest first, and how many were ever written.
+    pub async fn audit_log(&self, after: u64, max: usize) -> Result<(Vec<AuditEntry>, u64), CliError> {
+        match self {
+            Self::Api(api) => {
+                let query = [("after", after.to_string()), ("limit", max.to_string())];
+                let page = api.get("v1/audit", &query).await?;
+                let entries = Vec::<AuditEntry>::deserialize(&page["entries"])
+                    .map_err(|error| CliError::unavailable("the gateway's answer", error))?;
+                Ok((entries, page["written"].as_u64().unwrap_or_default()))
+            }
+            Self::Store(store, ..) => {
+                // Counted first: others may go on writing.
+                let written = store.audit_written().await?;
+                Ok((store.audit_log(after, max).await?, written))
+            }
+        }
+    }
+
     /// Newest first: `{"messages": […], "next"}`.
     pub async fn messages(&self, filter: MessageFilter) -> Result<Value, CliError> {
         match self {
@@ -58,7 +117,11 @@ impl Records {
                 query.extend(filter.before.map(|before| ("before", before.to_string())));
                 api.get("v1/messages", &query).await
             }
-            Self::Store(store, _) => {
+            Self::Store(store, ..) => {
+                if let Some(id) = &filter.control_id {
+                    let searched = Some(format!("control id {id}"));
+                    self.looked("search", "messages by control id".into(), searched).await?;
+                }
                 let messages = store.messages(filter).await?;
                 Ok(json!({ "messages": messages.iter().map(views::message).collect::<Vec<_>>() }))
             }
@@ -69,10 +132,12 @@ impl Records {
     pub async fn message(&self, id: MessageId) -> Result<Value, CliError> {
         match self {
             Self::Api(api) => api.get(&format!("v1/messages/{id}"), &[]).await,
-            Self::Store(store, _) => {
+            Self::Store(store, ..) => {
                 let message = store.message(id).await?.ok_or_else(|| nothing("message", id))?;
+                self.looked("view", format!("message {id}"), None).await?;
                 let commands = store.commands_of(id).await?;
                 let mut shown = views::message(&message);
+                shown["legalHold"] = store.is_held(id).await?.into();
                 shown["commands"] = commands.iter().map(|command| views::command_summary(command, None)).collect();
                 Ok(shown)
             }
@@ -83,8 +148,9 @@ impl Records {
     pub async fn command(&self, id: CommandId) -> Result<Value, CliError> {
         match self {
             Self::Api(api) => api.get(&format!("v1/commands/{id}"), &[]).await,
-            Self::Store(store, _) => {
+            Self::Store(store, ..) => {
                 let command = store.command(id).await?.ok_or_else(|| nothing("command", id))?;
+                self.looked("view", format!("command {id}"), None).await?;
                 Ok(views::command(&command, None, &store.transitions(id).await?, &store.attempts(id).await?))
             }
         }
@@ -100,7 +166,7 @@ impl Records {
                 query.extend(filter.before.map(|before| ("before", before.to_string())));
                 api.get("v1/dispatches", &query).await
             }
-            Self::Store(store, _) => {
+            Self::Store(store, ..) => {
                 let dispatches = store.dispatches(filter).await?;
                 Ok(json!({ "dispatches": dispatches.iter().map(views::dispatch).collect::<Vec<_>>() }))
             }
@@ -113,10 +179,10 @@ impl Records {
             Self::Api(api) => {
                 api.post(&format!("v1/dispatches/{id}/{what}"), &json!({ "by": by, "why": why })).await.map(drop)
             }
-            Self::Store(store, environment) if what == "replay" => {
+            Self::Store(store, environment, _) if what == "replay" => {
                 Ok(store.replay_dispatch(id, act(by, why, environment)).await?)
             }
-            Self::Store(store, environment) => Ok(store.discard_dispatch(id, act(by, why, environment)).await?),
+            Self::Store(store, environment, _) => Ok(store.discard_dispatch(id, act(by, why, environment)).await?),
         }
     }
 
@@ -125,7 +191,7 @@ impl Records {
             Self::Api(api) => {
                 api.post(&format!("v1/commands/{id}/replay"), &json!({ "by": by, "why": why })).await.map(drop)
             }
-            Self::Store(store, environment) => Ok(store.replay(id, act(by, why, environment)).await?),
+            Self::Store(store, environment, _) => Ok(store.replay(id, act(by, why, environment)).await?),
         }
     }
 
@@ -146,7 +212,7 @@ impl Records {
             Self::Api(api) => {
                 api.post(&format!("v1/commands/{id}/release"), &json!({ "by": by, "why": why })).await.map(drop)
             }
-            Self::Store(store, environment) => Ok(store.release(id, act(by, why, environment)).await?),
+            Self::Store(store, environment, _) => Ok(store.release(id, act(by, why, environment)).await?),
         }
     }
 
@@ -154,7 +220,7 @@ impl Records {
     pub async fn holds(&self) -> Result<Value, CliError> {
         match self {
             Self::Api(api) => api.get("v1/holds", &[]).await,
-            Self::Store(store, _) => Ok(views::holds(&**store).await?),
+            Self::Store(store, ..) => Ok(views::holds(&**store).await?),
         }
     }
 
@@ -167,7 +233,7 @@ impl Records {
                 }
                 api.post(&format!("v1/commands/{id}/decide"), &body).await.map(drop)
             }
-            Self::Store(store, environment) => Ok(store.decide(id, finding, act(by, why, environment)).await?),
+            Self::Store(store, environment, _) => Ok(store.decide(id, finding, act(by, why, environment)).await?),
         }
     }
 
@@ -176,7 +242,7 @@ impl Records {
             Self::Api(api) => {
                 api.post(&format!("v1/commands/{id}/discard"), &json!({ "by": by, "why": why })).await.map(drop)
             }
-            Self::Store(store, environment) => Ok(store.discard(id, act(by, why, environment)).await?),
+            Self::Store(store, environment, _) => Ok(store.discard(id, act(by, why, environment)).await?),
         }
     }
 
@@ -185,7 +251,7 @@ impl Records {
             Self::Api(api) => {
                 api.post(&format!("v1/commands/{id}/pass"), &json!({ "by": by, "why": why })).await.map(drop)
             }
-            Self::Store(store, environment) => {
+            Self::Store(store, environment, _) => {
                 Ok(store::pass(&**store, &**store, id, act(by, why, environment)).await.map(drop)?)
             }
         }
@@ -195,7 +261,7 @@ impl Records {
     pub async fn events(&self, after: u64, max: usize) -> Result<Value, CliError> {
         match self {
             Self::Api(api) => api.get("v1/events", &[("after", after.to_string()), ("limit", max.to_string())]).await,
-            Self::Store(store, _) => {
+            Self::Store(store, ..) => {
                 let events = store.events_after(after, max).await?;
                 let next = events.last().map_or(after, |event| event.position);
                 Ok(json!({ "events": events.iter().map(cloud_event).collect::<Vec<_>>(), "next": next }))
@@ -204,8 +270,17 @@ impl Records {
     }
 }
 
-fn act(by: &str, why: &str, environment: &Environment) -> Act {
-    Act { by: by.to_owned(), why: why.to_owned(), at: environment.now() }
+/// By a person at the command line.
+pub fn act(by: &str, why: &str, environment: &Environment) -> Act {
+    Act::of_person(by, format!("command line on {}", host_name()), why, environment.now())
+}
+
+/// As the kernel knows it.
+fn host_name() -> String {
+    let told =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let told = told.unwrap_or_default().trim().to_owned();
+    if told.is_empty() { std::env::var("HOSTNAME").unwrap_or_else(|_| "an unknown machine".into()) } else { told }
 }
 
 fn nothing(what: &str, id: impl std::fmt::Display) -> CliError {

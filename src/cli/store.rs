@@ -1,7 +1,7 @@
 //! `store`: proof that a store is whole, its backup, its copy into another, and the removal of what is finished and
 //! old.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -11,14 +11,14 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::exit::{CliError, Done};
-use super::runtime;
 use super::settings::Settings;
 use super::table::table;
-use crate::config::StoreUrl;
+use super::{legal_hold, records, runtime};
+use crate::config::{Config, StoreUrl};
 use crate::environment::Environment;
 use crate::retention::{self, Round};
 use crate::store::copy::{self, CopyError, Limits, Step};
-use crate::store::{self, Purge, PurgePlace, Store};
+use crate::store::{self, Act, Noted, Purge, PurgePlace, Store};
 
 /// Messages, and events, in one transaction: nobody waits behind it.
 const CALL_MAX: usize = 1_000;
@@ -30,6 +30,8 @@ pub enum StoreCommand {
     Backup(Backup),
     Copy(Copy),
     Purge(PurgeArgs),
+    #[command(subcommand)]
+    Hold(legal_hold::Hold),
 }
 
 /// Check pages, references, the history of every command and event, counts and the audit chain
@@ -87,6 +89,8 @@ pub struct Copy {
     /// The tables as JSON, one an array's element
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    actor: Actor,
 }
 
 impl Copy {
@@ -113,6 +117,8 @@ impl Copy {
             }
             CopyError::Store { .. } | CopyError::Nothing(_) => CliError::Unavailable(error.to_string()),
         })?;
+        // In the one that goes on.
+        self.actor.note(open(&to).await?.as_ref(), "copy", format!("store {}", from.place())).await?;
         if self.json {
             println!("{}", serde_json::to_string(&copied).expect("names and numbers have a JSON form"));
             return Ok(());
@@ -134,7 +140,8 @@ Examples:
   ers-gateway store purge --before 2026-01-01 --config /etc/ers-gateway/gateway.yaml
   ers-gateway store purge --before 2026-01-01T06:00:00Z --store store.db --keep-events
 
-A message goes once it is that old and its commands are final, with their history, calls and letters. Events that
+A message goes once it is that old and its commands are final, with their history, calls and letters, unless a legal
+hold keeps it. Events that
 a destination or a folder is still to be told of stay. What
 recognises resends and repeated referrals stays, and so does the audit log. What is gone is gone: back up before.
 It can be stopped at any time. A gateway on a file must not run meanwhile, those on a database may; one that runs
@@ -154,6 +161,34 @@ pub struct PurgeArgs {
     /// Also events that no broker has confirmed: for a gateway without a broker
     #[arg(long, conflicts_with = "keep_events")]
     unconfirmed_events: bool,
+    #[command(flatten)]
+    actor: Actor,
+}
+
+/// Who acts on a store, and why.
+#[derive(Args)]
+pub struct Actor {
+    /// Who does it; goes to the audit log
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "unnamed")]
+    by: String,
+    /// Why; goes to the audit log
+    #[arg(long, default_value = "")]
+    why: String,
+}
+
+impl Actor {
+    pub fn name(&self) -> &str {
+        &self.by
+    }
+
+    pub fn act(&self) -> Act {
+        records::act(&self.by, &self.why, &Environment::system())
+    }
+
+    /// A row of the audit log.
+    pub async fn note(&self, store: &dyn Store, act: &'static str, subject: String) -> Result<(), CliError> {
+        Ok(store.note(Noted { act, subject, by: self.act() }).await?)
+    }
 }
 
 /// `2026-01-31`, or an instant.
@@ -179,6 +214,9 @@ impl PurgeArgs {
             max: CALL_MAX,
             from: PurgePlace::START,
         });
+        // First, so that what is stopped in the middle is told as well.
+        let what = if self.keep_events { "messages" } else { "messages and events" };
+        self.actor.note(store.as_ref(), "purge", format!("{what} before {}", self.before)).await?;
         let style = ProgressStyle::with_template("{spinner} {human_pos} messages removed  {per_sec}")
             .expect("the template is a literal");
         let progress = ProgressBar::new_spinner().with_style(style);
@@ -196,7 +234,7 @@ impl PurgeArgs {
 }
 
 #[derive(Args)]
-struct Place {
+pub struct Place {
     #[command(flatten)]
     settings: Settings,
     /// Store, as a file or as postgres://…; otherwise that of the settings
@@ -222,7 +260,18 @@ impl Place {
         Ok(retention::told_up_to(&tells, &told))
     }
 
-    async fn open(&self) -> Result<(String, Arc<dyn Store>), CliError> {
+    /// The key file that was named, that of the settings, or the one beside the store.
+    pub fn key_file(&self, named: Option<&Path>) -> Result<PathBuf, CliError> {
+        if let Some(named) = named {
+            return Ok(named.to_owned());
+        }
+        match &self.store {
+            None => Ok(self.settings.load()?.key_path()),
+            Some(_) => Ok(Config { store: self.url()?, ..Config::default() }.key_path()),
+        }
+    }
+
+    pub async fn open(&self) -> Result<(String, Arc<dyn Store>), CliError> {
         let url = self.url()?;
         let store = open(&url).await?;
         Ok((url.place(), store))
@@ -265,6 +314,7 @@ impl StoreCommand {
                 Self::Backup(backup) => back_up(&backup).await?,
                 Self::Copy(copy) => copy.run().await?,
                 Self::Purge(purge) => purge.run().await?,
+                Self::Hold(hold) => hold.run().await?,
             }
             Ok(())
         })

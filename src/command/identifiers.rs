@@ -99,7 +99,7 @@ impl From<Ubrn> for String {
 }
 
 /// An NHS number whose modulus 11 check digit holds (`hl7/reference.md` 4.1). Never shown by `Debug`.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NhsNumber(String);
 
 impl NhsNumber {

@@ -7,11 +7,13 @@
 mod class;
 mod estimate;
 mod identifiers;
+mod mentions;
 mod schema;
 mod state;
 
 pub use class::Class;
 pub use estimate::{Estimate, Unforeseen};
 pub use identifiers::{AttemptId, CommandId, DispatchId, EventId, MessageId, NhsNumber, ThreadId, Ubrn};
+pub use mentions::{MENTIONED_MAX, nhs_numbers_in};
 pub use schema::{CommandSchemas, SchemaError, SchemaProblem};
 pub use state::{Failure, Happened, IllegalStep, State, Verdict, WaitReason};

@@ -6,11 +6,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use super::located::{self, Node};
 use super::problem::{ConfigError, ConfigProblem};
 use super::reader::{self, Misfit};
 use super::references::{self, Surroundings};
 use super::{Access, Config, Listener, LogFormat, StoreUrl, rules};
+use crate::mapping::hex;
 
 /// Settings are kilobytes; anything larger is a mistaken path.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -88,6 +91,7 @@ impl Config {
         // The rules look across sections: with a part left out they would blame the wrong one.
         let config = match read.value {
             Some(mut config) if complete => {
+                config.digest = Some(hex(&Sha256::digest(text)));
                 config.start_paths_from(folder);
                 problems.extend(config.override_from(file, &|name| surroundings.variable(name)));
                 problems.extend(rules::broken(&config).into_iter().map(|broken| {

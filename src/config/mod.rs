@@ -82,6 +82,9 @@ pub struct Config {
     pub stop_notice: Option<Duration>,
     /// What is written to stderr, and how.
     pub log: Log,
+    /// Of the file that they were read from: hex SHA-256.
+    #[serde(skip)]
+    pub digest: Option<String>,
 }
 
 impl Default for Config {
@@ -106,6 +109,7 @@ impl Default for Config {
             retention: Retention::default(),
             stop_notice: None,
             log: Log::default(),
+            digest: None,
         }
     }
 }
@@ -121,6 +125,12 @@ impl Config {
     /// rules let pass only where the machine or certificates keep others away.
     pub fn http_access(&self, listener: &HttpListener) -> HttpAccess {
         listener.access.unwrap_or(if self.tokens.is_empty() { HttpAccess::Open } else { HttpAccess::Tokens })
+    }
+
+    /// The file that was named, or one beside the store.
+    pub fn key_path(&self) -> PathBuf {
+        let beside = || self.store.sqlite_path().unwrap_or_else(|| "ers-gateway".into()).with_extension("key");
+        self.key_file.clone().unwrap_or_else(beside)
     }
 
     /// Absent: long enough for a balancer's next look, and nothing where nobody balances.

@@ -433,7 +433,7 @@ fn delivery(config: &Config, broken: &mut Vec<Broken>) {
 const RETENTION_MIN: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
 fn retention(config: &Config, broken: &mut Vec<Broken>) {
-    for (key, age) in [("messages", config.retention.messages), ("events", config.retention.events)] {
+    for (key, age) in config.retention.ages() {
         if age.is_some_and(|age| age < RETENTION_MIN) && config.environment != EnvironmentName::Simulator {
             broken.push(broken_rule(
                 format!("retention.{key}"),

@@ -286,6 +286,7 @@ impl Run {
             outcome: outcome.to_owned(),
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             response: answer.map(kept).unwrap_or_default().into(),
+            patients: answer.map(|answer| self.shared.keys.patients_in(&answer.response.body)).unwrap_or_default(),
         };
         match out.operation.effect {
             Effect::Read => self.ledger.read(attempt, finished),

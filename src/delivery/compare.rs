@@ -176,6 +176,6 @@ impl Run {
             Change::Listed => format!("listed-{key}:{service}:{}", read_at.as_second() / 3_600),
             _ => format!("seen-{key}:{service}:{version}"),
         };
-        Admission::own(environment, &self.command.source, control_id, command)
+        Admission::own((environment, &self.shared.keys), &self.command.source, control_id, command)
     }
 }

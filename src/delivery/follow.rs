@@ -57,6 +57,6 @@ impl Run {
             not_after: None,
         };
         let control_id = format!("follow-{number}:{}", self.command.id);
-        Admission::own(environment, &self.command.source, control_id, command)
+        Admission::own((environment, &self.shared.keys), &self.command.source, control_id, command)
     }
 }

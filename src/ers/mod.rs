@@ -20,7 +20,7 @@ pub use client::{Client, refuses};
 pub use outcome::{Classified, OutcomeTable, OutcomeTableError, Verdict};
 pub use refresh_token::{Session, SessionVault, VaultError};
 pub use reqwest_transport::ReqwestTransport;
-pub use signed_jwt::PrivateKeyError;
+pub use signed_jwt::{PrivateKeyError, public_jwk};
 pub use token::{AccessToken, TokenSource};
 pub use token_endpoint::TokenError;
 pub use transport::{Body, BodyStream, Request, Response, TakesDocument, Transport, TransportError};

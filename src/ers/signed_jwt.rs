@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
@@ -34,12 +35,25 @@ struct Claims<'a> {
     exp: i64,
 }
 
+fn read_key(private_key: &Path) -> Result<EncodingKey, PrivateKeyError> {
+    let pem =
+        std::fs::read(private_key).map_err(|source| PrivateKeyError::File { path: private_key.to_owned(), source })?;
+    EncodingKey::from_rsa_pem(&pem).map_err(|_| PrivateKeyError::NotRsa { path: private_key.to_owned() })
+}
+
+/// The public half of a private key, as a JWK (RFC 7517) for registration.
+pub fn public_jwk(kid: &str, private_key: &Path) -> Result<Jwk, PrivateKeyError> {
+    let key = read_key(private_key)?;
+    let mut jwk = Jwk::from_encoding_key(&key, Algorithm::RS512)
+        .map_err(|_| PrivateKeyError::NotRsa { path: private_key.to_owned() })?;
+    jwk.common.key_id = Some(kid.to_owned());
+    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+    Ok(jwk)
+}
+
 impl SignedJwtGrant {
     pub fn new(client_id: &str, kid: &str, private_key: &Path) -> Result<Self, PrivateKeyError> {
-        let pem = std::fs::read(private_key)
-            .map_err(|source| PrivateKeyError::File { path: private_key.to_owned(), source })?;
-        let key =
-            EncodingKey::from_rsa_pem(&pem).map_err(|_| PrivateKeyError::NotRsa { path: private_key.to_owned() })?;
+        let key = read_key(private_key)?;
         Ok(Self { client_id: client_id.to_owned(), kid: kid.to_owned(), key })
     }
 

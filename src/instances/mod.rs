@@ -6,9 +6,11 @@
 //! same set, the newest, and who cannot use that says so.
 
 mod beats;
+mod changes;
 mod duty;
 mod sets;
 
 pub use beats::{Beats, BeatsParts};
+pub use changes::note_settings;
 pub use duty::{Duty, Held};
 pub use sets::{Mappings, SetError};

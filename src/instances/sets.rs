@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::changes::{self, What};
 use crate::environment::Environment;
 use crate::mapping::{Diagnostic, FilesError, MappingFiles, MappingSet, MappingSets};
 use crate::store::{SetAnnouncement, Store, StoreError};
@@ -64,6 +65,7 @@ impl Mappings {
         environment: &Environment,
     ) -> Result<Self, SetError> {
         let set = read(folder.as_ref())?;
+        let before = changes::last(&*store, What::MappingSet, instance).await?;
         let mappings = Self {
             shared: Arc::new(Shared {
                 folder,
@@ -81,6 +83,7 @@ impl Mappings {
             None => mappings.announce(&set, false).await?,
         };
         mappings.take_up(set);
+        mappings.note_change(before.as_deref(), "start").await?;
         if newest != mappings.digest() {
             tracing::warn!(
                 mapping.set = %newest, own = %mappings.digest(),
@@ -104,13 +107,7 @@ impl Mappings {
     /// place.
     pub async fn reload(&self) -> Result<String, SetError> {
         let taken_up = match read(self.shared.folder.as_ref()) {
-            Ok(set) => {
-                let digest = set.digest().to_owned();
-                self.announce(&set, true).await.map(|_newest| {
-                    self.take_up(set);
-                    digest
-                })
-            }
+            Ok(set) => self.reload_with(set).await,
             Err(error) => Err(error),
         };
         match &taken_up {
@@ -121,6 +118,27 @@ impl Mappings {
             }
         }
         taken_up
+    }
+
+    async fn reload_with(&self, set: Arc<MappingSet>) -> Result<String, SetError> {
+        let digest = set.digest().to_owned();
+        self.announce(&set, true).await?;
+        let before = self.digest();
+        self.take_up(set);
+        // It was asked for, so it is noted even where nothing changed.
+        self.note(Some(&before), "the files were read again (SIGHUP)").await?;
+        Ok(digest)
+    }
+
+    /// A row of the audit log where this instance uses another set than `before`.
+    async fn note_change(&self, before: Option<&str>, why: &str) -> Result<(), SetError> {
+        if before == Some(&*self.digest()) { Ok(()) } else { self.note(before, why).await }
+    }
+
+    async fn note(&self, before: Option<&str>, why: &str) -> Result<(), SetError> {
+        let Shared { store, instance, environment, .. } = &*self.shared;
+        let digests = (before, &*self.digest());
+        Ok(changes::note(&**store, What::MappingSet, instance, digests, why, environment.now()).await?)
     }
 
     /// The newest set, if ours waits until older versions are gone for good.
@@ -163,7 +181,11 @@ impl Mappings {
         }
         match self.load(&newest).await {
             Ok(set) => {
+                let before = self.digest();
                 self.take_up(set);
+                if let Err(error) = self.note_change(Some(&before), "announced by another instance").await {
+                    tracing::warn!(%error, mapping.set = %newest, "the change of mapping set is not in the audit log");
+                }
                 tracing::info!(mapping.set = %newest, "took up the mapping set that another instance announced");
             }
             Err(SetError::Store(error)) => tracing::debug!(%error, "the newest mapping set cannot be read now"),

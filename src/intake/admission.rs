@@ -196,11 +196,8 @@ impl Intake {
                     "a hospital has merged the patient's record with another: check whose referral it is, then replay"
                         .into(),
             };
-            let act = Act {
-                by: "gateway".into(),
-                why: format!("a merge told by {}", received.source.config.name),
-                at: self.environment.now(),
-            };
+            let told = format!("a merge told by {}", received.source.config.name);
+            let act = Act::of_gateway(told, self.environment.now());
             // What runs, or is with a person already, stays as it is.
             match self.store.hold(open.id, why, act).await {
                 Ok(()) | Err(StoreError::Outdated(_) | StoreError::NotFound) => {}
@@ -233,6 +230,7 @@ impl Intake {
             commands: Vec::new(),
             documents: Vec::new(),
             events: Vec::new(),
+            patients: self.keys.patients_in(&received.raw),
             taken_again: None,
         };
         let mut event = |name: &str, data: Value| {

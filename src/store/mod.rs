@@ -7,6 +7,7 @@
 //!
 //! One small trait a room. `Store` is all of them; every implementation passes the same `suite`.
 
+mod act;
 mod audit_chain;
 mod contradictions;
 pub mod copy;
@@ -17,6 +18,7 @@ mod open;
 mod own_message;
 mod partition_key;
 mod pass;
+mod patient;
 pub mod postgres;
 mod queue;
 pub mod quota;
@@ -38,17 +40,20 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use tokio::sync::{Notify, broadcast};
 
+pub use act::*;
+pub use audit_chain::{Chain, ChainBroken};
 pub use dispatch::*;
 pub use fetched::{FETCHED_CHUNK, FetchedStore};
 pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use pass::pass;
+pub use patient::{Held, LegalHold, PatientDigest, PatientStore, PlacedMessage};
 pub use queue::*;
 pub use records::*;
 pub use urgency::OLDEST_EVERY;
 pub use watching::*;
 
-use crate::command::{CommandId, Failure, MessageId};
+use crate::command::{CommandId, Failure, MessageId, ThreadId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -77,6 +82,11 @@ const RESENT_WITH_A_CHANGE: &str = "RESENT_WITH_A_CHANGE";
 const UNFINISHED_COPY: &str = "this is an unfinished copy of another store: finish it with `store copy`, or remove it";
 /// Who acts when no person does.
 const GATEWAY: &str = "gateway";
+
+/// How events name a thread.
+pub fn thread_of_events(thread: ThreadId) -> String {
+    partition_key::partition_key(thread.0.into_bytes())
+}
 
 /// Writes a copy of one committed moment of a file to another, synced when this returns. A gateway may run meanwhile.
 pub fn back_up_file(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
@@ -202,7 +212,22 @@ pub trait OperatorStore: Send + Sync {
     async fn release(&self, command: CommandId, act: Act) -> Result<()>;
     /// Says of a command in doubt whether its write was done. `Outdated` if it is in no doubt.
     async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()>;
+}
+
+/// The log of acts.
+#[async_trait]
+pub trait AuditStore: Send + Sync {
+    /// Of an act that changes nothing else in the store: somebody looked, searched, or changed settings.
+    async fn note(&self, noted: Noted) -> Result<()>;
+    /// The oldest first.
     async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>>;
+    /// How many entries there ever were, counted beside them: more than the newest one's number if the end was cut off.
+    async fn audit_written(&self) -> Result<u64>;
+    /// The newest entry of such an act by this actor.
+    async fn last_noted(&self, act: &str, by: &str) -> Result<Option<AuditEntry>>;
+    /// Removes what people typed as reasons of acts before a time, the oldest first, at most so many; the chain holds.
+    /// The first call that finds some says so in the log, in the same commit. Returns how many.
+    async fn forget_reasons(&self, before: Timestamp, max: usize, act: Act) -> Result<u64>;
 }
 
 /// What is finished and old.
@@ -215,7 +240,7 @@ pub trait RetentionStore: Send + Sync {
     ///
     /// What recognises resends and repeated referrals stays: control ids with their digests, threads, aliases, and
     /// which command made a referral, with its digest. Only the control id of a message that was refused goes with
-    /// it: nothing came of that message, so when it comes again it is new. The audit log stays.
+    /// it: nothing came of that message, so when it comes again it is new. The audit log stays, and what a legal hold keeps.
     async fn purge(&self, purge: Purge) -> Result<Purged>;
 }
 
@@ -283,7 +308,9 @@ pub trait Store:
     + OutboxStore
     + SearchStore
     + OperatorStore
+    + AuditStore
     + RetentionStore
+    + PatientStore
     + SessionStore
     + MappingStore
     + InstanceStore
@@ -334,12 +361,4 @@ impl Default for Signals {
             settled,
         }
     }
-}
-
-/// A person's act on a command: who, when, why.
-#[derive(Clone, Debug)]
-pub struct Act {
-    pub by: String,
-    pub why: String,
-    pub at: Timestamp,
 }

@@ -7,11 +7,18 @@ use sha2::{Digest as _, Sha256};
 use super::{Admission, NewCommand, NewMessage, Transport};
 use crate::command::{MessageId, Verdict};
 use crate::environment::Environment;
+use crate::keys::Keys;
 
 impl Admission {
     /// A command that the gateway asks for itself. `control_id` names what it is for: the store knows a second one of it.
-    pub fn own(environment: &Environment, source: &str, control_id: String, command: NewCommand) -> Self {
+    pub fn own(
+        (environment, keys): (&Environment, &Keys),
+        source: &str,
+        control_id: String,
+        command: NewCommand,
+    ) -> Self {
         let raw = Bytes::from(command.body.to_string());
+        let patients = keys.patients_in(&raw);
         let message = NewMessage {
             id: MessageId(environment.new_id()),
             source: source.to_owned(),
@@ -31,6 +38,7 @@ impl Admission {
             commands: vec![command],
             documents: Vec::new(),
             events: Vec::new(),
+            patients,
             taken_again: None,
         }
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Act, Stored};
+use super::{Act, Noted, PatientDigest, Stored};
 use crate::command::{AttemptId, Class, CommandId, EventId, Happened, MessageId, State, ThreadId, Verdict};
 
 // --- intake
@@ -25,6 +25,8 @@ pub struct Admission {
     /// Events of the message itself (`MessageRejected`, notices). They belong to the first command's
     /// thread, or to a thread of their own message if there is none.
     pub events: Vec<NewEvent>,
+    /// Keyed digests of the patients whom the message mentions.
+    pub patients: Vec<PatientDigest>,
     /// A person takes a message in once more, as this one: a row of the audit log in the same commit, if the
     /// message is new.
     pub taken_again: Option<TakenAgain>,
@@ -38,11 +40,8 @@ pub struct TakenAgain {
 }
 
 impl TakenAgain {
-    /// Of the row in the audit log.
-    pub(super) const ACT: &'static str = "replay";
-
-    pub(super) fn subject(&self) -> String {
-        format!("message {}", self.first)
+    pub(super) fn noted(&self) -> Noted {
+        Noted { act: "replay", subject: format!("message {}", self.first), by: self.act.clone() }
     }
 }
 
@@ -299,6 +298,8 @@ pub struct FinishedAttempt {
     pub duration_ms: u64,
     /// Headers and body of the answer, cut at a limit.
     pub response: Arc<Value>,
+    /// Whom it mentions.
+    pub patients: Vec<PatientDigest>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -439,18 +440,6 @@ pub struct Depth {
 pub struct OutboxDepth {
     pub count: u64,
     pub oldest: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AuditEntry {
-    pub number: u64,
-    pub at: Timestamp,
-    pub by: String,
-    pub act: String,
-    pub subject: String,
-    pub why: String,
-    /// Hex SHA-256 over the previous entry's hash and this entry.
-    pub hash: String,
 }
 
 // --- retention

@@ -46,4 +46,6 @@ pub trait WatchStore: Send + Sync {
     async fn spend(&self, spending: Spending) -> Result<bool>;
     /// One that was counted and never left.
     async fn unspend(&self, spending: Spending) -> Result<()>;
+    /// Forgets lists that nobody looked at since. Returns how many.
+    async fn purge_snapshots(&self, before: Timestamp) -> Result<u64>;
 }

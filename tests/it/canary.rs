@@ -1,7 +1,7 @@
 //! Marked patients go through everything, refusals and failures too; then every log line, metric, error body,
 //! acknowledgement and header of a dead letter is searched for them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -369,9 +369,16 @@ async fn documents(canary: &mut Canary) {
     until("letter and index", LOOKED_AT_WITHIN, || names().count() == 2).await;
     let names = names().map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>();
     canary.heard.push(("names in the folder".to_owned(), names.join("\n").into_bytes()));
-    canary.get("/v1/dispatches").await;
-    let listed = String::from_utf8_lossy(&canary.heard.last().expect("heard").1).into_owned();
-    assert!(listed.contains("not-mounted") && listed.contains("cannot be written"), "{listed}");
+    let began = Instant::now();
+    loop {
+        canary.get("/v1/dispatches").await;
+        let listed = String::from_utf8_lossy(&canary.heard.last().expect("heard").1).into_owned();
+        if listed.contains("not-mounted") && listed.contains("cannot be written") {
+            break;
+        }
+        assert!(began.elapsed() < LOOKED_AT_WITHIN, "{listed}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn by_amqp(canary: &mut Canary, format: &str) {

@@ -88,7 +88,9 @@ async fn killed_at_any_instant_nothing_acknowledged_is_missing_and_nothing_is_do
     });
     sign_in(&mut gateway, 0);
     gateway.start_and_wait().await;
-    let load = Load::start(&gateway, &node, INPUT, random.random());
+    // A referral in doubt is looked for on lists of everything: thousands of these would take hours.
+    let slower = u64::from(kills / 60).max(1);
+    let load = Load::start_slower(&gateway, &node, INPUT, random.random(), slower);
     for life in 1..=kills {
         trouble(&ers, &mut random);
         tokio::time::sleep(Duration::from_millis(random.random_range(LIFE_MILLIS))).await;
@@ -100,18 +102,19 @@ async fn killed_at_any_instant_nothing_acknowledged_is_missing_and_nothing_is_do
     tokio::time::sleep(Duration::from_secs(1)).await;
     let told = load.stop().await;
     ers.clear_faults();
+    let settled_within = SETTLED_WITHIN * (1 + kills / 100);
     let told_at = Instant::now();
     while client.depth(INPUT).await > 0 {
-        assert!(told_at.elapsed() < SETTLED_WITHIN, "the queue is not emptied\n{}", gateway.log_end());
+        assert!(told_at.elapsed() < settled_within, "the queue is not emptied\n{}", gateway.log_end());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    gateway.settle(SETTLED_WITHIN).await;
+    gateway.settle(settled_within).await;
     assert!(gateway.stop().await.success(), "{}", gateway.log_end());
     assert_eq!(client.depth(&format!("{INPUT}.rejected")).await, 0, "nothing was to be refused");
 
     let heard = Heard::all(&node, EVENTS).await;
     let found = ledgers::compare(&told, &ers, &gateway.store_url(), &heard).await;
     eprintln!("{found}, {} events repeated", heard.repeats);
-    assert!(found.referrals >= u64::from(kills) * 10, "there was hardly any load: {found}");
+    assert!(found.referrals >= u64::from(kills) * 10 / slower, "there was hardly any load: {found}");
     ers.stop().await;
 }

@@ -194,7 +194,7 @@ async fn what_a_receiver_refuses_waits_for_a_person_and_holds_no_other() {
     let one: Value = get(url(&format!("/{id}"))).await.json().await.expect("JSON");
     // Counted from the replay.
     assert_eq!((&one["state"], &one["tries"]), (&json!("delivered"), &json!(1)));
-    let audit = world.gateway.store.audit_log(0, 10).await.expect("the store answers");
+    let audit = world.acts_of_people().await;
     assert_eq!((audit[0].by.as_str(), audit[0].act.as_str()), ("j.smith", "replay"));
     assert_eq!(audit[0].subject, format!("dispatch {id}"));
     world.stop().await;

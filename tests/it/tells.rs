@@ -342,7 +342,7 @@ async fn an_event_that_its_receiver_refuses_waits_for_a_person_and_holds_no_othe
     let received = receiver.received();
     assert_eq!((received.len(), &received[3]), (4, &received[1]), "the same bytes, once more");
     assert_eq!(client().post(&replay).json(&act).send().await.expect("an answer").status(), 409, "it is delivered");
-    let audit = world.gateway.store.audit_log(0, 10).await.expect("the store answers");
+    let audit = world.acts_of_people().await;
     assert_eq!((audit[0].by.as_str(), audit[0].act.as_str()), ("j.smith", "replay"));
     world.stop().await;
     receiver.stop().await;

@@ -239,6 +239,7 @@ fn referral() -> Admission {
         }],
         documents: Vec::new(),
         events: Vec::new(),
+        patients: Vec::new(),
         taken_again: None,
     }
 }

@@ -343,6 +343,7 @@ impl Desk {
             commands: vec![command],
             documents: vec![NewDocument { number: 1, content: bytes::Bytes::from_static(LETTER) }],
             events: Vec::new(),
+            patients: Vec::new(),
             taken_again: None,
         }
     }

@@ -121,7 +121,7 @@ async fn a_replay_before_anything_was_written_reads_everything_anew() {
     body["ubrn"] = UBRN.into();
     let change = world.admit_as("ChangeShortlist", "of another", body, b"{}", Vec::new()).await;
     world.until(change, "completed").await;
-    let act = Act { by: "a person".into(), why: "once more".into(), at: world.now() };
+    let act = Act::of_person("a person", "a test", "once more", world.now());
     world.store.replay(command, act).await.expect("replayed");
     world.until(command, "completed").await;
     let calls = world.simulator().calls();

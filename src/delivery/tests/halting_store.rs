@@ -147,7 +147,24 @@ passes_on!(OperatorStore {
     fn discard(command: CommandId, act: Act) -> ();
     fn release(command: CommandId, act: Act) -> ();
     fn decide(command: CommandId, finding: Finding, act: Act) -> ();
+});
+
+passes_on!(AuditStore {
+    fn note(noted: Noted) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
+    fn audit_written() -> u64;
+    fn last_noted(act: &str, by: &str) -> Option<AuditEntry>;
+    fn forget_reasons(before: Timestamp, max: usize, act: Act) -> u64;
+});
+
+passes_on!(PatientStore {
+    fn messages_of_patient(patient: PatientDigest, after: u64, max: usize) -> Vec<PlacedMessage>;
+    fn unread_messages(after: u64, max: usize) -> Vec<PlacedMessage>;
+    fn note_mentions(message: MessageId, patients: Vec<PatientDigest>) -> ();
+    fn put_legal_hold(hold: LegalHold, act: Act) -> ();
+    fn lift_legal_hold(id: uuid::Uuid, act: Act) -> ();
+    fn legal_holds() -> Vec<LegalHold>;
+    fn is_held(message: MessageId) -> bool;
 });
 
 passes_on!(SessionStore {
@@ -199,4 +216,5 @@ passes_on!(WatchStore {
     fn save_snapshot(snapshot: Snapshot) -> bool;
     fn spend(spending: Spending) -> bool;
     fn unspend(spending: Spending) -> ();
+    fn purge_snapshots(before: Timestamp) -> u64;
 });

@@ -87,7 +87,7 @@ async fn what_is_too_old_waits_for_a_person_and_is_sent_when_released() {
     let expired = world.until(command, "failed").await;
     assert_eq!(serde_json::to_value(&expired.state).expect("a state")["why"]["code"], "EXPIRED");
     assert!(world.ers.calls().is_empty());
-    let act = Act { by: "a person".into(), why: "still wanted".into(), at: world.now() };
+    let act = Act::of_person("a person", "a test", "still wanted", world.now());
     world.store.replay(command, act).await.expect("released");
     world.until(command, "completed").await;
     assert_eq!(world.ers.calls(), ["A011"]);

@@ -10,7 +10,7 @@ use super::world::World;
 use crate::command::{CommandId, State};
 use crate::events::EventSchemas;
 use crate::simulator::{Action, Fault, SimulatorConfig};
-use crate::store::{Act, Finding, NewDocument, OperatorStore as _};
+use crate::store::{Act, AuditStore as _, Finding, NewDocument, OperatorStore as _};
 
 const REFERRER: &str = "REFERRING_CLINICIAN";
 const PROVIDER: &str = "SERVICE_PROVIDER_CLINICIAN";
@@ -365,7 +365,7 @@ async fn waits_for_a_person(world: &World, command: CommandId) {
 }
 
 async fn decide(world: &World, command: CommandId, finding: Finding) {
-    let act = Act { by: "a person".into(), why: "looked in e-RS".into(), at: world.now() };
+    let act = Act::of_person("a person", "a test", "looked in e-RS", world.now());
     world.store.decide(command, finding, act).await.expect("it is in doubt");
 }
 
@@ -385,7 +385,7 @@ async fn a_referral_that_is_not_found_is_left_to_a_person_and_made_when_they_say
     world.until(command, "completed").await;
     assert_eq!((writes(&world, "A011"), world.simulator().created()), (2, 1));
     let log = world.store.audit_log(0, 10).await.expect("readable");
-    assert_eq!((log[0].act.as_str(), log[0].why.as_str()), ("decide", "not done: looked in e-RS"));
+    assert_eq!((log[0].act.as_str(), log[0].why.as_deref()), ("decide", Some("not done: looked in e-RS")));
 }
 
 #[tokio::test(start_paused = true)]

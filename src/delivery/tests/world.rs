@@ -480,6 +480,7 @@ impl World {
             commands,
             documents: Vec::new(),
             events: Vec::new(),
+            patients: Vec::new(),
             taken_again: None,
         }
     }
@@ -511,13 +512,13 @@ impl World {
 
     /// A person releases a failed command.
     pub async fn replay(&self, id: CommandId) {
-        let act = Act { by: "a person".into(), why: "looked at it".into(), at: self.now() };
+        let act = Act::of_person("a person", "a test", "looked at it", self.now());
         self.store.replay(id, act).await.expect("released");
     }
 
     /// A person sets a command aside.
     pub async fn discard(&self, id: CommandId) {
-        let act = Act { by: "a person".into(), why: "not wanted".into(), at: self.now() };
+        let act = Act::of_person("a person", "a test", "not wanted", self.now());
         self.store.discard(id, act).await.expect("set aside");
     }
 

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::callers::Caller;
+use super::looks::{ACT_TEXT_CHARS_MAX, place_of};
 use super::problem::ProblemDocument;
 use super::request::{id, read_body};
 use crate::command::{CommandId, MessageId, Ubrn};
@@ -23,7 +24,6 @@ use crate::store::{self, Act, Finding};
 
 /// Of `{by, why}`.
 const ACT_BYTES_MAX: usize = 8 * 1024;
-const ACT_TEXT_CHARS_MAX: usize = 1_000;
 
 /// Who acts, and why. Both go to the audit log.
 #[derive(Deserialize)]
@@ -61,10 +61,7 @@ impl<T: FromStr + 'static> FromRequest for Asked<T> {
             let decides = request.path().ends_with("/decide");
             let caller = Caller::extract(&request).await?;
             let (mut act, finding) = read_act(&request, payload, shared, decides).await?;
-            // Who says so is told by the token, whoever is named.
-            if let Some(token) = caller.name() {
-                act.by = format!("{} (token {token})", act.by);
-            }
+            act.by = caller.signed(&act.by);
             Ok(Self { id, act, finding, shared: shared.clone(), caller })
         }
         .boxed_local()
@@ -101,7 +98,7 @@ async fn read_act(
             "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
         )));
     }
-    Ok((Act { by: body.by, why: body.why, at: shared.environment.now() }, finding))
+    Ok((Act::of_person(body.by, place_of(request), body.why, shared.environment.now()), finding))
 }
 
 type Answered = Result<HttpResponse, ProblemDocument>;

@@ -37,6 +37,8 @@ pub enum Needs {
     See,
     /// What is about patients.
     Content,
+    /// Who did what, and why: reasons may name a patient.
+    Audit,
     /// Changes what becomes of something.
     Act,
 }
@@ -58,6 +60,19 @@ impl Caller {
         self.token.as_ref().map(|token| token.name.as_str())
     }
 
+    /// Whether it is a sender that looks at what it sent itself.
+    pub fn owns(&self, source: &str) -> bool {
+        self.token.as_ref().is_some_and(|token| token.role == Role::Sender && is_own(token, source))
+    }
+
+    /// A person's name, with the token that it came with.
+    pub fn signed(&self, person: &str) -> String {
+        match &self.token {
+            Some(token) => format!("{person} (token {})", token.name),
+            None => person.to_owned(),
+        }
+    }
+
     pub fn may(&self, needs: Needs) -> bool {
         let Some(token) = &self.token else { return true };
         match (token.role, needs) {
@@ -67,7 +82,8 @@ impl Caller {
             (Role::Viewer | Role::Operator, Needs::Watch | Needs::See | Needs::SeeOwn) => true,
             (Role::Viewer | Role::Operator, Needs::Content) => token.content,
             (Role::Operator, Needs::Act) => true,
-            (Role::Viewer, Needs::Act) | (Role::Viewer | Role::Operator, Needs::Send) => false,
+            (Role::Operator, Needs::Audit) => token.content,
+            (Role::Viewer, Needs::Act | Needs::Audit) | (Role::Viewer | Role::Operator, Needs::Send) => false,
         }
     }
 
@@ -102,13 +118,18 @@ fn is_own(token: &Token, source: &str) -> bool {
     token.sources.iter().any(|own| own == source)
 }
 
+impl Caller {
+    pub fn of(request: &HttpRequest) -> Option<Self> {
+        request.extensions().get::<Self>().cloned()
+    }
+}
+
 impl FromRequest for Caller {
     type Error = ProblemDocument;
     type Future = std::future::Ready<Result<Self, ProblemDocument>>;
 
     fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
-        let caller = request.extensions().get::<Self>().cloned();
-        std::future::ready(caller.ok_or_else(ProblemDocument::unavailable))
+        std::future::ready(Self::of(request).ok_or_else(ProblemDocument::unavailable))
     }
 }
 

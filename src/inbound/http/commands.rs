@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::awaited::Awaited;
 use super::callers::Caller;
+use super::looks::{Look, shows_content};
 use super::problem::ProblemDocument;
 use super::request::{content_type, header, id, query, read_body};
 use super::{Shared, views, without_content};
@@ -151,6 +152,7 @@ fn body(answer: &Answer, commands: &[CommandView], shared: &Shared, caller: &Cal
 }
 
 pub async fn get(
+    request: HttpRequest,
     path: web::Path<String>,
     shared: web::Data<Shared>,
     caller: Caller,
@@ -159,6 +161,9 @@ pub async fn get(
     let id: CommandId = id(&path)?;
     let command = search.command(id).await?.filter(|command| caller.knows_of(&command.source));
     let command = command.ok_or_else(ProblemDocument::unknown_command)?;
+    let is_shown = shows_content(&command) && caller.sees_content_of(&command.source);
+    let look = Look::at(format!("command {id}"), &command.source, is_shown);
+    shared.looked(&request, look).await?;
     let transitions = search.transitions(id).await?;
     let attempts = search.attempts(id).await?;
     let estimate = shared.deps.estimates.estimate(&command);

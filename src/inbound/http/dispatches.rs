@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::acts::Asked;
+use super::looks::Look;
 use super::problem::ProblemDocument;
 use super::request::{id, query};
 use super::views;
@@ -47,8 +48,16 @@ pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
     Ok(HttpResponse::Ok().json(body))
 }
 
-pub async fn get(path: web::Path<String>, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
-    shown(id(&path)?, &shared).await
+pub async fn get(
+    request: HttpRequest,
+    path: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
+    let id: DispatchId = id(&path)?;
+    let answer = shown(id, &shared).await?;
+    let subject = format!("dispatch {id}");
+    shared.looked(&request, Look { act: "view", subject, searched: None, source: None, is_content: false }).await?;
+    Ok(answer)
 }
 
 pub async fn replay(Asked { id, act, shared, .. }: Asked<DispatchId>) -> Result<HttpResponse, ProblemDocument> {

@@ -6,33 +6,37 @@ use std::sync::Arc;
 
 use actix_web::body::SizedStream;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 
 use super::Shared;
 use super::callers::Caller;
+use super::looks::Look;
 use super::problem::ProblemDocument;
 use super::request::id;
 use crate::command::CommandId;
 use crate::store::{AttemptView, FetchedStore, KeptDocument, StoreError};
 
 pub async fn get(
+    request: HttpRequest,
     path: web::Path<(String, String)>,
     shared: web::Data<Shared>,
     caller: Caller,
 ) -> Result<HttpResponse, ProblemDocument> {
     let (command, step) = path.into_inner();
     let command: CommandId = id(&command)?;
-    let known = shared.deps.search.command(command).await?.filter(|known| caller.knows_of(&known.source));
-    let known = known.ok_or_else(ProblemDocument::unknown_command)?;
-    if !caller.sees_content_of(&known.source) {
+    let search = &shared.deps.search;
+    let view = search.command(command).await?.filter(|known| caller.knows_of(&known.source));
+    let view = view.ok_or_else(ProblemDocument::unknown_command)?;
+    if !caller.sees_content_of(&view.source) {
         return Err(ProblemDocument::not_for_caller("Documents are content: its token has to say content: true."));
     }
-    let attempts = shared.deps.search.attempts(command).await?;
+    let attempts = search.attempts(command).await?;
     let kept = KeptDocument::newest(&attempts, &step).ok_or_else(|| {
         ProblemDocument::not_found("This command has no such document. Its result names the step that has one.")
     })?;
+    shared.looked(&request, Look::at(format!("document {step} of command {command}"), &view.source, true)).await?;
     let (document, bytes) = (Document::of(&kept), kept.bytes);
     let parts = parts(shared.deps.fetched.clone(), command, (attempts, step));
     Ok(HttpResponse::Ok()

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Shared;
+use super::looks::Look;
 use super::problem::ProblemDocument;
 use super::request::{header, query};
 use crate::events::{Follow, Followed, cloud_event};
@@ -27,6 +28,8 @@ struct After {
 
 pub async fn get(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
     let asked: After = query(&request)?;
+    let look = Look { act: "view", subject: "events".into(), searched: None, source: None, is_content: false };
+    shared.looked(&request, look).await?;
     let streams = header(request.headers(), ACCEPT.as_str())
         .is_some_and(|accept| accept.to_ascii_lowercase().contains("text/event-stream"));
     if !streams {

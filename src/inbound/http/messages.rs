@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::callers::Caller;
+use super::looks::{Look, shows_content};
 use super::problem::ProblemDocument;
 use super::request::{id, query};
 use super::views;
@@ -30,6 +31,7 @@ struct Filter {
 }
 
 pub async fn get(
+    request: HttpRequest,
     path: web::Path<String>,
     shared: web::Data<Shared>,
     caller: Caller,
@@ -42,8 +44,11 @@ pub async fn get(
         .filter(|message| caller.knows_of(&message.source))
         .ok_or_else(|| ProblemDocument::not_found("There is no message with this identifier."))?;
     let commands = search.commands_of(id).await?;
+    let is_content = commands.iter().any(shows_content) && caller.sees_content_of(&message.source);
+    shared.looked(&request, Look::at(format!("message {id}"), &message.source, is_content)).await?;
     let mut shown = views::message(&message);
     shown["commands"] = commands.iter().map(|command| shared.summary(command, &caller)).collect();
+    shown["legalHold"] = shared.deps.patients.is_held(id).await?.into();
     Ok(HttpResponse::Ok().json(shown))
 }
 
@@ -52,6 +57,16 @@ pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
     let filter: Filter = query(&request)?;
     if filter.state.as_deref().is_some_and(|state| !State::NAMES.contains(&state)) {
         return Err(ProblemDocument::bad_request(format!("state is one of {}.", State::NAMES.join(", "))));
+    }
+    if let Some(control_id) = &filter.control_id {
+        let look = Look {
+            act: "search",
+            subject: "messages by control id".into(),
+            searched: Some(format!("control id {control_id}")),
+            source: filter.source.as_deref(),
+            is_content: true,
+        };
+        shared.looked(&request, look).await?;
     }
     let page = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let mut found = shared

@@ -9,6 +9,7 @@
 
 mod acts;
 mod answer_body;
+mod audit;
 mod awaited;
 pub mod callers;
 mod commands;
@@ -20,6 +21,7 @@ mod health;
 mod hl7v2;
 mod holds;
 mod instances;
+mod looks;
 mod messages;
 mod openapi;
 mod operation_outcome;
@@ -44,12 +46,16 @@ use crate::config::HttpListener;
 use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
-use crate::store::{CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, SearchStore, Signals};
+use crate::store::{
+    AuditStore, CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore, SearchStore,
+    Signals,
+};
 use crate::tls::{self, TlsError};
 
 use callers::Caller;
 pub use callers::Tokens;
 pub use health::{Check, Readiness};
+pub use looks::{ACTING_PERSON, ACTING_REASON};
 
 /// Open connections of one listener; above that the kernel's backlog holds them.
 const CONNECTIONS_MAX: usize = 1_000;
@@ -72,6 +78,8 @@ pub struct HttpDeps {
     pub search: Arc<dyn SearchStore>,
     pub fetched: Arc<dyn FetchedStore>,
     pub operator: Arc<dyn OperatorStore>,
+    pub audit: Arc<dyn AuditStore>,
+    pub patients: Arc<dyn PatientStore>,
     pub instances: Arc<dyn InstanceStore>,
     pub dispatches: Arc<dyn DispatchStore>,
     pub estimates: Arc<dyn Estimates>,
@@ -89,6 +97,7 @@ struct Shared {
     listener: HttpListener,
     deps: HttpDeps,
     environment: Environment,
+    looks: looks::Looks,
 }
 
 impl Shared {
@@ -126,7 +135,8 @@ impl HttpServer {
         let tls = listener.tls.as_ref().map(tls::server_config).transpose()?;
         let socket = TcpListener::bind(address).map_err(listen)?;
         let local = socket.local_addr().map_err(listen)?;
-        let shared = web::Data::new(Shared { listener, deps, environment: environment.clone() });
+        let shared =
+            web::Data::new(Shared { listener, deps, environment: environment.clone(), looks: looks::Looks::default() });
 
         let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
         let app = move || {

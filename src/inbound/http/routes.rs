@@ -8,12 +8,14 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 
 use super::callers::{Needs, guard};
 use super::problem::ProblemDocument;
-use super::{acts, commands, dispatches, documents, events, fhir, health, hl7v2, holds, instances, messages, openapi};
+use super::{
+    acts, audit, commands, dispatches, documents, events, fhir, health, hl7v2, holds, instances, messages, openapi,
+};
 
 /// Method, path as OpenAPI writes it, what it needs of who calls it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const ROUTES: [Entry; 26] = [
+pub const ROUTES: [Entry; 27] = [
     ("post", "/v1/hl7v2", Needs::Send, || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", Needs::Send, || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", Needs::Send, || web::post().to(fhir::post)),
@@ -34,6 +36,7 @@ pub const ROUTES: [Entry; 26] = [
     ("get", "/v1/dispatches/{id}", Needs::See, || web::get().to(dispatches::get)),
     ("post", "/v1/dispatches/{id}/replay", Needs::Act, || web::post().to(dispatches::replay)),
     ("post", "/v1/dispatches/{id}/discard", Needs::Act, || web::post().to(dispatches::discard)),
+    ("get", "/v1/audit", Needs::Audit, || web::get().to(audit::list)),
     ("get", "/v1/events", Needs::Content, || web::get().to(events::get)),
     ("get", "/v1/instances", Needs::See, || web::get().to(instances::list)),
     ("get", "/metrics", Needs::Watch, || web::get().to(health::metrics)),

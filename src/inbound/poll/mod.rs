@@ -104,7 +104,7 @@ impl Poll {
     /// The command that looks at this time: a new one, or the one before where that is not done.
     async fn look(&self, watch: &Watch, service: &str, due: Timestamp, before: Option<CommandId>) -> Result<CommandId> {
         let before = self.unfinished(watch, service, before).await?;
-        let act = |why: &str| Act { by: "gateway".into(), why: why.into(), at: self.environment.now() };
+        let act = |why: &str| Act::of_gateway(why, self.environment.now());
         let mut failed = None;
         match before {
             None => {}
@@ -185,6 +185,6 @@ impl Poll {
             plan: if watch.mode == Mode::Shadow { json!({ "shadow": true }) } else { Value::Null },
             not_after: None,
         };
-        Admission::own(&self.environment, &watch.name, format!("look:{service}:{due}"), command)
+        Admission::own((&self.environment, &self.keys), &watch.name, format!("look:{service}:{due}"), command)
     }
 }

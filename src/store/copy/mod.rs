@@ -88,6 +88,7 @@ struct Place {
 struct Highest {
     messages: i64,
     events: i64,
+    acts: i64,
 }
 
 #[derive(Default)]

@@ -96,12 +96,17 @@ impl PostgresEnd {
             let sql = format!("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}");
             Ok(self.client.query_one(&sql, &[]).await?.try_get(0)?)
         };
-        Ok(Highest { messages: given("message_number").await?, events: given("outbox_position").await? })
+        let acts = "SELECT coalesce((SELECT value FROM meta WHERE name = 'audit_entries'), 0)";
+        Ok(Highest {
+            messages: given("message_number").await?,
+            events: given("outbox_position").await?,
+            acts: self.client.query_one(acts, &[]).await?.try_get(0)?,
+        })
     }
 
     /// Counts, and numbers that are never given again.
     pub(super) async fn conclude(&self, highest: Highest) -> Result<()> {
-        let Highest { messages, events } = highest;
+        let Highest { messages, events, acts } = highest;
         let set = |sequence: &str, highest: String, first: i64| {
             format!("SELECT setval({sequence}, greatest({highest}, {first}), {highest} > 0);")
         };
@@ -115,7 +120,7 @@ impl PostgresEnd {
         sql += &set("'message_number'", messages.to_string(), super::tables::STEP);
         sql += &set("'outbox_position'", events.to_string(), 1);
         sql += &format!(
-            "INSERT INTO meta (name, value) VALUES ('purged_position', {events})
+            "INSERT INTO meta (name, value) VALUES ('purged_position', {events}), ('audit_entries', {acts})
                ON CONFLICT (name) DO UPDATE SET value = excluded.value;"
         );
         sql += &set("'thread_number'", highest_of("thread"), 1);

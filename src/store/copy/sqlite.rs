@@ -149,6 +149,7 @@ impl SqliteEnd {
                                     coalesce((SELECT value FROM meta WHERE name = 'messages_numbered'), 0))",
                     )?,
                 events: number("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)")?,
+                acts: number("SELECT coalesce((SELECT value FROM meta WHERE name = 'audit_entries'), 0)")?,
             })
         })
         .await
@@ -171,6 +172,7 @@ impl SqliteEnd {
             for (name, value) in [
                 ("unconfirmed_events", unconfirmed),
                 ("messages_numbered", highest.messages / STEP),
+                ("audit_entries", highest.acts),
                 ("commands_numbered", if highest.messages == 0 { 0 } else { highest.messages + STEP - 1 }),
             ] {
                 transaction.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", (name, value))?;

@@ -41,7 +41,7 @@ const PURGED_MADE_IT: &str = "t.purged_creator IS NOT NULL AND c.number IS NULL"
 const CREATOR: &str = "LEFT JOIN command c ON c.number = t.created_by";
 
 /// In this order: what SQLite's threads need is there before them.
-pub(super) const TABLES: [Table; 23] = [
+pub(super) const TABLES: [Table; 25] = [
     table("source", &["number"], &["number", "name"]),
     Table {
         read: &[("number", "t.number * 4096")],
@@ -81,6 +81,12 @@ pub(super) const TABLES: [Table; 23] = [
         ..table("document", &["message", "number", "position"], &["message", "number", "position", "bytes"])
     },
     Table { read: OF_MESSAGE, written: TO_MESSAGE, ..table("acknowledged", &["message"], &["message", "at"]) },
+    Table {
+        read: OF_MESSAGE,
+        written: TO_MESSAGE,
+        ..table("mention", &["message", "patient"], &["message", "patient"])
+    },
+    table("legal_hold", &["id"], &["id", "message", "patient", "at", "by"]),
     table("dedup", &["source", "control_id"], &["source", "control_id", "sha256", "message"]),
     Table {
         // What runs is taken back by the first claim: nobody has it.
@@ -229,7 +235,11 @@ pub(super) const TABLES: [Table; 23] = [
         &["application", "call", "counts_for", "day", "calls"],
     ),
     table("mapping_set", &["digest"], &["digest", "registered_at", "archive"]),
-    table("audit", &["number"], &["number", "at", "by", "act", "subject", "why", "hash"]),
+    table(
+        "audit",
+        &["number"],
+        &["number", "at", "by", "kind", "place", "act", "subject", "why", "why_salt", "why_digest", "hash"],
+    ),
 ];
 
 impl Table {

@@ -19,9 +19,9 @@ use crate::store::suite::given::{
     local, message, progress, the_claimed, ubrn,
 };
 use crate::store::{
-    Admitted, AliasKind, ClaimedCommand, DispatchFilter, HeldPiece, Made, MessageFilter, NewDispatch, NewEvent,
-    OpenError, OwedAnswer, Progress, Purge, PurgePlace, SealedSecret, Snapshot, Spending, Store, StorePlace, open,
-    open_to_act,
+    Admitted, AliasKind, ClaimedCommand, DispatchFilter, Held, HeldPiece, LegalHold, Made, MessageFilter, NewDispatch,
+    NewEvent, OpenError, OwedAnswer, Progress, Purge, PurgePlace, SealedSecret, Snapshot, Spending, Store, StorePlace,
+    open, open_to_act,
 };
 
 /// Small, so that there are many batches.
@@ -135,6 +135,11 @@ async fn fill(store: &dyn Store) {
     long = long.with_document(2, Bytes::new()).with_event("LetterKept");
     let kept = admitted(store, long).await;
     store.acknowledged(vec![(kept, at(61))]).await.expect("noted");
+    store.note_mentions(kept, vec![[9; 32]]).await.expect("noted");
+    for on in [Held::Message(kept), Held::Patient([9; 32])] {
+        let hold = LegalHold { id: crate::store::suite::given::new_id(), on, at: at(61), by: "j.smith".into() };
+        store.put_legal_hold(hold, act()).await.expect("held");
+    }
     let mut refused = message("BAD\0ID").received(62).with_event("MessageRejected");
     refused.verdict = crate::command::Verdict::Rejected;
     admitted(store, refused).await;
@@ -247,6 +252,10 @@ async fn told(store: &dyn Store) -> Vec<String> {
     lines.push(format!("{:?}", store.unconfirmed(0, 100).await.expect("read").len()));
     lines.push(format!("{:?}", store.last_position().await.expect("read")));
     lines.push(format!("{:?}", store.audit_log(0, 100).await.expect("read")));
+    lines.push(format!("{:?}", store.audit_written().await.expect("read")));
+    lines.push(format!("{:?}", store.legal_holds().await.expect("read")));
+    let theirs = store.messages_of_patient([9; 32], 0, 100).await.expect("read");
+    lines.push(format!("{:?}", theirs.iter().map(|placed| placed.id).collect::<Vec<_>>()));
     let mut depths: Vec<String> =
         store.depths().await.expect("read").iter().map(|depth| format!("{depth:?}")).collect();
     depths.sort();

@@ -3,7 +3,7 @@
 use deadpool_postgres::ClientWrapper;
 use serde_json::json;
 
-use super::audit::{self, Noted};
+use super::audit;
 use super::columns;
 use super::failure::Failed;
 use super::flight::Flight;
@@ -12,7 +12,7 @@ use super::workspace::Workspace;
 use super::write::{Signature, write_and_commit};
 use crate::command::{CommandId, Failure, Happened, State};
 use crate::environment::Environment;
-use crate::store::{Act, Finding, Result, StoreError, with_finding};
+use crate::store::{Act, Finding, Noted, Result, StoreError, with_finding};
 
 /// The desk of what happens rarely, whoever does it.
 pub(super) const COMMON_DESK: i32 = 0;
@@ -91,8 +91,8 @@ pub(super) async fn act_on(
         workspace.commands.get_mut(&number).ok_or(StoreError::NotFound)?.plan = Some(Some(plan));
     }
     let note = client.prepare_cached(audit::NOTE).await?;
-    let noted = Noted { act: deed.name(), subject: format!("command {id}"), by: act };
-    let rows = audit::following(client, &[noted]).await?;
+    let noted = Noted { act: deed.name(), subject: format!("command {id}"), by: act.clone() };
+    let rows = audit::following(client, &[noted], environment).await?;
     let mut flight = Flight::of(client);
     flight.send(&note, rows.parameters());
     write_and_commit(client, &workspace, Signature { desk: COMMON_DESK, group: None }, flight).await?;

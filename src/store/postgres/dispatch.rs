@@ -5,13 +5,16 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::audit::{self, Noted};
+use super::audit;
 use super::columns::{self, micros, storable};
 use super::failure::Failed;
+use super::patient;
 use crate::command::{DispatchId, MessageId};
+use crate::environment::Environment;
+use crate::store::patient::THREADS_OF_EVENTS;
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
-    NewDispatch, OwedAnswer, Result, StoreError, ToldPlace, damaged,
+    NewDispatch, Noted, OwedAnswer, Result, StoreError, ToldPlace, damaged,
 };
 
 macro_rules! view_columns {
@@ -298,6 +301,7 @@ pub(super) async fn decide(
     id: DispatchId,
     verdict: Verdict,
     act: &Act,
+    environment: &Environment,
 ) -> std::result::Result<(), Failed> {
     client.batch_execute("BEGIN").await?;
     let row = client.query_opt("SELECT state FROM dispatch WHERE id = $1 FOR UPDATE", &[&id.0]).await?;
@@ -320,8 +324,8 @@ pub(super) async fn decide(
         )
         .await?;
     let note = client.prepare_cached(audit::NOTE).await?;
-    let noted = Noted { act: name, subject: format!("dispatch {id}"), by: act };
-    let rows = audit::following(client, &[noted]).await?;
+    let noted = Noted { act: name, subject: format!("dispatch {id}"), by: act.clone() };
+    let rows = audit::following(client, &[noted], environment).await?;
     client.execute(&note, &rows.parameters()).await?;
     Ok(client.batch_execute("COMMIT").await?)
 }
@@ -330,10 +334,15 @@ pub(super) async fn purge(client: &ClientWrapper, before: Timestamp, max: usize)
     let (before, max) = (micros(before), columns::signed(max as u64));
     let dispatches = client
         .execute(
-            "DELETE FROM dispatch WHERE number IN (
-               SELECT number FROM dispatch
-               WHERE state IN ('delivered', 'discarded') AND changed_at < $1 ORDER BY changed_at LIMIT $2
-             )",
+            &format!(
+                "{} DELETE FROM dispatch WHERE number IN (
+                   SELECT number FROM dispatch d
+                   WHERE state IN ('delivered', 'discarded') AND changed_at < $1 AND NOT EXISTS (
+                     SELECT 1 FROM outbox e WHERE e.position = d.event AND e.thread IN ({THREADS_OF_EVENTS})
+                   ) ORDER BY changed_at LIMIT $2
+                 )",
+                patient::held()
+            ),
             &[&before, &max],
         )
         .await?;

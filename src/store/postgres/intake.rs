@@ -9,12 +9,13 @@ use serde_json::Value;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::audit::{self, Noted};
+use super::audit;
 use super::columns::{self, micros, storable};
 use super::content::{Chunks, INLINE_MAX};
 use super::failure::Failed;
 use super::flight::Flight;
 use super::lane::{Batch, Decided};
+use super::patient::{self, MENTION, Mentions};
 use super::read;
 use super::sources::Sources;
 use super::workspace::{Arrival, Command, EventText, Workspace};
@@ -23,11 +24,12 @@ use crate::command::{CommandId, Failure, MessageId, State, Verdict};
 use crate::environment::Environment;
 use crate::store::standing::Standing;
 use crate::store::{
-    Admission, Admitted, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, StoreError, Stored, TakenAgain,
+    Admission, Admitted, NewCommand, NewMessage, Noted, RESENT_WITH_A_CHANGE, Result, StoreError, Stored, TakenAgain,
 };
 
 /// Numbers between two messages: a message's commands have those after it.
 const COMMANDS_MAX: usize = 4095;
+pub(super) const MESSAGE_STEP: i64 = COMMANDS_MAX as i64 + 1;
 
 /// Takes the keys that are free; those of other transactions under way are waited for.
 const TAKE_KEYS: &str = "INSERT INTO dedup (source, control_id, sha256, message)
@@ -153,12 +155,17 @@ impl Batch for Intake {
         let insert_chunks = client.prepare_cached(INSERT_CHUNKS).await?;
         let insert_documents = client.prepare_cached(INSERT_DOCUMENTS).await?;
         let note = client.prepare_cached(audit::NOTE).await?;
+        let mention = client.prepare_cached(MENTION).await?;
         let taken_again =
             changes.messages.iter().filter_map(|(index, ..)| items[*index].admission.taken_again.as_ref());
-        let acts: Vec<Noted<'_>> =
-            taken_again.map(|again| Noted { act: TakenAgain::ACT, subject: again.subject(), by: &again.act }).collect();
-        let acts = audit::following(client, &acts).await?;
+        let acts: Vec<Noted> = taken_again.map(TakenAgain::noted).collect();
+        let acts = audit::following(client, &acts, &self.environment).await?;
         let messages = Messages::of(items, &changes.messages);
+        let mentions = changes
+            .messages
+            .iter()
+            .flat_map(|(index, number, ..)| patient::mentions(*number, &items[*index].admission.patients));
+        let mentions = Mentions::of(mentions.collect());
         let mut chunks = Chunks::default();
         let mut documents = Chunks::default();
         for (index, number, ..) in &changes.messages {
@@ -176,6 +183,7 @@ impl Batch for Intake {
         let texts: [&(dyn ToSql + Sync); 4] =
             [&documents.of, &documents.numbers, &documents.positions, &documents.bytes];
         flight.send_if(!documents.is_empty(), &insert_documents, texts);
+        flight.send_if(!mentions.is_empty(), &mention, mentions.parameters());
         flight.send_if(!acts.is_empty(), &note, acts.parameters());
         write_and_commit(client, &changes.workspace, signature, flight).await
     }

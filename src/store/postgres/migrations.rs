@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 8] = [
+const MIGRATIONS: [Migration; 10] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -76,6 +76,18 @@ const MIGRATIONS: [Migration; 8] = [
         name: "fetched",
         expand: Expansion::Whole(include_str!("migrations/0008_fetched.expand.sql")),
         contract: "",
+    },
+    Migration {
+        number: 9,
+        name: "acts",
+        expand: Expansion::Beside(include_str!("migrations/0009_acts.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 10,
+        name: "patients",
+        expand: Expansion::Beside(include_str!("migrations/0010_patients.expand.sql")),
+        contract: include_str!("migrations/0010_patients.contract.sql"),
     },
 ];
 

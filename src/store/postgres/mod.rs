@@ -41,6 +41,8 @@ mod links;
 mod listing;
 mod migrations;
 mod outbox;
+mod patient;
+mod people;
 mod progress;
 mod queue;
 mod read;

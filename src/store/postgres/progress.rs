@@ -15,8 +15,9 @@ use super::clock::Offset;
 use super::columns::{self, micros};
 use super::failure::Failed;
 use super::flight::Flight;
-use super::intake::lock;
+use super::intake::{MESSAGE_STEP, lock};
 use super::lane::{Batch, Decided};
+use super::patient::{MENTION, Mentions};
 use super::read;
 use super::sources::Sources;
 use super::workspace::{EventText, Workspace};
@@ -110,11 +111,14 @@ impl Batch for Steps {
     ) -> std::result::Result<(), Failed> {
         let insert_attempts = client.prepare_cached(INSERT_ATTEMPTS).await?;
         let finish_attempts = client.prepare_cached(FINISH_ATTEMPTS).await?;
+        let mention = client.prepare_cached(MENTION).await?;
         let (started, finished) = (Started::of(items, changes), Finished::of(items, changes));
+        let mentions = mentions(items, changes);
         // In this order, for a read's start is recorded together with its end.
         let mut flight = Flight::of(client);
         flight.send_if(!started.ids.is_empty(), &insert_attempts, started.parameters());
         flight.send_if(!finished.ids.is_empty(), &finish_attempts, finished.parameters());
+        flight.send_if(!mentions.is_empty(), &mention, mentions.parameters());
         write_and_commit(client, &changes.workspace, signature, flight).await
     }
 }
@@ -210,6 +214,17 @@ fn record(workspace: &mut Workspace, item: &Prepared, number: i64, offset: Offse
         workspace.change(number, state, progress.at, why, owner.as_deref().unwrap_or(GATEWAY))?;
     }
     Ok(())
+}
+
+/// Whom answers mention, for the messages whose commands asked.
+fn mentions(items: &[&Prepared], changes: &Changes) -> Mentions {
+    let mut rows = Vec::new();
+    for (index, number) in &changes.commands {
+        let Some(finished) = &items[*index].progress.finished else { continue };
+        let message = number - number % MESSAGE_STEP;
+        rows.extend(finished.patients.iter().map(|patient| (message, patient.to_vec())));
+    }
+    Mentions::of(rows)
 }
 
 #[derive(Default)]

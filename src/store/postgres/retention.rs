@@ -13,7 +13,9 @@ use super::acts::COMMON_DESK;
 use super::columns;
 use super::failure::Failed;
 use super::flight::{BEGIN_BY_KEYS, Flight};
+use super::patient;
 use super::write::{ADD_TO_TALLY, UNCONFIRMED};
+use crate::store::patient::{IS_THEIRS, THREADS_OF_EVENTS};
 use crate::store::{Purge, PurgePlace, Purged, Result};
 
 /// Messages, and events, removed by one call.
@@ -27,14 +29,25 @@ const DISORDER: i64 = 60_000_000;
 
 /// `OFFSET 0`: the commands are found by their numbers first. Otherwise everything unfinished may be passed for each
 /// message, for the planner thinks that there is little of it.
-const MESSAGES: &str = "SELECT m.number, m.received_at, m.size, m.commands, EXISTS (
-       SELECT 1 FROM (
-         SELECT standing FROM command c WHERE c.number > m.number AND c.number <= m.number + m.commands OFFSET 0
-       ) its WHERE its.standing < 7
-     ) FROM message m WHERE m.number > $1 ORDER BY m.number LIMIT $2";
+fn messages_sql() -> String {
+    format!(
+        "{} SELECT m.number, m.received_at, m.size, m.commands, EXISTS (
+           SELECT 1 FROM (
+             SELECT standing FROM command c WHERE c.number > m.number AND c.number <= m.number + m.commands OFFSET 0
+           ) its WHERE its.standing < 7
+         ) OR {} FROM message m WHERE m.number > $1 ORDER BY m.number LIMIT $2",
+        patient::held(),
+        patient::here(IS_THEIRS)
+    )
+}
 
-const EVENTS: &str = "SELECT position, at, confirmed_at IS NOT NULL FROM outbox WHERE position > $1 AND position <= $3
-     ORDER BY position LIMIT $2";
+fn events_sql() -> String {
+    format!(
+        "{} SELECT position, at, confirmed_at IS NOT NULL, thread IN ({THREADS_OF_EVENTS}) FROM outbox
+         WHERE position > $1 AND position <= $3 ORDER BY position LIMIT $2",
+        patient::held()
+    )
+}
 
 /// A refused message is new when it comes again: nothing came of it.
 const FORGET_REFUSED: &str =
@@ -62,6 +75,7 @@ const REMOVE_COMMANDS: &str = "DELETE FROM command WHERE number = ANY ($1) RETUR
 const REMOVE_ATTEMPTS: &str = "DELETE FROM attempt WHERE command = ANY ($1)";
 const REMOVE_FETCHED: &str = "DELETE FROM fetched WHERE command = ANY ($1)";
 const REMOVE_TRANSITIONS: &str = "DELETE FROM transition WHERE command = ANY ($1)";
+const REMOVE_MENTIONS: &str = "DELETE FROM mention WHERE message = ANY ($1)";
 const REMOVE_CHUNKS: &str = "DELETE FROM message_chunk WHERE message = ANY ($1)";
 const REMOVE_DOCUMENTS: &str = "DELETE FROM document WHERE message = ANY ($1)";
 const REMOVE_ACKNOWLEDGED: &str = "DELETE FROM acknowledged WHERE message = ANY ($1)";
@@ -126,7 +140,9 @@ impl Walk {
 /// One call of a round, in a transaction of its own that does not wait for the disk: what a crash of the database
 /// brings back is removed again.
 pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result::Result<Purged, Failed> {
+    client.batch_execute(BEGIN_BY_KEYS).await?;
     let (messages, events) = look(client, purge).await?;
+    client.batch_execute("COMMIT").await?;
     let mut purged = Purged { messages: 0, commands: 0, events: 0, next: None };
     if !(messages.ended && events.ended) {
         purged.next = Some(PurgePlace { message: messages.place.unsigned_abs(), event: events.place.unsigned_abs() });
@@ -135,7 +151,8 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
         return Ok(purged);
     }
     let of_commands = [REMOVE_ATTEMPTS, REMOVE_FETCHED, REMOVE_TRANSITIONS];
-    let of_messages = [FORGET_REFUSED, REMOVE_CHUNKS, REMOVE_DOCUMENTS, REMOVE_ACKNOWLEDGED, REMOVE_MESSAGES];
+    let of_messages =
+        [FORGET_REFUSED, REMOVE_MENTIONS, REMOVE_CHUNKS, REMOVE_DOCUMENTS, REMOVE_ACKNOWLEDGED, REMOVE_MESSAGES];
     let mut prepared = Vec::with_capacity(of_commands.len() + of_messages.len());
     for (statements, numbers) in [(&of_commands[..], &messages.commands), (&of_messages, &messages.goes)] {
         for sql in statements {
@@ -178,23 +195,23 @@ async fn look(client: &ClientWrapper, purge: &Purge) -> std::result::Result<(Wal
     let looked_at_max = columns::signed((removed_max * LOOK_BEYOND) as u64);
     let (mut messages, mut events) = (Walk::nowhere(purge.from.message), Walk::nowhere(purge.from.event));
     if let Some(before) = purge.messages_before.map(columns::micros) {
-        let look = client.prepare_cached(MESSAGES).await?;
+        let look = client.prepare_cached(&messages_sql()).await?;
         let rows = client.query(&look, &[&messages.place, &looked_at_max]).await?;
         let limits = Limits { before, removed_max, looked_at_max, bytes_max: BYTES_MAX };
         messages = Walk::over(purge.from.message, &rows, &limits, |row| {
-            let (bytes, commands, is_unfinished): (i64, i32, bool) =
-                (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-            Ok(Candidate { may_go: !is_unfinished, bytes, commands: commands.into() })
+            let (bytes, commands, stays): (i64, i32, bool) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            Ok(Candidate { may_go: !stays, bytes, commands: commands.into() })
         })?;
     }
     if let Some(before) = purge.events_before.map(columns::micros) {
-        let look = client.prepare_cached(EVENTS).await?;
+        let look = client.prepare_cached(&events_sql()).await?;
         let told_up_to = columns::signed(purge.told_up_to);
         let rows = client.query(&look, &[&events.place, &looked_at_max, &told_up_to]).await?;
         let limits = Limits { before, removed_max, looked_at_max, bytes_max: i64::MAX };
         events = Walk::over(purge.from.event, &rows, &limits, |row| {
-            let is_confirmed: bool = row.try_get(2)?;
-            Ok(Candidate { may_go: is_confirmed || !purge.keep_unconfirmed, bytes: 0, commands: 0 })
+            let (is_confirmed, is_held): (bool, bool) = (row.try_get(2)?, row.try_get(3)?);
+            let may_go = (is_confirmed || !purge.keep_unconfirmed) && !is_held;
+            Ok(Candidate { may_go, bytes: 0, commands: 0 })
         })?;
     }
     Ok((messages, events))

@@ -12,18 +12,17 @@ use prometheus::core::Collector;
 
 use super::acts::Deed;
 use super::{
-    Inner, PostgresStore, again, audit, claims, content, dispatch, holding, instances, intake, kept, links, listing,
+    Inner, PostgresStore, again, claims, content, dispatch, holding, instances, intake, kept, links, listing,
     migrations, outbox, progress, queue, retention, search, sources, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
-    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
+    Act, Admission, Admitted, Alias, AttemptView, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, FetchedStore, Finding, HeldPiece, Hold, InstanceStore, InstanceView, IntakeStore, MappingStore,
-    MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore, OwedAnswer,
-    Progress, Purge, Purged, Queue, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
-    SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent,
-    ThreadView, ToldPlace, TransitionView, WatchStore,
+    DueDispatch, FetchedStore, HeldPiece, Hold, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
+    MessageView, NewDispatch, OpenCommand, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, Queue,
+    QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota,
+    Signals, Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, ToldPlace, TransitionView, WatchStore,
 };
 
 /// How often claims look for leases that ended.
@@ -280,30 +279,6 @@ impl SearchStore for PostgresStore {
 }
 
 #[async_trait]
-impl OperatorStore for PostgresStore {
-    async fn replay(&self, command: CommandId, act: Act) -> Result<()> {
-        self.ask(|inner| async move { inner.act(command, Deed::Replay, act).await }).await
-    }
-
-    async fn discard(&self, command: CommandId, act: Act) -> Result<()> {
-        self.ask(|inner| async move { inner.act(command, Deed::Discard, act).await }).await
-    }
-
-    async fn release(&self, command: CommandId, act: Act) -> Result<()> {
-        self.ask(|inner| async move { inner.act(command, Deed::Release, act).await }).await
-    }
-
-    async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()> {
-        let deed = Deed::Decide(finding);
-        self.ask(|inner| async move { inner.act(command, deed, act).await }).await
-    }
-
-    async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
-        self.ask(|inner| async move { audit::entries(&*inner.client().await?, after, max).await }).await
-    }
-}
-
-#[async_trait]
 impl RetentionStore for PostgresStore {
     async fn purge(&self, purge: Purge) -> Result<Purged> {
         self.ask(|inner| async move {
@@ -515,8 +490,8 @@ impl PostgresStore {
     async fn decide_dispatch(&self, id: DispatchId, verdict: dispatch::Verdict, act: Act) -> Result<()> {
         self.ask(move |inner| async move {
             again(&inner, |client| {
-                let act = act.clone();
-                Box::pin(async move { dispatch::decide(client, id, verdict, &act).await })
+                let (act, environment) = (act.clone(), inner.environment.clone());
+                Box::pin(async move { dispatch::decide(client, id, verdict, &act, &environment).await })
             })
             .await
         })
@@ -541,6 +516,10 @@ impl WatchStore for PostgresStore {
 
     async fn unspend(&self, spending: Spending) -> Result<()> {
         self.ask(|inner| async move { watching::unspend(&*inner.client().await?, &spending).await }).await
+    }
+
+    async fn purge_snapshots(&self, before: Timestamp) -> Result<u64> {
+        self.ask(move |inner| async move { watching::purge_snapshots(&*inner.client().await?, before).await }).await
     }
 }
 

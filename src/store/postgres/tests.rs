@@ -20,8 +20,8 @@ use crate::store::suite::{Home, every_store};
 /// A schema of a private server, and who has it open.
 struct Schema {
     /// Runs as long as somebody holds it.
-    _server: Arc<Postgres>,
-    url: String,
+    server: Arc<Postgres>,
+    url: Mutex<String>,
     environment: Mutex<Environment>,
 }
 
@@ -29,7 +29,7 @@ impl Schema {
     fn new() -> Self {
         let server = Postgres::shared();
         let url = server.new_schema();
-        Self { _server: server, url, environment: Mutex::new(Environment::system()) }
+        Self { server, url: Mutex::new(url), environment: Mutex::new(Environment::system()) }
     }
 
     async fn store(&self) -> PostgresStore {
@@ -38,7 +38,7 @@ impl Schema {
 
     async fn store_of(&self, instance: &str) -> PostgresStore {
         let environment = self.environment.lock().clone();
-        let address = Address::parse(&self.url).expect("a URL");
+        let address = Address::parse(&self.url.lock()).expect("a URL");
         PostgresStore::open(&address, instance, &environment).await.expect("opened")
     }
 }
@@ -51,6 +51,18 @@ impl Home for Schema {
 
     async fn prove(&self) {
         self.store().await.verify().await.expect("whole");
+    }
+
+    async fn tamper(&self, sql: &str) {
+        let (environment, url) = (self.environment.lock().clone(), self.url.lock().clone());
+        let address = Address::parse(&url).expect("a URL");
+        let runtime = tokio::runtime::Handle::current();
+        let line = super::keeper::open_line(&address, &environment, &runtime).await.expect("opened");
+        line.client.batch_execute(sql).await.expect("tampered");
+    }
+
+    async fn begin_anew(&self) {
+        *self.url.lock() = self.server.new_schema();
     }
 
     /// Each step waits for a server, so `./test` takes fewer and `./test --full` all.
@@ -74,8 +86,8 @@ mod shared {
         act, admitted, arrives, at, attempt, claim, command, ends, into_state, local, message, progress, the_claimed,
     };
     use crate::store::{
-        Claim, DeliveryStore, InstanceStore, IntakeStore, MappingStore, OperatorStore, OutboxStore, Progress, QuotaAsk,
-        SetAnnouncement, StoreError,
+        AuditStore, Claim, DeliveryStore, InstanceStore, IntakeStore, MappingStore, Noted, OperatorStore, OutboxStore,
+        Progress, QuotaAsk, SetAnnouncement, StoreError,
     };
 
     const SOON: Duration = Duration::from_secs(30);
@@ -204,7 +216,7 @@ mod shared {
     async fn the_second_of_a_name_does_not_start() {
         let home = Schema::new();
         let first = home.store_of("gateway-1").await;
-        let address = Address::parse(&home.url).expect("a URL");
+        let address = Address::parse(&home.url.lock()).expect("a URL");
         let environment = home.environment.lock().clone();
         let second = PostgresStore::open(&address, "gateway-1", &environment).await;
         assert!(second.err().is_some_and(|error| error.to_string().contains("gateway-1")));
@@ -280,13 +292,30 @@ mod shared {
         assert!(latest[29] >= gap * 29, "30 calls at 10 a second take 2.9 s, not {:?}", latest[29]);
     }
 
+    /// As the version before reasons were set apart writes it, beside this one.
+    #[tokio::test]
+    async fn acts_of_an_older_version_are_in_the_chain() {
+        let home = Schema::new();
+        let store = home.store().await;
+        home.tamper(
+            "INSERT INTO audit (number, at, by, act, subject, why, hash)
+             VALUES (1, 1773653500000000, 'j.smith', 'discard', 'command 1', 'asked by the ward',
+               decode('fd50e58db92796ad1b1b34e7ec773dfedfd93d19e3b2bbdbfb11ba8a6a182dd7', 'hex'))",
+        )
+        .await;
+        store.note(Noted { act: "view", subject: "command 1".into(), by: act() }).await.expect("noted");
+        store.verify().await.expect("whole");
+        home.tamper("UPDATE audit SET why = 'no reason' WHERE number = 1").await;
+        assert!(matches!(store.verify().await, Err(StoreError::Damaged(what)) if what.contains("entry 1")));
+    }
+
     #[tokio::test]
     async fn an_older_version_that_may_come_back_keeps_what_it_needs() {
         let home = Schema::new();
         let store = home.store().await;
         let runtime = tokio::runtime::Handle::current();
         let environment = home.environment.lock().clone();
-        let address = Address::parse(&home.url).expect("a URL");
+        let address = Address::parse(&home.url.lock()).expect("a URL");
         let line = keeper::open_line(&address, &environment, &runtime).await.expect("opened");
         let older = "INSERT INTO instance (name, slot, version, schema, mapping_set, started_at, seen_at, standing, holds)
              VALUES ('older', 99, '0', 1, '', 0, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 'stopped', 0)";
@@ -319,7 +348,7 @@ mod shared {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_server_that_goes_away_is_waited_for_and_nothing_is_opened_again() {
+    async fn aserver_that_goes_away_is_waited_for_and_nothing_is_opened_again() {
         let server = Postgres::start_new(Care::Quick);
         let environment = Environment::system();
         let address = Address::parse(&server.new_schema()).expect("a URL");
@@ -368,8 +397,8 @@ mod shared {
     async fn a_connection_that_is_cut_in_a_commit_leaves_no_doubt() {
         let home = Schema::new();
         let store = home.store().await;
-        let schema = home.url.rsplit("%3D").next().expect("a schema").to_owned();
-        let server = home._server.clone();
+        let schema = home.url.lock().rsplit("%3D").next().expect("a schema").to_owned();
+        let server = home.server.clone();
         admitted(&store, message("M0").with_event("Notice")).await;
         for round in 0..5 {
             // Another session holds the outbox, so that the commit cannot come through, and then the server ends

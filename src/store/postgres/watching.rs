@@ -1,6 +1,7 @@
 //! Worklists as they were, and how often they were looked at.
 
 use deadpool_postgres::ClientWrapper;
+use jiff::Timestamp;
 
 use super::columns::{self, micros};
 use crate::command::CommandId;
@@ -51,4 +52,8 @@ pub(super) async fn unspend(client: &ClientWrapper, spending: &Spending) -> Resu
                WHERE application = $1 AND call = $2 AND counts_for = $3 AND day = $4 AND calls > 0";
     client.execute(sql, &[application, call, counts_for, day]).await?;
     Ok(())
+}
+
+pub(super) async fn purge_snapshots(client: &ClientWrapper, before: Timestamp) -> Result<u64> {
+    Ok(client.execute("DELETE FROM snapshot WHERE at < $1", &[&columns::micros(before)]).await?)
 }

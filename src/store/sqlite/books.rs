@@ -146,7 +146,7 @@ impl Books {
         Ok(value.unwrap_or(0))
     }
 
-    fn note(&self, name: &str, value: i64) -> Result<()> {
+    pub(super) fn note(&self, name: &str, value: i64) -> Result<()> {
         self.connection
             .prepare_cached(
                 "INSERT INTO meta (name, value) VALUES (?1, ?2)

@@ -5,10 +5,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
 use super::books::Books;
 use super::columns;
+use super::patient;
 use crate::command::{DispatchId, MessageId};
+use crate::store::patient::THREADS_OF_EVENTS;
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
-    NewDispatch, OwedAnswer, Result, StoreError, ToldPlace, damaged,
+    NewDispatch, Noted, OwedAnswer, Result, StoreError, ToldPlace, damaged,
 };
 
 const VIEW: &str = "id, destination, kind, control_id, subject, state, created_at, changed_at, tries, why,
@@ -306,7 +308,7 @@ impl Books {
         &mut self,
         id: DispatchId,
         to: DispatchState,
-        name: &str,
+        name: &'static str,
         act: &Act,
         may: impl Fn(DispatchState) -> bool,
     ) -> Result<()> {
@@ -320,19 +322,22 @@ impl Books {
                         put_off = iif(?2 = 'waiting', 0, put_off) WHERE id = ?1",
             )?
             .execute((id.0.into_bytes(), to.name(), act.at.as_microsecond()))?;
-        self.note_act(name, &format!("dispatch {id}"), act)
+        self.note_act(&Noted { act: name, subject: format!("dispatch {id}"), by: act.clone() })
     }
 
     pub(super) fn purge_dispatches(&mut self, before: Timestamp, max: usize) -> Result<u64> {
         let (before, max) = (before.as_microsecond(), columns::signed(max as u64));
         let dispatches = self
             .connection
-            .prepare_cached(
-                "DELETE FROM dispatch WHERE number IN (
-                   SELECT number FROM dispatch
-                   WHERE state IN ('delivered', 'discarded') AND changed_at < ?1 ORDER BY changed_at LIMIT ?2
-                 )",
-            )?
+            .prepare_cached(&format!(
+                "{} DELETE FROM dispatch WHERE number IN (
+                       SELECT number FROM dispatch d
+                       WHERE state IN ('delivered', 'discarded') AND changed_at < ?1 AND NOT EXISTS (
+                         SELECT 1 FROM outbox e WHERE e.position = d.event AND e.thread IN ({THREADS_OF_EVENTS})
+                       ) ORDER BY changed_at LIMIT ?2
+                     )",
+                patient::held()
+            ))?
             .execute((before, max))?;
         let answers = self
             .connection

@@ -10,7 +10,7 @@ use super::outbox::EventText;
 use crate::command::{CommandId, Failure, MessageId, State, Verdict};
 use crate::store::standing::Standing;
 use crate::store::{
-    Admission, Admitted, GATEWAY, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, Settled, Stored, TakenAgain,
+    Admission, Admitted, GATEWAY, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, Settled, Stored,
 };
 
 /// An admission with its JSON already written out: that work is the caller's, not the one writer's.
@@ -70,8 +70,9 @@ impl Books {
             _ => admission.verdict,
         };
         let number = self.store_message(prepared, source, verdict, &enqueued)?;
+        self.mention(number, &admission.patients)?;
         if let Some(again) = &admission.taken_again {
-            self.note_act(TakenAgain::ACT, &again.subject(), &again.act)?;
+            self.note_act(&again.noted())?;
         }
         content::store_documents(&self.connection, number, &admission.documents)?;
         if !admission.events.is_empty() {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::store::{Result, StoreError};
 
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 10] = [
     (1, "first_tables", include_str!("migrations/0001_first_tables.sql")),
     (2, "big_stores", include_str!("migrations/0002_big_stores.sql")),
     (3, "plans_that_read_again", include_str!("migrations/0003_plans_that_read_again.sql")),
@@ -16,6 +16,8 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "watches", include_str!("migrations/0006_watches.sql")),
     (7, "told", include_str!("migrations/0007_told.sql")),
     (8, "fetched", include_str!("migrations/0008_fetched.sql")),
+    (9, "acts", include_str!("migrations/0009_acts.sql")),
+    (10, "patients", include_str!("migrations/0010_patients.sql")),
 ];
 
 const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;

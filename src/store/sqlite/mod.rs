@@ -11,9 +11,9 @@
 //! | `threads`, `order` | aliases and merges; which command is claimable |
 //! | `claims`, `progress`, `recovery`, `transitions` | delivery |
 //! | `outbox` | events |
-//! | `operator`, `audit`, `kept` | people's acts, secrets, mapping sets |
+//! | `operator`, `audit`, `people`, `kept` | people's acts, secrets, mapping sets |
 //! | `search`, `listing`, `readers` | looking |
-//! | `retention` | what is finished and old leaves |
+//! | `retention`, `patient` | what is finished and old leaves; what is held |
 //! | `files`, `room`, `migrations`, `upkeep`, `stopped` | the file itself, and its disk |
 
 mod audit;
@@ -34,6 +34,8 @@ mod migrations;
 mod operator;
 mod order;
 mod outbox;
+mod patient;
+mod people;
 mod progress;
 mod queue;
 mod readers;

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::books::Books;
 use super::columns;
 use crate::command::{CommandId, Failure, Happened, State};
-use crate::store::{Act, Finding, Result, StoreError, decided, with_finding};
+use crate::store::{Act, Finding, Noted, Result, StoreError, decided, with_finding};
 
 impl Books {
     /// A failed command goes back to the queue. Its plan stays, so what is known done is skipped; its age
@@ -73,10 +73,10 @@ impl Books {
             .execute((number, with_finding(plan, finding).to_string()))?;
         let why = format!("{}: {}", finding.in_words(), act.why);
         self.change(&row, &to, act.at, &why, &act.by)?;
-        self.note_act("decide", &format!("command {command}"), &Act { why, ..act.clone() })
+        self.note_act(&Noted { act: "decide", subject: format!("command {command}"), by: Act { why, ..act.clone() } })
     }
 
-    fn act_on(&mut self, command: CommandId, happened: Happened, name: &str, act: &Act) -> Result<i64> {
+    fn act_on(&mut self, command: CommandId, happened: Happened, name: &'static str, act: &Act) -> Result<i64> {
         let row = self.command_row(command)?;
         let from = row.state.name();
         let to: State = row
@@ -86,7 +86,7 @@ impl Books {
             .map_err(|_| StoreError::Outdated(format!("command {command} is {from}, so {name} is not possible")))?;
         self.raise_fence(row.placed.number)?;
         self.change(&row, &to, act.at, &act.why, &act.by)?;
-        self.note_act(name, &format!("command {command}"), act)?;
+        self.note_act(&Noted { act: name, subject: format!("command {command}"), by: act.clone() })?;
         Ok(row.placed.number)
     }
 }

@@ -49,6 +49,7 @@ impl Books {
         }
         if let Some(finished) = &progress.finished {
             self.finish_attempt(number, finished, prepared)?;
+            self.mention_of_command(number, &finished.patients)?;
         }
         // A step that ended well ends a row of deferrals. One that is only planned or begun does not.
         let deferred = matches!(progress.state, Some((State::Waiting { .. }, _)));

@@ -9,6 +9,8 @@ use std::ops::Range;
 use super::books::{Books, Placed};
 use super::columns;
 use super::listing::DISORDER;
+use super::patient;
+use crate::store::patient::{IS_THEIRS, THREADS_OF_EVENTS};
 use crate::store::standing::{Place, Standing};
 use crate::store::{Purge, PurgePlace, Purged, Result};
 
@@ -81,15 +83,18 @@ impl Books {
 
     /// Goes on from `walk` until there are enough.
     fn old_messages(&self, before: i64, max: usize, walk: &mut Walk) -> Result<OldMessages> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT number, received_at, first_command, first_command + commands, size,
+        let sql = format!(
+            "{} SELECT number, received_at, first_command, first_command + commands, size,
                     verdict = 'rejected' AND control_id IS NOT NULL,
                     EXISTS (
                       SELECT 1 FROM command c
                       WHERE c.number >= m.first_command AND c.number < m.first_command + m.commands AND c.standing < ?3
-                    )
+                    ) OR {}
              FROM message m WHERE number > ?1 ORDER BY number LIMIT ?2",
-        )?;
+            patient::held(),
+            patient::here(IS_THEIRS)
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((walk.place, LOOKED_AT_MAX, Standing::Completed.code()))?;
         let mut old = OldMessages::default();
         let (mut looked_at, mut found, mut bytes, mut joins) = (0, 0, 0, false);
@@ -103,10 +108,10 @@ impl Books {
                 return Ok(old);
             }
             let number: i64 = row.get(0)?;
-            let is_unfinished: bool = row.get(6)?;
+            let stays: bool = row.get(6)?;
             walk.place = number;
             looked_at += 1;
-            let goes = received_at < before && !is_unfinished;
+            let goes = received_at < before && !stays;
             if goes {
                 let commands = row.get(2)?..row.get(3)?;
                 match old.commands.last_mut() {
@@ -189,6 +194,7 @@ impl Books {
     fn remove_messages(&self, first: i64, last: i64) -> Result<u64> {
         let mut removed = 0;
         for sql in [
+            "DELETE FROM mention WHERE message >= ?1 AND message <= ?2",
             "DELETE FROM message_chunk WHERE message >= ?1 AND message <= ?2",
             "DELETE FROM document WHERE message >= ?1 AND message <= ?2",
             "DELETE FROM acknowledged WHERE message >= ?1 AND message <= ?2",
@@ -220,9 +226,12 @@ impl Books {
     /// Goes on from `walk` until there are enough. Also how many of them no broker has confirmed.
     fn old_events(&self, purge: &Purge, before: i64, max: usize, walk: &mut Walk) -> Result<(Runs, i64)> {
         let told_up_to = columns::signed(purge.told_up_to);
-        let mut statement = self.connection.prepare_cached(
-            "SELECT position, at, confirmed_at IS NOT NULL FROM outbox WHERE position > ?1 ORDER BY position LIMIT ?2",
-        )?;
+        let sql = format!(
+            "{} SELECT position, at, confirmed_at IS NOT NULL, thread IN ({THREADS_OF_EVENTS})
+             FROM outbox WHERE position > ?1 ORDER BY position LIMIT ?2",
+            patient::held()
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query((walk.place, LOOKED_AT_MAX))?;
         let (mut runs, mut unconfirmed) = (Runs::default(), 0);
         let (mut looked_at, mut found, mut joins) = (0, 0, false);
@@ -238,7 +247,8 @@ impl Books {
             walk.place = row.get(0)?;
             looked_at += 1;
             let is_confirmed: bool = row.get(2)?;
-            let goes = at < before && (is_confirmed || !purge.keep_unconfirmed);
+            let is_held: bool = row.get(3)?;
+            let goes = at < before && (is_confirmed || !purge.keep_unconfirmed) && !is_held;
             if goes {
                 runs.add(walk.place, joins);
                 found += 1;

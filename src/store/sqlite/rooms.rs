@@ -11,18 +11,17 @@ use prometheus::core::Collector;
 
 use super::books::Books;
 use super::{
-    SqliteStore, audit, claims, content, dispatch, holding, intake, kept, links, listing, outbox, progress, queue,
-    search, threads, watching,
+    SqliteStore, claims, content, dispatch, holding, intake, kept, links, listing, outbox, progress, queue, search,
+    threads, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
-    Act, Admission, Admitted, Alias, AttemptView, AuditEntry, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
+    Act, Admission, Admitted, Alias, AttemptView, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
-    DueDispatch, FetchedStore, Finding, HeldPiece, Hold, InstanceStanding, InstanceStore, InstanceView, IntakeStore,
-    MappingStore, MessageFilter, MessageView, NewDispatch, OpenCommand, OperatorStore, OutboxDepth, OutboxStore,
-    OwedAnswer, Progress, Purge, Purged, Queue, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
-    SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace,
-    TransitionView, WatchStore,
+    DueDispatch, FetchedStore, HeldPiece, Hold, InstanceStanding, InstanceStore, InstanceView, IntakeStore,
+    MappingStore, MessageFilter, MessageView, NewDispatch, OpenCommand, OutboxDepth, OutboxStore, OwedAnswer, Progress,
+    Purge, Purged, Queue, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement,
+    SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace, TransitionView, WatchStore,
 };
 
 #[async_trait]
@@ -188,29 +187,6 @@ impl SearchStore for SqliteStore {
 
     async fn queue(&self, max: u64) -> Result<Queue> {
         self.readers.read(move |connection| queue::queue(connection, max)).await
-    }
-}
-
-#[async_trait]
-impl OperatorStore for SqliteStore {
-    async fn replay(&self, command: CommandId, act: Act) -> Result<()> {
-        self.writer()?.write(0, move |books| books.replay(command, &act)).await
-    }
-
-    async fn discard(&self, command: CommandId, act: Act) -> Result<()> {
-        self.writer()?.write(0, move |books| books.discard(command, &act)).await
-    }
-
-    async fn release(&self, command: CommandId, act: Act) -> Result<()> {
-        self.writer()?.write(0, move |books| books.release(command, &act)).await
-    }
-
-    async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()> {
-        self.writer()?.write(0, move |books| books.decide(command, &finding, &act)).await
-    }
-
-    async fn audit_log(&self, after: u64, max: usize) -> Result<Vec<AuditEntry>> {
-        self.readers.read(move |connection| audit::entries(connection, after, max)).await
     }
 }
 
@@ -398,6 +374,10 @@ impl WatchStore for SqliteStore {
 
     async fn unspend(&self, spending: Spending) -> Result<()> {
         self.writer()?.write(0, move |books| books.unspend(&spending)).await
+    }
+
+    async fn purge_snapshots(&self, before: Timestamp) -> Result<u64> {
+        self.writer()?.write(0, move |books| books.purge_snapshots(before)).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -14,16 +15,22 @@ use crate::store::suite::{Home, every_store};
 
 struct Folder {
     folder: TempDir,
+    /// Stores that were begun anew.
+    stores: AtomicU32,
     environment: Environment,
 }
 
 impl Folder {
     fn new() -> Self {
-        Self { folder: TempDir::new().expect("a temporary folder"), environment: Environment::system() }
+        let folder = TempDir::new().expect("a temporary folder");
+        Self { folder, stores: AtomicU32::new(0), environment: Environment::system() }
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.path().join("store.db")
+        match self.stores.load(Ordering::Relaxed) {
+            0 => self.folder.path().join("store.db"),
+            number => self.folder.path().join(format!("store-{number}.db")),
+        }
     }
 
     async fn store(&self) -> SqliteStore {
@@ -40,6 +47,14 @@ impl Home for Folder {
     async fn prove(&self) {
         self.store().await.verify().await.expect("whole");
     }
+
+    async fn tamper(&self, sql: &str) {
+        Connection::open(self.path()).expect("a second connection").execute_batch(sql).expect("tampered");
+    }
+
+    async fn begin_anew(&self) {
+        self.stores.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 every_store!(Folder::new());
@@ -51,7 +66,8 @@ mod file {
     use crate::command::{CommandId, MessageId, State, Verdict};
     use crate::store::suite::given::{act, admitted, arrives, at, claimed, command, ends, local, message, new_id};
     use crate::store::{
-        Admitted, IntakeStore, MessageFilter, OperatorStore, Purge, PurgePlace, RetentionStore, SearchStore, StoreError,
+        Admitted, AuditStore, IntakeStore, MessageFilter, Noted, OperatorStore, Purge, PurgePlace, RetentionStore,
+        SearchStore, StoreError,
     };
 
     #[tokio::test]
@@ -188,26 +204,6 @@ mod file {
     }
 
     #[tokio::test]
-    async fn a_changed_audit_log_is_noticed() {
-        for tampering in [
-            "UPDATE audit SET why = 'no reason' WHERE number = 2",
-            "DELETE FROM audit WHERE number = 2",
-            "DELETE FROM audit WHERE number = 1",
-        ] {
-            let home = Folder::new();
-            let store = home.store().await;
-            for number in 0..3 {
-                let id = arrives(&store, &[local(&format!("r{number}"))]).await;
-                store.discard(id, act()).await.expect("discarded");
-            }
-            store.verify().await.expect("whole");
-            let intruder = Connection::open(home.path()).expect("a second connection");
-            intruder.execute(tampering, []).expect("tampered");
-            assert!(matches!(store.verify().await, Err(StoreError::Damaged(_))), "{tampering}");
-        }
-    }
-
-    #[tokio::test]
     async fn wrong_counts_are_noticed() {
         let home = Folder::new();
         let store = home.store().await;
@@ -220,7 +216,7 @@ mod file {
     #[tokio::test(start_paused = true)]
     async fn a_simulated_clock_stands_still_while_the_store_works() {
         let environment = Environment::simulated(1, jiff::Timestamp::UNIX_EPOCH);
-        let home = Folder { folder: TempDir::new().expect("a temporary folder"), environment };
+        let home = Folder { environment, ..Folder::new() };
         let store = home.store().await;
         let began = home.environment.now();
         let work = async {
@@ -248,9 +244,15 @@ mod file {
                  INSERT INTO tally VALUES (7, 3, 1, 1);",
             )
             .expect("rows");
-        let rows: [(&str, &[&dyn rusqlite::ToSql]); 6] = [
+        let rows: [(&str, &[&dyn rusqlite::ToSql]); 7] = [
             ("INSERT INTO thread (number, id, sequence, created_by) VALUES (1, ?1, 0, 1)", rusqlite::params![by]),
             ("INSERT INTO alias VALUES (?1, 1, 1)", rusqlite::params![alias]),
+            (
+                "INSERT INTO audit (number, at, by, act, subject, why, hash)
+                 VALUES (1, ?1, 'j.smith', 'discard', 'command 1', 'asked by the ward',
+                   unhex('fd50e58db92796ad1b1b34e7ec773dfedfd93d19e3b2bbdbfb11ba8a6a182dd7'))",
+                rusqlite::params![at(100).as_microsecond()],
+            ),
             ("INSERT INTO dedup VALUES (1, 'M1', ?1, ?2)", rusqlite::params![[7_u8; 32], made]),
             (
                 "INSERT INTO command (number, id, message, source, thread, name, class, standing, state, received_at,
@@ -296,6 +298,10 @@ mod file {
             let listed = store.messages(MessageFilter { max: 10, ..filter }).await.expect("listed");
             assert!(listed.iter().any(|view| view.id == made), "{name}");
         }
+        store.note(Noted { act: "view", subject: format!("command {by}"), by: act() }).await.expect("noted");
+        let whys = store.audit_log(0, 10).await.expect("read").into_iter().map(|entry| (entry.kind, entry.why));
+        let why = Some("asked by the ward".to_owned());
+        assert_eq!(whys.collect::<Vec<_>>(), [(None, why.clone()), (Some("person".to_owned()), why)]);
         purge_all(&store).await;
         match store.admit(message("M2").with(command(&[local("r1")]).creating(1))).await.expect("admitted") {
             Admitted::New { repeats, .. } => assert_eq!(repeats, Some(by)),

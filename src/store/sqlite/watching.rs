@@ -1,5 +1,6 @@
 //! Worklists as they were, and how often they were looked at.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::books::Books;
@@ -25,6 +26,12 @@ pub(super) fn snapshot(connection: &Connection, watch: &str, service: &str) -> R
 }
 
 impl Books {
+    pub(super) fn purge_snapshots(&mut self, before: Timestamp) -> Result<u64> {
+        let removed =
+            self.connection.prepare_cached("DELETE FROM snapshot WHERE at < ?1")?.execute([before.as_microsecond()])?;
+        Ok(removed as u64)
+    }
+
     pub(super) fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<bool> {
         let Snapshot { watch, service, version, by, at, content } = snapshot;
         let (by, at) = (by.0.into_bytes(), at.as_microsecond());

@@ -43,7 +43,7 @@ async fn view(store: &dyn Store, id: DispatchId) -> DispatchView {
     store.dispatch(id).await.expect("read").expect("it is there")
 }
 
-fn step(id: DispatchId, state: DispatchState) -> DispatchStep {
+pub(super) fn step(id: DispatchId, state: DispatchState) -> DispatchStep {
     DispatchStep { id, at: at(5), state, tries: 2, put_off: 1, why: "said so".into() }
 }
 

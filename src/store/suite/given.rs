@@ -58,6 +58,7 @@ pub(crate) fn message(control_id: &str) -> Admission {
         commands: Vec::new(),
         documents: Vec::new(),
         events: Vec::new(),
+        patients: Vec::new(),
         taken_again: None,
     }
 }
@@ -192,6 +193,7 @@ pub(crate) fn attempt(is_write: bool) -> NewAttempt {
 
 pub(crate) fn finished(attempt: &NewAttempt) -> FinishedAttempt {
     FinishedAttempt {
+        patients: Vec::new(),
         id: attempt.id,
         status: Some(201),
         outcome: "ok".into(),
@@ -201,7 +203,7 @@ pub(crate) fn finished(attempt: &NewAttempt) -> FinishedAttempt {
 }
 
 pub(crate) fn act() -> Act {
-    Act { by: "j.smith".into(), why: "asked by the ward".into(), at: at(100) }
+    Act::of_person("j.smith", "command line on ward-7", "asked by the ward", at(100))
 }
 
 /// Where a command stands.

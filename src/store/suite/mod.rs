@@ -3,6 +3,7 @@
 //! A store runs them all by handing a [`Home`] to `every_store!`.
 
 mod admission;
+mod auditing;
 mod claiming;
 mod content;
 pub(crate) mod dispatching;
@@ -10,6 +11,7 @@ mod duties;
 mod events;
 pub(crate) mod given;
 mod links;
+mod patients;
 mod people;
 mod random;
 mod recovery;
@@ -31,6 +33,10 @@ pub(crate) trait Home: Send + Sync {
     async fn open(&self) -> Arc<dyn Store>;
     /// Proves that what lies there is whole, as far as the store can tell by itself. Nobody has it open.
     async fn prove(&self);
+    /// Runs statements that both stores understand, as somebody who goes past the gateway.
+    async fn tamper(&self, sql: &str);
+    /// Another store, empty, in the place of the one before.
+    async fn begin_anew(&self);
     /// How many random steps are tried on it.
     fn random_steps(&self) -> u32 {
         10_000
@@ -100,10 +106,18 @@ scenarios! {
         what_is_open_for_a_patient_is_found_and_held,
         discarding_lets_the_followers_go,
         an_unauthorised_command_is_released,
-        acts_are_chained_in_the_audit_log,
         a_refused_message_that_is_taken_in_again_is_audited_with_it,
         a_refresh_token_has_one_successor,
         a_mapping_set_is_kept_by_its_digest;
+    auditing:
+        acts_are_chained_in_the_audit_log,
+        what_is_done_to_the_audit_log_is_named,
+        reasons_are_forgotten_and_the_chain_holds;
+    patients:
+        what_mentions_a_patient_is_found_with_all_of_its_referrals,
+        an_answer_that_mentions_a_patient_leads_to_its_message,
+        what_is_held_outlives_every_purge_until_it_is_lifted,
+        what_older_versions_stored_is_unread_until_it_was_read;
     content:
         messages_are_read_as_they_came,
         documents_are_read_in_ranges,

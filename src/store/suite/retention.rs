@@ -11,9 +11,9 @@ use crate::store::{
 };
 
 /// Seconds after which all that the scenarios made is old.
-const OLD: i64 = 1_000_000;
+pub(super) const OLD: i64 = 1_000_000;
 
-fn purge_before(seconds: i64) -> Purge {
+pub(super) fn purge_before(seconds: i64) -> Purge {
     Purge {
         messages_before: Some(at(seconds)),
         events_before: Some(at(seconds)),
@@ -25,7 +25,7 @@ fn purge_before(seconds: i64) -> Purge {
 }
 
 /// Calls until the round has ended. What all of them removed, and how many there were.
-async fn round(store: &dyn Store, purge: Purge) -> (Purged, usize) {
+pub(super) async fn round(store: &dyn Store, purge: Purge) -> (Purged, usize) {
     let (mut sum, mut from) = (Purged { messages: 0, commands: 0, events: 0, next: None }, purge.from);
     for call in 1..1_000 {
         let purged = store.purge(Purge { from, ..purge }).await.expect("purged");
@@ -44,12 +44,12 @@ async fn round(store: &dyn Store, purge: Purge) -> (Purged, usize) {
     panic!("a round without end");
 }
 
-async fn messages_left(store: &dyn Store) -> Vec<MessageId> {
+pub(super) async fn messages_left(store: &dyn Store) -> Vec<MessageId> {
     let all = MessageFilter { max: 1_000, ..MessageFilter::default() };
     store.messages(all).await.expect("listed").into_iter().map(|view| view.id).collect()
 }
 
-async fn events_left(store: &dyn Store) -> Vec<StoredEvent> {
+pub(super) async fn events_left(store: &dyn Store) -> Vec<StoredEvent> {
     store.events_after(0, 1_000).await.expect("read")
 }
 
@@ -58,7 +58,7 @@ async fn counted(store: &dyn Store) -> u64 {
 }
 
 /// Whatever can be claimed ends as completed.
-async fn all_complete(store: &dyn Store) {
+pub(super) async fn all_complete(store: &dyn Store) {
     loop {
         let running = claimed(store, 100).await;
         if running.is_empty() {

@@ -31,6 +31,10 @@ pub(crate) async fn a_list_is_replaced_by_who_knows_how_it_was(home: &dyn Home) 
     let store = home.open().await;
     assert_eq!(store.snapshot("knee-clinic", "20001").await.expect("read"), Some(second));
     assert_eq!(store.snapshot("knee-clinic", "20002").await.expect("read"), None);
+    // It was looked at at 1.
+    assert_eq!(store.purge_snapshots(at(1)).await.expect("asked"), 0);
+    assert_eq!(store.purge_snapshots(at(2)).await.expect("purged"), 1);
+    assert_eq!(store.snapshot("knee-clinic", "20001").await.expect("read"), None);
 }
 
 pub(crate) async fn an_allowance_is_spent_once_a_day_and_thing(home: &dyn Home) {

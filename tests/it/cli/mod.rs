@@ -1,7 +1,9 @@
 //! The program as its users run it: a process, its arguments, signals and exit codes.
 
+mod audit;
 mod deciding;
 mod documented;
+mod patients;
 mod serve;
 mod usage;
 

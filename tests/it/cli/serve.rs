@@ -13,15 +13,15 @@ use crate::support::waiting::get;
 
 const SOON: Duration = Duration::from_secs(20);
 
-struct Served {
-    process: Child,
+pub(super) struct Served {
+    pub(super) process: Child,
     lines: Receiver<Value>,
-    mllp: String,
-    api: String,
+    pub(super) mllp: String,
+    pub(super) api: String,
 }
 
 impl Served {
-    fn start(config: &Path) -> Self {
+    pub(super) fn start(config: &Path) -> Self {
         let mut process =
             gateway(&["serve", "--config", text(config)]).stderr(Stdio::piped()).spawn().expect("started");
         let stderr = BufReader::new(process.stderr.take().expect("piped"));
@@ -40,7 +40,7 @@ impl Served {
     }
 
     /// Waits for a log line; notes the addresses that go by.
-    fn hear(&mut self, message: &str) -> Value {
+    pub(super) fn hear(&mut self, message: &str) -> Value {
         let deadline = Instant::now() + SOON;
         loop {
             let rest = deadline.saturating_duration_since(Instant::now());
@@ -57,7 +57,7 @@ impl Served {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub(super) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([name, &self.process.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
     }
@@ -78,7 +78,7 @@ impl Drop for Served {
 }
 
 /// Settings on free ports, with a folder of mappings of their own; e-RS is not there.
-fn settings(folder: &Path) -> PathBuf {
+pub(super) fn settings(folder: &Path) -> PathBuf {
     let mappings = folder.join("mappings");
     let copied =
         Command::new("cp").args(["-r", concat!(env!("CARGO_MANIFEST_DIR"), "/mappings"), text(&mappings)]).status();

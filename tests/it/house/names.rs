@@ -199,8 +199,9 @@ async fn what_was_set_aside_takes_its_turn_behind_what_passed_it() {
     let place = |call: &str| calls.iter().position(|made| *made == call).unwrap_or_else(|| panic!("{call}: {calls:?}"));
     assert!(place("A019") < place("A036"), "{calls:?}");
     let log = world.gateway.store.audit_log(0, 10).await.expect("the store answers");
-    let acts: Vec<_> = log.iter().map(|entry| (entry.act.as_str(), entry.why.as_str())).collect();
-    assert_eq!(acts, [("discard", "the letter first"), ("replay", "behind the letter")]);
+    let acts: Vec<_> = log.iter().map(|entry| (entry.act.as_str(), entry.why.as_deref())).collect();
+    let ours: Vec<_> = acts.into_iter().filter(|(act, _)| ["discard", "replay"].contains(act)).collect();
+    assert_eq!(ours, [("discard", Some("the letter first")), ("replay", Some("behind the letter"))]);
 
     // What was sent in part is not begun anew.
     let (_, failing) = send(&world, "BookAppointment", &booking(json!({"ubrn": "000000070001", "slot": "1"}))).await;
@@ -236,7 +237,7 @@ async fn what_was_refused_for_an_unknown_name_is_taken_once_when_the_name_is_kno
     let replay_it = async || replay(&world, &message, "the referral is known by now").await;
     let (status, still) = replay_it().await;
     assert_eq!((status, problem(&still)), (422, (&json!(204), &json!("/localId"))), "{still}");
-    let audited = async || world.gateway.store.audit_log(0, 10).await.expect("the store answers");
+    let audited = async || world.acts_of_people().await;
     assert!(audited().await.is_empty(), "nothing was done");
 
     let (_, created) = send(&world, "CreateReferral", &referral()).await;
@@ -253,7 +254,7 @@ async fn what_was_refused_for_an_unknown_name_is_taken_once_when_the_name_is_kno
     assert_eq!(status, 409, "it was not refused: {answer}");
     let log = audited().await;
     assert_eq!((log.len(), log[0].act.as_str()), (1, "replay"), "it was done once");
-    assert_eq!((log[0].by.as_str(), log[0].why.as_str()), ("j.doe", "the referral is known by now"));
+    assert_eq!((log[0].by.as_str(), log[0].why.as_deref()), ("j.doe", Some("the referral is known by now")));
     assert_eq!(log[0].subject, format!("message {message}"));
     world.gateway.store.verify().await.expect("the chain is whole");
     world.stop().await;

@@ -16,22 +16,23 @@ use crate::support::waiting::client;
 const SOON: Duration = Duration::from_secs(30);
 const NOBODY: &str = "";
 /// Each is the name of a token, and the token itself after a word that logs must not have.
-const CALLERS: [&str; 7] = [NOBODY, "monitor", "northmoor", "eastvale", "viewer", "reader", "operator"];
+const CALLERS: [&str; 8] = [NOBODY, "monitor", "northmoor", "eastvale", "viewer", "reader", "operator", "auditor"];
 
 /// Which of [`CALLERS`] an address opens for.
 fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
     let senders: &[&str] = &["northmoor", "eastvale"];
-    let all_but_monitors: &[&str] = &["northmoor", "eastvale", "viewer", "reader", "operator"];
-    let people: &[&str] = &["viewer", "reader", "operator"];
+    let all_but_monitors: &[&str] = &["northmoor", "eastvale", "viewer", "reader", "operator", "auditor"];
+    let people: &[&str] = &["viewer", "reader", "operator", "auditor"];
     match (method, path) {
         ("get", "/health/live" | "/health/ready" | "/openapi.json") => &CALLERS,
-        ("get", "/metrics") => &["monitor", "viewer", "reader", "operator"],
+        ("get", "/metrics") => &["monitor", "viewer", "reader", "operator", "auditor"],
         ("post", "/v1/hl7v2" | "/v1/fhir" | "/v1/hl7v2/{source}" | "/v1/fhir/{source}" | "/v1/commands/{name}") => {
             senders
         }
         ("get", "/v1/commands/{id}" | "/v1/commands/{id}/documents/{step}" | "/v1/messages/{id}") => all_but_monitors,
         ("get", "/v1/messages" | "/v1/dispatches" | "/v1/dispatches/{id}" | "/v1/holds" | "/v1/instances") => people,
-        ("get", "/v1/events") => &["reader"],
+        ("get", "/v1/events") => &["reader", "auditor"],
+        ("get", "/v1/audit") => &["auditor"],
         (
             "post",
             "/v1/commands/{id}/replay"
@@ -42,7 +43,7 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/messages/{id}/replay"
             | "/v1/dispatches/{id}/replay"
             | "/v1/dispatches/{id}/discard",
-        ) => &["operator"],
+        ) => &["operator", "auditor"],
         _ => panic!("who may use {method} {path}? Say so here"),
     }
 }
@@ -64,6 +65,7 @@ fn tokens() -> Value {
         {"name": "viewer", "sha256": digest("viewer"), "role": "viewer"},
         {"name": "reader", "sha256": digest("reader"), "role": "viewer", "content": true},
         {"name": "operator", "sha256": digest("operator"), "role": "operator"},
+        {"name": "auditor", "sha256": digest("auditor"), "role": "operator", "content": true},
         {"name": "yesterday", "sha256": digest("yesterday"), "role": "operator", "expires": "2026-01-01"},
     ])
 }
@@ -206,6 +208,14 @@ async fn a_token_is_revoked_without_a_restart_and_acts_are_signed_with_its_name(
     let command = told(ask(&gateway, Method::GET, &format!("/v1/commands/{id}"), "viewer", None).await).await;
     let last = command["transitions"].as_array().and_then(|all| all.last()).expect("a transition");
     assert_eq!(last["by"], "Grace (token operator)", "{last}");
+
+    let log = told(ask(&gateway, Method::GET, "/v1/audit", "auditor", None).await).await;
+    let entries = log["entries"].as_array().expect("a list").clone();
+    let act = entries.iter().find(|entry| entry["act"] == "discard").unwrap_or_else(|| panic!("{log}"));
+    assert_eq!((&act["by"], &act["why"]), (&json!("Grace (token operator)"), &json!("no such service")));
+    let log = told(ask(&gateway, Method::GET, "/v1/audit", "auditor", None).await).await;
+    let looks = log["entries"].as_array().expect("a list").iter().filter(|entry| entry["by"] == "auditor").count();
+    assert_eq!(looks, 1, "a program that looks at content is named by its token, once: {log}");
 
     gateway.settings["tokens"].as_array_mut().expect("a list").retain(|token| token["name"] != "operator");
     std::fs::write(gateway.folder.path().join("gateway.yaml"), gateway.settings.to_string()).expect("written");

@@ -1,6 +1,7 @@
 //! The HTTP listener, over real sockets.
 
 mod access;
+mod audit;
 mod commands;
 mod events;
 mod hl7v2;

@@ -43,6 +43,7 @@ async fn fill(file: &Path) {
             commands: Vec::new(),
             documents: Vec::new(),
             events: Vec::new(),
+            patients: Vec::new(),
             taken_again: None,
         })
     });

@@ -134,7 +134,24 @@ room!(OperatorStore, layered {} {
     fn discard(command: CommandId, act: Act) -> ();
     fn release(command: CommandId, act: Act) -> ();
     fn decide(command: CommandId, finding: Finding, act: Act) -> ();
+});
+
+room!(AuditStore, layered {} {
+    fn note(noted: Noted) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;
+    fn audit_written() -> u64;
+    fn last_noted(act: &str, by: &str) -> Option<AuditEntry>;
+    fn forget_reasons(before: Timestamp, max: usize, act: Act) -> u64;
+});
+
+room!(PatientStore, layered {} {
+    fn messages_of_patient(patient: PatientDigest, after: u64, max: usize) -> Vec<PlacedMessage>;
+    fn unread_messages(after: u64, max: usize) -> Vec<PlacedMessage>;
+    fn note_mentions(message: MessageId, patients: Vec<PatientDigest>) -> ();
+    fn put_legal_hold(hold: LegalHold, act: Act) -> ();
+    fn lift_legal_hold(id: uuid::Uuid, act: Act) -> ();
+    fn legal_holds() -> Vec<LegalHold>;
+    fn is_held(message: MessageId) -> bool;
 });
 
 room!(SessionStore, layered {} {
@@ -186,4 +203,5 @@ room!(WatchStore, layered {} {
     fn save_snapshot(snapshot: Snapshot) -> bool;
     fn spend(spending: Spending) -> bool;
     fn unspend(spending: Spending) -> ();
+    fn purge_snapshots(before: Timestamp) -> u64;
 });

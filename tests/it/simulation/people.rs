@@ -65,7 +65,7 @@ impl People {
         let (now, chance, story) = (self.environment.now(), self.chance.clone(), self.story.clone());
         let (tell, told) = oneshot::channel();
         door.environment.spawn(async move {
-            let act = Act { by: "somebody".into(), why: "seen to".into(), at: now };
+            let act = Act::of_person("somebody", "the simulation", "seen to", now);
             if let Some((command, does)) = what_waits(&*door.store, &chance).await {
                 story.tell(format!("somebody does {does:?} to {command}"));
                 let done = match does {

@@ -22,6 +22,8 @@ use super::waiting::client;
 pub struct HttpGateway {
     pub address: SocketAddr,
     pub records: Arc<Records>,
+    /// Dispatches and the audit log.
+    pub store: Arc<SqliteStore>,
     pub intake: Arc<ScriptedIntake>,
     pub readiness: Arc<Readiness>,
     pub metrics: ers_gateway::metrics::Registry,
@@ -51,7 +53,8 @@ impl HttpGateway {
         let readiness = Arc::new(Readiness::default());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = SqliteStore::open(folder.path().join("dispatches.db"), &environment).await.expect("a store");
-        let dispatches: Arc<dyn DispatchStore> = Arc::new(store);
+        let store = Arc::new(store);
+        let dispatches: Arc<dyn DispatchStore> = store.clone();
         let metrics = ers_gateway::metrics::Registry::new();
         let commands = CommandSchemas::compile([("CreateReferral", r#"{"type": "object"}"#)]);
         let deps = HttpDeps {
@@ -59,6 +62,8 @@ impl HttpGateway {
             search: records.clone(),
             fetched: records.clone(),
             operator: records.clone(),
+            audit: store.clone(),
+            patients: store.clone(),
             instances: records.clone(),
             dispatches,
             estimates: records.clone(),
@@ -73,6 +78,7 @@ impl HttpGateway {
         Self {
             address: handle.address(),
             records,
+            store,
             intake,
             readiness,
             metrics,

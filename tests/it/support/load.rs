@@ -49,6 +49,8 @@ struct Shared {
     /// Of the gateways' HTTP listeners.
     urls: Vec<String>,
     several: bool,
+    /// How many times as long the pauses are.
+    slower: u64,
 }
 
 impl Shared {
@@ -88,8 +90,17 @@ impl Load {
         Self::start_on(&[gateway], node, input, seed)
     }
 
+    /// For long tests: what is sent in all stays what can be carried out in minutes.
+    pub fn start_slower(gateway: &Serve, node: &RabbitMq, input: &'static str, seed: u64, slower: u64) -> Self {
+        Self::begin(&[gateway], node, input, seed, slower)
+    }
+
     /// Senders go to the next gateway when one does not answer, as behind a load balancer.
     pub fn start_on(gateways: &[&Serve], node: &RabbitMq, input: &'static str, seed: u64) -> Self {
+        Self::begin(gateways, node, input, seed, 1)
+    }
+
+    fn begin(gateways: &[&Serve], node: &RabbitMq, input: &'static str, seed: u64, slower: u64) -> Self {
         let several = gateways.len() > 1;
         let shared = Arc::new(Shared {
             patients: Patients::new(),
@@ -97,6 +108,7 @@ impl Load {
             stopping: AtomicBool::new(false),
             urls: gateways.iter().map(|gateway| gateway.url("")).collect(),
             several,
+            slower,
         });
         let mut load = Self { shared, senders: JoinSet::new() };
         let mut random = StdRng::seed_from_u64(seed);
@@ -131,8 +143,9 @@ impl Load {
     }
 }
 
-async fn breathe(random: &mut StdRng) {
-    tokio::time::sleep(Duration::from_millis(random.random_range(PAUSE_MILLIS))).await;
+async fn breathe(shared: &Shared, random: &mut StdRng) {
+    let pause = random.random_range(PAUSE_MILLIS) * shared.slower;
+    tokio::time::sleep(Duration::from_millis(pause)).await;
 }
 
 /// REF^I12, some with clinical text, some followed by letters over HTTP. Now and then one that was answered is
@@ -158,7 +171,7 @@ async fn by_mllp(shared: Arc<Shared>, mut random: StdRng, mut sender: MllpSender
         let letters = if random.random_bool(0.3) { random.random_range(1..4) } else { 0 };
         shared.letters(&mut http, &mut told, &local_id, letters).await;
         shared.tell(told);
-        breathe(&mut random).await;
+        breathe(&shared, &mut random).await;
     }
 }
 
@@ -178,7 +191,7 @@ async fn by_http(shared: Arc<Shared>, mut random: StdRng, sender: usize) {
         let letters = if random.random_bool(0.5) { random.random_range(1..4) } else { 0 };
         shared.letters(&mut http, &mut told, &local_id, letters).await;
         shared.tell(told);
-        breathe(&mut random).await;
+        breathe(&shared, &mut random).await;
     }
 }
 
@@ -196,6 +209,6 @@ async fn by_queue(shared: Arc<Shared>, mut random: StdRng, mut queue: QueueSende
             .with_message_id(key.as_str().into());
         queue.deliver(properties, create(&local_id, &nhs_number).to_string().as_bytes()).await;
         shared.tell(Told { source: "southbeck", key, nhs_number, letters: Vec::new() });
-        breathe(&mut random).await;
+        breathe(&shared, &mut random).await;
     }
 }

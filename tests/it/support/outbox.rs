@@ -71,6 +71,7 @@ impl Outbox {
                 subject: command.to_string(),
                 data: json!({"ubrn": "000000070000", "message": message, "command": command, "priority": "ROUTINE"}),
             }],
+            patients: Vec::new(),
             taken_again: None,
         };
         self.store.admit(admission).await.expect("stored");

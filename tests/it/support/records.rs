@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ers_gateway::command::{AttemptId, Class, CommandId, Estimate, EventId, MessageId, State, ThreadId, Verdict};
 use ers_gateway::inbound::http::Estimates;
 use ers_gateway::store::{
-    Act, AttemptView, AuditEntry, Beat, CommandView, Depth, FetchedStore, Finding, Hold, InstanceStore, InstanceView,
+    Act, AttemptView, Beat, CommandView, Depth, FetchedStore, Finding, Hold, InstanceStore, InstanceView,
     MessageFilter, MessageView, OperatorStore, OutboxDepth, OutboxStore, Queue, Result, SearchStore, Settled, Signals,
     StoreError, StoredEvent, TransitionView, Transport,
 };
@@ -247,10 +247,6 @@ impl OperatorStore for Records {
 
     async fn decide(&self, command: CommandId, _: Finding, act: Act) -> Result<()> {
         self.act("decide", command, act)
-    }
-
-    async fn audit_log(&self, _: u64, _: usize) -> Result<Vec<AuditEntry>> {
-        Ok(Vec::new())
     }
 }
 

@@ -8,7 +8,7 @@ use ers_gateway::config::{Config, Listener, StoreUrl};
 use ers_gateway::environment::Environment;
 use ers_gateway::gateway::{Gateway, ListenerKind, RunningGateway};
 use ers_gateway::simulator::{Simulator, SimulatorConfig, SimulatorHandle};
-use ers_gateway::store::MessageFilter;
+use ers_gateway::store::{AuditEntry, MessageFilter};
 
 pub struct World {
     pub simulator: SimulatorHandle,
@@ -54,6 +54,12 @@ impl World {
         let address = |kind| gateway.address(kind).expect("a listener of each kind");
         let (mllp, http) = (address(ListenerKind::Mllp), address(ListenerKind::Http));
         Self { simulator, gateway, mllp, http, config, _folder }
+    }
+
+    /// What people did, in the audit log.
+    pub async fn acts_of_people(&self) -> Vec<AuditEntry> {
+        let log = self.gateway.store.audit_log(0, 1_000).await.expect("the store answers");
+        log.into_iter().filter(|entry| entry.kind.as_deref() == Some("person")).collect()
     }
 
     /// Waits until nothing is queued, running or waiting any more.

@@ -43,7 +43,7 @@ impl Batch for Numbers {
 #[tokio::test]
 async fn a_panic_costs_its_group_an_answer_and_nothing_else() {
     let home = Schema::new();
-    let address = Address::parse(&home.url).expect("a URL");
+    let address = Address::parse(&home.url.lock()).expect("a URL");
     let (pool, environment, runtime) = (address.pool(), Environment::system(), Handle::current());
     let ringer =
         Ringer::new(Signals::default(), pool.clone(), environment.clone(), runtime.clone(), Uuid::new_v4(), "lanes");

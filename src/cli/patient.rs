@@ -1,0 +1,87 @@
+//! A patient at the command line: the NHS number, which is never an argument (others see those), and the key that the store
+//! knows patients by.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::exit::CliError;
+use crate::command::NhsNumber;
+use crate::environment::Environment;
+use crate::keys::Keys;
+use crate::store::{PlacedMessage, Store};
+
+/// A number and a line end are less.
+const NUMBER_BYTES_MAX: u64 = 1_024;
+const PAGE: usize = 100;
+
+/// Where the NHS number comes from.
+#[derive(Args)]
+pub struct Number {
+    /// File with the NHS number; otherwise it is asked for, or read from standard input
+    #[arg(long, value_name = "FILE")]
+    nhs_number_file: Option<PathBuf>,
+}
+
+impl Number {
+    pub fn read(&self) -> Result<NhsNumber, CliError> {
+        let mut text = String::new();
+        let read = match &self.nhs_number_file {
+            Some(path) => std::fs::File::open(path)
+                .and_then(|file| file.take(NUMBER_BYTES_MAX).read_to_string(&mut text))
+                .map_err(|error| CliError::unavailable(path.display(), error)),
+            None if std::io::stdin().is_terminal() => {
+                eprint!("NHS number: ");
+                std::io::stdin().read_line(&mut text).map_err(|error| CliError::unavailable("standard input", error))
+            }
+            None => std::io::stdin()
+                .take(NUMBER_BYTES_MAX)
+                .read_to_string(&mut text)
+                .map_err(|error| CliError::unavailable("standard input", error)),
+        };
+        read?;
+        // Never what was given: it may be a patient's.
+        NhsNumber::parse(text.trim())
+            .map_err(|_| CliError::Usage("that is no NHS number: ten digits with a valid check digit".into()))
+    }
+}
+
+/// The key file that is there: one made anew would find nobody.
+pub fn keys(path: &std::path::Path) -> Result<Keys, CliError> {
+    if !path.is_file() {
+        return Err(CliError::Unavailable(format!(
+            "there is no key file at {}; the store knows patients by its own (--key-file)",
+            path.display()
+        )));
+    }
+    Keys::load_or_create(path, &Environment::system()).map_err(|error| CliError::Unavailable(error.to_string()))
+}
+
+/// Notes whom the messages of older versions mention, those that nobody read yet: once, for whoever asks later.
+pub async fn read_unread(store: &dyn Store, keys: &Keys) -> Result<u64, CliError> {
+    let style = ProgressStyle::with_template("{spinner} {human_pos} messages of older versions read  {per_sec}")
+        .expect("the template is a literal");
+    let progress = ProgressBar::new_spinner().with_style(style);
+    let mut after = 0;
+    loop {
+        let page = store.unread_messages(after, PAGE).await?;
+        for PlacedMessage { number, id } in &page {
+            let mut patients = keys.patients_in(&store.read_message(*id, 0..u64::MAX).await?);
+            for command in store.commands_of(*id).await? {
+                for attempt in store.attempts(command.id).await? {
+                    patients.extend(keys.patients_in(attempt.response.to_string().as_bytes()));
+                }
+            }
+            store.note_mentions(*id, patients).await?;
+            after = *number;
+            progress.inc(1);
+            progress.tick();
+        }
+        if page.len() < PAGE {
+            progress.finish_and_clear();
+            return Ok(progress.position());
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What there is of a patient, and what is held.
+
+use rusqlite::{Connection, OptionalExtension as _};
+use uuid::Uuid;
+
+use super::books::Books;
+use super::columns;
+use crate::command::MessageId;
+use crate::store::patient::{HELD_MESSAGES, IS_THEIRS, THEIRS};
+use crate::store::{Act, Held, LegalHold, Noted, PatientDigest, PlacedMessage, Result, StoreError, damaged};
+
+/// In the texts that both stores share.
+pub(super) fn here(sql: &str) -> String {
+    sql.replace("{first}", "m.first_command")
+}
+
+/// What is held, as the beginning of a statement.
+pub(super) fn held() -> String {
+    here(&THEIRS.replace("{messages}", HELD_MESSAGES))
+}
+
+impl Books {
+    /// Each once; with none, that it was read.
+    pub(super) fn mention(&self, message: i64, patients: &[PatientDigest]) -> Result<()> {
+        let mut mention = self
+            .connection
+            .prepare_cached("INSERT INTO mention (message, patient) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+        for patient in patients {
+            mention.execute((message, &patient[..]))?;
+        }
+        if patients.is_empty() {
+            mention.execute((message, &[][..] as &[u8]))?;
+        }
+        Ok(())
+    }
+
+    /// By an answer to a call of a command.
+    pub(super) fn mention_of_command(&self, command: i64, patients: &[PatientDigest]) -> Result<()> {
+        if patients.is_empty() {
+            return Ok(());
+        }
+        let message = self
+            .connection
+            .prepare_cached("SELECT m.number FROM command c JOIN message m ON m.id = c.message WHERE c.number = ?1")?
+            .query_row([command], |row| row.get(0))?;
+        self.mention(message, patients)
+    }
+
+    pub(super) fn note_mentions(&mut self, message: MessageId, patients: &[PatientDigest]) -> Result<()> {
+        let number = number_of(&self.connection, message)?.ok_or(StoreError::NotFound)?;
+        self.mention(number, patients)
+    }
+
+    pub(super) fn put_legal_hold(&mut self, hold: &LegalHold, act: &Act) -> Result<()> {
+        let (message, patient) = match &hold.on {
+            Held::Message(message) => (Some(message.0.into_bytes()), None),
+            Held::Patient(patient) => (None, Some(*patient)),
+        };
+        if let Held::Message(message) = hold.on
+            && number_of(&self.connection, message)?.is_none()
+        {
+            return Err(StoreError::NotFound);
+        }
+        self.connection
+            .prepare_cached("INSERT INTO legal_hold (id, message, patient, at, by) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute((hold.id.into_bytes(), message, patient, hold.at.as_microsecond(), &hold.by))?;
+        self.note_act(&Noted { act: LegalHold::PUT, subject: hold.subject(), by: act.clone() })
+    }
+
+    pub(super) fn lift_legal_hold(&mut self, id: Uuid, act: &Act) -> Result<()> {
+        let holds = legal_holds(&self.connection)?;
+        let hold = holds.into_iter().find(|hold| hold.id == id).ok_or(StoreError::NotFound)?;
+        self.connection.prepare_cached("DELETE FROM legal_hold WHERE id = ?1")?.execute([id.into_bytes()])?;
+        self.note_act(&Noted { act: LegalHold::LIFTED, subject: hold.subject(), by: act.clone() })
+    }
+}
+
+fn number_of(connection: &Connection, message: MessageId) -> Result<Option<i64>> {
+    let mut statement = connection.prepare_cached("SELECT number FROM message WHERE id = ?1")?;
+    Ok(statement.query_row([message.0.into_bytes()], |row| row.get(0)).optional()?)
+}
+
+pub(super) fn legal_holds(connection: &Connection) -> Result<Vec<LegalHold>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, message, patient, at, by FROM legal_hold ORDER BY at, id")?;
+    let mut rows = statement.query([])?;
+    let mut holds = Vec::new();
+    while let Some(row) = rows.next()? {
+        let on = match (row.get::<_, Option<[u8; 16]>>(1)?, row.get::<_, Option<[u8; 32]>>(2)?) {
+            (Some(message), None) => Held::Message(MessageId(Uuid::from_bytes(message))),
+            (None, Some(patient)) => Held::Patient(patient),
+            _ => return Err(damaged("a legal hold is on nothing, or on two things")),
+        };
+        holds.push(LegalHold { id: columns::uuid(row, 0)?, on, at: columns::time(row, 3)?, by: row.get(4)? });
+    }
+    Ok(holds)
+}
+
+pub(super) fn is_held(connection: &Connection, message: MessageId) -> Result<bool> {
+    let sql = format!("{} SELECT 1 FROM message m WHERE m.id = ?1 AND {}", held(), here(IS_THEIRS));
+    Ok(connection.prepare_cached(&sql)?.exists([message.0.into_bytes()])?)
+}
+
+fn placed(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<PlacedMessage>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut messages = Vec::new();
+    while let Some(row) = rows.next()? {
+        messages.push(PlacedMessage { number: columns::count(row, 0)?, id: MessageId(columns::uuid(row, 1)?) });
+    }
+    Ok(messages)
+}
+
+pub(super) fn messages_of_patient(
+    connection: &Connection,
+    patient: &PatientDigest,
+    after: u64,
+    max: usize,
+) -> Result<Vec<PlacedMessage>> {
+    let begun = "SELECT message FROM mention WHERE patient = ?1";
+    let sql = format!(
+        "{} SELECT number, id FROM (
+           SELECT m.number, m.id FROM begun b JOIN message m ON m.number = b.number
+           UNION SELECT m.number, m.id FROM of_thread o JOIN command c ON c.thread = o.number
+             JOIN message m ON m.id = c.message
+         ) WHERE number > ?2 ORDER BY number LIMIT ?3",
+        here(&THEIRS.replace("{messages}", begun))
+    );
+    placed(connection, &sql, (&patient[..], columns::signed(after), columns::signed(max as u64)))
+}
+
+pub(super) fn unread_messages(connection: &Connection, after: u64, max: usize) -> Result<Vec<PlacedMessage>> {
+    let sql = "SELECT m.number, m.id FROM message m
+         WHERE m.number > ?1 AND NOT EXISTS (SELECT 1 FROM mention p WHERE p.message = m.number)
+         ORDER BY m.number LIMIT ?2";
+    placed(connection, sql, (columns::signed(after), columns::signed(max as u64)))
+}
