@@ -47,17 +47,23 @@ pub struct Looker {
 
 impl Where {
     pub async fn open(&self) -> Result<Records, CliError> {
-        let Some(store) = &self.store else { return Ok(Records::Api(Api::new(&self.api, self.token.as_deref())?)) };
+        let Some(store) = &self.store else {
+            let mut api = Api::new(&self.api, self.token.as_deref())?;
+            if let Some(by) = &self.by {
+                api.says(by, None)?;
+            }
+            return Ok(Records::Api(api));
+        };
         let store = super::store::open(&StoreUrl::of_argument(store)).await?;
         Ok(Records::Store(store, Environment::system(), None))
     }
 
-    /// For a person who is shown what is found: each look is noted in the audit log.
+    /// For a person who is shown what is found: each look is noted in the audit log. A running gateway notes it by itself.
     pub async fn open_to_look(&self, why: Option<&str>) -> Result<Records, CliError> {
         let by = self.by.as_deref();
         match self.open().await? {
             Records::Api(mut api) => {
-                if let Some(by) = by {
+                if let (Some(by), Some(_)) = (by, why) {
                     api.says(by, why)?;
                 }
                 Ok(Records::Api(api))

@@ -64,7 +64,7 @@ impl Intake {
             Decision::Refuse(problems) => return Ok(Again::StillRefused(problems)),
             decision => decision,
         };
-        tracing::info!(message.id = %message, by = act.by, why = act.why, "a message is taken in once more");
+        tracing::info!(message.id = %message, by = act.by, "a message is taken in once more");
         let taken_again = TakenAgain { first: message, act: act.clone() };
         Ok(match self.keep_reviewed(&received, decision, Some(taken_again)).await? {
             Kept::Answered(answer) => Again::Taken(answer),

@@ -68,23 +68,30 @@ pub trait PatientStore: Send + Sync {
 
 /// Messages of some patients or holds, and threads with a command of one of them, those included that were merged into one.
 /// For both stores: `{messages}` stands for the messages to begin with, `{first}` for the number of a message's first command.
+/// `CROSS JOIN`: SQLite keeps its order, so that it begins with the few and never goes through all messages or threads.
 pub(super) const THEIRS: &str = "WITH RECURSIVE begun (number) AS MATERIALIZED ({messages}),
      of_thread (number) AS (
-       SELECT c.thread FROM begun b JOIN message m ON m.number = b.number
-       JOIN command c ON c.number >= {first} AND c.number < {first} + m.commands
-       UNION SELECT t.number FROM of_thread o JOIN thread t ON t.merged_into = o.number
+       SELECT c.thread FROM begun b CROSS JOIN message m CROSS JOIN command c
+       WHERE m.number = b.number AND c.number >= {first} AND c.number < {first} + m.commands
+       UNION SELECT t.number FROM of_thread o CROSS JOIN thread t WHERE t.merged_into = o.number
      )";
 
 /// The messages of all holds.
-pub(super) const HELD_MESSAGES: &str = "SELECT m.number FROM legal_hold h JOIN message m ON m.id = h.message
-       UNION SELECT p.message FROM legal_hold h JOIN mention p ON p.patient = h.patient";
+pub(super) const HELD_MESSAGES: &str = "SELECT m.number FROM legal_hold h CROSS JOIN message m WHERE m.id = h.message
+       UNION SELECT p.message FROM legal_hold h CROSS JOIN mention p WHERE p.patient = h.patient";
 
 /// Of a `message m`, after [`THEIRS`].
 pub(super) const IS_THEIRS: &str = "(m.number IN (SELECT number FROM begun) OR EXISTS (
-       SELECT 1 FROM command c JOIN of_thread o ON o.number = c.thread
-       WHERE c.number >= {first} AND c.number < {first} + m.commands
+       SELECT 1 FROM command c CROSS JOIN of_thread o
+       WHERE c.number >= {first} AND c.number < {first} + m.commands AND o.number = c.thread
      ))";
 
 /// Of an event's `thread`, after [`THEIRS`]: a message without a command is a thread of its own.
-pub(super) const THREADS_OF_EVENTS: &str = "SELECT t.id FROM of_thread o JOIN thread t ON t.number = o.number
-     UNION SELECT m.id FROM begun b JOIN message m ON m.number = b.number";
+pub(super) const THREADS_OF_EVENTS: &str = "SELECT t.id FROM of_thread o CROSS JOIN thread t WHERE t.number = o.number
+     UNION SELECT m.id FROM begun b CROSS JOIN message m WHERE m.number = b.number";
+
+/// After [`THEIRS`]: `number` and `id` of the messages, those of others in the same threads included.
+pub(super) const MESSAGES_OF_THREADS: &str = "SELECT m.number, m.id FROM begun b CROSS JOIN message m
+       WHERE m.number = b.number
+     UNION SELECT m.number, m.id FROM of_thread o CROSS JOIN command c CROSS JOIN message m
+       WHERE c.thread = o.number AND m.id = c.message";

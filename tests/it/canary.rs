@@ -437,7 +437,7 @@ async fn nothing_of_a_patient_is_told(format: &str) {
     by_amqp(&mut canary, format).await;
     documents(&mut canary).await;
     canary.gateway.settle(SOON).await;
-    for path in ["/metrics", "/health/live", "/health/ready", "/openapi.json"] {
+    for path in ["/metrics", "/health/live", "/health/ready", "/openapi.json", "/v1/audit?limit=1000"] {
         canary.get(path).await;
     }
     // Once more what was under way: recovery has its say too.

@@ -332,16 +332,20 @@ pub(super) async fn decide(
 
 pub(super) async fn purge(client: &ClientWrapper, before: Timestamp, max: usize) -> Result<u64> {
     let (before, max) = (micros(before), columns::signed(max as u64));
+    let (held, goes) = match patient::is_any_held(client).await? {
+        true => {
+            let is_held = format!("e.position = d.event AND e.thread IN ({THREADS_OF_EVENTS})");
+            (patient::held(), format!("NOT EXISTS (SELECT 1 FROM outbox e WHERE {is_held})"))
+        }
+        false => (String::new(), "true".to_owned()),
+    };
     let dispatches = client
         .execute(
             &format!(
-                "{} DELETE FROM dispatch WHERE number IN (
+                "{held} DELETE FROM dispatch WHERE number IN (
                    SELECT number FROM dispatch d
-                   WHERE state IN ('delivered', 'discarded') AND changed_at < $1 AND NOT EXISTS (
-                     SELECT 1 FROM outbox e WHERE e.position = d.event AND e.thread IN ({THREADS_OF_EVENTS})
-                   ) ORDER BY changed_at LIMIT $2
-                 )",
-                patient::held()
+                   WHERE state IN ('delivered', 'discarded') AND changed_at < $1 AND {goes} ORDER BY changed_at LIMIT $2
+                 )"
             ),
             &[&before, &max],
         )

@@ -10,7 +10,7 @@ use super::columns::{self, micros, storable};
 use super::failure::Failed;
 use crate::command::MessageId;
 use crate::environment::Environment;
-use crate::store::patient::{HELD_MESSAGES, IS_THEIRS, THEIRS};
+use crate::store::patient::{HELD_MESSAGES, IS_THEIRS, MESSAGES_OF_THREADS, THEIRS};
 use crate::store::{Act, Held, LegalHold, Noted, PatientDigest, PlacedMessage, Result, StoreError, damaged};
 
 pub(super) const MENTION: &str = "INSERT INTO mention (message, patient)
@@ -56,6 +56,11 @@ pub(super) fn here(sql: &str) -> String {
 /// What is held, as the beginning of a statement.
 pub(super) fn held() -> String {
     here(&THEIRS.replace("{messages}", HELD_MESSAGES))
+}
+
+/// Nearly always there is no hold, and then nothing is looked for.
+pub(super) async fn is_any_held(client: &ClientWrapper) -> Result<bool> {
+    Ok(client.query_opt("SELECT 1 FROM legal_hold LIMIT 1", &[]).await?.is_some())
 }
 
 async fn number_of(client: &ClientWrapper, message: MessageId) -> Result<Option<i64>> {
@@ -129,8 +134,7 @@ pub(super) async fn legal_holds(client: &ClientWrapper) -> Result<Vec<LegalHold>
 }
 
 pub(super) async fn is_held(client: &ClientWrapper, message: MessageId) -> Result<bool> {
-    // Nearly always, and told at once.
-    if client.query_opt("SELECT 1 FROM legal_hold LIMIT 1", &[]).await?.is_none() {
+    if !is_any_held(client).await? {
         return Ok(false);
     }
     let sql = format!("{} SELECT 1 FROM message m WHERE m.id = $1 AND {}", held(), here(IS_THEIRS));
@@ -149,11 +153,7 @@ pub(super) async fn messages_of_patient(
 ) -> Result<Vec<PlacedMessage>> {
     let begun = "SELECT message FROM mention WHERE patient = $1";
     let sql = format!(
-        "{} SELECT number, id FROM (
-           SELECT m.number, m.id FROM begun b JOIN message m ON m.number = b.number
-           UNION SELECT m.number, m.id FROM of_thread o JOIN command c ON c.thread = o.number
-             JOIN message m ON m.id = c.message
-         ) theirs WHERE number > $2 ORDER BY number LIMIT $3",
+        "{} SELECT number, id FROM ({MESSAGES_OF_THREADS}) theirs WHERE number > $2 ORDER BY number LIMIT $3",
         here(&THEIRS.replace("{messages}", begun))
     );
     let statement = client.prepare_cached(&sql).await?;

@@ -29,23 +29,28 @@ const DISORDER: i64 = 60_000_000;
 
 /// `OFFSET 0`: the commands are found by their numbers first. Otherwise everything unfinished may be passed for each
 /// message, for the planner thinks that there is little of it.
-fn messages_sql() -> String {
+fn messages_sql(is_any_held: bool) -> String {
+    let (held, is_held) = match is_any_held {
+        true => (patient::held(), patient::here(IS_THEIRS)),
+        false => (String::new(), "false".to_owned()),
+    };
     format!(
-        "{} SELECT m.number, m.received_at, m.size, m.commands, EXISTS (
+        "{held} SELECT m.number, m.received_at, m.size, m.commands, EXISTS (
            SELECT 1 FROM (
              SELECT standing FROM command c WHERE c.number > m.number AND c.number <= m.number + m.commands OFFSET 0
            ) its WHERE its.standing < 7
-         ) OR {} FROM message m WHERE m.number > $1 ORDER BY m.number LIMIT $2",
-        patient::held(),
-        patient::here(IS_THEIRS)
+         ) OR {is_held} FROM message m WHERE m.number > $1 ORDER BY m.number LIMIT $2"
     )
 }
 
-fn events_sql() -> String {
+fn events_sql(is_any_held: bool) -> String {
+    let (held, is_held) = match is_any_held {
+        true => (patient::held(), format!("thread IN ({THREADS_OF_EVENTS})")),
+        false => (String::new(), "false".to_owned()),
+    };
     format!(
-        "{} SELECT position, at, confirmed_at IS NOT NULL, thread IN ({THREADS_OF_EVENTS}) FROM outbox
-         WHERE position > $1 AND position <= $3 ORDER BY position LIMIT $2",
-        patient::held()
+        "{held} SELECT position, at, confirmed_at IS NOT NULL, {is_held} FROM outbox
+         WHERE position > $1 AND position <= $3 ORDER BY position LIMIT $2"
     )
 }
 
@@ -138,16 +143,18 @@ impl Walk {
 }
 
 /// One call of a round, in a transaction of its own that does not wait for the disk: what a crash of the database
-/// brings back is removed again.
+/// brings back is removed again. A legal hold comes before it or waits for its end.
 pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result::Result<Purged, Failed> {
     client.batch_execute(BEGIN_BY_KEYS).await?;
+    // What is held is found in the order of the statement: from the few.
+    client.batch_execute("LOCK TABLE legal_hold IN SHARE MODE; SET LOCAL join_collapse_limit = 1").await?;
     let (messages, events) = look(client, purge).await?;
-    client.batch_execute("COMMIT").await?;
     let mut purged = Purged { messages: 0, commands: 0, events: 0, next: None };
     if !(messages.ended && events.ended) {
         purged.next = Some(PurgePlace { message: messages.place.unsigned_abs(), event: events.place.unsigned_abs() });
     }
     if messages.goes.is_empty() && events.goes.is_empty() {
+        client.batch_execute("COMMIT").await?;
         return Ok(purged);
     }
     let of_commands = [REMOVE_ATTEMPTS, REMOVE_FETCHED, REMOVE_TRANSITIONS];
@@ -165,7 +172,6 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
     let remove_events = client.prepare_cached(REMOVE_EVENTS).await?;
     let add_to_tally = client.prepare_cached(ADD_TO_TALLY).await?;
     let mut flight = Flight::of(client);
-    flight.run(BEGIN_BY_KEYS);
     flight.send(&keep_creators, [&messages.commands]);
     flight.send(&keep_position, [&events.goes]);
     flight.send(&remove_commands, [&messages.commands]);
@@ -174,7 +180,7 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
         flight.send(statement, [*numbers]);
     }
     let answers = flight.land().await?;
-    let (commands, outbox) = (&answers[3], &answers[4]);
+    let (commands, outbox) = (&answers[2], &answers[3]);
     purged.messages = messages.goes.len() as u64;
     purged.commands = commands.len() as u64;
     purged.events = outbox.len() as u64;
@@ -194,8 +200,9 @@ async fn look(client: &ClientWrapper, purge: &Purge) -> std::result::Result<(Wal
     let removed_max = purge.max.clamp(1, REMOVED_MAX);
     let looked_at_max = columns::signed((removed_max * LOOK_BEYOND) as u64);
     let (mut messages, mut events) = (Walk::nowhere(purge.from.message), Walk::nowhere(purge.from.event));
+    let is_any_held = patient::is_any_held(client).await?;
     if let Some(before) = purge.messages_before.map(columns::micros) {
-        let look = client.prepare_cached(&messages_sql()).await?;
+        let look = client.prepare_cached(&messages_sql(is_any_held)).await?;
         let rows = client.query(&look, &[&messages.place, &looked_at_max]).await?;
         let limits = Limits { before, removed_max, looked_at_max, bytes_max: BYTES_MAX };
         messages = Walk::over(purge.from.message, &rows, &limits, |row| {
@@ -204,7 +211,7 @@ async fn look(client: &ClientWrapper, purge: &Purge) -> std::result::Result<(Wal
         })?;
     }
     if let Some(before) = purge.events_before.map(columns::micros) {
-        let look = client.prepare_cached(&events_sql()).await?;
+        let look = client.prepare_cached(&events_sql(is_any_held)).await?;
         let told_up_to = columns::signed(purge.told_up_to);
         let rows = client.query(&look, &[&events.place, &looked_at_max, &told_up_to]).await?;
         let limits = Limits { before, removed_max, looked_at_max, bytes_max: i64::MAX };

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::books::Books;
 use super::columns;
 use crate::command::MessageId;
-use crate::store::patient::{HELD_MESSAGES, IS_THEIRS, THEIRS};
+use crate::store::patient::{HELD_MESSAGES, IS_THEIRS, MESSAGES_OF_THREADS, THEIRS};
 use crate::store::{Act, Held, LegalHold, Noted, PatientDigest, PlacedMessage, Result, StoreError, damaged};
 
 /// In the texts that both stores share.
@@ -96,9 +96,12 @@ pub(super) fn legal_holds(connection: &Connection) -> Result<Vec<LegalHold>> {
     Ok(holds)
 }
 
+fn is_held_sql() -> String {
+    format!("{} SELECT 1 FROM message m WHERE m.id = ?1 AND {}", held(), here(IS_THEIRS))
+}
+
 pub(super) fn is_held(connection: &Connection, message: MessageId) -> Result<bool> {
-    let sql = format!("{} SELECT 1 FROM message m WHERE m.id = ?1 AND {}", held(), here(IS_THEIRS));
-    Ok(connection.prepare_cached(&sql)?.exists([message.0.into_bytes()])?)
+    Ok(connection.prepare_cached(&is_held_sql())?.exists([message.0.into_bytes()])?)
 }
 
 fn placed(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<PlacedMessage>> {
@@ -111,22 +114,21 @@ fn placed(connection: &Connection, sql: &str, parameters: impl rusqlite::Params)
     Ok(messages)
 }
 
+fn messages_of_patient_sql() -> String {
+    let begun = "SELECT message FROM mention WHERE patient = ?1";
+    format!(
+        "{} SELECT number, id FROM ({MESSAGES_OF_THREADS}) WHERE number > ?2 ORDER BY number LIMIT ?3",
+        here(&THEIRS.replace("{messages}", begun))
+    )
+}
+
 pub(super) fn messages_of_patient(
     connection: &Connection,
     patient: &PatientDigest,
     after: u64,
     max: usize,
 ) -> Result<Vec<PlacedMessage>> {
-    let begun = "SELECT message FROM mention WHERE patient = ?1";
-    let sql = format!(
-        "{} SELECT number, id FROM (
-           SELECT m.number, m.id FROM begun b JOIN message m ON m.number = b.number
-           UNION SELECT m.number, m.id FROM of_thread o JOIN command c ON c.thread = o.number
-             JOIN message m ON m.id = c.message
-         ) WHERE number > ?2 ORDER BY number LIMIT ?3",
-        here(&THEIRS.replace("{messages}", begun))
-    );
-    placed(connection, &sql, (&patient[..], columns::signed(after), columns::signed(max as u64)))
+    placed(connection, &messages_of_patient_sql(), (&patient[..], columns::signed(after), columns::signed(max as u64)))
 }
 
 pub(super) fn unread_messages(connection: &Connection, after: u64, max: usize) -> Result<Vec<PlacedMessage>> {
@@ -134,4 +136,32 @@ pub(super) fn unread_messages(connection: &Connection, after: u64, max: usize) -
          WHERE m.number > ?1 AND NOT EXISTS (SELECT 1 FROM mention p WHERE p.message = m.number)
          ORDER BY m.number LIMIT ?2";
     placed(connection, sql, (columns::signed(after), columns::signed(max as u64)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::{migrations, retention};
+
+    #[test]
+    fn what_is_held_is_found_from_the_few_however_much_there_is() {
+        let mut connection = Connection::open_in_memory().expect("memory is there");
+        migrations::migrate(&mut connection, jiff::Timestamp::UNIX_EPOCH).expect("a new file");
+        for sql in [retention::messages_sql(), retention::events_sql(), is_held_sql(), messages_of_patient_sql()] {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect(&sql);
+            // Nothing is bound.
+            let mut rows = plan.raw_query();
+            let mut steps: Vec<String> = Vec::new();
+            while let Some(row) = rows.next().expect("a step") {
+                steps.push(row.get(3).expect("in words"));
+            }
+            assert!(!steps.is_empty());
+            // Letters as the statements name their tables; of holds, and what was found from them, all is read.
+            let through_all = |step: &&String| {
+                let table = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
+                table.is_some_and(|table| ["m", "c", "t", "p", "outbox"].contains(&table))
+            };
+            assert_eq!(steps.iter().find(through_all), None, "{sql}\n{steps:#?}");
+        }
+    }
 }

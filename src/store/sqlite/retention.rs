@@ -41,6 +41,28 @@ impl Runs {
     }
 }
 
+pub(super) fn messages_sql() -> String {
+    format!(
+        "{} SELECT number, received_at, first_command, first_command + commands, size,
+                verdict = 'rejected' AND control_id IS NOT NULL,
+                EXISTS (
+                  SELECT 1 FROM command c
+                  WHERE c.number >= m.first_command AND c.number < m.first_command + m.commands AND c.standing < ?3
+                ) OR {}
+         FROM message m WHERE number > ?1 ORDER BY number LIMIT ?2",
+        patient::held(),
+        patient::here(IS_THEIRS)
+    )
+}
+
+pub(super) fn events_sql() -> String {
+    format!(
+        "{} SELECT position, at, confirmed_at IS NOT NULL, thread IN ({THREADS_OF_EVENTS})
+         FROM outbox WHERE position > ?1 ORDER BY position LIMIT ?2",
+        patient::held()
+    )
+}
+
 /// Messages that go, and their commands: as many ranges as runs, some of them empty.
 #[derive(Default)]
 struct OldMessages {
@@ -83,18 +105,7 @@ impl Books {
 
     /// Goes on from `walk` until there are enough.
     fn old_messages(&self, before: i64, max: usize, walk: &mut Walk) -> Result<OldMessages> {
-        let sql = format!(
-            "{} SELECT number, received_at, first_command, first_command + commands, size,
-                    verdict = 'rejected' AND control_id IS NOT NULL,
-                    EXISTS (
-                      SELECT 1 FROM command c
-                      WHERE c.number >= m.first_command AND c.number < m.first_command + m.commands AND c.standing < ?3
-                    ) OR {}
-             FROM message m WHERE number > ?1 ORDER BY number LIMIT ?2",
-            patient::held(),
-            patient::here(IS_THEIRS)
-        );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(&messages_sql())?;
         let mut rows = statement.query((walk.place, LOOKED_AT_MAX, Standing::Completed.code()))?;
         let mut old = OldMessages::default();
         let (mut looked_at, mut found, mut bytes, mut joins) = (0, 0, 0, false);
@@ -226,12 +237,7 @@ impl Books {
     /// Goes on from `walk` until there are enough. Also how many of them no broker has confirmed.
     fn old_events(&self, purge: &Purge, before: i64, max: usize, walk: &mut Walk) -> Result<(Runs, i64)> {
         let told_up_to = columns::signed(purge.told_up_to);
-        let sql = format!(
-            "{} SELECT position, at, confirmed_at IS NOT NULL, thread IN ({THREADS_OF_EVENTS})
-             FROM outbox WHERE position > ?1 ORDER BY position LIMIT ?2",
-            patient::held()
-        );
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(&events_sql())?;
         let mut rows = statement.query((walk.place, LOOKED_AT_MAX))?;
         let (mut runs, mut unconfirmed) = (Runs::default(), 0);
         let (mut looked_at, mut found, mut joins) = (0, 0, false);

@@ -44,7 +44,7 @@ fn parts(command: &str) -> (Vec<&str>, Vec<&str>) {
     let words = command.split_whitespace().take_while(|word| !matches!(*word, "|" | ">" | "#" | "&&"));
     let words: Vec<&str> = words.collect();
     let is_name = |word: &&&str| word.bytes().all(|b| b.is_ascii_lowercase());
-    let names = words.iter().take_while(is_name).copied().collect();
+    let names = words.iter().take(3).take_while(is_name).copied().collect();
     let options = words.iter().filter(|word| word.starts_with("--") && word.len() > 2);
     (names, options.map(|word| word.trim_end_matches([',', '.'])).collect())
 }

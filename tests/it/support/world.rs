@@ -7,6 +7,7 @@ use std::time::Duration;
 use ers_gateway::config::{Config, Listener, StoreUrl};
 use ers_gateway::environment::Environment;
 use ers_gateway::gateway::{Gateway, ListenerKind, RunningGateway};
+use ers_gateway::keys::Keys;
 use ers_gateway::simulator::{Simulator, SimulatorConfig, SimulatorHandle};
 use ers_gateway::store::{AuditEntry, MessageFilter};
 
@@ -54,6 +55,11 @@ impl World {
         let address = |kind| gateway.address(kind).expect("a listener of each kind");
         let (mllp, http) = (address(ListenerKind::Mllp), address(ListenerKind::Http));
         Self { simulator, gateway, mllp, http, config, _folder }
+    }
+
+    /// Those that the gateway's store knows patients by.
+    pub fn keys(&self) -> Keys {
+        Keys::load_or_create(&self.config.key_path(), &Environment::system()).expect("the gateway made them")
     }
 
     /// What people did, in the audit log.
