@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -54,8 +58,59 @@ pub fn server_config(tls: &Tls) -> Result<ServerConfig, TlsError> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    builder
-        .with_single_cert(certificates(&tls.certificate)?, private_key(&tls.private_key)?)
+    Ok(builder.with_cert_resolver(Arc::new(Renewed::load(tls)?)))
+}
+
+/// A listener's certificate, read again when its files have changed: who renews it needs not restart the gateway.
+#[derive(Debug)]
+struct Renewed {
+    tls: Tls,
+    in_use: Mutex<InUse>,
+}
+
+#[derive(Debug)]
+struct InUse {
+    /// Of the files, when they were last read, whatever came of it.
+    stamp: Stamp,
+    key: Arc<CertifiedKey>,
+}
+
+/// When certificate and private key were last written.
+type Stamp = [Option<SystemTime>; 2];
+
+impl Renewed {
+    fn load(tls: &Tls) -> Result<Self, TlsError> {
+        let in_use = InUse { stamp: stamp(tls), key: Arc::new(certified_key(tls)?) };
+        Ok(Self { tls: tls.clone(), in_use: Mutex::new(in_use) })
+    }
+}
+
+impl ResolvesServerCert for Renewed {
+    /// Looks at the files at each handshake: two calls of the kernel beside a signature.
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let now = stamp(&self.tls);
+        let mut in_use = self.in_use.lock();
+        if now != in_use.stamp {
+            in_use.stamp = now;
+            match certified_key(&self.tls) {
+                Ok(key) => {
+                    in_use.key = Arc::new(key);
+                    tracing::info!(certificate = %self.tls.certificate.display(), "a new certificate is in use");
+                }
+                // Between the writing of the one file and of the other as well.
+                Err(error) => tracing::error!(%error, "a certificate cannot be used; the one before stays in use"),
+            }
+        }
+        Some(in_use.key.clone())
+    }
+}
+
+fn stamp(tls: &Tls) -> Stamp {
+    [&tls.certificate, &tls.private_key].map(|path| std::fs::metadata(path).and_then(|file| file.modified()).ok())
+}
+
+fn certified_key(tls: &Tls) -> Result<CertifiedKey, TlsError> {
+    CertifiedKey::from_der(certificates(&tls.certificate)?, private_key(&tls.private_key)?, &provider())
         .map_err(|source| TlsError::KeyPair { path: tls.certificate.clone(), source })
 }
 

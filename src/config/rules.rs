@@ -196,6 +196,11 @@ fn one_source(config: &Config, index: usize, source: &Source, broken: &mut Vec<B
             ..broken_rule(key("connection"), format!("there is no connection \"{}\"", source.connection))
         });
     }
+    let asks = |listener: &Listener| matches!(listener, Listener::Mllp(mllp) if mllp.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()));
+    if !source.certificates.is_empty() && !config.listeners.iter().any(asks) {
+        let text = "no MLLP listener asks for client certificates (tls.client_ca), so it could never send";
+        broken.push(broken_rule(key("certificates"), text));
+    }
     if encoding_rs::Encoding::for_label(source.charset.as_bytes()).is_none() {
         broken.push(broken_rule(key("charset"), "is not a known charset, such as utf-8, windows-1252 or iso-8859-15"));
     }

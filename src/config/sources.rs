@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{HttpAccess, duration};
+use super::{Fingerprint, HttpAccess, Network, duration};
 
 /// Told apart by the key `kind` (see `reader.rs`).
 #[derive(Clone, Debug, Deserialize)]
@@ -113,6 +113,12 @@ pub struct Source {
     pub application: Option<String>,
     #[serde(default)]
     pub facility: Option<String>,
+    /// Client certificates with which it sends over MLLP; without any, whatever the listener takes.
+    #[serde(default)]
+    pub certificates: Vec<Fingerprint>,
+    /// Networks from which it sends over MLLP; without any, from anywhere.
+    #[serde(default)]
+    pub networks: Vec<Network>,
     #[serde(default)]
     pub mode: Mode,
     #[serde(default)]

@@ -54,6 +54,7 @@ impl Intake {
             source: Some(view.source.clone()),
             transport: Transport::Replay,
             received_at: self.environment.now(),
+            peer: None,
             content: content_of(&view, &wire),
         };
         let Some((mut received, decision)) = self.read_once_more(&inbound, source, &view, &wire) else {

@@ -159,6 +159,7 @@ impl Intake {
             source: Some(piece.source.clone()),
             transport: Transport::Replay,
             received_at: self.environment.now(),
+            peer: None,
             content: Content::Hl7v2 { bytes: raw.clone(), charset: None },
         };
         let control_id = header.as_ref().and_then(Header::known_control_id).unwrap_or_default();

@@ -97,6 +97,17 @@ impl Intake {
             };
             return self.refuse_unstored(&header, Outcome::UnknownSource, error);
         };
+        if !source.takes_from(inbound.peer.as_ref()) {
+            tracing::warn!(source = source.config.name, "a message from a machine that does not send as its source");
+            let error = AckError {
+                location: Some(ErrorLocation::field("MSH", 3)),
+                code: 207,
+                text: "this machine does not send as that source: its certificate or address is another; ask the \
+                       gateway's operators"
+                    .into(),
+            };
+            return self.refuse_unstored(&header, Outcome::UnknownSource, error);
+        }
         if wire.raw.len() > source.config.message_bytes_max {
             let text = format!("the message is larger than {} bytes", source.config.message_bytes_max);
             let error = AckError { location: None, code: 207, text };

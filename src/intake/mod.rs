@@ -23,6 +23,7 @@ mod taking;
 mod trial;
 mod wire;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +55,17 @@ pub struct Inbound {
     pub source: Option<String>,
     pub transport: Transport,
     pub received_at: Timestamp,
+    /// Who is at the other end, where a connection shows it.
+    pub peer: Option<Peer>,
     pub content: Content,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    pub address: IpAddr,
+    /// SHA-256 of the client certificate that it showed.
+    pub certificate: Option<[u8; 32]>,
 }
 
 #[derive(Debug)]

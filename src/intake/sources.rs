@@ -6,7 +6,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use serde_json::{Map, Value};
 
-use crate::config::{Mode, Source};
+use super::Peer;
+use crate::config::{Fingerprint, Mode, Source};
 use crate::mapping::DEFAULT_DIALECT;
 
 pub struct Sources {
@@ -26,6 +27,15 @@ pub struct KnownSource {
 }
 
 impl KnownSource {
+    /// Whether it is one of its machines that sends.
+    pub fn takes_from(&self, peer: Option<&Peer>) -> bool {
+        let Some(peer) = peer else { return true };
+        let (certificates, networks) = (&self.config.certificates, &self.config.networks);
+        let shown = |known: &Fingerprint| peer.certificate == Some(known.0);
+        (certificates.is_empty() || certificates.iter().any(shown))
+            && (networks.is_empty() || networks.iter().any(|network| network.contains(peer.address)))
+    }
+
     pub fn dialect(&self, known: impl Fn(&str) -> bool) -> &str {
         match &self.config.dialect {
             Some(dialect) => dialect,

@@ -123,6 +123,7 @@ impl<'a> Session<'a> {
                     source: Some(self.input.settings.source.clone()),
                     transport: Transport::Amqp,
                     received_at: self.input.environment.now(),
+                    peer: None,
                     content,
                 };
                 self.input.intake.receive(inbound).await

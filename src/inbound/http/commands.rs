@@ -61,6 +61,7 @@ pub async fn post(
             source: Some(source),
             transport: Transport::Http,
             received_at: shared.environment.now(),
+            peer: None,
             content: Content::Command { name, bytes, idempotency_key },
         })
         .await;

@@ -64,6 +64,7 @@ async fn receive(
             source: Some(source),
             transport: Transport::Http,
             received_at: shared.environment.now(),
+            peer: None,
             content: Content::Fhir { bytes, idempotency_key },
         })
         .await;

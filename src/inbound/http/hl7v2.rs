@@ -65,6 +65,7 @@ async fn receive(
         source,
         transport: Transport::Http,
         received_at: shared.environment.now(),
+        peer: None,
         content: Content::Hl7v2 { bytes, charset: received_as.charset.clone() },
     };
     let answer = shared.deps.intake.receive(inbound).await;

@@ -15,7 +15,7 @@ use tokio_util::codec::{Decoder as _, Encoder as _};
 use super::listener::Shared;
 use crate::command::MessageId;
 use crate::hl7::framing::{Decoder, Encoder, FramingError};
-use crate::intake::{Answer, Content, DEFERRED_REPLY_MAX, Inbound};
+use crate::intake::{Answer, Content, DEFERRED_REPLY_MAX, Inbound, Peer};
 use crate::store::Transport;
 
 /// Room for one read.
@@ -61,6 +61,7 @@ pub(super) struct Connection<S> {
     reader: ReadHalf<S>,
     output: Output<S>,
     shared: Shared,
+    peer: Peer,
     decoder: Decoder,
     buffer: BytesMut,
     late: FuturesUnordered<BoxFuture<'static, Late>>,
@@ -70,7 +71,7 @@ pub(super) struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection<S> {
-    pub fn new(stream: S, shared: Shared) -> Self {
+    pub fn new(stream: S, peer: Peer, shared: Shared) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self {
             reader,
@@ -80,6 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection<S> {
             late: FuturesUnordered::new(),
             last_byte: shared.environment.instant(),
             frame_began: None,
+            peer,
             shared,
         }
     }
@@ -178,6 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Connection<S> {
             source: self.shared.settings.source.clone(),
             transport: Transport::Mllp,
             received_at: self.shared.environment.now(),
+            peer: Some(self.peer),
             content: Content::Hl7v2 { bytes: frame, charset: None },
         };
         let mut receiving = intake.receive(inbound);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +18,7 @@ use super::connection::Connection;
 use super::metrics::ListenerMetrics;
 use crate::config::MllpListener;
 use crate::environment::Environment;
-use crate::intake::Receive;
+use crate::intake::{Peer, Receive};
 use crate::tls::{TlsError, server_config};
 
 /// A client that does not finish its TLS handshake in this time is let go.
@@ -115,9 +116,13 @@ impl MllpServer {
             // An answer must not wait for more to send. If it cannot be set, it is only slower.
             let _ = stream.set_nodelay(true);
             match tls {
-                None => converse(stream, peer, shared, place).await,
+                None => converse(stream, Peer { address: peer.ip(), certificate: None }, shared, place).await,
                 Some(acceptor) => match shared.environment.within(HANDSHAKE_MAX, acceptor.accept(stream)).await {
-                    Some(Ok(stream)) => converse(stream, peer, shared, place).await,
+                    Some(Ok(stream)) => {
+                        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                        let certificate = shown.map(|certificate| Sha256::digest(certificate).into());
+                        converse(stream, Peer { address: peer.ip(), certificate }, shared, place).await;
+                    }
                     refused => {
                         shared.metrics.refused_handshake.inc();
                         let reason = match refused {
@@ -132,18 +137,18 @@ impl MllpServer {
     }
 }
 
-async fn converse<S>(stream: S, peer: SocketAddr, shared: Shared, place: OwnedSemaphorePermit)
+async fn converse<S>(stream: S, peer: Peer, shared: Shared, place: OwnedSemaphorePermit)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let open = shared.metrics.open.clone();
     open.inc();
-    let closed = Connection::new(stream, shared).run().await;
+    let closed = Connection::new(stream, peer, shared).run().await;
     open.dec();
     drop(place);
     if closed.is_usual() {
-        debug!(%peer, reason = %closed, "MLLP connection closed");
+        debug!(peer = %peer.address, reason = %closed, "MLLP connection closed");
     } else {
-        warn!(%peer, reason = %closed, "MLLP connection closed");
+        warn!(peer = %peer.address, reason = %closed, "MLLP connection closed");
     }
 }

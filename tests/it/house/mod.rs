@@ -7,6 +7,7 @@ mod fhir_by_http;
 mod merges;
 mod names;
 mod patients;
+mod peers;
 mod reads;
 mod refusals;
 mod results;

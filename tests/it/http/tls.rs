@@ -66,6 +66,27 @@ async fn a_listener_with_a_client_ca_talks_only_to_its_clients() {
     }
 }
 
+/// As who renews certificates does it: one file after the other, while the gateway runs.
+#[tokio::test]
+async fn a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not() {
+    let (old, new) = (Certificates::make(), Certificates::make());
+    let intake = ScriptedIntake::new(|_| answer(Outcome::Accepted));
+    let gateway = HttpGateway::start(old.listener(false), intake).await;
+    let url = format!("https://{}/health/live", gateway.address);
+    let trusts = async |certificates: &Certificates| {
+        certificates.client(false).get(&url).send().await.is_ok_and(|answer| answer.status() == 200)
+    };
+    assert!(trusts(&old).await && !trusts(&new).await);
+    let put = |name: &str, bytes: &[u8]| std::fs::write(old.folder.path().join(name), bytes).expect("written");
+    let renewed = |name: &str| std::fs::read(new.folder.path().join(name)).expect("a file");
+    put("server.pem", b"half of a certifi");
+    assert!(trusts(&old).await, "what was in use stays");
+    put("server.pem", &renewed("server.pem"));
+    assert!(trusts(&old).await, "the key is not there yet");
+    put("server.key", &renewed("server.key"));
+    assert!(trusts(&new).await && !trusts(&old).await);
+}
+
 #[tokio::test]
 async fn a_listener_without_a_usable_certificate_does_not_start_and_names_the_file() {
     let certificates = Certificates::make();

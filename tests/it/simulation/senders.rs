@@ -179,7 +179,7 @@ impl Letter {
                 (Transport::Http, Content::Command { name, bytes, idempotency_key: Some(self.key.clone()) })
             }
         };
-        Inbound { source: Some(source.to_owned()), transport, received_at: environment.now(), content }
+        Inbound { source: Some(source.to_owned()), transport, received_at: environment.now(), peer: None, content }
     }
 }
 

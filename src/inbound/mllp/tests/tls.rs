@@ -2,6 +2,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -111,6 +114,19 @@ async fn a_client_certificate_of_the_right_ca_is_required_when_one_is_named() {
     let answer = send(&served, &certificates.client("ours.pem", Some("client"))).await.expect("an answer");
     assert_eq!(answer, "MSA|AA|E1\r");
     served.reaches("gateway_mllp_connections_refused_total", "handshake", 2).await;
+}
+
+#[tokio::test]
+async fn intake_is_told_who_is_at_the_other_end() {
+    let certificates = Certificates::make();
+    let tls = certificates.server(Some("ours.pem"));
+    let served = Served::start(settings(|listener| listener.tls = Some(tls))).await;
+    send(&served, &certificates.client("ours.pem", Some("client"))).await.expect("an answer");
+    let pem = std::fs::read(certificates.path("client.pem")).expect("a certificate");
+    let der = CertificateDer::from_pem_slice(&pem).expect("a certificate");
+    let peer = served.door.received.lock()[0].peer.expect("it came over MLLP");
+    assert_eq!(peer.certificate, Some(Sha256::digest(&der).into()));
+    assert!(peer.address.is_loopback());
 }
 
 #[tokio::test]
