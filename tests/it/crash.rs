@@ -89,7 +89,7 @@ async fn killed_at_any_instant_nothing_acknowledged_is_missing_and_nothing_is_do
     sign_in(&mut gateway, 0);
     gateway.start_and_wait().await;
     // A referral in doubt is looked for on lists of everything: thousands of these would take hours.
-    let slower = u64::from(kills / 60).max(1);
+    let slower = u64::from(kills / 20).max(1);
     let load = Load::start_slower(&gateway, &node, INPUT, random.random(), slower);
     for life in 1..=kills {
         trouble(&ers, &mut random);
