@@ -9,6 +9,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tracing::Instrument as _;
 
 use super::breaker::Breakers;
+use super::doubts::Doubts;
 use super::estimate::{Estimator, Measured};
 use super::kept::KeptAnswers;
 use super::lease::{Lease, Moment};
@@ -79,6 +80,7 @@ pub(super) struct Shared {
     pub(super) breakers: Breakers,
     pub(super) kept: KeptAnswers,
     pub(super) measured: Measured,
+    pub(super) doubts: Doubts,
     /// Runs that have begun.
     pub(super) runs: AtomicU64,
     instance: String,
@@ -145,6 +147,7 @@ impl Delivery {
             breakers: Breakers::new(parts.metrics.breaker_open.clone(), &parts.environment),
             kept: KeptAnswers::new(&parts.environment),
             measured: Measured::default(),
+            doubts: Doubts::default(),
             runs: AtomicU64::new(0),
             hands: Arc::new(Semaphore::new(parts.settings.parallel_max.max(1))),
             hand_freed: Notify::new(),

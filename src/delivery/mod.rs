@@ -16,6 +16,7 @@ mod backoff;
 mod base64_text;
 mod breaker;
 mod compare;
+mod doubts;
 mod engine;
 mod estimate;
 mod follow;

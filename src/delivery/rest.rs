@@ -115,6 +115,7 @@ impl Run {
     pub(super) async fn in_doubt(&mut self, call: &str, text: &str) -> Result<Flow, Abandoned> {
         let since = self.shared.environment.now();
         tracing::warn!(call, text, "a command is in doubt");
+        self.shared.doubts.known_for(self.command.id, self.shared.environment.instant());
         self.publish_halt(Halt::InDoubt);
         let step = self.step();
         self.publish("CommandInDoubt", json!({ "call": call, "step": step, "since": since.to_string() }));

@@ -76,8 +76,12 @@ impl Run {
             if !settling.proves() {
                 return self.leave_to_person(settling.otherwise()).await;
             }
+            let now = self.shared.environment.now();
+            let known_for = self.shared.doubts.known_for(self.command.id, self.shared.environment.instant());
+            // By the clock that may have been set since, and by the one that cannot be.
             let first = attempt.started_at + settling.after();
-            if first > self.shared.environment.now() {
+            let first = first.max(now + settling.after().saturating_sub(known_for));
+            if first > now {
                 return self.look_at(first, "e-RS may still be at work on it").await;
             }
         }
@@ -195,6 +199,7 @@ impl Run {
                 Err(_) => return self.ask_later(None, "the store is away").await,
             }
         }
+        self.shared.doubts.settled(self.command.id);
         self.tell_settled(true, because);
         self.plan.state = state;
         self.plan.doubt = super::plan_record::Doubt::default();
@@ -211,6 +216,7 @@ impl Run {
 
     /// Nothing was done: what was read before the call is read anew, and everything is decided again.
     async fn proved_not_done(&mut self, ground: &Ground, because: &str) -> Result<Flow, Abandoned> {
+        self.shared.doubts.settled(self.command.id);
         self.tell_settled(false, because);
         let Some(looking) = self.looking.take() else { return Ok(Flow::Ended) };
         let doubt = std::mem::take(&mut self.plan.doubt);

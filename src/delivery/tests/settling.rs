@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -475,6 +476,20 @@ async fn while_e_rs_is_away_a_doubt_is_asked_again_and_never_given_up() {
     assert!(matches!(world.command(command).await.state, State::InDoubt { look_at: Some(_), .. }));
     assert!(world.simulator().fired(away) > 20);
     world.simulator().clear_faults();
+    world.until(command, "completed").await;
+    assert_eq!(writes(&world, "A036"), 1);
+}
+
+/// e-RS may still be at work on what it was sent, whatever a clock says.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_forward_does_not_shorten_the_wait_before_the_first_look() {
+    let case = guarded().into_iter().find(|case| case.name == "CancelReferral").expect("a case");
+    let (world, command) = scene(&case, Action::lost_answer()).await;
+    world.until(command, "in_doubt").await;
+    let before = world.simulator().calls().len();
+    world.environment.set_clock_wrong_by(SignedDuration::from_hours(1));
+    world.rest(Duration::from_secs(100)).await;
+    assert_eq!(world.simulator().calls().len(), before, "{:?}", world.simulator().calls());
     world.until(command, "completed").await;
     assert_eq!(writes(&world, "A036"), 1);
 }
