@@ -86,3 +86,33 @@ impl Make {
         told
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    /// What is printed can be put into settings as it is, and opens for the token that stands above it.
+    #[test]
+    fn the_printed_entry_is_one_of_the_settings_and_has_the_digest_of_the_token() {
+        let make = Make {
+            name: "night-shift".into(),
+            role: Role::Operator,
+            sources: Vec::new(),
+            content: true,
+            expires: Some("2027-03-31".parse().expect("a date")),
+        };
+        let told = make.told("ersgw_example");
+        let (token, rest) = told.split_once('\n').expect("the token has a line of its own");
+        let entry = &rest[rest.find("tokens:").expect("the entry")..];
+        let config = Config::parse(entry, Path::new("gateway.yaml"), &|_| None).expect("settings");
+        let read = &config.tokens[0];
+        assert_eq!(read.sha256, TokenDigest(Sha256::digest(token.as_bytes()).into()));
+        assert_eq!(
+            (read.name.as_str(), read.role, read.content, read.expires),
+            ("night-shift", Role::Operator, true, make.expires)
+        );
+    }
+}

@@ -19,6 +19,14 @@ fn ers() -> SimulatorHandle {
     Simulator::start(SimulatorConfig::default(), Environment::system()).expect("port 0 is free")
 }
 
+fn advice() -> Value {
+    json!({
+        "localId": "NM-A1", "patient": {"nhsNumber": "9994120034"}, "priority": "ROUTINE", "specialty": "CARDIOLOGY",
+        "service": "11014", "conversion": "NOT_AUTHORISED_TO_CONVERT", "request": "What would you do?",
+        "referrer": {"sdsUserId": "555012345678"},
+    })
+}
+
 /// What a command of the program prints as JSON.
 fn json_of(arguments: &[&str]) -> Value {
     let output = run(arguments);
@@ -55,12 +63,7 @@ async fn a_doubt_is_listed_and_decided_at_the_command_line() {
     let before = ers.advice_requests().len();
     let mut gateway = Serve::new(&ers);
     gateway.start_and_wait().await;
-    let body = json!({
-        "localId": "NM-A1", "patient": {"nhsNumber": "9994120034"}, "priority": "ROUTINE", "specialty": "CARDIOLOGY",
-        "service": "11014", "conversion": "NOT_AUTHORISED_TO_CONVERT", "request": "What would you do?",
-        "referrer": {"sdsUserId": "555012345678"},
-    });
-    let command = sent(&gateway, "CreateAdviceRequest", "k-1", &body).await;
+    let command = sent(&gateway, "CreateAdviceRequest", "k-1", &advice()).await;
     let asks = |told: &Value| told["state"] == "in_doubt" && told["lookAt"].is_null();
     until(&gateway, &command, |told| asks(told) && told["transitions"].as_array().is_some_and(|all| all.len() >= 4))
         .await;
@@ -95,12 +98,7 @@ async fn a_doubt_is_decided_over_the_store_of_a_stopped_gateway() {
     let before = ers.advice_requests().len();
     let mut gateway = Serve::new(&ers);
     gateway.start_and_wait().await;
-    let body = json!({
-        "localId": "NM-A1", "patient": {"nhsNumber": "9994120034"}, "priority": "ROUTINE", "specialty": "CARDIOLOGY",
-        "service": "11014", "conversion": "NOT_AUTHORISED_TO_CONVERT", "request": "What would you do?",
-        "referrer": {"sdsUserId": "555012345678"},
-    });
-    let command = sent(&gateway, "CreateAdviceRequest", "k-1", &body).await;
+    let command = sent(&gateway, "CreateAdviceRequest", "k-1", &advice()).await;
     until(&gateway, &command, |told| told["state"] == "in_doubt").await;
     assert!(gateway.stop().await.success(), "{}", gateway.log_end());
     let store = gateway.folder.path().join("gateway.db");

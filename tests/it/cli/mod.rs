@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 pub fn gateway(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ers-gateway"));
-    for name in ["CONFIG", "API", "STORE", "KEY_FILE", "INSTANCE", "LOG", "LOG_FORMAT", "STORE_FILE"] {
+    for name in ["CONFIG", "API", "STORE", "KEY_FILE", "INSTANCE", "LOG", "LOG_FORMAT", "STORE_FILE", "TOKEN"] {
         command.env_remove(format!("ERS_GATEWAY_{name}"));
     }
     command.args(arguments);

@@ -132,6 +132,16 @@ async fn every_address_opens_for_those_who_may_use_it_and_for_nobody_else() {
     assert_eq!(ask(&gateway, Method::GET, "/v1/messages", "yesterday", None).await.status(), 401, "it has expired");
     let basic = client().get(gateway.url("/v1/messages")).basic_auth("operator", Some(token_of("operator"))).send();
     assert_eq!(basic.await.expect("an answer").status(), 401);
+    let listed = ask(&gateway, Method::GET, "/v1/messages", "viewer", None).await;
+    assert_eq!(listed.headers()["cache-control"], "no-store");
+    assert_eq!(listed.headers()["x-content-type-options"], "nosniff");
+    let at = gateway.url("");
+    let list = || crate::cli::gateway(&["messages", "list", "--json", "--api", &at]);
+    let shown = list().env("ERS_GATEWAY_TOKEN", token_of("viewer")).output().expect("the program runs");
+    assert_eq!(shown.status.code(), Some(0), "{}", String::from_utf8_lossy(&shown.stderr));
+    let refused = list().output().expect("the program runs");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("A token is needed here"));
     assert!(!gateway.log().contains("secret-of"), "no token is logged");
     assert!(gateway.stop().await.success(), "{}", gateway.log_end());
     ers.stop().await;
