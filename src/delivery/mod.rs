@@ -34,6 +34,7 @@ mod run;
 mod session_vault;
 mod sets;
 mod settle;
+mod shared_reads;
 #[cfg(test)]
 mod tests;
 

@@ -13,6 +13,9 @@ use crate::store::{
     Admission, Admitted, GATEWAY, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, Settled, Stored,
 };
 
+/// Messages whose rows of `mention` are made together.
+const MENTIONS_GATHERED: i64 = 256;
+
 /// An admission with its JSON already written out: that work is the caller's, not the one writer's.
 pub(super) struct Prepared {
     admission: Admission,
@@ -70,7 +73,9 @@ impl Books {
             _ => admission.verdict,
         };
         let number = self.store_message(prepared, source, verdict, &enqueued)?;
-        self.mention(number, &admission.patients)?;
+        if number >= self.mentions_made + MENTIONS_GATHERED {
+            self.make_mentions()?;
+        }
         if let Some(again) = &admission.taken_again {
             self.note_act(&again.noted())?;
         }
@@ -234,8 +239,8 @@ impl Books {
             .prepare_cached(
                 "INSERT INTO message (
                    number, id, source, transport, control_id, kind, charset, received_at, verdict, size, sha256,
-                   problems, first_command, commands, acknowledgement, raw
-                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                   problems, first_command, commands, acknowledgement, raw, patients
+                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             )?
             .execute(rusqlite::params![
                 number,
@@ -254,6 +259,7 @@ impl Books {
                 enqueued.stored,
                 &prepared.admission.acknowledgement[..],
                 raw,
+                prepared.admission.patients.as_flattened(),
             ])?;
         if raw.is_none() {
             content::store_chunks(&self.connection, number, &message.raw)?;

@@ -20,8 +20,23 @@ pub(super) fn held() -> String {
 }
 
 impl Books {
+    /// The rows of all messages that came since they were last made. Before anything is asked of them.
+    pub(super) fn make_mentions(&mut self) -> Result<()> {
+        let mut newer = self.connection.prepare_cached(
+            "SELECT number, patients FROM message WHERE number > ?1 AND patients IS NOT NULL ORDER BY number",
+        )?;
+        let mut rows = newer.query([self.mentions_made])?;
+        while let Some(row) = rows.next()? {
+            let number = row.get(0)?;
+            let (patients, _) = row.get_ref(1)?.as_blob().map_err(|_| damaged("whom a message mentions"))?.as_chunks();
+            self.mention(number, patients)?;
+            self.mentions_made = number;
+        }
+        Ok(())
+    }
+
     /// Each once; with none, that it was read.
-    pub(super) fn mention(&self, message: i64, patients: &[PatientDigest]) -> Result<()> {
+    fn mention(&self, message: i64, patients: &[PatientDigest]) -> Result<()> {
         let mut mention = self
             .connection
             .prepare_cached("INSERT INTO mention (message, patient) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
@@ -35,10 +50,11 @@ impl Books {
     }
 
     /// By an answer to a call of a command.
-    pub(super) fn mention_of_command(&self, command: i64, patients: &[PatientDigest]) -> Result<()> {
+    pub(super) fn mention_of_command(&mut self, command: i64, patients: &[PatientDigest]) -> Result<()> {
         if patients.is_empty() {
             return Ok(());
         }
+        self.make_mentions()?;
         let message = self
             .connection
             .prepare_cached("SELECT m.number FROM command c JOIN message m ON m.id = c.message WHERE c.number = ?1")?
@@ -48,10 +64,12 @@ impl Books {
 
     pub(super) fn note_mentions(&mut self, message: MessageId, patients: &[PatientDigest]) -> Result<()> {
         let number = number_of(&self.connection, message)?.ok_or(StoreError::NotFound)?;
+        self.make_mentions()?;
         self.mention(number, patients)
     }
 
     pub(super) fn put_legal_hold(&mut self, hold: &LegalHold, act: &Act) -> Result<()> {
+        self.make_mentions()?;
         let (message, patient) = match &hold.on {
             Held::Message(message) => (Some(message.0.into_bytes()), None),
             Held::Patient(patient) => (None, Some(*patient)),
@@ -98,6 +116,11 @@ pub(super) fn legal_holds(connection: &Connection) -> Result<Vec<LegalHold>> {
 
 fn is_held_sql() -> String {
     format!("{} SELECT 1 FROM message m WHERE m.id = ?1 AND {}", held(), here(IS_THEIRS))
+}
+
+/// Nearly always there is none, and then nothing is looked for.
+pub(super) fn is_any_held(connection: &Connection) -> Result<bool> {
+    Ok(connection.prepare_cached("SELECT 1 FROM legal_hold LIMIT 1")?.exists([])?)
 }
 
 pub(super) fn is_held(connection: &Connection, message: MessageId) -> Result<bool> {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::books::Books;
 use super::{SqliteStore, audit, patient};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
@@ -54,13 +55,25 @@ impl AuditStore for SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Before they are asked for. Who only reads sees those that are made: of the newest messages some may not be.
+    async fn make_mentions(&self) -> Result<()> {
+        match self.writer() {
+            Ok(writer) => writer.write(0, Books::make_mentions).await,
+            Err(_) => Ok(()),
+        }
+    }
+}
+
 #[async_trait]
 impl PatientStore for SqliteStore {
     async fn messages_of_patient(&self, patient: PatientDigest, after: u64, max: usize) -> Result<Vec<PlacedMessage>> {
+        self.make_mentions().await?;
         self.readers.read(move |connection| patient::messages_of_patient(connection, &patient, after, max)).await
     }
 
     async fn unread_messages(&self, after: u64, max: usize) -> Result<Vec<PlacedMessage>> {
+        self.make_mentions().await?;
         self.readers.read(move |connection| patient::unread_messages(connection, after, max)).await
     }
 
@@ -81,6 +94,10 @@ impl PatientStore for SqliteStore {
     }
 
     async fn is_held(&self, message: MessageId) -> Result<bool> {
+        if !self.readers.read(patient::is_any_held).await? {
+            return Ok(false);
+        }
+        self.make_mentions().await?;
         self.readers.read(move |connection| patient::is_held(connection, message)).await
     }
 }

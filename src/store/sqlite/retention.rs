@@ -75,6 +75,7 @@ struct OldMessages {
 impl Books {
     pub(super) fn purge(&mut self, purge: &Purge) -> Result<Purged> {
         let mut purged = Purged { messages: 0, commands: 0, events: 0, next: None };
+        self.make_mentions()?;
         let messages = self.purge_messages(purge, &mut purged)?;
         let events = self.purge_events(purge, &mut purged)?;
         if !(messages.ended && events.ended) {
