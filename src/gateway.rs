@@ -14,14 +14,15 @@ use tokio::sync::watch;
 
 use crate::amqp::BrokerLinks;
 use crate::command::Estimate;
-use crate::config::{Config, EnvironmentName, HttpListener, InEvents, Listener, Source, Token, Watch};
+use crate::config::{Config, EnvironmentName, HttpListener, InEvents, Listener, Source, Watch};
+use crate::console::Door;
 use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts, Estimator};
 use crate::environment::Environment;
 use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
 use crate::events::{EventSchemas, Feed, InlineDocuments, Publisher, PublisherMetrics};
 use crate::given::Given;
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
-use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Readiness, Tokens};
+use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Known, Readiness};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
 use crate::inbound::poll::{self, Poll};
 use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError, note_settings};
@@ -94,7 +95,7 @@ pub struct RunningGateway {
     pub metrics: Registry,
     pub store: Arc<dyn Store>,
     mappings: Mappings,
-    tokens: watch::Sender<Arc<Tokens>>,
+    known: watch::Sender<Arc<Known>>,
     beats: Beats,
     readiness: Arc<Readiness>,
     stop_notice: Duration,
@@ -221,7 +222,7 @@ impl Gateway {
             InEvents::Link => store.clone(),
             InEvents::Inline => Arc::new(InlineDocuments::new(store.clone(), config.documents.inline_bytes_max)),
         };
-        let (tokens, known_tokens) = watch::channel(Arc::new(Tokens::new(&config.tokens)));
+        let (known, known_now) = watch::channel(Arc::new(Known::of(&config)));
         let rooms = Rooms {
             intake: intake.clone(),
             store: store.clone(),
@@ -229,7 +230,8 @@ impl Gateway {
             estimates: Arc::new(delivery.estimator()),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
-            tokens: known_tokens,
+            known: known_now,
+            console: Arc::new(Door::new(keys.clone())),
         };
         let addresses = rooms.listen(&config, &stages.listeners).await?;
         if let Some(broker) = &config.broker {
@@ -251,7 +253,7 @@ impl Gateway {
         Retention::of(&config, &metrics)?.start(store.clone(), &stages.outbox);
         beats.start(&stages.outbox);
         let stop_notice = config.stop_notice();
-        Ok(RunningGateway { addresses, metrics, store, mappings, tokens, beats, readiness, stop_notice, stages })
+        Ok(RunningGateway { addresses, metrics, store, mappings, known, beats, readiness, stop_notice, stages })
     }
 }
 
@@ -266,10 +268,11 @@ impl RunningGateway {
         self.mappings.reload().await
     }
 
-    /// From now on only these open anything.
-    pub fn replace_tokens(&self, tokens: &[Token]) {
-        self.tokens.send_replace(Arc::new(Tokens::new(tokens)));
-        tracing::info!(tokens = tokens.len(), "the tokens of the settings are in use");
+    /// From now on only the tokens and people of these settings open anything.
+    pub fn replace_callers(&self, config: &Config) {
+        self.known.send_replace(Arc::new(Known::of(config)));
+        let (tokens, people) = (config.tokens.len(), config.people.len());
+        tracing::info!(tokens, people, "the tokens and people of the settings are in use");
     }
 
     /// Digest of the set in use.
@@ -321,7 +324,8 @@ struct Rooms {
     estimates: Arc<dyn Estimates>,
     metrics: Registry,
     readiness: Arc<Readiness>,
-    tokens: watch::Receiver<Arc<Tokens>>,
+    known: watch::Receiver<Arc<Known>>,
+    console: Arc<Door>,
 }
 
 impl Estimates for Estimator {
@@ -336,6 +340,7 @@ impl Rooms {
         let listeners = &config.listeners;
         let mllp_metrics = MllpMetrics::register(&self.metrics)?;
         let deps = HttpDeps {
+            instance: config.instance.clone(),
             intake: self.intake.clone(),
             search: self.store.clone(),
             fetched: self.store.clone(),
@@ -350,7 +355,9 @@ impl Rooms {
             commands: mapping::command_schemas(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
-            tokens: self.tokens.clone(),
+            known: self.known.clone(),
+            content: self.store.clone(),
+            console: self.console.clone(),
         };
         let mut bound = Vec::with_capacity(listeners.len());
         let mut servers = Vec::new();

@@ -25,6 +25,7 @@ mod backoff;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod console;
 pub mod delivery;
 pub mod environment;
 pub mod ers;

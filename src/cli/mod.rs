@@ -18,6 +18,7 @@ mod legal_hold;
 mod map;
 mod messages;
 mod patient;
+mod people;
 mod private_file;
 mod records;
 mod send;
@@ -71,6 +72,8 @@ enum Command {
     #[command(subcommand)]
     Tokens(tokens::Tokens),
     #[command(subcommand)]
+    People(people::People),
+    #[command(subcommand)]
     Store(store::StoreCommand),
     #[command(subcommand)]
     Subject(subject::Subject),
@@ -95,6 +98,7 @@ pub fn run() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Keys(keys) => keys.run(),
         Command::Tokens(tokens) => tokens.run(),
+        Command::People(people) => people.run(),
         Command::Store(store) => store.run(),
         Command::Subject(subject) => subject.run(),
         Command::Health(health) => health.run(),

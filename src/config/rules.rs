@@ -2,6 +2,7 @@
 //! harm patients outside the simulator.
 
 mod documents;
+mod people;
 mod tokens;
 mod told;
 
@@ -44,6 +45,7 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     names(config, &mut broken);
     listeners(config, &mut broken);
     tokens::broken_in(config, &mut broken);
+    people::broken_in(config, &mut broken);
     for (index, source) in config.sources.iter().enumerate() {
         one_source(config, index, source, &mut broken);
     }

@@ -5,6 +5,7 @@ mod amqp;
 mod broker;
 mod canary;
 mod cli;
+mod console;
 mod coverage;
 mod crash;
 mod documents;

@@ -61,7 +61,7 @@ impl<T: FromStr + 'static> FromRequest for Asked<T> {
             let decides = request.path().ends_with("/decide");
             let caller = Caller::extract(&request).await?;
             let (mut act, finding) = read_act(&request, payload, shared, decides).await?;
-            act.by = caller.signed(&act.by);
+            (act.by, act.kind) = caller.signed(&act.by);
             Ok(Self { id, act, finding, shared: shared.clone(), caller })
         }
         .boxed_local()

@@ -240,7 +240,7 @@ async fn a_token_is_revoked_without_a_restart_and_acts_are_signed_with_its_name(
     std::fs::write(gateway.folder.path().join("gateway.yaml"), "tokens: [").expect("written");
     gateway.signal("HUP");
     let began = Instant::now();
-    while !gateway.log().contains("tokens stay as they were") {
+    while !gateway.log().contains("tokens and people stay as they were") {
         assert!(began.elapsed() < SOON, "{}", gateway.log_end());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
