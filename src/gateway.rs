@@ -226,6 +226,7 @@ impl Gateway {
             intake: intake.clone(),
             store: store.clone(),
             outbox: outbox.clone(),
+            keys: keys.clone(),
             estimates: Arc::new(delivery.estimator()),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
@@ -318,6 +319,7 @@ struct Rooms {
     store: Arc<dyn Store>,
     /// Events as they are read, with documents or without.
     outbox: Arc<dyn OutboxStore>,
+    keys: Keys,
     estimates: Arc<dyn Estimates>,
     metrics: Registry,
     readiness: Arc<Readiness>,
@@ -348,6 +350,7 @@ impl Rooms {
             feed: Feed::new(self.outbox.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),
             commands: mapping::command_schemas(),
+            keys: self.keys.clone(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             tokens: self.tokens.clone(),

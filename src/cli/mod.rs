@@ -19,6 +19,7 @@ mod map;
 mod messages;
 mod patient;
 mod private_file;
+mod problems;
 mod records;
 mod send;
 mod serve;
@@ -55,6 +56,7 @@ enum Command {
     Map(map::Map),
     #[command(subcommand)]
     Messages(messages::Messages),
+    Problems(problems::Problems),
     #[command(subcommand, name = "hold")]
     Holding(hold::Holding),
     #[command(subcommand, name = "indoubt")]
@@ -86,6 +88,7 @@ pub fn run() -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
+        Command::Problems(problems) => problems.run(),
         Command::Holding(holding) => holding.run(),
         Command::InDoubt(indoubt) => indoubt.run(),
         Command::Dispatches(dispatches) => dispatches.run(),

@@ -137,6 +137,7 @@ passes_on!(SearchStore {
     fn transitions(command: CommandId) -> Vec<TransitionView>;
     fn attempts(command: CommandId) -> Vec<AttemptView>;
     fn holds(max: usize) -> Vec<Hold>;
+    fn problems(filter: ProblemFilter) -> Vec<Problem>;
     fn depths() -> Vec<Depth>;
     fn outbox_depth() -> OutboxDepth;
     fn queue(max: u64) -> Queue;

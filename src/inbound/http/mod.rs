@@ -27,6 +27,7 @@ mod openapi;
 mod operation_outcome;
 mod prefer;
 mod problem;
+mod problems;
 mod request;
 mod routes;
 mod settle;
@@ -46,6 +47,7 @@ use crate::config::HttpListener;
 use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
+use crate::keys::Keys;
 use crate::store::{
     AuditStore, CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore, SearchStore,
     Signals,
@@ -86,6 +88,8 @@ pub struct HttpDeps {
     pub feed: Feed,
     pub signals: Signals,
     pub commands: Arc<CommandSchemas>,
+    /// What referrals and patients are known by in the store.
+    pub keys: Keys,
     pub metrics: crate::metrics::Registry,
     pub readiness: Arc<Readiness>,
     /// Of now: they change while the gateway runs.

@@ -41,7 +41,7 @@ const PURGED_MADE_IT: &str = "t.purged_creator IS NOT NULL AND c.number IS NULL"
 const CREATOR: &str = "LEFT JOIN command c ON c.number = t.created_by";
 
 /// In this order: what SQLite's threads need is there before them.
-pub(super) const TABLES: [Table; 25] = [
+pub(super) const TABLES: [Table; 27] = [
     table("source", &["number"], &["number", "name"]),
     Table {
         read: &[("number", "t.number * 4096")],
@@ -86,6 +86,8 @@ pub(super) const TABLES: [Table; 25] = [
         written: TO_MESSAGE,
         ..table("mention", &["message", "patient"], &["message", "patient"])
     },
+    table("cause", &["id"], &["id", "source", "kind", "state", "code", "place", "text", "seen_at"]),
+    Table { read: OF_MESSAGE, written: TO_MESSAGE, ..table("blame", &["message", "cause"], &["message", "cause"]) },
     table("legal_hold", &["id"], &["id", "message", "patient", "at", "by"]),
     table("dedup", &["source", "control_id"], &["source", "control_id", "sha256", "message"]),
     Table {
@@ -124,6 +126,7 @@ pub(super) const TABLES: [Table; 25] = [
                 "body",
                 "plan",
                 "local_id",
+                "cause",
             ],
         )
     },

@@ -43,6 +43,7 @@ mod migrations;
 mod outbox;
 mod patient;
 mod people;
+mod problems;
 mod progress;
 mod queue;
 mod read;

@@ -12,7 +12,7 @@
 //! | `claims`, `progress`, `recovery`, `transitions` | delivery |
 //! | `outbox` | events |
 //! | `operator`, `audit`, `people`, `kept` | people's acts, secrets, mapping sets |
-//! | `search`, `listing`, `readers` | looking |
+//! | `search`, `listing`, `problems`, `readers` | looking |
 //! | `retention`, `patient` | what is finished and old leaves; what is held |
 //! | `files`, `room`, `migrations`, `upkeep`, `stopped` | the file itself, and its disk |
 
@@ -36,6 +36,7 @@ mod order;
 mod outbox;
 mod patient;
 mod people;
+mod problems;
 mod progress;
 mod queue;
 mod readers;

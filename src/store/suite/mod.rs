@@ -125,6 +125,9 @@ scenarios! {
     searching:
         messages_are_listed_newest_first_by_any_filter,
         a_command_tells_what_holds_it_and_how_it_came_there,
+        what_fails_for_one_reason_is_one_problem,
+        what_is_mended_is_no_problem_any_more,
+        messages_are_found_by_referral_and_by_patient,
         what_holds_a_cancellation_is_shown_first,
         depths_count_what_is_where,
         the_queue_is_counted_whole_and_told_in_part,

@@ -30,8 +30,11 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
             senders
         }
         ("get", "/v1/commands/{id}" | "/v1/commands/{id}/documents/{step}" | "/v1/messages/{id}") => all_but_monitors,
-        ("get", "/v1/messages" | "/v1/dispatches" | "/v1/dispatches/{id}" | "/v1/holds" | "/v1/instances") => people,
-        ("get", "/v1/events") => &["reader", "auditor"],
+        (
+            "get",
+            "/v1/messages" | "/v1/dispatches" | "/v1/dispatches/{id}" | "/v1/holds" | "/v1/instances" | "/v1/problems",
+        ) => people,
+        ("get", "/v1/events") | ("post", "/v1/messages/search") => &["reader", "auditor"],
         ("get", "/v1/audit") => &["auditor"],
         (
             "post",

@@ -124,6 +124,7 @@ room!(SearchStore, layered {} {
     fn transitions(command: CommandId) -> Vec<TransitionView>;
     fn attempts(command: CommandId) -> Vec<AttemptView>;
     fn holds(max: usize) -> Vec<Hold>;
+    fn problems(filter: ProblemFilter) -> Vec<Problem>;
     fn depths() -> Vec<Depth>;
     fn queue(max: u64) -> Queue;
     fn outbox_depth() -> OutboxDepth;

@@ -9,6 +9,7 @@ use ers_gateway::config::{HttpAccess, HttpListener};
 use ers_gateway::environment::Environment;
 use ers_gateway::events::Feed;
 use ers_gateway::inbound::http::{HttpDeps, HttpServer, Readiness};
+use ers_gateway::keys::Keys;
 
 use tokio::sync::watch;
 
@@ -70,6 +71,7 @@ impl HttpGateway {
             feed: Feed::new(records.clone(), records.signals.clone()),
             signals: records.signals.clone(),
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),
+            keys: Keys::load_or_create(&folder.path().join("keys"), &environment).expect("a key file"),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
             tokens: watch::channel(Arc::default()).1,
