@@ -15,6 +15,7 @@
 //! | [`outbound`] | answers that are owed, events | HL7 v2 messages to hospital systems, and what became of them |
 //! | [`instances`] | signs of life | duties, one mapping set for all |
 //! | [`problems`] | what is grouped by its cause | what it means, who can mend it, what to do |
+//! | [`replays`] | what a person decides about many | each carried out once, at a share of the quota |
 //! | [`retention`] | ages | a store without what is finished and old |
 //!
 //! [`hl7`], [`amqp`], [`metrics`] and [`tls`] are beneath; [`keys`], [`given`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
@@ -42,6 +43,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod pds;
 pub mod problems;
+pub mod replays;
 pub mod retention;
 pub mod simulator;
 pub mod store;

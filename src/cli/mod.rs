@@ -21,6 +21,7 @@ mod patient;
 mod private_file;
 mod problems;
 mod records;
+mod replay;
 mod send;
 mod serve;
 mod settings;
@@ -57,6 +58,8 @@ enum Command {
     #[command(subcommand)]
     Messages(messages::Messages),
     Problems(problems::Problems),
+    #[command(subcommand)]
+    Replay(replay::Replay),
     #[command(subcommand, name = "hold")]
     Holding(hold::Holding),
     #[command(subcommand, name = "indoubt")]
@@ -89,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
         Command::Problems(problems) => problems.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Holding(holding) => holding.run(),
         Command::InDoubt(indoubt) => indoubt.run(),
         Command::Dispatches(dispatches) => dispatches.run(),

@@ -8,19 +8,21 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::api::Api;
 use super::exit::CliError;
 use super::patient;
 use crate::command::{CommandId, DispatchId, MessageId, NhsNumber, Ubrn};
-use crate::config::{Config, StoreUrl};
+use crate::config::{Config, EnvironmentName, StoreUrl};
 use crate::environment::Environment;
 use crate::events::cloud_event;
 use crate::inbound::http::views;
 use crate::problems;
+use crate::replays;
 use crate::store::{
-    self, Act, Alias, AliasKind, AuditEntry, DispatchFilter, Finding, MessageFilter, Noted, ProblemFilter, Store,
-    StoreError,
+    self, Act, Alias, AliasKind, AuditEntry, BulkReplay, DispatchFilter, Finding, MessageFilter, NewBulkReplay, Noted,
+    ProblemFilter, ReplayFilter, ReplayStanding, Share, Store, StoreError,
 };
 
 /// Where to look.
@@ -157,6 +159,93 @@ impl Records {
                 }
                 let messages = store.messages(filter).await?;
                 Ok(json!({ "messages": messages.iter().map(views::message).collect::<Vec<_>>() }))
+            }
+        }
+    }
+
+    /// What a replay would come to. A stopped gateway cannot read refused messages once more.
+    pub async fn preview_replay(&self, filter: &ReplayFilter, overtaken: bool) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let body = json!({ "filter": filter, "overtaken": overtaken });
+                api.post("v1/replays?preview=true", &body).await
+            }
+            Self::Store(store, ..) => Ok(replays::preview(&**store, None, filter, overtaken).await?),
+        }
+    }
+
+    pub async fn begin_replay(
+        &self,
+        filter: ReplayFilter,
+        share: Share,
+        overtaken: bool,
+        environment: Option<EnvironmentName>,
+        by: &str,
+        why: &str,
+    ) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let mut body = json!({
+                    "filter": filter, "share": share.part(), "overtaken": overtaken, "by": by, "why": why,
+                });
+                if let Some(environment) = environment {
+                    body["environment"] = environment.name().into();
+                }
+                api.post("v1/replays", &body).await
+            }
+            Self::Store(store, world, _) => {
+                let id = world.new_id();
+                let replay = NewBulkReplay { id, filter, share, overtaken };
+                store.begin_replay(replay, act(by, why, world)).await?;
+                self.bulk_replay(id).await.map(|replay| replays::views::replay(&replay))
+            }
+        }
+    }
+
+    async fn bulk_replay(&self, id: Uuid) -> Result<BulkReplay, CliError> {
+        let Self::Store(store, ..) = self else { return Err(nothing("bulk replay", id)) };
+        store.bulk_replay(id).await?.ok_or_else(|| nothing("bulk replay", id))
+    }
+
+    /// `{"replays": […]}`
+    pub async fn replays(&self) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => api.get("v1/replays", &[]).await,
+            Self::Store(store, ..) => {
+                let found = store.bulk_replays(None, REPLAYS_MAX).await?;
+                Ok(json!({ "replays": found.iter().map(replays::views::replay).collect::<Vec<_>>() }))
+            }
+        }
+    }
+
+    /// With its items as `list`, from behind a number; `next` where there are more.
+    pub async fn replay_of_many(&self, id: Uuid, after: Option<Uuid>) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let mut query = vec![("limit", ITEMS_PAGE.to_string())];
+                query.extend(after.map(|after| ("after", after.to_string())));
+                api.get(&format!("v1/replays/{id}"), &query).await
+            }
+            Self::Store(store, ..) => {
+                let replay = self.bulk_replay(id).await?;
+                Ok(replays::views::with_items(&**store, &replay, after, ITEMS_PAGE).await?)
+            }
+        }
+    }
+
+    pub async fn stand_replay(&self, id: Uuid, to: ReplayStanding, by: &str, why: &str) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let what = match to {
+                    ReplayStanding::Running => "resume",
+                    ReplayStanding::Paused => "pause",
+                    ReplayStanding::Cancelled | ReplayStanding::Done => "cancel",
+                };
+                api.post(&format!("v1/replays/{id}/{what}"), &json!({ "by": by, "why": why })).await
+            }
+            Self::Store(store, environment, _) => {
+                store.stand_replay(id, to, act(by, why, environment)).await?;
+                self.bulk_replay(id).await.map(|replay| replays::views::replay(&replay))
             }
         }
     }
@@ -316,6 +405,10 @@ impl Records {
         }
     }
 }
+
+/// In one answer.
+const REPLAYS_MAX: usize = 100;
+const ITEMS_PAGE: usize = 1_000;
 
 /// As parameters of the API.
 fn query_of(filter: MessageFilter) -> Vec<(&'static str, String)> {

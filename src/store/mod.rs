@@ -9,6 +9,7 @@
 
 mod act;
 mod audit_chain;
+mod bulk;
 mod cause;
 mod contradictions;
 pub mod copy;
@@ -43,6 +44,10 @@ use tokio::sync::{Notify, broadcast};
 
 pub use act::*;
 pub use audit_chain::{Chain, ChainBroken};
+pub use bulk::{
+    BulkReplay, BulkReplayStore, NewBulkReplay, ReplayCandidate, ReplayCandidates, ReplayFilter, ReplayItem, ReplayOf,
+    ReplayOutcome, ReplayStanding, Share,
+};
 pub use cause::{Cause, CauseId, OF_MESSAGES, Problem, ProblemExample, ProblemFilter};
 pub use dispatch::*;
 pub use fetched::{FETCHED_CHUNK, FetchedStore};
@@ -312,6 +317,7 @@ pub trait Store:
     + OutboxStore
     + SearchStore
     + OperatorStore
+    + BulkReplayStore
     + AuditStore
     + RetentionStore
     + PatientStore

@@ -18,6 +18,7 @@ mod modes;
 mod outbound;
 mod outcomes;
 mod promises;
+mod replays;
 mod replies;
 mod samples;
 mod shared;

@@ -28,6 +28,7 @@ mod operation_outcome;
 mod prefer;
 mod problem;
 mod problems;
+mod replays;
 mod request;
 mod routes;
 mod settle;
@@ -43,14 +44,14 @@ use actix_web::{App, HttpServer as ActixServer, web};
 use tokio::sync::watch;
 
 use crate::command::{CommandSchemas, Estimate};
-use crate::config::HttpListener;
+use crate::config::{EnvironmentName, HttpListener};
 use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
 use crate::keys::Keys;
 use crate::store::{
     AuditStore, CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore, SearchStore,
-    Signals,
+    Signals, Store,
 };
 use crate::tls::{self, TlsError};
 
@@ -87,6 +88,10 @@ pub struct HttpDeps {
     pub estimates: Arc<dyn Estimates>,
     pub feed: Feed,
     pub signals: Signals,
+    /// Bulk replays, and what they would come to.
+    pub replays: Arc<dyn Store>,
+    /// A bulk replay names it.
+    pub place: EnvironmentName,
     pub commands: Arc<CommandSchemas>,
     /// What referrals and patients are known by in the store.
     pub keys: Keys,

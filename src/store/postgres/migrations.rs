@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 11] = [
+const MIGRATIONS: [Migration; 12] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -93,6 +93,12 @@ const MIGRATIONS: [Migration; 11] = [
         number: 11,
         name: "problems",
         expand: Expansion::Beside(include_str!("migrations/0011_problems.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 12,
+        name: "replays",
+        expand: Expansion::Whole(include_str!("migrations/0012_replays.expand.sql")),
         contract: "",
     },
 ];

@@ -23,6 +23,7 @@ mod acts;
 pub(super) mod alone;
 mod audit;
 mod bells;
+mod bulk;
 mod claims;
 mod clock;
 mod columns;

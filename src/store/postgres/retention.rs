@@ -10,6 +10,7 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 
 use super::acts::COMMON_DESK;
+use super::bulk::{FORGET_ITEMS, FORGET_REPLAYS};
 use super::columns;
 use super::failure::Failed;
 use super::flight::{BEGIN_BY_KEYS, Flight};
@@ -157,6 +158,9 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
     } else if let Some(before) = purge.messages_before {
         let forget_causes = client.prepare_cached(FORGET_CAUSES).await?;
         client.execute(&forget_causes, &[&columns::micros(before)]).await?;
+        for sql in [FORGET_ITEMS, FORGET_REPLAYS] {
+            client.execute(&client.prepare_cached(sql).await?, &[&columns::micros(before)]).await?;
+        }
     }
     if messages.goes.is_empty() && events.goes.is_empty() {
         client.batch_execute("COMMIT").await?;

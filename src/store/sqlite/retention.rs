@@ -82,7 +82,10 @@ impl Books {
                 let (message, event) = (messages.place.unsigned_abs(), events.place.unsigned_abs());
                 purged.next = Some(PurgePlace { message, event });
             }
-            Some(before) => self.forget_causes(before)?,
+            Some(before) => {
+                self.forget_causes(before)?;
+                self.forget_replays(before)?;
+            }
             None => {}
         }
         Ok(purged)

@@ -71,6 +71,8 @@ impl HttpGateway {
             feed: Feed::new(records.clone(), records.signals.clone()),
             signals: records.signals.clone(),
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),
+            replays: store.clone(),
+            place: ers_gateway::config::EnvironmentName::Simulator,
             keys: Keys::load_or_create(&folder.path().join("keys"), &environment).expect("a key file"),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
