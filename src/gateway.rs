@@ -31,6 +31,7 @@ use crate::keys::{KeyError, Keys};
 use crate::mapping;
 use crate::metrics::Registry;
 use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
+use crate::replays::{Replays, ReplaysParts};
 use crate::retention::Retention;
 use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
 use crate::telemetry::{self, Backlog, MappingMetrics, Standing};
@@ -212,6 +213,14 @@ impl Gateway {
         .start()
         .await;
         let intake: Arc<dyn Receive> = intake;
+        let replays = ReplaysParts {
+            store: store.clone(),
+            intake: intake.clone(),
+            settings: config.delivery.clone(),
+            duty: Duty::new(store.clone(), "replays", &config.instance, &stages.listeners),
+            environment: stages.listeners.clone(),
+        };
+        Replays::register(replays, &metrics)?.start();
         if config.pds.is_none() && config.environment != EnvironmentName::Simulator {
             tracing::warn!("nobody checks patients before they are referred: there is no connection to PDS");
         }
@@ -227,6 +236,7 @@ impl Gateway {
             intake: intake.clone(),
             store: store.clone(),
             outbox: outbox.clone(),
+            keys: keys.clone(),
             estimates: Arc::new(delivery.estimator()),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
@@ -321,6 +331,7 @@ struct Rooms {
     store: Arc<dyn Store>,
     /// Events as they are read, with documents or without.
     outbox: Arc<dyn OutboxStore>,
+    keys: Keys,
     estimates: Arc<dyn Estimates>,
     metrics: Registry,
     readiness: Arc<Readiness>,
@@ -352,7 +363,10 @@ impl Rooms {
             estimates: self.estimates.clone(),
             feed: Feed::new(self.outbox.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),
+            replays: self.store.clone(),
+            place: config.environment,
             commands: mapping::command_schemas(),
+            keys: self.keys.clone(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             known: self.known.clone(),

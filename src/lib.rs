@@ -14,6 +14,8 @@
 //! | [`events`] | the outbox | AMQP, the feed |
 //! | [`outbound`] | answers that are owed, events | HL7 v2 messages to hospital systems, and what became of them |
 //! | [`instances`] | signs of life | duties, one mapping set for all |
+//! | [`problems`] | what is grouped by its cause | what it means, who can mend it, what to do |
+//! | [`replays`] | what a person decides about many | each carried out once, at a share of the quota |
 //! | [`retention`] | ages | a store without what is finished and old |
 //!
 //! [`hl7`], [`amqp`], [`metrics`] and [`tls`] are beneath; [`keys`], [`given`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
@@ -41,6 +43,8 @@ pub mod mapping;
 pub mod metrics;
 pub mod outbound;
 pub mod pds;
+pub mod problems;
+pub mod replays;
 pub mod retention;
 pub mod simulator;
 pub mod store;

@@ -1,15 +1,18 @@
 //! `messages`: what came in and what became of it; what a person decides about what waits for one.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::exit::{CliError, Done};
-use super::records::{Records, Where};
+use super::patient::Number;
+use super::records::{Records, Sought, Where};
 use super::runtime;
 use super::table::{cell, table};
-use crate::command::{CommandId, MessageId, State, Verdict};
-use crate::store::MessageFilter;
+use crate::command::{CommandId, MessageId, State, Ubrn, Verdict};
+use crate::store::{CauseId, MessageFilter};
 
 /// Look at messages and their commands; replay, release or discard what waits for a person
 #[derive(Subcommand)]
@@ -59,6 +62,8 @@ Examples:
   ers-gateway messages list                                the newest 50
   ers-gateway messages list --state failed                 with a command that waits for a person
   ers-gateway messages list --verdict rejected --json      refused messages, for a program
+  ers-gateway messages list --ubrn '0000 4997 3145'        of one referral
+  ers-gateway messages list --nhs-number-file -            of one patient; the number is asked for, or read
   ers-gateway messages list --store /var/lib/ers-gateway/store.db   of a gateway that does not run")]
 pub struct List {
     #[command(flatten)]
@@ -75,6 +80,21 @@ pub struct List {
     /// MSH-10 or Idempotency-Key
     #[arg(long, value_name = "ID")]
     control_id: Option<String>,
+    /// Refused for this cause, or with a command that does not get on for it; `problems` has them
+    #[arg(long)]
+    cause: Option<CauseId>,
+    /// Of the referral that its source knows by this id; with --source
+    #[arg(long, value_name = "ID", requires = "source", conflicts_with = "ubrn")]
+    local_id: Option<String>,
+    /// Of the referral that e-RS knows by this number
+    #[arg(long, value_parser = ubrn)]
+    ubrn: Option<Ubrn>,
+    /// Of the patient whose NHS number is in this file; `-` asks for it, or reads standard input
+    #[arg(long, value_name = "FILE")]
+    nhs_number_file: Option<PathBuf>,
+    /// The key file that the store was made with; otherwise the one beside it
+    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_KEY_FILE")]
+    key_file: Option<PathBuf>,
     /// Received at or after this instant, such as 2026-03-16T09:30:00Z
     #[arg(long, value_name = "INSTANT")]
     since: Option<Timestamp>,
@@ -125,6 +145,10 @@ pub struct Decide {
     why: String,
 }
 
+fn ubrn(text: &str) -> Result<Ubrn, String> {
+    Ubrn::parse(text).ok_or_else(|| "has twelve digits".to_owned())
+}
+
 fn verdict(text: &str) -> Result<Verdict, String> {
     Verdict::ALL
         .into_iter()
@@ -150,18 +174,26 @@ impl Messages {
 impl List {
     async fn run(self) -> Done {
         let records = self.place.open_to_look(None).await?;
-        let found = records
-            .messages(MessageFilter {
-                source: self.source,
-                verdict: self.verdict,
-                state: self.state,
-                control_id: self.control_id,
-                since: self.since,
-                until: self.until,
-                before: self.before,
-                max: usize::from(self.limit),
-            })
-            .await?;
+        let filter = MessageFilter {
+            source: self.source,
+            verdict: self.verdict,
+            state: self.state,
+            control_id: self.control_id,
+            cause: self.cause,
+            referral: None,
+            patient: None,
+            since: self.since,
+            until: self.until,
+            before: self.before,
+            max: usize::from(self.limit),
+        };
+        let nhs_number = self.nhs_number_file.map(|file| Number::in_file(file).read()).transpose()?;
+        let key_file = self.key_file.or_else(|| self.place.key_file());
+        let sought = Sought { local_id: self.local_id, ubrn: self.ubrn, nhs_number, key_file };
+        let found = match sought.is_nothing() {
+            true => records.messages(filter).await?,
+            false => records.messages_of(filter, &sought).await?,
+        };
         if self.json {
             println!("{found:#}");
             return Ok(());

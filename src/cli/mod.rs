@@ -20,7 +20,9 @@ mod messages;
 mod patient;
 mod people;
 mod private_file;
+mod problems;
 mod records;
+mod replay;
 mod send;
 mod serve;
 mod settings;
@@ -56,6 +58,9 @@ enum Command {
     Map(map::Map),
     #[command(subcommand)]
     Messages(messages::Messages),
+    Problems(problems::Problems),
+    #[command(subcommand)]
+    Replay(replay::Replay),
     #[command(subcommand, name = "hold")]
     Holding(hold::Holding),
     #[command(subcommand, name = "indoubt")]
@@ -89,6 +94,8 @@ pub fn run() -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
+        Command::Problems(problems) => problems.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Holding(holding) => holding.run(),
         Command::InDoubt(indoubt) => indoubt.run(),
         Command::Dispatches(dispatches) => dispatches.run(),

@@ -158,6 +158,18 @@ pub enum EnvironmentName {
     Production,
 }
 
+impl EnvironmentName {
+    pub const ALL: [Self; 3] = [Self::Simulator, Self::Int, Self::Production];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Simulator => "simulator",
+            Self::Int => "int",
+            Self::Production => "production",
+        }
+    }
+}
+
 /// `sqlite:PATH` or `postgres://…`
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]

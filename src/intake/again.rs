@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::admission::{Decision, Received};
-use super::answer::Answer;
+use super::answer::{Answer, Outcome};
 use super::fhir_reading::read_fhir;
 use super::hl7v2::kind_of;
 use super::keeping::Kept;
@@ -35,7 +35,8 @@ pub enum Again {
 }
 
 impl Intake {
-    pub(super) async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError> {
+    /// Without an act it is only said what would become of it.
+    pub(super) async fn take_again(&self, message: MessageId, act: Option<&Act>) -> Result<Again, StoreError> {
         let view = self.store.message(message).await?.ok_or(StoreError::NotFound)?;
         if view.verdict != Verdict::Rejected
             && let Some(why) = self.why_not_given_up(message).await?
@@ -65,6 +66,7 @@ impl Intake {
             Decision::Refuse(problems) => return Ok(Again::StillRefused(problems)),
             decision => decision,
         };
+        let Some(act) = act else { return Ok(Again::Taken(Answer::bare(Outcome::Accepted, Vec::new()))) };
         tracing::info!(message.id = %message, by = act.by, "a message is taken in once more");
         let taken_again = TakenAgain { first: message, act: act.clone() };
         Ok(match self.keep_reviewed(&received, decision, Some(taken_again)).await? {

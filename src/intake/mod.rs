@@ -100,6 +100,8 @@ pub trait Receive: Send + Sync {
     async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes>;
     /// A refused message once more, because a person says so.
     async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError>;
+    /// What would become of it; nothing is stored.
+    async fn would_take_again(&self, message: MessageId) -> Result<Again, StoreError>;
 }
 
 /// Everything that intake needs, made once.
@@ -221,6 +223,10 @@ impl Receive for Intake {
     }
 
     async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError> {
-        Self::take_again(self, message, act).await
+        Self::take_again(self, message, Some(act)).await
+    }
+
+    async fn would_take_again(&self, message: MessageId) -> Result<Again, StoreError> {
+        Self::take_again(self, message, None).await
     }
 }

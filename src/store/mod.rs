@@ -9,6 +9,8 @@
 
 mod act;
 mod audit_chain;
+mod bulk;
+mod cause;
 mod contradictions;
 pub mod copy;
 mod dispatch;
@@ -42,6 +44,11 @@ use tokio::sync::{Notify, broadcast};
 
 pub use act::*;
 pub use audit_chain::{Chain, ChainBroken};
+pub use bulk::{
+    BulkReplay, BulkReplayStore, NewBulkReplay, ReplayCandidate, ReplayCandidates, ReplayFilter, ReplayItem, ReplayOf,
+    ReplayOutcome, ReplayStanding, Share,
+};
+pub use cause::{Cause, CauseId, OF_MESSAGES, Problem, ProblemExample, ProblemFilter};
 pub use dispatch::*;
 pub use fetched::{FETCHED_CHUNK, FetchedStore};
 pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
@@ -200,6 +207,8 @@ pub trait SearchStore: Send + Sync {
     /// What waits to be carried out and what is in hand: all of it counted, the oldest of each place told one by one,
     /// `max` together at most, so that it takes no longer for a million.
     async fn queue(&self, max: u64) -> Result<Queue>;
+    /// What is refused or does not get on, grouped by its cause: what a person has to see to first.
+    async fn problems(&self, filter: ProblemFilter) -> Result<Vec<Problem>>;
 }
 
 /// What a person may do to a command. Each act is a transition and an audit row in one commit.
@@ -308,6 +317,7 @@ pub trait Store:
     + OutboxStore
     + SearchStore
     + OperatorStore
+    + BulkReplayStore
     + AuditStore
     + RetentionStore
     + PatientStore

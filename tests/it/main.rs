@@ -19,6 +19,7 @@ mod modes;
 mod outbound;
 mod outcomes;
 mod promises;
+mod replays;
 mod replies;
 mod samples;
 mod shared;

@@ -92,13 +92,17 @@ async fn read_act(
         (true, Some(true), Some(ubrn)) => Some(Finding { done: true, ubrn: Some(ubrn.into()) }),
         _ => return Err(ProblemDocument::bad_request(form)),
     };
-    let said = |text: &str| !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX;
     if !said(&body.by) || !said(&body.why) {
         return Err(ProblemDocument::bad_request(format!(
             "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
         )));
     }
     Ok((Act::of_person(body.by, place_of(request), body.why, shared.environment.now()), finding))
+}
+
+/// What a person says of an act: neither nothing nor a page.
+pub(super) fn said(text: &str) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX
 }
 
 type Answered = Result<HttpResponse, ProblemDocument>;

@@ -27,6 +27,8 @@ mod openapi;
 mod operation_outcome;
 mod prefer;
 pub mod problem;
+mod problems;
+mod replays;
 mod request;
 mod routes;
 mod settle;
@@ -42,14 +44,15 @@ use actix_web::{App, HttpServer as ActixServer, web};
 use tokio::sync::watch;
 
 use crate::command::{CommandSchemas, Estimate};
-use crate::config::HttpListener;
+use crate::config::{EnvironmentName, HttpListener};
 use crate::console::{self, Door};
 use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
+use crate::keys::Keys;
 use crate::store::{
     AuditStore, CommandView, ContentStore, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore,
-    SearchStore, Signals,
+    SearchStore, Signals, Store,
 };
 use crate::tls::{self, TlsError};
 
@@ -88,7 +91,13 @@ pub struct HttpDeps {
     pub estimates: Arc<dyn Estimates>,
     pub feed: Feed,
     pub signals: Signals,
+    /// Bulk replays, and what they would come to.
+    pub replays: Arc<dyn Store>,
+    /// A bulk replay names it.
+    pub place: EnvironmentName,
     pub commands: Arc<CommandSchemas>,
+    /// What referrals and patients are known by in the store.
+    pub keys: Keys,
     pub metrics: crate::metrics::Registry,
     pub readiness: Arc<Readiness>,
     /// Of now: they change while the gateway runs.

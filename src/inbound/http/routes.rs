@@ -10,12 +10,13 @@ use super::callers::{Needs, guard};
 use super::problem::ProblemDocument;
 use super::{
     acts, audit, commands, dispatches, documents, events, fhir, health, hl7v2, holds, instances, messages, openapi,
+    problems, replays,
 };
 
 /// Method, path as OpenAPI writes it, what it needs of who calls it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const ROUTES: [Entry; 27] = [
+pub const ROUTES: [Entry; 35] = [
     ("post", "/v1/hl7v2", Needs::Send, || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", Needs::Send, || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", Needs::Send, || web::post().to(fhir::post)),
@@ -29,7 +30,15 @@ pub const ROUTES: [Entry; 27] = [
     ("post", "/v1/commands/{id}/decide", Needs::Act, || web::post().to(acts::decide)),
     ("post", "/v1/commands/{id}/pass", Needs::Act, || web::post().to(acts::pass)),
     ("get", "/v1/holds", Needs::See, || web::get().to(holds::list)),
+    ("post", "/v1/replays", Needs::Act, || web::post().to(replays::post)),
+    ("get", "/v1/replays", Needs::See, || web::get().to(replays::list)),
+    ("get", "/v1/replays/{id}", Needs::See, || web::get().to(replays::get)),
+    ("post", "/v1/replays/{id}/pause", Needs::Act, || web::post().to(replays::pause)),
+    ("post", "/v1/replays/{id}/resume", Needs::Act, || web::post().to(replays::resume)),
+    ("post", "/v1/replays/{id}/cancel", Needs::Act, || web::post().to(replays::cancel)),
+    ("get", "/v1/problems", Needs::See, || web::get().to(problems::list)),
     ("get", "/v1/messages", Needs::See, || web::get().to(messages::list)),
+    ("post", "/v1/messages/search", Needs::Content, || web::post().to(messages::search)),
     ("post", "/v1/messages/{id}/replay", Needs::Act, || web::post().to(acts::take_again)),
     ("get", "/v1/messages/{id}", Needs::SeeOwn, || web::get().to(messages::get)),
     ("get", "/v1/dispatches", Needs::See, || web::get().to(dispatches::list)),

@@ -154,6 +154,22 @@ pub(super) fn messages_of_patient(
     placed(connection, &messages_of_patient_sql(), (&patient[..], columns::signed(after), columns::signed(max as u64)))
 }
 
+/// Their numbers under one, downwards.
+pub(super) fn messages_before(
+    connection: &Connection,
+    patient: &PatientDigest,
+    below: i64,
+    max: i64,
+) -> Result<Vec<i64>> {
+    let begun = "SELECT message FROM mention WHERE patient = ?1";
+    let mut statement = connection.prepare_cached(&format!(
+        "{} SELECT number FROM ({MESSAGES_OF_THREADS}) WHERE number < ?2 ORDER BY number DESC LIMIT ?3",
+        here(&THEIRS.replace("{messages}", begun))
+    ))?;
+    let numbers = statement.query_map((&patient[..], below, max), |row| row.get(0))?;
+    Ok(numbers.collect::<rusqlite::Result<_>>()?)
+}
+
 pub(super) fn unread_messages(connection: &Connection, after: u64, max: usize) -> Result<Vec<PlacedMessage>> {
     let sql = "SELECT m.number, m.id FROM message m
          WHERE m.number > ?1 AND NOT EXISTS (SELECT 1 FROM mention p WHERE p.message = m.number)

@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::books::Books;
-use super::{SqliteStore, audit, patient};
+use super::{SqliteStore, audit, bulk, patient};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, AuditEntry, AuditStore, Finding, LegalHold, Noted, OperatorStore, PatientDigest, PatientStore, PlacedMessage,
-    Result,
+    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, Finding, LegalHold, NewBulkReplay, Noted, OperatorStore,
+    PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem, ReplayOutcome,
+    ReplayStanding, Result,
 };
 
 #[async_trait]
@@ -57,7 +58,7 @@ impl AuditStore for SqliteStore {
 
 impl SqliteStore {
     /// Before they are asked for. Who only reads sees those that are made: of the newest messages some may not be.
-    async fn make_mentions(&self) -> Result<()> {
+    pub(super) async fn make_mentions(&self) -> Result<()> {
         match self.writer() {
             Ok(writer) => writer.write(0, Books::make_mentions).await,
             Err(_) => Ok(()),
@@ -99,5 +100,52 @@ impl PatientStore for SqliteStore {
         }
         self.make_mentions().await?;
         self.readers.read(move |connection| patient::is_held(connection, message)).await
+    }
+}
+
+#[async_trait]
+impl BulkReplayStore for SqliteStore {
+    async fn begin_replay(&self, replay: NewBulkReplay, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.begin_replay(&replay, &act)).await
+    }
+
+    async fn bulk_replay(&self, id: Uuid) -> Result<Option<BulkReplay>> {
+        self.readers.read(move |connection| bulk::bulk_replay(connection, id)).await
+    }
+
+    async fn bulk_replays(&self, only: Option<ReplayStanding>, max: usize) -> Result<Vec<BulkReplay>> {
+        self.readers.read(move |connection| bulk::bulk_replays(connection, only, max)).await
+    }
+
+    async fn replay_candidates(&self, asked: ReplayCandidates) -> Result<Vec<ReplayCandidate>> {
+        self.readers.read(move |connection| bulk::candidates(connection, &asked)).await
+    }
+
+    async fn replay_in_bulk(&self, id: Uuid, candidate: ReplayCandidate, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.replay_in_bulk(id, &candidate, &act)).await
+    }
+
+    async fn note_replayed(&self, id: Uuid, items: Vec<ReplayItem>, at: Timestamp) -> Result<()> {
+        self.writer()?.write(0, move |books| books.note_replayed(id, &items, at)).await
+    }
+
+    async fn replays_on_their_way(&self, id: Uuid, max: usize) -> Result<Vec<ReplayItem>> {
+        self.readers.read(move |connection| bulk::on_their_way(connection, id, max)).await
+    }
+
+    async fn settle_replayed(&self, id: Uuid, settled: Vec<(Uuid, ReplayOutcome)>) -> Result<()> {
+        self.writer()?.write(0, move |books| books.settle_replayed(id, &settled)).await
+    }
+
+    async fn advance_replay(&self, id: Uuid, at: u64) -> Result<()> {
+        self.writer()?.write(0, move |books| books.advance_replay(id, at)).await
+    }
+
+    async fn stand_replay(&self, id: Uuid, to: ReplayStanding, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.stand_replay(id, to, &act)).await
+    }
+
+    async fn replay_items(&self, id: Uuid, after: Option<Uuid>, max: usize) -> Result<Vec<ReplayItem>> {
+        self.readers.read(move |connection| bulk::replay_items(connection, id, after, max)).await
     }
 }

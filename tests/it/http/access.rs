@@ -30,8 +30,18 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
             senders
         }
         ("get", "/v1/commands/{id}" | "/v1/commands/{id}/documents/{step}" | "/v1/messages/{id}") => all_but_monitors,
-        ("get", "/v1/messages" | "/v1/dispatches" | "/v1/dispatches/{id}" | "/v1/holds" | "/v1/instances") => people,
-        ("get", "/v1/events") => &["reader", "auditor"],
+        (
+            "get",
+            "/v1/messages"
+            | "/v1/dispatches"
+            | "/v1/dispatches/{id}"
+            | "/v1/holds"
+            | "/v1/instances"
+            | "/v1/problems"
+            | "/v1/replays"
+            | "/v1/replays/{id}",
+        ) => people,
+        ("get", "/v1/events") | ("post", "/v1/messages/search") => &["reader", "auditor"],
         ("get", "/v1/audit") => &["auditor"],
         (
             "post",
@@ -42,6 +52,10 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/commands/{id}/pass"
             | "/v1/messages/{id}/replay"
             | "/v1/dispatches/{id}/replay"
+            | "/v1/replays"
+            | "/v1/replays/{id}/pause"
+            | "/v1/replays/{id}/resume"
+            | "/v1/replays/{id}/cancel"
             | "/v1/dispatches/{id}/discard",
         ) => &["operator", "auditor"],
         _ => panic!("who may use {method} {path}? Say so here"),

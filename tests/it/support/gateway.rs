@@ -10,6 +10,7 @@ use ers_gateway::console::Door;
 use ers_gateway::environment::Environment;
 use ers_gateway::events::Feed;
 use ers_gateway::inbound::http::{HttpDeps, HttpServer, Readiness};
+use ers_gateway::keys::Keys;
 
 use tokio::sync::watch;
 
@@ -77,6 +78,9 @@ impl HttpGateway {
             feed: Feed::new(records.clone(), records.signals.clone()),
             signals: records.signals.clone(),
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),
+            replays: store.clone(),
+            place: ers_gateway::config::EnvironmentName::Simulator,
+            keys: Keys::load_or_create(&folder.path().join("keys"), &environment).expect("a key file"),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
             known: watch::channel(Arc::default()).1,

@@ -82,6 +82,10 @@ impl Receive for Door {
     async fn take_again(&self, _: MessageId, _: &Act) -> Result<Again, StoreError> {
         Err(StoreError::NotFound)
     }
+
+    async fn would_take_again(&self, _: MessageId) -> Result<Again, StoreError> {
+        Err(StoreError::NotFound)
+    }
 }
 
 pub struct Served {
