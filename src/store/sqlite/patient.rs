@@ -1,6 +1,6 @@
 //! What there is of a patient, and what is held.
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, ToSql};
 use uuid::Uuid;
 
 use super::books::Books;
@@ -8,6 +8,9 @@ use super::columns;
 use crate::command::MessageId;
 use crate::store::patient::{HELD_MESSAGES, IS_THEIRS, MESSAGES_OF_THREADS, THEIRS};
 use crate::store::{Act, Held, LegalHold, Noted, PatientDigest, PlacedMessage, Result, StoreError, damaged};
+
+/// Rows in one statement.
+const MENTIONS_AT_ONCE: usize = 32;
 
 /// In the texts that both stores share.
 pub(super) fn here(sql: &str) -> String {
@@ -26,27 +29,26 @@ impl Books {
             "SELECT number, patients FROM message WHERE number > ?1 AND patients IS NOT NULL ORDER BY number",
         )?;
         let mut rows = newer.query([self.mentions_made])?;
+        let mut made = Vec::with_capacity(MENTIONS_AT_ONCE);
         while let Some(row) = rows.next()? {
             let number = row.get(0)?;
-            let (patients, _) = row.get_ref(1)?.as_blob().map_err(|_| damaged("whom a message mentions"))?.as_chunks();
-            self.mention(number, patients)?;
+            let blob = row.get_ref(1)?.as_blob().map_err(|_| damaged("whom a message mentions"))?;
+            for patient in mentioned(blob.as_chunks().0) {
+                made.push((number, patient.to_vec()));
+                if made.len() == MENTIONS_AT_ONCE {
+                    insert(&self.connection, &made)?;
+                    made.clear();
+                }
+            }
             self.mentions_made = number;
         }
-        Ok(())
+        insert(&self.connection, &made)
     }
 
     /// Each once; with none, that it was read.
     fn mention(&self, message: i64, patients: &[PatientDigest]) -> Result<()> {
-        let mut mention = self
-            .connection
-            .prepare_cached("INSERT INTO mention (message, patient) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
-        for patient in patients {
-            mention.execute((message, &patient[..]))?;
-        }
-        if patients.is_empty() {
-            mention.execute((message, &[][..] as &[u8]))?;
-        }
-        Ok(())
+        let rows: Vec<_> = mentioned(patients).map(|patient| (message, patient.to_vec())).collect();
+        rows.chunks(MENTIONS_AT_ONCE).try_for_each(|rows| insert(&self.connection, rows))
     }
 
     /// By an answer to a call of a command.
@@ -91,6 +93,24 @@ impl Books {
         self.connection.prepare_cached("DELETE FROM legal_hold WHERE id = ?1")?.execute([id.into_bytes()])?;
         self.note_act(&Noted { act: LegalHold::LIFTED, subject: hold.subject(), by: act.clone() })
     }
+}
+
+/// What stands in the rows of a message: one that mentions nobody has an empty one.
+fn mentioned(patients: &[PatientDigest]) -> impl Iterator<Item = &[u8]> {
+    let nobody = patients.is_empty().then_some(&[][..]);
+    patients.iter().map(|patient| &patient[..]).chain(nobody)
+}
+
+/// One statement for many: a statement a row is most of what a row costs.
+fn insert(connection: &Connection, rows: &[(i64, Vec<u8>)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let values = vec!["(?, ?)"; rows.len()].join(", ");
+    let sql = format!("INSERT INTO mention (message, patient) VALUES {values} ON CONFLICT DO NOTHING");
+    let parameters = rows.iter().flat_map(|(message, patient)| [message as &dyn ToSql, patient as &dyn ToSql]);
+    connection.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(parameters))?;
+    Ok(())
 }
 
 fn number_of(connection: &Connection, message: MessageId) -> Result<Option<i64>> {
