@@ -32,6 +32,7 @@ use crate::mapping;
 use crate::metrics::Registry;
 use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
 use crate::replays::{Replays, ReplaysParts};
+use crate::reports::Reports;
 use crate::retention::Retention;
 use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
 use crate::telemetry::{self, Backlog, MappingMetrics, Standing};
@@ -221,6 +222,12 @@ impl Gateway {
             environment: stages.listeners.clone(),
         };
         Replays::register(replays, &metrics)?.start();
+        Reports {
+            store: store.clone(),
+            duty: Duty::new(store.clone(), "reports", &config.instance, &stages.outbox),
+            environment: stages.outbox.clone(),
+        }
+        .start();
         if config.pds.is_none() && config.environment != EnvironmentName::Simulator {
             tracing::warn!("nobody checks patients before they are referred: there is no connection to PDS");
         }
@@ -363,7 +370,7 @@ impl Rooms {
             estimates: self.estimates.clone(),
             feed: Feed::new(self.outbox.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),
-            replays: self.store.clone(),
+            store: self.store.clone(),
             place: config.environment,
             commands: mapping::command_schemas(),
             keys: self.keys.clone(),

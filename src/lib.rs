@@ -16,6 +16,7 @@
 //! | [`instances`] | signs of life | duties, one mapping set for all |
 //! | [`problems`] | what is grouped by its cause | what it means, who can mend it, what to do |
 //! | [`replays`] | what a person decides about many | each carried out once, at a share of the quota |
+//! | [`reports`] | a day | what was received put against what became of it |
 //! | [`retention`] | ages | a store without what is finished and old |
 //!
 //! [`hl7`], [`amqp`], [`metrics`] and [`tls`] are beneath; [`keys`], [`given`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
@@ -45,6 +46,7 @@ pub mod outbound;
 pub mod pds;
 pub mod problems;
 pub mod replays;
+pub mod reports;
 pub mod retention;
 pub mod simulator;
 pub mod store;

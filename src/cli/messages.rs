@@ -29,6 +29,8 @@ Examples:
 A replayed command goes on at the step where it stopped; calls known to be done are not made again. A message that was
 refused, or discarded before anything of it was sent, is taken in once more and stands behind what came since.")]
     Replay(Decide),
+    Edit(Edit),
+    Difference(Difference),
     /// Let unauthorised commands go on, once somebody has signed in; recorded with who decided and why
     #[command(after_help = "\
 Examples:
@@ -132,6 +134,46 @@ pub struct Show {
     json: bool,
 }
 
+/// Take a refused or given up message in once more, with a content that was changed; recorded with who edited it and why
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway messages edit 0199f2c4-… --file mended.hl7 --why 'priority as the practice told by telephone'
+
+The original stays as it came; the new message is linked to it, and `messages difference` says what was changed. Only a gateway
+that runs takes it. Needs the right to content.")]
+pub struct Edit {
+    #[command(flatten)]
+    place: Where,
+    /// The message that was refused, or whose commands are all discarded
+    message: MessageId,
+    /// The whole message as it should have been, in its own character set
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// Why; goes to the audit log
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    why: String,
+}
+
+/// Show what was changed in an edited message
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway messages difference 0199f2c4-…           place by place, what it was and what it is
+  ers-gateway messages difference 0199f2c4-… --json    the same for a program")]
+pub struct Difference {
+    #[command(flatten)]
+    place: Where,
+    /// The edited message
+    message: MessageId,
+    /// Why you look; goes to the audit log
+    #[arg(long)]
+    why: Option<String>,
+    /// JSON, for a program
+    #[arg(long)]
+    json: bool,
+}
+
 /// A decision about commands that wait for a person; recorded with who decided and why
 #[derive(Args)]
 pub struct Decide {
@@ -163,6 +205,8 @@ impl Messages {
                 Self::List(list) => list.run().await,
                 Self::Show(show) => show.run().await,
                 Self::Replay(decide) => decide.run(Decision::Replay).await,
+                Self::Edit(edit) => edit.run().await,
+                Self::Difference(difference) => difference.run().await,
                 Self::Release(decide) => decide.run(Decision::Release).await,
                 Self::Discard(decide) => decide.run(Decision::Discard).await,
                 Self::Pass(decide) => decide.run(Decision::Pass).await,
@@ -230,6 +274,32 @@ impl Show {
             return Ok(());
         }
         print!("{}", describe(&message, &commands));
+        Ok(())
+    }
+}
+
+impl Edit {
+    async fn run(self) -> Done {
+        let (records, by) = (self.place.open().await?, self.place.by()?);
+        let content = std::fs::read(&self.file).map_err(|error| CliError::unavailable(self.file.display(), error))?;
+        let taken = records.edit_message(self.message, &content, by, &self.why).await?;
+        println!("took message {} in as {}", self.message, cell(&taken["message"]));
+        Ok(())
+    }
+}
+
+impl Difference {
+    async fn run(self) -> Done {
+        let records = self.place.open_to_look(self.why.as_deref()).await?;
+        let found = records.difference(self.message).await?;
+        if self.json {
+            println!("{found:#}");
+            return Ok(());
+        }
+        println!("edited from message {}", cell(&found["editedFrom"]));
+        for change in list(&found["changes"]) {
+            println!("  {}: {} → {}", cell(&change["place"]), cell(&change["was"]), cell(&change["is"]));
+        }
         Ok(())
     }
 }

@@ -23,6 +23,7 @@ mod private_file;
 mod problems;
 mod records;
 mod replay;
+mod report;
 mod send;
 mod serve;
 mod settings;
@@ -61,6 +62,7 @@ enum Command {
     Problems(problems::Problems),
     #[command(subcommand)]
     Replay(replay::Replay),
+    Report(report::Report),
     #[command(subcommand, name = "hold")]
     Holding(hold::Holding),
     #[command(subcommand, name = "indoubt")]
@@ -96,6 +98,7 @@ pub fn run() -> ExitCode {
         Command::Messages(messages) => messages.run(),
         Command::Problems(problems) => problems.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Report(report) => report.run(),
         Command::Holding(holding) => holding.run(),
         Command::InDoubt(indoubt) => indoubt.run(),
         Command::Dispatches(dispatches) => dispatches.run(),

@@ -5,7 +5,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use jiff::civil::Date;
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -18,8 +21,10 @@ use crate::config::{Config, EnvironmentName, StoreUrl};
 use crate::environment::Environment;
 use crate::events::cloud_event;
 use crate::inbound::http::views;
+use crate::intake::{difference, taken_from};
 use crate::problems;
 use crate::replays;
+use crate::reports;
 use crate::store::{
     self, Act, Alias, AliasKind, AuditEntry, BulkReplay, DispatchFilter, Finding, MessageFilter, NewBulkReplay, Noted,
     ProblemFilter, ReplayFilter, ReplayStanding, Share, Store, StoreError,
@@ -159,6 +164,17 @@ impl Records {
                 }
                 let messages = store.messages(filter).await?;
                 Ok(json!({ "messages": messages.iter().map(views::message).collect::<Vec<_>>() }))
+            }
+        }
+    }
+
+    /// A day's reconciliation.
+    pub async fn report(&self, day: Date) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => api.get(&format!("v1/reports/{day}"), &[]).await,
+            Self::Store(store, environment, _) => {
+                let report = reports::report(&**store, day, environment.now()).await?;
+                report.ok_or_else(|| CliError::Usage("there is no such day".into()))
             }
         }
     }
@@ -340,6 +356,35 @@ impl Records {
             Self::Store(..) => Err(CliError::Usage(
                 "a message is taken in once more by a gateway that runs: name it with --api".into(),
             )),
+        }
+    }
+
+    /// With a content that was changed; as above.
+    pub async fn edit_message(&self, id: MessageId, content: &[u8], by: &str, why: &str) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let body = json!({ "by": by, "why": why, "base64": STANDARD.encode(content) });
+                api.post(&format!("v1/messages/{id}/edit"), &body).await
+            }
+            Self::Store(..) => {
+                Err(CliError::Usage("an edited message is taken in by a gateway that runs: name it with --api".into()))
+            }
+        }
+    }
+
+    /// What was changed in an edited message.
+    pub async fn difference(&self, id: MessageId) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => api.get(&format!("v1/messages/{id}/difference"), &[]).await,
+            Self::Store(store, ..) => {
+                let message = store.message(id).await?.ok_or_else(|| nothing("message", id))?;
+                let first = message.control_id.as_deref().and_then(taken_from).filter(|(_, is_edited)| *is_edited);
+                let (first, _) = first.ok_or_else(|| nothing("edited message", id))?;
+                self.looked("view", format!("message {id}"), None).await?;
+                let was = store.read_message(first, 0..u64::MAX).await?;
+                let is = store.read_message(id, 0..u64::MAX).await?;
+                Ok(json!({ "editedFrom": first, "changes": difference(&was, &is) }))
+            }
         }
     }
 

@@ -78,9 +78,7 @@ impl Allowance {
         let most = (per_second * SAVED_SECONDS).max(1.0);
         self.saved = (self.saved + per_second * now.duration_since(self.at).as_secs_f64()).min(most);
         self.at = now;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and a few")]
         let taken = (self.saved.floor() as usize).min(room);
-        #[expect(clippy::cast_precision_loss, reason = "a few")]
         let spent = taken as f64;
         self.saved -= spent;
         taken
@@ -296,12 +294,6 @@ impl Replays {
 
 /// Of one replay, on their way together.
 fn window(share: Share, parallel_max: usize) -> usize {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "hundreds"
-    )]
     let part = (parallel_max as f64 * share.part()).ceil() as usize;
     part.max(WINDOW_MIN)
 }

@@ -94,7 +94,6 @@ impl Share {
 
     pub fn of(part: f64) -> Option<Self> {
         let thousandths = (part * 1_000.0).round();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 1000")]
         (1.0..=1_000.0).contains(&thousandths).then_some(Self(thousandths as u16))
     }
 

@@ -25,10 +25,11 @@ pub mod postgres;
 mod queue;
 pub mod quota;
 mod records;
+mod report;
 pub mod sqlite;
 mod standing;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;
 mod urgency;
 mod watching;
 
@@ -57,6 +58,7 @@ pub use pass::pass;
 pub use patient::{Held, LegalHold, PatientDigest, PatientStore, PlacedMessage};
 pub use queue::*;
 pub use records::*;
+pub use report::{Day, DayCounts, ReportStore, Untold};
 pub use urgency::OLDEST_EVERY;
 pub use watching::*;
 
@@ -318,6 +320,7 @@ pub trait Store:
     + SearchStore
     + OperatorStore
     + BulkReplayStore
+    + ReportStore
     + AuditStore
     + RetentionStore
     + PatientStore

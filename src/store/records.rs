@@ -36,12 +36,18 @@ pub struct Admission {
 #[derive(Clone, Debug)]
 pub struct TakenAgain {
     pub first: MessageId,
+    /// With a content that somebody changed; the first stays as it came.
+    pub edited: bool,
     pub act: Act,
 }
 
 impl TakenAgain {
     pub(super) fn noted(&self) -> Noted {
-        Noted { act: "replay", subject: format!("message {}", self.first), by: self.act.clone() }
+        Noted {
+            act: if self.edited { "edit" } else { "replay" },
+            subject: format!("message {}", self.first),
+            by: self.act.clone(),
+        }
     }
 }
 

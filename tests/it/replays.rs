@@ -89,10 +89,11 @@ async fn a_bulk_replay_that_is_killed_goes_on_where_it_was_and_replays_each_once
     assert_eq!(problems["problems"].as_array().map(Vec::len), Some(1), "they have one cause");
     assert!(problem["who"].as_str().is_some_and(|who| !who.is_empty()) && problem["patients"].is_string());
 
+    let seeded = ers.referrals().len();
     let filter = json!({ "cause": problem["cause"] });
     let preview = told(post(&gateway, "/v1/replays?preview=true", &json!({ "filter": filter })).await).await;
     assert_eq!((preview["wouldBeSent"].as_u64(), preview["overtaken"].as_u64()), (Some(count as u64), Some(0)));
-    assert_eq!(ers.referrals().len(), 0, "a preview sends nothing");
+    assert_eq!(ers.referrals().len(), seeded, "a preview sends nothing");
 
     let began = Instant::now();
     let replay = told(post(&gateway, "/v1/replays", &decides(&json!({ "filter": filter, "share": 1 }))).await).await;
@@ -118,8 +119,9 @@ async fn a_bulk_replay_that_is_killed_goes_on_where_it_was_and_replays_each_once
     assert_eq!((done["state"].as_str(), done["items"].as_u64()), (Some("done"), Some(count as u64)), "{done:#}");
     assert_eq!(done["counts"]["completed"].as_u64(), Some(count as u64), "{done:#}");
     let made = ers.referrals();
-    let patients: std::collections::BTreeSet<_> = made.iter().map(|referral| referral.nhs_number.clone()).collect();
-    assert_eq!((made.len(), patients.len()), (count, count), "each was referred, and none twice");
+    let own = made.iter().filter(|referral| referral.nhs_number.starts_with("9991"));
+    let patients: std::collections::BTreeSet<_> = own.map(|referral| referral.nhs_number.clone()).collect();
+    assert_eq!((made.len() - seeded, patients.len()), (count, count), "each was referred, and none twice");
     assert_eq!(get(&gateway, "/v1/problems").await["problems"], json!([]));
     let acts = get(&gateway, "/v1/audit?limit=1000").await;
     let acts: Vec<&str> =
@@ -228,6 +230,112 @@ async fn refused_messages_are_taken_in_once_more_when_their_cause_is_mended() {
         assert_eq!(post(&gateway, "/v1/replays", &body).await.status(), status, "{body}");
     }
     assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    ers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edited_message_is_linked_to_its_untouched_original() {
+    let ers = ers();
+    let mut gateway = Serve::new(&ers);
+    gateway.start_and_wait().await;
+    let number = Patients::new().next();
+    let mut wrong = create("R1", &number);
+    wrong["priority"] = "SOON".into();
+    let refused = post(&gateway, "/v1/commands/CreateReferral?source=northmoor", &wrong).await;
+    assert_eq!(refused.status(), 422);
+    let list = get(&gateway, "/v1/messages?verdict=rejected").await;
+    let first = list["messages"][0]["id"].as_str().expect("an id").to_owned();
+    let at = gateway.url("");
+    let file = gateway.folder.path().join("mended.json");
+    let edit = || {
+        let edit =
+            ["messages", "edit", &first, "--file", cli::text(&file), "--why", "as telephoned", "--by", "j.smith"];
+        cli::gateway(&[&edit[..], &["--api", &at]].concat()).output().expect("the program runs")
+    };
+    std::fs::write(&file, wrong.to_string()).expect("written");
+    assert_eq!(edit().status.code(), Some(1), "nothing was changed, or it is refused still");
+    let mut mended = wrong.clone();
+    mended["priority"] = "URGENT".into();
+    std::fs::write(&file, mended.to_string()).expect("written");
+    let taken = edit();
+    assert_eq!(taken.status.code(), Some(0), "{}", String::from_utf8_lossy(&taken.stderr));
+    let taken = String::from_utf8_lossy(&taken.stdout).trim().rsplit(' ').next().expect("an id").to_owned();
+    let shown = get(&gateway, &format!("/v1/messages/{taken}")).await;
+    assert_eq!(
+        (shown["editedFrom"].as_str(), shown["verdict"].as_str()),
+        (Some(&*first), Some("accepted")),
+        "{shown:#}"
+    );
+    assert_eq!(get(&gateway, &format!("/v1/messages/{first}")).await["verdict"], "rejected", "it stays as it came");
+    let difference = get(&gateway, &format!("/v1/messages/{taken}/difference")).await;
+    let expected = json!([{ "place": "/priority", "was": "SOON", "is": "URGENT" }]);
+    assert_eq!((&difference["changes"], difference["editedFrom"].as_str()), (&expected, Some(&*first)));
+    gateway.settle(SOON).await;
+    let made = || -> Vec<&str> {
+        let referrals = ers.referrals().into_iter().filter(|referral| referral.nhs_number == number);
+        referrals.map(|referral| referral.priority).collect()
+    };
+    assert_eq!(made(), ["URGENT"]);
+    edit();
+    gateway.settle(SOON).await;
+    assert_eq!(made().len(), 1, "the same edit twice is one");
+    assert_eq!(get(&gateway, "/v1/problems").await["problems"], json!([]));
+    let audit = get(&gateway, "/v1/audit?limit=1000").await.to_string();
+    assert!(audit.contains("\"act\":\"edit\"") && audit.contains("as telephoned"), "{audit}");
+    assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    ers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_comes_out_even_and_its_causes_are_told() {
+    let ers = ers();
+    let mut gateway = Serve::new(&ers);
+    gateway.start_and_wait().await;
+    let patients = Patients::new();
+    for number in 0..2 {
+        let body = create(&format!("R{number}"), &patients.next());
+        assert_eq!(post(&gateway, "/v1/commands/CreateReferral?source=northmoor", &body).await.status(), 202);
+    }
+    let unknown = attach("R9", "letter.txt", "aGVsbG8=");
+    assert_eq!(post(&gateway, "/v1/commands/AttachLetters?source=eastvale", &unknown).await.status(), 422);
+    gateway.settle(SOON).await;
+    let day = Environment::system().now().strftime("%Y-%m-%d").to_string();
+    let report = get(&gateway, &format!("/v1/reports/{day}")).await;
+    assert_eq!((report["balanced"].as_bool(), report["differences"].as_array().map(Vec::len)), (Some(true), Some(0)));
+    let of = |name: &str| {
+        let sources = report["sources"].as_array().expect("a list");
+        sources.iter().find(|source| source["source"] == name).expect("it sent something").clone()
+    };
+    let northmoor = of("northmoor");
+    assert_eq!((&northmoor["messages"]["received"], &northmoor["messages"]["accepted"]), (&json!(2), &json!(2)));
+    assert_eq!((&northmoor["commands"]["made"], &northmoor["commands"]["completed"]), (&json!(2), &json!(2)));
+    assert_eq!(northmoor["ers"], json!({ "written": 2, "writtenAndNotCompleted": 0 }));
+    let eastvale = of("eastvale");
+    assert_eq!((&eastvale["messages"]["rejected"], &eastvale["causes"][0]["count"]), (&json!(1), &json!(1)));
+    let csv = client().get(gateway.url(&format!("/v1/reports/{day}"))).header("accept", "text/csv").send().await;
+    let csv = csv.expect("an answer").text().await.expect("a body");
+    assert!(csv.contains(&format!("{day},northmoor,messages received,2\n")), "{csv}");
+    let wrong = client().get(gateway.url("/v1/reports/yesterday")).send().await.expect("an answer");
+    assert_eq!(wrong.status(), 400);
+    assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    let store = gateway.folder.path().join("gateway.db");
+    // What no gateway does: a command is gone.
+    let connection = rusqlite::Connection::open(&store).expect("a store");
+    connection
+        .execute_batch(
+            "PRAGMA foreign_keys = OFF; DELETE FROM command WHERE number = (SELECT max(number) FROM command);
+             DELETE FROM transition WHERE command NOT IN (SELECT number FROM command);
+             DELETE FROM attempt WHERE command NOT IN (SELECT number FROM command)",
+        )
+        .expect("tampered with");
+    drop(connection);
+    let told = cli::run(&["report", "--day", &day, "--store", cli::text(&store)]);
+    let text = String::from_utf8_lossy(&told.stdout);
+    assert_eq!(told.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("1 of northmoor: commands made, less those completed") && text.contains("store verify"),
+        "{text}"
+    );
     ers.stop().await;
 }
 

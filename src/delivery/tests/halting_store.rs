@@ -164,6 +164,12 @@ passes_on!(BulkReplayStore {
     fn replay_items(id: uuid::Uuid, after: Option<uuid::Uuid>, max: usize) -> Vec<ReplayItem>;
 });
 
+passes_on!(ReportStore {
+    fn day(from: Timestamp, to: Timestamp) -> Day;
+    fn publish_report(day: String, event: NewEvent) -> bool;
+    fn is_report_published(day: &str) -> bool;
+});
+
 passes_on!(AuditStore {
     fn note(noted: Noted) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;

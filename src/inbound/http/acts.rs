@@ -142,7 +142,11 @@ async fn show(id: CommandId, shared: &Shared, caller: &Caller) -> Answered {
 
 /// A message once more: what was wrong with it is so no longer, or it was given up and stands behind others now.
 pub async fn take_again(Asked { id, act, shared, .. }: Asked<MessageId>) -> Answered {
-    match shared.deps.intake.take_again(id, &act).await? {
+    taken(shared.deps.intake.take_again(id, &act).await?)
+}
+
+pub(super) fn taken(again: Again) -> Answered {
+    match again {
         Again::Taken(answer) => {
             let commands: Vec<String> = answer.commands.iter().map(ToString::to_string).collect();
             Ok(HttpResponse::Ok().json(json!({ "message": answer.message, "commands": commands })))

@@ -15,6 +15,7 @@ pub mod callers;
 mod commands;
 mod dispatches;
 mod documents;
+mod edits;
 mod events;
 mod fhir;
 mod health;
@@ -29,6 +30,7 @@ mod prefer;
 pub mod problem;
 mod problems;
 mod replays;
+mod reports;
 mod request;
 mod routes;
 mod settle;
@@ -91,8 +93,8 @@ pub struct HttpDeps {
     pub estimates: Arc<dyn Estimates>,
     pub feed: Feed,
     pub signals: Signals,
-    /// Bulk replays, and what they would come to.
-    pub replays: Arc<dyn Store>,
+    /// All of the store, for what needs several rooms of it.
+    pub store: Arc<dyn Store>,
     /// A bulk replay names it.
     pub place: EnvironmentName,
     pub commands: Arc<CommandSchemas>,

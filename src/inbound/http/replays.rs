@@ -59,7 +59,7 @@ pub async fn post(
         )
     })?;
     if asked.preview {
-        let (store, intake) = (&*shared.deps.replays, Some(&*shared.deps.intake));
+        let (store, intake) = (&*shared.deps.store, Some(&*shared.deps.intake));
         let shown = replays::preview(store, intake, &body.filter, body.overtaken).await?;
         return Ok(HttpResponse::Ok().json(shown));
     }
@@ -81,7 +81,7 @@ pub async fn post(
     let replay =
         NewBulkReplay { id: shared.environment.new_id(), filter: body.filter, share, overtaken: body.overtaken };
     let id = replay.id;
-    shared.deps.replays.begin_replay(replay, act).await?;
+    shared.deps.store.begin_replay(replay, act).await?;
     let replay = found(&shared, id).await?;
     Ok(HttpResponse::build(StatusCode::CREATED)
         .insert_header((LOCATION, format!("/v1/replays/{id}")))
@@ -89,13 +89,13 @@ pub async fn post(
 }
 
 async fn found(shared: &Shared, id: Uuid) -> Result<BulkReplay, ProblemDocument> {
-    let replay = shared.deps.replays.bulk_replay(id).await?;
+    let replay = shared.deps.store.bulk_replay(id).await?;
     replay.ok_or_else(|| ProblemDocument::not_found("There is no bulk replay with this identifier."))
 }
 
 /// The newest first.
 pub async fn list(shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
-    let replays = shared.deps.replays.bulk_replays(None, PAGE).await?;
+    let replays = shared.deps.store.bulk_replays(None, PAGE).await?;
     Ok(HttpResponse::Ok().json(json!({ "replays": replays.iter().map(views::replay).collect::<Vec<_>>() })))
 }
 
@@ -115,7 +115,7 @@ pub async fn get(
     let After { after, limit } = query(&request)?;
     let replay = found(&shared, id(&path)?).await?;
     let limit = limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-    let shown = views::with_items(&*shared.deps.replays, &replay, after, limit).await?;
+    let shown = views::with_items(&*shared.deps.store, &replay, after, limit).await?;
     Ok(HttpResponse::Ok().json(shown))
 }
 
@@ -134,6 +134,6 @@ pub async fn cancel(asked: Asked<Uuid>) -> Answered {
 }
 
 async fn stand(Asked { id, act, shared, .. }: Asked<Uuid>, to: ReplayStanding) -> Answered {
-    shared.deps.replays.stand_replay(id, to, act).await?;
+    shared.deps.store.stand_replay(id, to, act).await?;
     Ok(HttpResponse::Ok().json(views::replay(&found(&shared, id).await?)))
 }

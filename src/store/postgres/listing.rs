@@ -15,7 +15,7 @@ use crate::store::{Alias, CauseId, MessageFilter, MessageView, PatientDigest, Re
 /// Messages in one answer.
 const MESSAGES_MAX: usize = 1_000;
 /// Messages are numbered at their commit, so their times of receipt are in order but for this.
-const DISORDER: i64 = 60_000_000;
+pub(super) const DISORDER: i64 = 60_000_000;
 /// Looked at together, where not all of them match.
 const PAGE_MIN: usize = 50;
 /// Numbers between two messages.
@@ -265,7 +265,7 @@ async fn upper_end(client: &ClientWrapper, filter: &MessageFilter) -> Result<Opt
 
 /// The number of the first message that came at `at` or later, by halving: times grow with numbers, so no
 /// index of times is needed.
-async fn first_received_at(client: &ClientWrapper, at: i64) -> Result<i64> {
+pub(super) async fn first_received_at(client: &ClientWrapper, at: i64) -> Result<i64> {
     let ends =
         client.prepare_cached("SELECT coalesce(min(number), 0), coalesce(max(number), 0) + 1 FROM message").await?;
     let row = client.query_one(&ends, &[]).await?;

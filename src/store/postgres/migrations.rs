@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 12] = [
+const MIGRATIONS: [Migration; 13] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -99,6 +99,12 @@ const MIGRATIONS: [Migration; 12] = [
         number: 12,
         name: "replays",
         expand: Expansion::Whole(include_str!("migrations/0012_replays.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 13,
+        name: "reports",
+        expand: Expansion::Whole(include_str!("migrations/0013_reports.expand.sql")),
         contract: "",
     },
 ];

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::acts::Deed;
-use super::{PostgresStore, again, audit, bulk, patient};
+use super::{PostgresStore, again, audit, bulk, patient, report};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, Finding, LegalHold, NewBulkReplay, Noted, OperatorStore,
-    PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem, ReplayOutcome,
-    ReplayStanding, Result, StoreError,
+    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, Day, Finding, LegalHold, NewBulkReplay, NewEvent, Noted,
+    OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem,
+    ReplayOutcome, ReplayStanding, ReportStore, Result, StoreError,
 };
 
 #[async_trait]
@@ -179,5 +179,21 @@ impl BulkReplayStore for PostgresStore {
 
     async fn replay_items(&self, id: Uuid, after: Option<Uuid>, max: usize) -> Result<Vec<ReplayItem>> {
         self.ask(move |inner| async move { bulk::replay_items(&*inner.client().await?, id, after, max).await }).await
+    }
+}
+
+#[async_trait]
+impl ReportStore for PostgresStore {
+    async fn day(&self, from: Timestamp, to: Timestamp) -> Result<Day> {
+        self.ask(move |inner| async move { report::day(&*inner.client().await?, from, to).await }).await
+    }
+
+    async fn publish_report(&self, day: String, event: NewEvent) -> Result<bool> {
+        self.ask(|inner| async move { inner.publish_report(&day, &event).await }).await
+    }
+
+    async fn is_report_published(&self, day: &str) -> Result<bool> {
+        let day = day.to_owned();
+        self.ask(|inner| async move { report::is_published(&*inner.client().await?, &day).await }).await
     }
 }

@@ -273,7 +273,7 @@ fn lower_end(connection: &Connection, filter: &MessageFilter) -> Result<i64> {
 
 /// The number of the first message that came at `at` or later, by halving: times grow with numbers, so no
 /// index of times is needed.
-fn first_received_at(connection: &Connection, at: i64) -> Result<i64> {
+pub(super) fn first_received_at(connection: &Connection, at: i64) -> Result<i64> {
     let (mut low, mut high): (i64, i64) = connection
         .prepare_cached(
             "SELECT coalesce((SELECT min(number) FROM message), 0),

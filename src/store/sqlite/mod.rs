@@ -12,7 +12,7 @@
 //! | `claims`, `progress`, `recovery`, `transitions` | delivery |
 //! | `outbox` | events |
 //! | `operator`, `bulk`, `audit`, `people`, `kept` | people's acts, secrets, mapping sets |
-//! | `search`, `listing`, `problems`, `readers` | looking |
+//! | `search`, `listing`, `problems`, `report`, `readers` | looking |
 //! | `retention`, `patient` | what is finished and old leaves; what is held |
 //! | `files`, `room`, `migrations`, `upkeep`, `stopped` | the file itself, and its disk |
 
@@ -42,6 +42,7 @@ mod progress;
 mod queue;
 mod readers;
 mod recovery;
+mod report;
 mod retention;
 mod room;
 mod rooms;

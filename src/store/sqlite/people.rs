@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::books::Books;
-use super::{SqliteStore, audit, bulk, patient};
+use super::outbox::EventText;
+use super::{SqliteStore, audit, bulk, patient, report};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, Finding, LegalHold, NewBulkReplay, Noted, OperatorStore,
-    PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem, ReplayOutcome,
-    ReplayStanding, Result,
+    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, Day, Finding, LegalHold, NewBulkReplay, NewEvent, Noted,
+    OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem,
+    ReplayOutcome, ReplayStanding, ReportStore, Result,
 };
 
 #[async_trait]
@@ -147,5 +148,22 @@ impl BulkReplayStore for SqliteStore {
 
     async fn replay_items(&self, id: Uuid, after: Option<Uuid>, max: usize) -> Result<Vec<ReplayItem>> {
         self.readers.read(move |connection| bulk::replay_items(connection, id, after, max)).await
+    }
+}
+
+#[async_trait]
+impl ReportStore for SqliteStore {
+    async fn day(&self, from: Timestamp, to: Timestamp) -> Result<Day> {
+        self.readers.read(move |connection| report::day(connection, from, to)).await
+    }
+
+    async fn publish_report(&self, day: String, event: NewEvent) -> Result<bool> {
+        let text = EventText::of(&event);
+        self.writer()?.write(0, move |books| books.publish_report(&day, &event, &text)).await
+    }
+
+    async fn is_report_published(&self, day: &str) -> Result<bool> {
+        let day = day.to_owned();
+        self.readers.read(move |connection| report::is_published(connection, &day)).await
     }
 }

@@ -86,7 +86,7 @@ pub(crate) async fn refused_messages_are_found_for_a_replay_until_they_are_taken
         ids.push(admitted(&*store, sent).await);
     }
     let mut again = message("again").with(command(&[local("r1")]));
-    again.taken_again = Some(TakenAgain { first: ids[1], act: act() });
+    again.taken_again = Some(TakenAgain { first: ids[1], edited: false, act: act() });
     admitted(&*store, again).await;
     let cause =
         store.problems(ProblemFilter { max: 10, ..ProblemFilter::default() }).await.expect("grouped")[0].cause.id;

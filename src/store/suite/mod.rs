@@ -17,6 +17,7 @@ mod people;
 mod random;
 mod recovery;
 mod referrals;
+mod reporting;
 mod retention;
 mod searching;
 mod watching;
@@ -115,6 +116,9 @@ scenarios! {
         refused_messages_are_found_for_a_replay_until_they_are_taken,
         what_something_later_has_overtaken_is_said,
         a_bulk_replay_replays_each_once_and_is_audited;
+    reporting:
+        a_day_is_counted_from_both_sides,
+        a_day_is_told_once;
     auditing:
         acts_are_chained_in_the_audit_log,
         what_is_done_to_the_audit_log_is_named,

@@ -218,7 +218,7 @@ pub(crate) async fn what_is_mended_is_no_problem_any_more(home: &dyn Home) {
     let failing = arrives(&*store, &[local("r1")]).await;
     ends(&*store, &the_claimed(&*store).await, failed()).await;
     let mut again = message("again").with(command(&[local("r2")]));
-    again.taken_again = Some(TakenAgain { first, act: super::given::act() });
+    again.taken_again = Some(TakenAgain { first, edited: false, act: super::given::act() });
     admitted(&*store, again).await;
     store.replay(failing, super::given::act()).await.expect("replayed");
     drop(store);

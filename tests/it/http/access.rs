@@ -39,10 +39,13 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/instances"
             | "/v1/problems"
             | "/v1/replays"
-            | "/v1/replays/{id}",
+            | "/v1/replays/{id}"
+            | "/v1/reports/{day}",
         ) => people,
-        ("get", "/v1/events") | ("post", "/v1/messages/search") => &["reader", "auditor"],
-        ("get", "/v1/audit") => &["auditor"],
+        ("get", "/v1/events" | "/v1/messages/{id}/difference") | ("post", "/v1/messages/search") => {
+            &["reader", "auditor"]
+        }
+        ("get", "/v1/audit") | ("post", "/v1/messages/{id}/edit") => &["auditor"],
         (
             "post",
             "/v1/commands/{id}/replay"
@@ -118,6 +121,7 @@ async fn every_address_opens_for_those_who_may_use_it_and_for_nobody_else() {
                 .replace("{id}", "0199f2c4-0000-7000-8000-000000000000")
                 .replace("{name}", "CreateReferral")
                 .replace("{step}", "letter")
+                .replace("{day}", "2026-03-16")
                 .replace("{source}", "northmoor");
             for caller in CALLERS {
                 let named: Method = method.to_ascii_uppercase().parse().expect("a method");

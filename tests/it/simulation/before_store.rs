@@ -151,6 +151,12 @@ room!(BulkReplayStore, layered {} {
     fn replay_items(id: uuid::Uuid, after: Option<uuid::Uuid>, max: usize) -> Vec<ReplayItem>;
 });
 
+room!(ReportStore, layered {} {
+    fn day(from: Timestamp, to: Timestamp) -> Day;
+    fn publish_report(day: String, event: NewEvent) -> bool;
+    fn is_report_published(day: &str) -> bool;
+});
+
 room!(AuditStore, layered {} {
     fn note(noted: Noted) -> ();
     fn audit_log(after: u64, max: usize) -> Vec<AuditEntry>;

@@ -78,7 +78,7 @@ impl HttpGateway {
             feed: Feed::new(records.clone(), records.signals.clone()),
             signals: records.signals.clone(),
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),
-            replays: store.clone(),
+            store: store.clone(),
             place: ers_gateway::config::EnvironmentName::Simulator,
             keys: Keys::load_or_create(&folder.path().join("keys"), &environment).expect("a key file"),
             metrics: metrics.clone(),
