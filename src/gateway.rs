@@ -21,7 +21,7 @@ use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
 use crate::events::{EventSchemas, Feed, InlineDocuments, Publisher, PublisherMetrics};
 use crate::given::Given;
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
-use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Readiness, Tokens};
+use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Readiness, SignInDeps, Tokens};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
 use crate::inbound::poll::{self, Poll};
 use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError, note_settings};
@@ -31,8 +31,10 @@ use crate::mapping;
 use crate::metrics::Registry;
 use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
 use crate::retention::Retention;
+use crate::sign_in::{Desk, Ending};
 use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
 use crate::telemetry::{self, Backlog, MappingMetrics, Standing};
+use crate::waiting::Waiting;
 
 /// Frames in hand are answered, requests finish.
 const LISTENERS_STOP_MAX: Duration = Duration::from_secs(20);
@@ -152,6 +154,7 @@ impl Gateway {
             .map(by_its_name)
             .collect();
         let (_, sources) = watch::channel(Arc::new(by_name));
+        let known_sources = sources.clone();
         let delivery = Delivery::new(DeliveryParts {
             environment: stages.delivery.clone(),
             store: store.clone(),
@@ -165,6 +168,17 @@ impl Gateway {
             instance: config.instance.clone(),
             metrics: DeliveryMetrics::register(&metrics)?,
         })?;
+        let people = delivery.people();
+        let desk = Desk::register(people.clone(), Arc::new(delivery.asker()), store.clone(), &metrics)?;
+        let waiting = Waiting {
+            store: store.clone(),
+            search: store.clone(),
+            people: people.clone(),
+            sources: known_sources,
+            environment: stages.listeners.clone(),
+        };
+        let sign_in = SignInDeps { desk: Arc::new(desk), waiting: Arc::new(waiting) };
+        Ending::register(people, store.clone(), &metrics)?.start();
         let beats = BeatsParts {
             store: store.clone(),
             environment: environment.clone(),
@@ -230,6 +244,7 @@ impl Gateway {
             metrics: metrics.clone(),
             readiness: readiness.clone(),
             tokens: known_tokens,
+            sign_in,
         };
         let addresses = rooms.listen(&config, &stages.listeners).await?;
         if let Some(broker) = &config.broker {
@@ -322,6 +337,7 @@ struct Rooms {
     metrics: Registry,
     readiness: Arc<Readiness>,
     tokens: watch::Receiver<Arc<Tokens>>,
+    sign_in: SignInDeps,
 }
 
 impl Estimates for Estimator {
@@ -351,6 +367,7 @@ impl Rooms {
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             tokens: self.tokens.clone(),
+            sign_in: Some(self.sign_in.clone()),
         };
         let mut bound = Vec::with_capacity(listeners.len());
         let mut servers = Vec::new();

@@ -22,6 +22,7 @@ Examples:
   ers-gateway check --example > gateway.yaml  a commented settings file to start from
   ers-gateway check                           the built-in demonstration
   ers-gateway check --config gateway.yaml --reach          which connection does which command of which source
+  ers-gateway check --config gateway.yaml --reach --strict fails where none of them may
   ers-gateway check --config gateway.yaml --reach --json   the same for a program
 
 Exit codes: 0 all is well, 1 there are problems.")]
@@ -31,9 +32,12 @@ pub struct Check {
     /// Do not look for the variables, certificates and keys that the settings name
     #[arg(long, requires = "config")]
     for_another_machine: bool,
-    /// Say of every source and command whether the source's connection may carry it out
+    /// Say of every source and command which of the source's connections carries it out
     #[arg(long, conflicts_with = "example")]
     reach: bool,
+    /// With --reach: a problem for each command that a source sends and none of its connections may carry out
+    #[arg(long, requires = "reach")]
+    strict: bool,
     /// With --reach: JSON, for a program
     #[arg(long, requires = "reach")]
     json: bool,
@@ -63,7 +67,10 @@ impl Check {
             Ok(set) => {
                 problems.extend(mapping_problems(&config, &set));
                 let reaches = of_sources(&config, &set);
-                problems.extend(reaches.iter().filter_map(SourceReach::problem));
+                problems.extend(match self.strict {
+                    true => reaches.iter().flat_map(SourceReach::nobody_does).collect::<Vec<_>>(),
+                    false => reaches.iter().filter_map(SourceReach::problem).collect(),
+                });
                 if self.reach {
                     self.tell(&reaches);
                 }

@@ -1,9 +1,12 @@
 //! Connections to e-RS: where it is, and in whose name we act.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+
+use super::duration;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Written")]
@@ -22,8 +25,10 @@ pub struct Connection {
 pub enum Access {
     /// Unattended: one organisation and function, fixed at registration.
     ApplicationRestricted(SignedJwt),
-    /// A signed-in user's session, kept alive by its refresh token.
+    /// One session that somebody seeded, kept alive by its refresh token. All that it does is done in that user's name.
     UserRestricted(RefreshToken),
+    /// People sign in at the gateway: a session for each, and for each what is theirs.
+    SignIn(SignIn),
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +63,28 @@ pub struct RefreshToken {
     pub business_function: String,
     /// `NHSD-eRS-On-Behalf-Of-User-ID`, with `SERVICE_PROVIDER_CLINICIAN_ADMIN` only.
     pub on_behalf_of: Option<String>,
+    /// NHS user id of whose session it is. Given, no command of another author runs in it.
+    pub user: Option<String>,
+}
+
+/// Where people sign in (authorisation code, RFC 6749 and 7636), and what they may be here.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    pub client_secret: SecretString,
+    /// Where a browser is sent.
+    pub authorize_url: String,
+    /// Who has signed in, by name, and how surely. Absent: e-RS says who (A030), without a name.
+    pub userinfo_url: Option<String>,
+    /// `iss` of id tokens, if any come.
+    pub issuer: Option<String>,
+    /// As registered; ends with `/v1/sign-in/callback`.
+    pub redirect_uri: String,
+    pub scope: Option<String>,
+    /// Who may be here; empty: whatever e-RS says that a user is.
+    pub organisations: Vec<String>,
+    pub business_functions: Vec<String>,
+    /// The end of a session is announced so long ahead.
+    pub announce_end: Duration,
 }
 
 /// As it stands in the file: one map, told apart by the key `access` (see `reader.rs`).
@@ -66,6 +93,7 @@ pub struct RefreshToken {
 enum Written {
     ApplicationRestricted(WrittenApplication),
     UserRestricted(WrittenUser),
+    SignIn(WrittenSignIn),
 }
 
 #[derive(Deserialize)]
@@ -97,6 +125,37 @@ struct WrittenUser {
     business_function: String,
     #[serde(default)]
     on_behalf_of: Option<String>,
+    #[serde(default)]
+    user: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WrittenSignIn {
+    name: String,
+    base_url: String,
+    #[serde(default)]
+    code_system_base: Option<String>,
+    token_url: String,
+    client_id: String,
+    client_secret: SecretString,
+    authorize_url: String,
+    #[serde(default)]
+    userinfo_url: Option<String>,
+    #[serde(default)]
+    issuer: Option<String>,
+    redirect_uri: String,
+    #[serde(default)]
+    scope: Option<String>,
+    #[serde(default)]
+    organisations: Vec<String>,
+    #[serde(default)]
+    business_functions: Vec<String>,
+    #[serde(default = "announce_end", with = "duration")]
+    announce_end: Duration,
+}
+
+fn announce_end() -> Duration {
+    Duration::from_secs(30 * 60)
 }
 
 impl From<Written> for Connection {
@@ -126,6 +185,25 @@ impl From<Written> for Connection {
                     organisation: written.organisation,
                     business_function: written.business_function,
                     on_behalf_of: written.on_behalf_of,
+                    user: written.user,
+                }),
+            },
+            Written::SignIn(written) => Self {
+                name: written.name,
+                base_url: written.base_url,
+                code_system_base: written.code_system_base,
+                token_url: written.token_url,
+                client_id: written.client_id,
+                access: Access::SignIn(SignIn {
+                    client_secret: written.client_secret,
+                    authorize_url: written.authorize_url,
+                    userinfo_url: written.userinfo_url,
+                    issuer: written.issuer,
+                    redirect_uri: written.redirect_uri,
+                    scope: written.scope,
+                    organisations: written.organisations,
+                    business_functions: written.business_functions,
+                    announce_end: written.announce_end,
                 }),
             },
         }

@@ -88,7 +88,7 @@ impl Run {
             return Ok(Flow::Ended);
         }
         if !operation.keep.is_zero()
-            && let Some(response) = self.shared.kept.get(&client.name, &call.path)
+            && let Some(response) = self.shared.kept.get(client.key(), &call.path)
         {
             let answer = Answer::again(response);
             return self.absorb(Outgoing { ground, call: &call, operation }, answer).await;
@@ -287,6 +287,9 @@ impl Run {
         };
         if operation.effect != Effect::Read {
             self.plan.begun = true;
+            if !ground.member.client.is_unattended() {
+                self.plan.acts_as.get_or_insert_with(|| ground.member.client.key().to_owned());
+            }
             self.plan.in_doubt = self.told_in_doubt();
             self.ledger.started(attempt.clone()).await?;
             self.ledger.plan(self.plan.to_value());

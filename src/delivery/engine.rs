@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::Instrument as _;
 
+use super::asking::Asker;
 use super::breaker::Breakers;
 use super::doubts::Doubts;
 use super::estimate::{Estimator, Measured};
@@ -17,7 +18,6 @@ use super::metrics::DeliveryMetrics;
 use super::pace::Pacer;
 use super::patient::PatientDesk;
 use super::run;
-use super::session_vault::SealedSession;
 use super::sets::PinnedSets;
 use crate::config::{self, Connection, Mode, Pacing, Pds, Source};
 use crate::environment::Environment;
@@ -25,6 +25,7 @@ use crate::ers::{Client, PrivateKeyError, Transport};
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
 use crate::pds::PatientCheck;
+use crate::sign_in::{People, SealedSession};
 use crate::store::{Claim, ClaimedCommand, Progress, Store, StoreError};
 
 /// Commands leased in one commit.
@@ -61,7 +62,7 @@ pub struct DeliveryParts {
 
 /// One connection with the pace of its application.
 pub(super) struct Member {
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     pub(super) pacer: Pacer,
 }
 
@@ -72,7 +73,10 @@ pub(super) struct Shared {
     pub(super) sets: PinnedSets,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) keys: Keys,
+    pub(super) connections: HashMap<String, Connection>,
+    /// By connection; where people sign in, it is nobody until one is needed.
     pub(super) members: HashMap<String, Arc<Member>>,
+    pub(super) people: Arc<People>,
     pub(super) patients: Option<PatientDesk>,
     pub(super) sources: watch::Receiver<Arc<Sources>>,
     pub(super) settings: config::Delivery,
@@ -128,6 +132,7 @@ impl Delivery {
         for connection in &parts.connections {
             let vault = SealedSession {
                 connection: connection.name.clone(),
+                user: None,
                 store: parts.store.clone(),
                 keys: parts.keys.clone(),
                 environment: parts.environment.clone(),
@@ -137,8 +142,16 @@ impl Delivery {
                 let shared = parts.store.shared_quota().map(|quota| (connection.client_id.as_str(), quota));
                 Pacer::new(&parts.settings.pacing, shared, &parts.metrics, &parts.environment)
             });
-            members.insert(connection.name.clone(), Arc::new(Member { client, pacer: pacer.clone() }));
+            let member = Member { client: Arc::new(client), pacer: pacer.clone() };
+            members.insert(connection.name.clone(), Arc::new(member));
         }
+        let people = People::new(
+            &parts.connections,
+            parts.store.clone(),
+            parts.keys.clone(),
+            parts.transport.clone(),
+            parts.environment.clone(),
+        );
         parts.metrics.expect_doubts(&parts.mappings.current());
         let patients = parts.pds.as_ref().map(|pds| patient_desk(pds, &parts)).transpose()?;
         let shared = Shared {
@@ -155,7 +168,9 @@ impl Delivery {
             store: parts.store,
             transport: parts.transport,
             keys: parts.keys,
+            connections: parts.connections.into_iter().map(|one| (one.name.clone(), one)).collect(),
             members,
+            people: Arc::new(people),
             sources: parts.sources,
             settings: parts.settings,
             metrics: parts.metrics,
@@ -167,6 +182,16 @@ impl Delivery {
 
     pub fn hands(&self) -> Hands {
         Hands { free: self.shared.hands.clone(), all: self.shared.settings.parallel_max.max(1) }
+    }
+
+    /// Asks e-RS for people who wait.
+    pub fn asker(&self) -> Asker {
+        Asker::new(self.shared.clone())
+    }
+
+    /// Who is signed in.
+    pub fn people(&self) -> Arc<People> {
+        self.shared.people.clone()
     }
 
     /// Says when what waits will be sent, while this runs.

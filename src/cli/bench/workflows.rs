@@ -362,6 +362,7 @@ fn connection(simulator: &SimulatorHandle) -> Connection {
             organisation: "R69".into(),
             business_function: "REFERRING_CLINICIAN".into(),
             on_behalf_of: None,
+            user: None,
         }),
     }
 }

@@ -18,8 +18,10 @@ use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 use super::Shared;
+use super::cookies::is_from_elsewhere;
 use super::problem::ProblemDocument;
 use super::request::header;
+use super::sign_in::SignedIn;
 use crate::config::{HttpAccess, Role, Token, TokenDigest};
 
 /// What a route needs of who calls it.
@@ -41,6 +43,8 @@ pub enum Needs {
     Audit,
     /// Changes what becomes of something.
     Act,
+    /// A person who has signed in at e-RS, in their browser. No token stands for one.
+    SignedIn,
 }
 
 /// Who calls.
@@ -74,6 +78,9 @@ impl Caller {
     }
 
     pub fn may(&self, needs: Needs) -> bool {
+        if needs == Needs::SignedIn {
+            return false;
+        }
         let Some(token) = &self.token else { return true };
         match (token.role, needs) {
             (_, Needs::Nothing) => true,
@@ -84,6 +91,7 @@ impl Caller {
             (Role::Operator, Needs::Act) => true,
             (Role::Operator, Needs::Audit) => token.content,
             (Role::Viewer, Needs::Act | Needs::Audit) | (Role::Viewer | Role::Operator, Needs::Send) => false,
+            (Role::Viewer | Role::Operator, Needs::SignedIn) => false,
         }
     }
 
@@ -167,6 +175,25 @@ fn caller(request: &ServiceRequest, shared: &Shared) -> Result<Caller, &'static 
     Ok(Caller { token: Some(token) })
 }
 
+/// Whose browser asks; never through a page of another site.
+async fn person(request: &ServiceRequest, shared: &Shared) -> Result<SignedIn, ProblemDocument> {
+    if is_from_elsewhere(request.headers()) {
+        return Err(ProblemDocument::not_for_caller("A page of another site asks in a browser where somebody is signed in."));
+    }
+    let found = match &shared.deps.sign_in {
+        Some(deps) => deps.whose_browser(request.request()).await?,
+        None => None,
+    };
+    found.ok_or_else(|| {
+        ProblemDocument::new(
+            StatusCode::UNAUTHORIZED,
+            "not-signed-in",
+            "Nobody is signed in in this browser",
+            "Sign in at /v1/sign-in/start. Tokens of programs do not stand for a person.",
+        )
+    })
+}
+
 /// Lets through who may call this method of this address.
 pub async fn guard<B: MessageBody + 'static>(
     needs: Needs,
@@ -179,6 +206,18 @@ pub async fn guard<B: MessageBody + 'static>(
     let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
         return Err(ProblemDocument::unavailable().into());
     };
+    if needs == Needs::SignedIn {
+        return match person(&request, &shared).await {
+            Ok(person) => {
+                request.extensions_mut().insert(person);
+                next.call(request).await.map(ServiceResponse::map_into_left_body)
+            }
+            Err(problem) => {
+                tracing::info!(route = request.match_pattern(), why = problem.title(), "nobody who has signed in asks");
+                Ok(request.into_response(problem.error_response()).map_into_right_body())
+            }
+        };
+    }
     let refusal = match caller(&request, &shared) {
         Ok(caller) if caller.may(needs) => {
             request.extensions_mut().insert(caller);

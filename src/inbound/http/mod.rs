@@ -13,6 +13,7 @@ mod audit;
 mod awaited;
 pub mod callers;
 mod commands;
+mod cookies;
 mod dispatches;
 mod documents;
 mod events;
@@ -30,7 +31,9 @@ mod problem;
 mod request;
 mod routes;
 mod settle;
+mod sign_in;
 pub mod views;
+mod waiting;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -50,7 +53,9 @@ use crate::store::{
     AuditStore, CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore, SearchStore,
     Signals,
 };
+use crate::sign_in::Desk;
 use crate::tls::{self, TlsError};
+use crate::waiting::Waiting;
 
 use callers::Caller;
 pub use callers::Tokens;
@@ -90,6 +95,14 @@ pub struct HttpDeps {
     pub readiness: Arc<Readiness>,
     /// Of now: they change while the gateway runs.
     pub tokens: watch::Receiver<Arc<Tokens>>,
+    pub sign_in: Option<SignInDeps>,
+}
+
+/// Where people sign in, and what waits for them.
+#[derive(Clone)]
+pub struct SignInDeps {
+    pub desk: Arc<Desk>,
+    pub waiting: Arc<Waiting>,
 }
 
 /// What every request can reach.

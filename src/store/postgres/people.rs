@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::acts::Deed;
-use super::{PostgresStore, again, audit, patient};
+use super::{PostgresStore, again, audit, patient, waiting};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, AuditEntry, AuditStore, Finding, LegalHold, Noted, OperatorStore, PatientDigest, PatientStore, PlacedMessage,
-    Result,
+    Act, AuditEntry, AuditStore, CommandView, Finding, LegalHold, Noted, OpenCommand, OperatorStore, PatientDigest,
+    PatientStore, PlacedMessage, Result, WaitingStore, Word,
 };
 
 #[async_trait]
@@ -28,6 +28,22 @@ impl OperatorStore for PostgresStore {
 
     async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()> {
         let deed = Deed::Decide(finding);
+        self.ask(|inner| async move { inner.act(command, deed, act).await }).await
+    }
+}
+
+#[async_trait]
+impl WaitingStore for PostgresStore {
+    async fn waiting(&self, max: usize) -> Result<Vec<CommandView>> {
+        self.ask(move |inner| async move { waiting::waiting(&*inner.client().await?, max).await }).await
+    }
+
+    async fn behind(&self, command: CommandId) -> Result<Vec<OpenCommand>> {
+        self.ask(move |inner| async move { waiting::behind(&*inner.client().await?, command).await }).await
+    }
+
+    async fn say(&self, command: CommandId, word: Word, act: Act) -> Result<()> {
+        let deed = Deed::Say(word);
         self.ask(|inner| async move { inner.act(command, deed, act).await }).await
     }
 }

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{SqliteStore, audit, patient};
+use super::{SqliteStore, audit, patient, waiting};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, AuditEntry, AuditStore, Finding, LegalHold, Noted, OperatorStore, PatientDigest, PatientStore, PlacedMessage,
-    Result,
+    Act, AuditEntry, AuditStore, CommandView, Finding, LegalHold, Noted, OpenCommand, OperatorStore, PatientDigest,
+    PatientStore, PlacedMessage, Result, WaitingStore, Word,
 };
 
 #[async_trait]
@@ -27,6 +27,21 @@ impl OperatorStore for SqliteStore {
 
     async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()> {
         self.writer()?.write(0, move |books| books.decide(command, &finding, &act)).await
+    }
+}
+
+#[async_trait]
+impl WaitingStore for SqliteStore {
+    async fn waiting(&self, max: usize) -> Result<Vec<CommandView>> {
+        self.readers.read(move |connection| waiting::waiting(connection, max)).await
+    }
+
+    async fn behind(&self, command: CommandId) -> Result<Vec<OpenCommand>> {
+        self.readers.read(move |connection| waiting::behind(connection, command)).await
+    }
+
+    async fn say(&self, command: CommandId, word: Word, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.say(command, &word, &act)).await
     }
 }
 
