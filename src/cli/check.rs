@@ -230,7 +230,7 @@ mod tests {
             "listeners[1].tls.client_ca",
             "destinations[0].tls.ca",
             "destinations[0].tls.private_key",
-            "connections[2].private_key",
+            "connections[4].private_key",
         ] {
             assert!(missing.contains(key), "{key} is not in {missing}");
         }

@@ -106,7 +106,8 @@ impl Run {
     fn nobody(&self, connection: &str, why: &str) -> Option<Arc<Member>> {
         let settings = self.shared.connections.get(connection)?;
         let pacer = self.shared.members.get(connection)?.pacer.clone();
-        Some(Arc::new(Member { client: Arc::new(self.shared.people.nobody(settings, why.to_owned())), pacer }))
+        let client = Arc::new(self.shared.people.nobody(settings, why.to_owned()));
+        Some(Arc::new(Member { client, pacer, person: None }))
     }
 
     async fn actors(&self, source: &Source) -> Result<Actors, Unresolved> {
@@ -156,7 +157,7 @@ impl Run {
             return Ok(Err(format!("it came before user {user} signed in: they must confirm it")));
         }
         Ok(match self.shared.people.client_of(&person) {
-            Some(client) => Ok(Arc::new(Member { client, pacer: member.pacer.clone() })),
+            Some(client) => Ok(Arc::new(Member { client, pacer: member.pacer.clone(), person: Some(person) })),
             None => Err(format!("user {user} has signed in and must choose an organisation and function")),
         })
     }
@@ -212,8 +213,20 @@ impl Run {
         }
         self.ledger.commit().await?;
         match client.tokens.token().await {
-            Err(TokenError::SignInNeeded(why)) => Ok(Some(why)),
+            Err(TokenError::SignInNeeded(why)) => {
+                self.session_is_over(&acting.member).await;
+                Ok(Some(why))
+            }
             Ok(_) | Err(TokenError::Unavailable { .. } | TokenError::Refused { .. }) => Ok(None),
+        }
+    }
+
+    /// e-RS no longer knows the session of a person: they are not here, whatever its time.
+    pub(super) async fn session_is_over(&self, member: &Member) {
+        let Some(person) = &member.person else { return };
+        tracing::warn!(connection = person.connection, "the session of somebody who signed in is over");
+        if let Err(error) = self.shared.people.end(person).await {
+            tracing::warn!(%error, "a session that is over is still kept");
         }
     }
 

@@ -204,6 +204,9 @@ impl Run {
                 match client.tokens.token().await {
                     Ok(token) => token,
                     Err(error) => {
+                        if let TokenError::SignInNeeded(_) = &error {
+                            self.session_is_over(&ground.member).await;
+                        }
                         self.without_token(&client.name, error).await?;
                         return Ok(None);
                     }

@@ -25,7 +25,7 @@ use crate::ers::{Client, PrivateKeyError, Transport};
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
 use crate::pds::PatientCheck;
-use crate::sign_in::{People, SealedSession};
+use crate::sign_in::{People, Person, SealedSession};
 use crate::store::{Claim, ClaimedCommand, Progress, Store, StoreError};
 
 /// Commands leased in one commit.
@@ -64,6 +64,8 @@ pub struct DeliveryParts {
 pub(super) struct Member {
     pub(super) client: Arc<Client>,
     pub(super) pacer: Pacer,
+    /// Who signed in, where somebody did.
+    pub(super) person: Option<Person>,
 }
 
 /// What all runs share.
@@ -142,7 +144,7 @@ impl Delivery {
                 let shared = parts.store.shared_quota().map(|quota| (connection.client_id.as_str(), quota));
                 Pacer::new(&parts.settings.pacing, shared, &parts.metrics, &parts.environment)
             });
-            let member = Member { client: Arc::new(client), pacer: pacer.clone() };
+            let member = Member { client: Arc::new(client), pacer: pacer.clone(), person: None };
             members.insert(connection.name.clone(), Arc::new(member));
         }
         let people = People::new(

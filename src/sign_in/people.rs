@@ -156,7 +156,7 @@ impl People {
     }
 
     /// Nothing is kept of the session, unless another began meanwhile.
-    pub(super) async fn end(&self, person: &Person) -> Result<(), StoreError> {
+    pub async fn end(&self, person: &Person) -> Result<(), StoreError> {
         let kept: Option<Kept<Person>> = self.load(&person.connection, &kind(&person.user)).await?;
         let Some(Kept { version, .. }) = kept.filter(|kept| kept.value.sign_in == person.sign_in) else {
             return Ok(());

@@ -12,6 +12,7 @@ use crate::config::{Access, Connection, Unattended};
 use crate::delivery::acting::{Stands, stands};
 use crate::ers::{Role, SignInRefused};
 use crate::sign_in::{DeskError, Whose};
+use crate::simulator::{Action, Fault};
 use crate::simulator::demonstration::{
     FIRST_CLINICIAN, PROVIDER_ADMIN, PROVIDER_USER, REFRESH_TOKEN, SECOND_CLINICIAN, UNVERIFIED, USER,
     USER_CLIENT_ID, USER_CLIENT_SECRET, WEAKLY_SIGNED_IN, WITHOUT_ROLE,
@@ -67,8 +68,9 @@ async fn two_wait_one_signs_in_and_exactly_theirs_go_out_in_order_under_their_na
     assert!(why.contains(&format!("user {FIRST_CLINICIAN}, whose it is, must sign in")), "{why}");
     let told = world.events().await;
     assert!(told.iter().all(|event| event.name == "AuthorisationRequired"), "{told:?}");
-    assert_eq!((&told[0].data["user"], &told[0].data["connection"]), (&json!(FIRST_CLINICIAN), &json!("people")));
-    let violations = crate::events::EventSchemas::built_in().violations("AuthorisationRequired", &told[0].data);
+    let told = told.iter().find(|event| event.subject == first.to_string()).expect("told of the first");
+    assert_eq!((&told.data["user"], &told.data["connection"]), (&json!(FIRST_CLINICIAN), &json!("people")));
+    let violations = crate::events::EventSchemas::built_in().violations("AuthorisationRequired", &told.data);
     assert_eq!(violations, []);
     world.rest(Duration::from_secs(120)).await;
 
@@ -107,7 +109,7 @@ async fn two_wait_one_signs_in_and_exactly_theirs_go_out_in_order_under_their_na
     let although = ["EXPIRED".to_owned()];
     let outcomes = world.waiting().confirm(&arrived.person, these, &although, "a test").await.expect("confirmed");
     let said: Vec<_> = outcomes.iter().map(|outcome| (outcome.command, outcome.code)).collect();
-    assert_eq!(said, [(old, "CONFIRMED"), (others, "NOT_WAITING")].into_iter().rev().collect::<Vec<_>>());
+    assert_eq!(said, [(old, "CONFIRMED"), (others, "NOT_WAITING")]);
     world.until(old, "completed").await;
     assert_eq!(world.command(others).await.state.name(), "unauthorised");
 }
@@ -345,7 +347,7 @@ async fn a_sessions_end_is_announced_once_ahead() {
     world.signs_in(FIRST_CLINICIAN).await;
     world.rest(Duration::from_secs(11 * 3_600)).await;
     assert!(world.event_names().await.is_empty());
-    world.rest(Duration::from_secs(1_800)).await;
+    world.rest(Duration::from_secs(1_860)).await;
     let told = world.events().await;
     assert_eq!(told.len(), 1, "once, however many instances look: {told:?}");
     assert_eq!((told[0].name.as_str(), &told[0].data["user"]), ("SessionEnding", &json!(FIRST_CLINICIAN)));
@@ -375,6 +377,53 @@ async fn two_instances_that_refresh_at_once_use_a_token_once() {
     }
     let command = by(&world, "R1", Some(FIRST_CLINICIAN)).await;
     world.until(command, "completed").await;
+}
+
+/// What the token server may say (`auth.md`), with what it comes to at the door, and for a session that lives.
+const TOKEN_ERRORS: [(u16, &str, &str, &str); 12] = [
+    (400, "invalid_request", "set_up", "waiting"),
+    (400, "unsupported_grant_type", "set_up", "waiting"),
+    (401, "invalid_request", "set_up", "waiting"),
+    (401, "invalid_client", "set_up", "waiting"),
+    (401, "access_denied", "set_up", "waiting"),
+    (401, "unauthorized_client", "set_up", "waiting"),
+    (400, "invalid_grant", "code", "unauthorised"),
+    (401, "invalid_grant", "code", "unauthorised"),
+    (403, "", "set_up", "waiting"),
+    (429, "", "unavailable", "waiting"),
+    (500, "server_error", "unavailable", "waiting"),
+    (503, "", "unavailable", "waiting"),
+];
+
+#[tokio::test(start_paused = true)]
+async fn every_documented_token_error_is_told_at_the_door_and_halts_what_is_theirs() {
+    for (status, error, at_the_door, halts) in TOKEN_ERRORS {
+        let world = World::among_people(|_| {}, Vec::new()).await;
+        let person = world.signs_in(FIRST_CLINICIAN).await.person;
+        let body = json!({ "error": error, "error_description": "d", "message_id": "m" }).to_string();
+        let body = Some(body).filter(|_| !error.is_empty());
+        let action = Action::Answer { status, code: None, diagnostics: None, retry_after: None, body };
+        let fault = world.simulator().inject(Fault::on("token", action));
+        match world.comes_back_as(SECOND_CLINICIAN).await {
+            Err(DeskError::Refused(refused)) => assert_eq!(refused.code(), at_the_door, "{status} {error}"),
+            Err(error) => panic!("{status}: {error}"),
+            Ok(_) => panic!("{status} {error}: signed in"),
+        }
+        let command = by(&world, "R1", Some(FIRST_CLINICIAN)).await;
+        world.until(command, halts).await;
+        assert!(!world.simulator().calls().contains(&"A011"));
+        world.simulator().clear_faults();
+        assert!(world.simulator().fired(fault) == 0, "it is gone");
+        if halts == "unauthorised" {
+            let why = world.reasons(command).await.join("; ");
+            assert!(why.contains(&format!("user {FIRST_CLINICIAN} must sign in again at the gateway")), "{why}");
+            let again = world.signs_in(FIRST_CLINICIAN).await;
+            assert_ne!(again.person.sign_in, person.sign_in);
+            world.waiting().confirm(&again.person, Which::All, &[], "a test").await.expect("confirmed");
+        }
+        world.until(command, "completed").await;
+        assert_eq!(sent_by(&world, command).await, [FIRST_CLINICIAN], "{status} {error}");
+    }
 }
 
 /// Everything that can be said of who may act, tried against the rule in words.
