@@ -17,7 +17,7 @@ use crate::command::Estimate;
 use crate::config::{Config, EnvironmentName, HttpListener, InEvents, Listener, Source, Token, Watch};
 use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts, Estimator};
 use crate::environment::Environment;
-use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
+use crate::ers::{ReqwestTransport, Transport, TransportError};
 use crate::events::{EventSchemas, Feed, InlineDocuments, Publisher, PublisherMetrics};
 use crate::given::Given;
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
@@ -52,8 +52,8 @@ pub enum StartError {
     Keys(#[from] KeyError),
     #[error(transparent)]
     Mappings(#[from] SetError),
-    #[error("{0}")]
-    PrivateKey(#[from] PrivateKeyError),
+    #[error(transparent)]
+    Delivery(#[from] delivery::SetUpError),
     #[error("the client for e-RS cannot be made: {0}")]
     Transport(#[from] TransportError),
     #[error(transparent)]

@@ -206,8 +206,16 @@ fn missing_files(config: &Config) -> Vec<String> {
         }
     }
     for (index, connection) in config.connections.iter().enumerate() {
-        if let Access::ApplicationRestricted(signed) = &connection.access {
-            look(format!("connections[{index}].private_key"), &signed.private_key);
+        if let Some(ca) = &connection.ca {
+            look(format!("connections[{index}].ca"), ca);
+        }
+        let key = match &connection.access {
+            Access::ApplicationRestricted(signed) => Some(&signed.private_key),
+            Access::SignIn(sign_in) => sign_in.exchange.as_ref().map(|exchange| &exchange.private_key),
+            Access::UserRestricted(_) => None,
+        };
+        if let Some(key) = key {
+            look(format!("connections[{index}].private_key"), key);
         }
     }
     missing
@@ -230,6 +238,7 @@ mod tests {
             "listeners[1].tls.client_ca",
             "destinations[0].tls.ca",
             "destinations[0].tls.private_key",
+            "connections[0].ca",
             "connections[4].private_key",
         ] {
             assert!(missing.contains(key), "{key} is not in {missing}");

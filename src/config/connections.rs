@@ -18,6 +18,10 @@ pub struct Connection {
     pub code_system_base: Option<String>,
     pub token_url: String,
     pub client_id: String,
+    /// Address of an HTTP proxy by which it is reached, perhaps with a name and password for it.
+    pub proxy: Option<SecretString>,
+    /// CAs, PEM, that alone are trusted on the way; those of the machine if absent.
+    pub ca: Option<PathBuf>,
     pub access: Access,
 }
 
@@ -85,6 +89,15 @@ pub struct SignIn {
     pub business_functions: Vec<String>,
     /// The end of a session is announced so long ahead.
     pub announce_end: Duration,
+    /// With which the id tokens of callers are exchanged, if they are.
+    pub exchange: Option<ExchangeKey>,
+}
+
+/// RSA private key, PEM, and the id under which its public half is registered.
+#[derive(Clone, Debug)]
+pub struct ExchangeKey {
+    pub private_key: PathBuf,
+    pub kid: String,
 }
 
 /// As it stands in the file: one map, told apart by the key `access` (see `reader.rs`).
@@ -104,6 +117,10 @@ struct WrittenApplication {
     code_system_base: Option<String>,
     token_url: String,
     client_id: String,
+    #[serde(default)]
+    proxy: Option<SecretString>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
     private_key: PathBuf,
     kid: String,
     #[serde(default)]
@@ -118,6 +135,10 @@ struct WrittenUser {
     code_system_base: Option<String>,
     token_url: String,
     client_id: String,
+    #[serde(default)]
+    proxy: Option<SecretString>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
     client_secret: SecretString,
     #[serde(default)]
     refresh_token: Option<SecretString>,
@@ -137,6 +158,10 @@ struct WrittenSignIn {
     code_system_base: Option<String>,
     token_url: String,
     client_id: String,
+    #[serde(default)]
+    proxy: Option<SecretString>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
     client_secret: SecretString,
     authorize_url: String,
     #[serde(default)]
@@ -152,6 +177,10 @@ struct WrittenSignIn {
     business_functions: Vec<String>,
     #[serde(default = "announce_end", with = "duration")]
     announce_end: Duration,
+    #[serde(default)]
+    private_key: Option<PathBuf>,
+    #[serde(default)]
+    kid: Option<String>,
 }
 
 fn announce_end() -> Duration {
@@ -167,6 +196,8 @@ impl From<Written> for Connection {
                 code_system_base: written.code_system_base,
                 token_url: written.token_url,
                 client_id: written.client_id,
+                proxy: written.proxy,
+                ca: written.ca,
                 access: Access::ApplicationRestricted(SignedJwt {
                     private_key: written.private_key,
                     kid: written.kid,
@@ -179,6 +210,8 @@ impl From<Written> for Connection {
                 code_system_base: written.code_system_base,
                 token_url: written.token_url,
                 client_id: written.client_id,
+                proxy: written.proxy,
+                ca: written.ca,
                 access: Access::UserRestricted(RefreshToken {
                     client_secret: written.client_secret,
                     refresh_token: written.refresh_token,
@@ -194,6 +227,8 @@ impl From<Written> for Connection {
                 code_system_base: written.code_system_base,
                 token_url: written.token_url,
                 client_id: written.client_id,
+                proxy: written.proxy,
+                ca: written.ca,
                 access: Access::SignIn(SignIn {
                     client_secret: written.client_secret,
                     authorize_url: written.authorize_url,
@@ -204,6 +239,10 @@ impl From<Written> for Connection {
                     organisations: written.organisations,
                     business_functions: written.business_functions,
                     announce_end: written.announce_end,
+                    exchange: written.private_key.map(|private_key| ExchangeKey {
+                        private_key,
+                        kid: written.kid.unwrap_or_default(),
+                    }),
                 }),
             },
         }

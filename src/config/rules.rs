@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
+
 use super::problem::did_you_mean;
 use super::{Access, Config, Connection, Destination, EnvironmentName, Listener, Source, Unattended, is_nhs_user};
 use crate::environment::is_this_machine;
@@ -336,6 +338,11 @@ fn one_connection(environment: EnvironmentName, index: usize, connection: &Conne
             }
             _ => {}
         }
+    }
+    if let Some(proxy) = &connection.proxy
+        && !reqwest::Url::parse(proxy.expose_secret()).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+    {
+        broken.push(broken_rule(key("proxy"), "must be the address of an HTTP proxy, http://proxy.example:3128"));
     }
     let user = match &connection.access {
         Access::UserRestricted(user) => user,

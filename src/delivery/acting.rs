@@ -105,9 +105,8 @@ impl Run {
 
     fn nobody(&self, connection: &str, why: &str) -> Option<Arc<Member>> {
         let settings = self.shared.connections.get(connection)?;
-        let pacer = self.shared.members.get(connection)?.pacer.clone();
         let client = Arc::new(self.shared.people.nobody(settings, why.to_owned()));
-        Some(Arc::new(Member { client, pacer, person: None }))
+        Some(Arc::new(self.shared.members.get(connection)?.in_the_name_of(client, None)))
     }
 
     async fn actors(&self, source: &Source) -> Result<Actors, Unresolved> {
@@ -157,7 +156,7 @@ impl Run {
             return Ok(Err(format!("it came before user {user} signed in: they must confirm it")));
         }
         Ok(match self.shared.people.client_of(&person) {
-            Some(client) => Ok(Arc::new(Member { client, pacer: member.pacer.clone(), person: Some(person) })),
+            Some(client) => Ok(Arc::new(member.in_the_name_of(client, Some(person)))),
             None => Err(format!("user {user} has signed in and must choose an organisation and function")),
         })
     }

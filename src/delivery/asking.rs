@@ -34,14 +34,13 @@ impl Asker {
     ) -> Result<Response, NotAnswered> {
         let unavailable = |why: &str| NotAnswered::Unavailable(why.to_owned());
         let operation = set.mappings.operation(&call.call).ok_or_else(|| unavailable("its operation is not known"))?;
-        if let Some(member) = self.shared.members.get(&client.name) {
-            let stops = |_: Stopped| unavailable("the gateway stops");
-            let leave = member.pacer.wait(Caller { class: Class::Interactive, run: 0 }).await.map_err(stops)?;
-            member.pacer.depart(leave).await.map_err(stops)?;
-        }
+        let member = self.shared.members.get(&client.name).ok_or_else(|| unavailable("its connection is not known"))?;
+        let stops = |_: Stopped| unavailable("the gateway stops");
+        let leave = member.pacer.wait(Caller { class: Class::Interactive, run: 0 }).await.map_err(stops)?;
+        member.pacer.depart(leave).await.map_err(stops)?;
         let headers = client.headers(call, operation, &self.shared.environment.random_id().to_string());
         let request = client.request(call, operation, &headers, Body::Empty, token);
-        self.shared.transport.send(request).await.map_err(|error| NotAnswered::Unavailable(error.to_string()))
+        member.transport.send(request).await.map_err(|error| NotAnswered::Unavailable(error.to_string()))
     }
 }
 

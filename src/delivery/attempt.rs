@@ -339,10 +339,10 @@ impl Run {
         let request = client.request(call, operation, &headers, body, token);
         let span = tracing::info_span!("call", call = call.call, step = call.step, correlation_id);
         let sent = async {
-            let response = self.shared.transport.send_and_keep(request, keeping).await?;
+            let response = ground.member.transport.send_and_keep(request, keeping).await?;
             match response.header("location") {
                 Some(place) if operation.file && response.status == 307 => {
-                    self.shared.transport.send_and_keep(client.elsewhere(place, operation)?, keeping).await
+                    ground.member.transport.send_and_keep(client.elsewhere(place, operation)?, keeping).await
                 }
                 _ => Ok(response),
             }

@@ -21,7 +21,7 @@ use super::run;
 use super::sets::PinnedSets;
 use crate::config::{self, Connection, Mode, Pacing, Pds, Source};
 use crate::environment::Environment;
-use crate::ers::{Client, PrivateKeyError, Transport};
+use crate::ers::{Client, PrivateKeyError, Transport, TransportError, Ways};
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
 use crate::pds::PatientCheck;
@@ -64,8 +64,25 @@ pub struct DeliveryParts {
 pub(super) struct Member {
     pub(super) client: Arc<Client>,
     pub(super) pacer: Pacer,
+    pub(super) transport: Arc<dyn Transport>,
     /// Who signed in, where somebody did.
     pub(super) person: Option<Person>,
+}
+
+impl Member {
+    /// The same way at the same pace, as somebody else.
+    pub(super) fn in_the_name_of(&self, client: Arc<Client>, person: Option<Person>) -> Self {
+        Self { client, pacer: self.pacer.clone(), transport: self.transport.clone(), person }
+    }
+}
+
+/// Why delivery cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    #[error(transparent)]
+    PrivateKey(#[from] PrivateKeyError),
+    #[error("the way of a connection to e-RS: {0}")]
+    Way(#[from] TransportError),
 }
 
 /// What all runs share.
@@ -73,7 +90,6 @@ pub(super) struct Shared {
     pub(super) environment: Environment,
     pub(super) store: Arc<dyn Store>,
     pub(super) sets: PinnedSets,
-    pub(super) transport: Arc<dyn Transport>,
     pub(super) keys: Keys,
     pub(super) connections: HashMap<String, Connection>,
     /// By connection; where people sign in, it is nobody until one is needed.
@@ -127,8 +143,9 @@ fn patient_desk(pds: &Pds, parts: &DeliveryParts) -> Result<PatientDesk, Private
 }
 
 impl Delivery {
-    /// Reads the private keys of the connections; sends nothing.
-    pub fn new(parts: DeliveryParts) -> Result<Self, PrivateKeyError> {
+    /// Reads the private keys and CAs of the connections; sends nothing.
+    pub fn new(parts: DeliveryParts) -> Result<Self, SetUpError> {
+        let ways = Ways::of(&parts.connections, parts.transport.clone())?;
         let mut pacers: HashMap<&str, Pacer> = HashMap::new();
         let mut members = HashMap::new();
         for connection in &parts.connections {
@@ -139,19 +156,20 @@ impl Delivery {
                 keys: parts.keys.clone(),
                 environment: parts.environment.clone(),
             };
-            let client = Client::new(connection, parts.transport.clone(), Box::new(vault), &parts.environment)?;
+            let transport = ways.to(&connection.name);
+            let client = Client::new(connection, transport.clone(), Box::new(vault), &parts.environment)?;
             let pacer = pacers.entry(&connection.client_id).or_insert_with(|| {
                 let shared = parts.store.shared_quota().map(|quota| (connection.client_id.as_str(), quota));
                 Pacer::new(&parts.settings.pacing, shared, &parts.metrics, &parts.environment)
             });
-            let member = Member { client: Arc::new(client), pacer: pacer.clone(), person: None };
+            let member = Member { client: Arc::new(client), pacer: pacer.clone(), transport, person: None };
             members.insert(connection.name.clone(), Arc::new(member));
         }
         let people = People::new(
             &parts.connections,
             parts.store.clone(),
             parts.keys.clone(),
-            parts.transport.clone(),
+            ways,
             parts.environment.clone(),
         );
         parts.metrics.expect_doubts(&parts.mappings.current());
@@ -168,7 +186,6 @@ impl Delivery {
             hand_freed: Notify::new(),
             environment: parts.environment,
             store: parts.store,
-            transport: parts.transport,
             keys: parts.keys,
             connections: parts.connections.into_iter().map(|one| (one.name.clone(), one)).collect(),
             members,

@@ -39,7 +39,7 @@ mod settle;
 mod tests;
 
 pub use asking::Asker;
-pub use engine::{Delivery, DeliveryParts, Hands, Sources};
+pub use engine::{Delivery, DeliveryParts, Hands, SetUpError, Sources};
 pub use estimate::Estimator;
 pub use metrics::DeliveryMetrics;
 pub use plan_record::PlanRecord;

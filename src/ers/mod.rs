@@ -16,6 +16,7 @@ pub mod specification;
 mod token;
 mod token_endpoint;
 mod transport;
+mod ways;
 
 pub use client::{Client, Role, refuses};
 pub use outcome::{Classified, OutcomeTable, OutcomeTableError, Verdict};
@@ -25,4 +26,5 @@ pub use sign_in::{Come, Door, IdClaims, SignInRefused, Sureness};
 pub use signed_jwt::{PrivateKeyError, public_jwk};
 pub use token::{AccessToken, TokenSource};
 pub use token_endpoint::TokenError;
+pub use ways::Ways;
 pub use transport::{Body, BodyStream, Request, Response, TakesDocument, Transport, TransportError};

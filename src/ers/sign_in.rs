@@ -12,10 +12,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::signed_jwt::SignedJwtGrant;
 use super::token::AccessToken;
 use super::token_endpoint::{Grant, TokenEndpoint, TokenError, encode_form};
 use super::transport::{Body, Request, Transport};
-use crate::config::{Access, Connection};
+use crate::config::{Access, Connection, ExchangeKey};
 use crate::environment::Environment;
 
 /// Where the platform says nothing: as long as it keeps sessions (`auth.md`).
@@ -36,6 +37,8 @@ pub enum SignInRefused {
     NotCompleted(String),
     #[error("the code of this sign-in was not taken: it was used before, or is too old. Begin again")]
     Code,
+    #[error("the id token was not taken: it is over, or of somebody whom the platform does not know. Sign in again there")]
+    IdToken,
     #[error("the token server refuses the gateway itself ({0}): its people must check client id, secret and redirect_uri")]
     SetUp(String),
     #[error("it cannot be reached now ({0}). Try again later")]
@@ -65,6 +68,7 @@ impl SignInRefused {
             Self::NotKnown => "not_known",
             Self::NotCompleted(_) => "not_completed",
             Self::Code => "code",
+            Self::IdToken => "id_token",
             Self::SetUp(_) => "set_up",
             Self::Unavailable(_) => "unavailable",
             Self::IdentityAssurance => "identity_assurance",
@@ -86,6 +90,7 @@ pub struct Door {
     issuer: Option<String>,
     redirect_uri: String,
     scope: Option<String>,
+    exchange: Option<ExchangeKey>,
 }
 
 /// Somebody who has come back, and has signed in there.
@@ -142,6 +147,7 @@ impl Door {
             issuer: sign_in.issuer.clone(),
             redirect_uri: sign_in.redirect_uri.clone(),
             scope: sign_in.scope.clone(),
+            exchange: sign_in.exchange.clone(),
         })
     }
 
@@ -172,9 +178,22 @@ impl Door {
             ("code", code),
             ("code_verifier", verifier.expose_secret()),
         ];
+        self.come(self.endpoint.ask(&form).await, SignInRefused::Code)
+    }
+
+    /// The id token of somebody who signed in elsewhere, for a session of theirs here. It is kept nowhere.
+    pub async fn exchange_id_token(&self, id_token: &SecretString) -> Result<Come, SignInRefused> {
+        let set_up = |why: String| SignInRefused::SetUp(why);
+        let key = self.exchange.as_ref().ok_or_else(|| set_up("the settings have no key to exchange it with".into()))?;
+        let grant = SignedJwtGrant::new(&self.client_id, &key.kid, &key.private_key)
+            .map_err(|error| set_up(error.to_string()))?;
+        self.come(grant.exchange(&self.endpoint, id_token).await, SignInRefused::IdToken)
+    }
+
+    fn come(&self, granted: Result<Grant, TokenError>, not_taken: SignInRefused) -> Result<Come, SignInRefused> {
         let Grant { access_token, lifetime, refresh_token, session_lifetime, id_token } =
-            self.endpoint.ask(&form).await.map_err(|error| match error {
-                TokenError::SignInNeeded(_) => SignInRefused::Code,
+            granted.map_err(|error| match error {
+                TokenError::SignInNeeded(_) => not_taken,
                 TokenError::Refused { status, code } => SignInRefused::SetUp(format!("{status} {code}")),
                 TokenError::Unavailable { why, .. } => SignInRefused::Unavailable(why),
             })?;
@@ -305,6 +324,7 @@ mod tests {
             organisations: Vec::new(),
             business_functions: Vec::new(),
             announce_end: Duration::from_secs(60),
+            exchange: None,
         });
         Door::of(&connection, Arc::new(Nowhere), &Environment::system()).expect("people sign in here")
     }

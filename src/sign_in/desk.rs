@@ -17,9 +17,9 @@ use super::offers::{open_here, told};
 use super::people::People;
 use super::person::{ACTS_FOR_OTHERS, Person};
 use crate::config::Access;
-use crate::ers::{AccessToken, Client, Door, Role, Session, SignInRefused, TokenError};
+use crate::ers::{AccessToken, Client, Come, Door, IdClaims, Role, Session, SignInRefused, TokenError};
 use crate::metrics::Registry;
-use crate::store::{Act, AuditStore, Noted, StoreError};
+use crate::store::{Act, ActorKind, AuditStore, Noted, StoreError};
 
 /// Commands that only read, as plans under `mappings/ers` carry them out.
 const ROLES: &str = "RetrieveBusinessFunctions";
@@ -117,7 +117,7 @@ impl Desk {
 
     fn door(&self, connection: &str) -> Result<Door, DeskError> {
         let settings = self.people.connection(connection).ok_or(DeskError::NoSuchConnection)?;
-        Door::of(settings, self.people.transport.clone(), &self.people.environment).ok_or(DeskError::NoSuchConnection)
+        Door::of(settings, self.people.ways.to(connection), &self.people.environment).ok_or(DeskError::NoSuchConnection)
     }
 
     /// Sends a browser to sign in at a connection. `then`: the path of this gateway where it is to be afterwards.
@@ -177,6 +177,17 @@ impl Desk {
         let come = door.exchange(code, &begun.verifier).await?;
         let claims = door.who(&come, &begun.nonce).await?;
         claims.sureness.check()?;
+        let person = self.told_by_ers(connection, &come, claims).await?;
+        let lasts = person.until.duration_since(person.since);
+        self.people.begin(&person, Session::begun(come.refresh_token)).await?;
+        let cookie = self.secret();
+        self.people.note_browser(&cookie, &person).await?;
+        self.note(&person, "sign in", place).await?;
+        Ok(Arrived { person, browser: cookie, until: lasts, then: begun.then })
+    }
+
+    /// Who came, and what they may choose, as e-RS says it.
+    async fn told_by_ers(&self, connection: &str, come: &Come, claims: IdClaims) -> Result<Person, DeskError> {
         let settings = self.people.connection(connection).ok_or(DeskError::NoSuchConnection)?;
         let Access::SignIn(sign_in) = &settings.access else { return Err(DeskError::NoSuchConnection) };
         // Before a role is chosen nothing but the question what there is to choose can be asked.
@@ -205,11 +216,45 @@ impl Desk {
             role: None,
         };
         person.role = person.only_role();
-        self.people.begin(&person, Session::begun(come.refresh_token)).await?;
-        let cookie = self.secret();
-        self.people.note_browser(&cookie, &person).await?;
-        self.note(&person, "sign in", place).await?;
-        Ok(Arrived { person, browser: cookie, until: lasts, then: begun.then })
+        Ok(person)
+    }
+
+    /// Somebody has signed in elsewhere, and their program shows the id token: exchanged at once, and kept nowhere. Whoever
+    /// is here already stays, with whichever session lasts longer.
+    pub async fn exchange(
+        &self,
+        connection: &str,
+        id_token: &SecretString,
+        role: Role,
+        (by, place): (&str, &str),
+    ) -> Result<Person, DeskError> {
+        let come = self.door(connection)?.exchange_id_token(id_token).await;
+        let outcome = come.as_ref().map_or_else(SignInRefused::code, |_| "exchanged");
+        self.sign_ins.with_label_values(&[connection, outcome]).inc();
+        let come = come?;
+        let mut person = self.told_by_ers(connection, &come, IdClaims::default()).await?;
+        let is_offered = person.offers(&role.organisation, &role.business_function);
+        if !is_offered {
+            return Err(DeskError::NotOffered("e-RS does not offer the user this function at this organisation".into()));
+        }
+        match self.people.find(connection, &person.user).await? {
+            Some(here) if here.role.as_ref().is_some_and(|chosen| *chosen != role) => {
+                let why = "the user is signed in already, and acts as somebody else there";
+                return Err(DeskError::NotOffered(why.into()));
+            }
+            // Theirs lasts longer: the new one is not needed.
+            Some(here) if here.until >= person.until => person = here,
+            here => {
+                if let Some(here) = here {
+                    (person.sign_in, person.since, person.name) = (here.sign_in, here.since, here.name);
+                }
+                self.people.begin(&person, Session::begun(come.refresh_token)).await?;
+            }
+        }
+        let by = Act { kind: ActorKind::Program, ..Act::of_person(by, place, "", self.people.environment.now()) };
+        let subject = format!("session of user {} at {connection}", person.user);
+        self.audit.note(Noted { act: "exchange", subject, by }).await?;
+        self.choose(&person, role, place).await
     }
 
     /// For whom a person may act at an organisation (A040).

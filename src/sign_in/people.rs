@@ -16,7 +16,7 @@ use super::person::Person;
 use super::vault::SealedSession;
 use crate::config::{Access, Connection};
 use crate::environment::Environment;
-use crate::ers::{Client, Role, Session, SessionVault as _, Transport, VaultError};
+use crate::ers::{Client, Role, Session, SessionVault as _, VaultError, Ways};
 use crate::keys::Keys;
 use crate::store::{SealedSecret, SessionStore, StoreError};
 
@@ -28,7 +28,7 @@ pub struct People {
     pub(super) connections: Vec<Connection>,
     pub(super) store: Arc<dyn SessionStore>,
     pub(super) keys: Keys,
-    pub(super) transport: Arc<dyn Transport>,
+    pub(super) ways: Ways,
     pub(super) environment: Environment,
     clients: Mutex<HashMap<(String, String), Acting>>,
 }
@@ -52,12 +52,12 @@ impl People {
         connections: &[Connection],
         store: Arc<dyn SessionStore>,
         keys: Keys,
-        transport: Arc<dyn Transport>,
+        ways: Ways,
         environment: Environment,
     ) -> Self {
         let sign_in = |connection: &&Connection| matches!(connection.access, Access::SignIn(_));
         let connections = connections.iter().filter(sign_in).cloned().collect();
-        Self { connections, store, keys, transport, environment, clients: Mutex::default() }
+        Self { connections, store, keys, ways, environment, clients: Mutex::default() }
     }
 
     /// Whether people sign in there.
@@ -106,7 +106,7 @@ impl People {
         }
         let vault = Box::new(self.vault(&person.connection, &person.user));
         let made =
-            Client::of_person(connection, (&person.user, role), self.transport.clone(), vault, &self.environment)?;
+            Client::of_person(connection, (&person.user, role), self.ways.to(&connection.name), vault, &self.environment)?;
         let client = Arc::new(made);
         clients.insert(key, Acting { sign_in: person.sign_in, role: role.clone(), client: client.clone() });
         Some(client)
@@ -114,7 +114,7 @@ impl People {
 
     /// In the place of somebody who is needed and is not there.
     pub fn nobody(&self, connection: &Connection, why: String) -> Client {
-        Client::of_nobody(connection, why, self.transport.clone(), &self.environment)
+        Client::of_nobody(connection, why, self.ways.to(&connection.name), &self.environment)
     }
 
     pub(super) fn vault(&self, connection: &str, user: &str) -> SealedSession {

@@ -14,6 +14,8 @@ pub enum Access {
     /// Acts for signed-in users.
     UserRestricted {
         client_secret: String,
+        /// With which it signs when it exchanges id tokens.
+        keys: Vec<PublicKey>,
         sessions: Vec<Session>,
         /// Organisations the application may name; absent: e-RS alone decides.
         organisations: Option<Vec<String>>,

@@ -65,6 +65,7 @@ pub fn applications() -> Vec<Application> {
             client_id: USER_CLIENT_ID.into(),
             access: Access::UserRestricted {
                 client_secret: USER_CLIENT_SECRET.into(),
+                keys: keys.clone(),
                 sessions: sessions(),
                 organisations: None,
             },

@@ -297,6 +297,11 @@ impl SimulatorHandle {
         self.world.tokens.revoke_all();
     }
 
+    /// As an application of its own would get it for a test person who signs in there.
+    pub fn id_token_of(&self, user: &str) -> Option<String> {
+        self.world.tokens.id_token_of(user, self.world.now())
+    }
+
     /// The platform withdraws an application, or has it back.
     pub fn revoke_client(&self, client_id: &str, revoked: bool) {
         self.world.tokens.revoke_client(client_id, revoked);

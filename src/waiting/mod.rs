@@ -104,11 +104,14 @@ impl Waiting {
                 text: "nothing of this identifier waits in your name".into(),
             }));
         }
-        // From the back of each thread: what goes first finds the rest confirmed when its turn comes.
-        for item in theirs.iter().filter(wanted).rev() {
+        // What stands behind others first, so that it is confirmed when its turn comes; then what goes, in order of arrival.
+        let (behind, heads): (Vec<&Item>, Vec<&Item>) =
+            theirs.iter().filter(wanted).partition(|item| item.command.held_by.is_some());
+        for item in behind.into_iter().chain(heads) {
             outcomes.push(self.confirm_one(person, item, although, place).await?);
         }
-        outcomes.reverse();
+        let place_of = |command| theirs.iter().position(|item| item.command.id == command).unwrap_or(usize::MAX);
+        outcomes.sort_by_key(|outcome| place_of(outcome.command));
         Ok(outcomes)
     }
 

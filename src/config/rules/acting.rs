@@ -94,6 +94,9 @@ pub(super) fn sign_in(environment: EnvironmentName, at: &str, sign_in: &SignIn, 
             format!("must be this gateway's address as browsers reach it, with {CALLBACK} at its end"),
         )),
     }
+    if sign_in.exchange.as_ref().is_some_and(|exchange| exchange.kid.is_empty()) {
+        broken.push(broken_rule(key("private_key"), "needs kid, under which its public key is registered"));
+    }
     for (number, function) in sign_in.business_functions.iter().enumerate() {
         if !BUSINESS_FUNCTIONS.contains(&function.as_str()) {
             broken.push(Broken {
@@ -127,6 +130,7 @@ mod tests {
             organisations: Vec::new(),
             business_functions: Vec::new(),
             announce_end: std::time::Duration::from_secs(60),
+            exchange: None,
         });
         connection
     }

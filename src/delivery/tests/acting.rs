@@ -360,6 +360,56 @@ async fn a_sessions_end_is_announced_once_ahead() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_id_token_of_a_caller_is_exchanged_and_not_kept() {
+    let world = World::among_people(|_| {}, Vec::new()).await;
+    let role = |function: &str| Role {
+        organisation: "R69".into(),
+        business_function: function.into(),
+        on_behalf_of: None,
+    };
+    let exchange = async |id_token: &str, function: &str| {
+        let id_token = secrecy::SecretString::from(id_token);
+        world.desk().exchange("people", &id_token, role(function), ("a program", "a test")).await
+    };
+    let early = by(&world, "R0", Some(FIRST_CLINICIAN)).await;
+    world.until(early, "unauthorised").await;
+    let id_token = world.simulator().id_token_of(FIRST_CLINICIAN).expect("a test person");
+    let person = exchange(&id_token, "REFERRING_CLINICIAN").await.expect("exchanged");
+    assert_eq!(person.until.duration_since(world.now()).as_hours(), 1);
+    world.rest(Duration::from_secs(1)).await;
+    let command = by(&world, "R1", Some(FIRST_CLINICIAN)).await;
+    world.until(command, "completed").await;
+    assert_eq!(sent_by(&world, command).await, [FIRST_CLINICIAN]);
+    assert_eq!(world.command(early).await.state.name(), "unauthorised", "a program's word is not the person's");
+    // Again before the next one: the same session, longer.
+    world.rest(Duration::from_secs(300)).await;
+    let again = exchange(&id_token, "REFERRING_CLINICIAN").await.expect("exchanged");
+    assert!(again.sign_in == person.sign_in && again.since == person.since && again.until > person.until);
+    assert!(matches!(exchange(&id_token, "REFERRING_ADMIN").await, Err(DeskError::NotOffered(_))));
+    // In a browser they are here for longer.
+    let arrived = world.signs_in(FIRST_CLINICIAN).await;
+    let kept = exchange(&id_token, "REFERRING_CLINICIAN").await.expect("exchanged");
+    assert_eq!((kept.sign_in, kept.until), (arrived.person.sign_in, arrived.person.until));
+    world.rest(Duration::from_secs(601)).await;
+    for refused in [id_token.as_str(), "no.id.token", ""] {
+        let answer = exchange(refused, "REFERRING_CLINICIAN").await;
+        let why = match answer {
+            Err(DeskError::Refused(SignInRefused::IdToken)) => continue,
+            Err(DeskError::Refused(SignInRefused::SetUp(_))) if refused.is_empty() => continue,
+            Err(error) => error.to_string(),
+            Ok(_) => "exchanged".into(),
+        };
+        panic!("{refused}: {why}");
+    }
+    let unverified = world.simulator().id_token_of(UNVERIFIED).expect("a test person");
+    let refused = exchange(&unverified, "REFERRING_CLINICIAN").await;
+    assert!(matches!(refused, Err(DeskError::Refused(SignInRefused::IdentityAssurance))));
+    let kept = std::fs::read(world.store_path()).expect("the store");
+    let holds = |what: &str| kept.windows(what.len()).any(|window| window == what.as_bytes());
+    assert!(!holds(&id_token) && !holds("Dr Cy Example"), "nothing of it is in the store in clear");
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_instances_that_refresh_at_once_use_a_token_once() {
     let world = World::among_people(|_| {}, Vec::new()).await;
     let person = world.signs_in(FIRST_CLINICIAN).await.person;

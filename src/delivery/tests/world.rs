@@ -16,11 +16,11 @@ use tokio::sync::watch;
 use super::fake_ers::{FakeErs, TOKEN_URL};
 use crate::command::{Class, CommandId, Estimate, MessageId, State, Verdict};
 use crate::config::{
-    self, Access, Connection, Mode, Pacing, RefreshToken, SignIn, SignedJwt, Source, Unattended, Watch,
+    self, Access, Connection, ExchangeKey, Mode, Pacing, RefreshToken, SignIn, SignedJwt, Source, Unattended, Watch,
 };
 use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Estimator, Hands, Sources};
 use crate::environment::Environment;
-use crate::ers::{Role, Transport};
+use crate::ers::{Role, Transport, Ways};
 use crate::ers::specification::Checked;
 use crate::inbound::poll::{self, Poll};
 use crate::instances::Duty;
@@ -92,6 +92,8 @@ pub fn user_restricted() -> Connection {
         code_system_base: None,
         token_url: TOKEN_URL.into(),
         client_id: "client".into(),
+        proxy: None,
+        ca: None,
         access: Access::UserRestricted(RefreshToken {
             client_secret: "secret".into(),
             refresh_token: Some("seed".into()),
@@ -261,6 +263,8 @@ impl World {
             token_url: simulator.token_url().into(),
             ..connection
         };
+        let private_key = world.folder.path().join("exchange.pem");
+        std::fs::write(&private_key, demonstration::PRIVATE_KEY_PEM).expect("a key file");
         world.connection = at_simulator(Connection {
             name: "people".into(),
             client_id: demonstration::USER_CLIENT_ID.into(),
@@ -274,6 +278,7 @@ impl World {
                 organisations: vec!["R69".into()],
                 business_functions: Vec::new(),
                 announce_end: Duration::from_secs(1_800),
+                exchange: Some(ExchangeKey { private_key, kid: demonstration::KEY_ID.into() }),
             }),
             ..user_restricted()
         });
@@ -305,6 +310,11 @@ impl World {
         }
     }
 
+    /// The file, as it is now.
+    pub fn store_path(&self) -> PathBuf {
+        self.folder.path().join("gateway.db")
+    }
+
     pub fn desk(&self) -> Arc<Desk> {
         self.desk.lock().as_ref().expect("delivery runs").0.clone()
     }
@@ -315,7 +325,7 @@ impl World {
             std::slice::from_ref(&self.connection),
             self.store.clone(),
             self.keys.clone(),
-            self.checked(self.simulator()),
+            Ways::of(&[], self.checked(self.simulator())).expect("nothing of its own"),
             self.environment.clone(),
         )
     }

@@ -15,7 +15,7 @@ use super::{
 /// Method, path as OpenAPI writes it, what it needs of who calls it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const ROUTES: [Entry; 39] = [
+pub const ROUTES: [Entry; 40] = [
     ("post", "/v1/hl7v2", Needs::Send, || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", Needs::Send, || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", Needs::Send, || web::post().to(fhir::post)),
@@ -42,6 +42,7 @@ pub const ROUTES: [Entry; 39] = [
     ("get", "/v1/sign-in", Needs::Nothing, || web::get().to(sign_in::list)),
     ("get", "/v1/sign-in/start", Needs::Nothing, || web::get().to(sign_in::start)),
     ("get", "/v1/sign-in/callback", Needs::Nothing, || web::get().to(sign_in::callback)),
+    ("post", "/v1/sign-in/exchange", Needs::Send, || web::post().to(sign_in::exchange)),
     ("get", "/v1/sign-in/session", Needs::SignedIn, || web::get().to(sign_in::session)),
     ("delete", "/v1/sign-in/session", Needs::SignedIn, || web::delete().to(sign_in::sign_out)),
     ("put", "/v1/sign-in/session/role", Needs::SignedIn, || web::put().to(sign_in::choose)),

@@ -6,9 +6,11 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{LOCATION, SET_COOKIE};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, dev, web};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::callers::Caller;
 use super::cookies;
 use super::looks::place_of;
 use super::problem::ProblemDocument;
@@ -20,6 +22,7 @@ use crate::sign_in::{Arrived, DeskError, Person};
 type Answered = Result<HttpResponse, ProblemDocument>;
 
 const BODY_BYTES_MAX: usize = 8 * 1024;
+const ID_TOKEN_BYTES_MAX: usize = 32 * 1024;
 /// A little more than a state lives.
 const ON_ITS_WAY_SECONDS: i64 = 600;
 
@@ -160,6 +163,43 @@ pub async fn choose(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ExchangeBody {
+    #[serde(default)]
+    connection: Option<String>,
+    id_token: SecretString,
+    organisation: String,
+    business_function: String,
+    #[serde(default)]
+    on_behalf_of: Option<String>,
+}
+
+/// A program shows the id token of somebody who signed in there.
+pub async fn exchange(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+    caller: Caller,
+) -> Answered {
+    let bytes = read_body(&request, payload, ID_TOKEN_BYTES_MAX).await?;
+    let body: ExchangeBody = serde_json::from_slice(&bytes).map_err(|_| {
+        ProblemDocument::bad_request(
+            r#"The body is {"idToken": "…", "organisation": "ODS code", "businessFunction": "…"}, with "connection" where there are several."#,
+        )
+    })?;
+    let desk = &deps(&shared)?.desk;
+    let connection = body.connection.or_else(|| desk.connections().next().map(str::to_owned)).unwrap_or_default();
+    let role = Role {
+        organisation: body.organisation,
+        business_function: body.business_function,
+        on_behalf_of: body.on_behalf_of,
+    };
+    let by = caller.name().unwrap_or("unnamed").to_owned();
+    let exchanged = desk.exchange(&connection, &body.id_token, role, (&by, &place_of(&request))).await;
+    Ok(HttpResponse::Ok().json(told(&exchanged.map_err(problem)?, &shared)))
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CliniciansQuery {
     organisation: String,
@@ -216,6 +256,7 @@ fn problem(error: DeskError) -> ProblemDocument {
         DeskError::Refused(why) => match why {
             SignInRefused::NotKnown => refused(StatusCode::BAD_REQUEST, "sign-in-not-known"),
             SignInRefused::NotCompleted(_) => refused(StatusCode::FORBIDDEN, "sign-in-not-completed"),
+            SignInRefused::IdToken => refused(StatusCode::FORBIDDEN, "id-token"),
             SignInRefused::Code => refused(StatusCode::FORBIDDEN, "sign-in-code"),
             SignInRefused::SetUp(_) => refused(StatusCode::BAD_GATEWAY, "sign-in-set-up"),
             SignInRefused::Unavailable(_) => refused(StatusCode::SERVICE_UNAVAILABLE, "sign-in-unavailable"),

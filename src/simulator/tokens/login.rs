@@ -150,7 +150,7 @@ impl Logins {
     }
 }
 
-fn id_token(client_id: &str, nonce: &str, person: &TestPerson, now: Timestamp) -> String {
+pub fn id_token(client_id: &str, nonce: &str, person: &TestPerson, now: Timestamp) -> String {
     let header = json!({"alg": "RS512", "typ": "JWT", "kid": "identity-service"});
     let mut claims = userinfo(person);
     claims["nonce"] = nonce.into();
@@ -159,6 +159,16 @@ fn id_token(client_id: &str, nonce: &str, person: &TestPerson, now: Timestamp) -
     claims["exp"] = (now.as_second() + 600).into();
     let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.{}", part(&header), part(&claims), URL_SAFE_NO_PAD.encode("simulated"))
+}
+
+/// Whose id token it is, if it is one of ours that has not expired.
+pub fn subject(id_token: &str, people: &[TestPerson], now: Timestamp) -> Option<TestPerson> {
+    let mut parts = id_token.split('.');
+    let (_, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
+    let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    let is_ours = signature == URL_SAFE_NO_PAD.encode("simulated") && claims["exp"].as_i64()? > now.as_second();
+    let user = claims["nhsid_useruid"].as_str().filter(|_| is_ours)?;
+    people.iter().find(|person| person.user == user).cloned()
 }
 
 /// As CIS2 names it.

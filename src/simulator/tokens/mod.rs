@@ -24,6 +24,9 @@ use super::percent;
 use super::settings::SimulatorConfig;
 use crate::environment::Environment;
 
+/// The default of the platform's policy.
+const EXCHANGED: SignedDuration = SignedDuration::from_hours(1);
+
 /// In whose name a token acts.
 #[derive(Clone, Debug)]
 pub struct Holder {
@@ -178,6 +181,7 @@ impl Tokens {
             "client_credentials" => self.client_credentials(&form, now),
             "refresh_token" => self.refresh(&form, now),
             "authorization_code" => self.authorization_code(&form, now),
+            "urn:ietf:params:oauth:grant-type:token-exchange" => self.exchange(&form, now),
             _ => Err(Denied::new(400, "unsupported_grant_type", "grant_type is not supported")),
         }
     }
@@ -255,6 +259,46 @@ impl Tokens {
             reply["id_token"] = id_token.into();
         }
         Ok(reply)
+    }
+
+    /// An id token of somebody who signed in at an application of their own.
+    fn exchange(&self, form: &Form, now: Timestamp) -> Result<Value, Denied> {
+        const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+        if form.get("subject_token_type")? != ID_TOKEN {
+            return Err(Denied::invalid_request(format!("subject_token_type must be {ID_TOKEN}")));
+        }
+        let client_id = self.assertions.accept(form.get("client_assertion")?, &self.token_url, now)?;
+        let application = self.applications.iter().find(|application| application.client_id == client_id);
+        let Some(Access::UserRestricted { organisations, .. }) = application.map(|application| &application.access)
+        else {
+            return Err(Denied::new(401, "unauthorized_client", "this application may not exchange tokens"));
+        };
+        if self.revoked.read().contains(&client_id) {
+            return Err(revoked());
+        }
+        let person = login::subject(form.get("subject_token")?, &self.people, now)
+            .ok_or_else(|| Denied::new(401, "invalid_grant", "subject_token is invalid or has expired"))?;
+        let refresh_token = self.environment.random_id().to_string();
+        let remaining = self.sessions.begin(&client_id, &person, refresh_token.clone(), now).min(EXCHANGED);
+        let too_low = person.too_low();
+        let authority =
+            Authority::User { user: person.user, roles: person.roles, organisations: organisations.clone() };
+        let access_token = self.issue(Holder { client_id, authority, too_low }, now);
+        Ok(json!({
+            "access_token": access_token,
+            "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "expires_in": self.expires_in(),
+            "token_type": "Bearer",
+            "refresh_token": refresh_token,
+            "refresh_token_expires_in": remaining.as_secs().to_string(),
+            "refresh_count": "0",
+        }))
+    }
+
+    /// As an application of its own would get it for somebody who signs in there.
+    pub fn id_token_of(&self, user: &str, now: Timestamp) -> Option<String> {
+        let person = self.people.iter().find(|person| person.user == user)?;
+        Some(login::id_token("another-application", "n", person, now))
     }
 
     fn refresh(&self, form: &Form, now: Timestamp) -> Result<Value, Denied> {

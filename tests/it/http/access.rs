@@ -30,6 +30,7 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
         ("post", "/v1/hl7v2" | "/v1/fhir" | "/v1/hl7v2/{source}" | "/v1/fhir/{source}" | "/v1/commands/{name}") => {
             senders
         }
+        ("post", "/v1/sign-in/exchange") => senders,
         ("get", "/v1/commands/{id}" | "/v1/commands/{id}/documents/{step}" | "/v1/messages/{id}") => all_but_monitors,
         ("get", "/v1/messages" | "/v1/dispatches" | "/v1/dispatches/{id}" | "/v1/holds" | "/v1/instances") => people,
         ("get", "/v1/sign-in/sessions" | "/v1/waiting") => people,
