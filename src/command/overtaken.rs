@@ -28,8 +28,12 @@ impl Overtaken {
 
     pub fn text(self) -> &'static str {
         match self {
-            Self::Cancelled => "a cancellation for the same referral came while it waited: decide which of the two is meant",
-            Self::Superseded => "the same was said anew for this referral while it waited: decide which of the two is meant",
+            Self::Cancelled => {
+                "a cancellation for the same referral came while it waited: decide which of the two is meant"
+            }
+            Self::Superseded => {
+                "the same was said anew for this referral while it waited: decide which of the two is meant"
+            }
         }
     }
 }

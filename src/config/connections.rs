@@ -239,10 +239,9 @@ impl From<Written> for Connection {
                     organisations: written.organisations,
                     business_functions: written.business_functions,
                     announce_end: written.announce_end,
-                    exchange: written.private_key.map(|private_key| ExchangeKey {
-                        private_key,
-                        kid: written.kid.unwrap_or_default(),
-                    }),
+                    exchange: written
+                        .private_key
+                        .map(|private_key| ExchangeKey { private_key, kid: written.kid.unwrap_or_default() }),
                 }),
             },
         }

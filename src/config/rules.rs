@@ -346,7 +346,9 @@ fn one_connection(environment: EnvironmentName, index: usize, connection: &Conne
     }
     let user = match &connection.access {
         Access::UserRestricted(user) => user,
-        Access::SignIn(sign_in) => return acting::sign_in(environment, &format!("connections[{index}]"), sign_in, broken),
+        Access::SignIn(sign_in) => {
+            return acting::sign_in(environment, &format!("connections[{index}]"), sign_in, broken);
+        }
         Access::ApplicationRestricted(signed) => return approvals(&key("unattended"), &signed.unattended, broken),
     };
     if !BUSINESS_FUNCTIONS.contains(&user.business_function.as_str()) {

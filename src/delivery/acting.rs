@@ -10,10 +10,10 @@ use std::sync::Arc;
 use super::engine::Member;
 use super::ledger::Abandoned;
 use super::run::{Flow, Ground, Run, Unresolved};
-use crate::command::{Overtaken, author};
+use crate::command::{Overtaken, WaitReason, author};
 use crate::config::{Access, Source};
 use crate::ers::TokenError;
-use crate::mapping::NextCall;
+use crate::mapping::{NextCall, PlanProblem, PreparedCall};
 use crate::sign_in::{Person, Whose};
 
 /// What may stand for a command at one connection.
@@ -30,12 +30,7 @@ pub(super) enum Stands {
 }
 
 /// In whose session a command may run at a connection. `among_people`: the source has connections where people sign in.
-pub(super) fn stands(
-    (name, access): (&str, &Access),
-    source: &Source,
-    among_people: bool,
-    whose: &Whose,
-) -> Stands {
+pub(super) fn stands((name, access): (&str, &Access), source: &Source, among_people: bool, whose: &Whose) -> Stands {
     match access {
         Access::ApplicationRestricted(_) => Stands::Unattended,
         Access::UserRestricted(seeded) => match (whose, &seeded.user) {
@@ -165,7 +160,7 @@ impl Run {
     pub(super) async fn next_call(
         &mut self,
         ground: &Arc<Ground>,
-    ) -> Result<Option<(Arc<Ground>, Result<NextCall, crate::mapping::PlanProblem>)>, Abandoned> {
+    ) -> Result<Option<(Arc<Ground>, Result<NextCall, PlanProblem>)>, Abandoned> {
         let actors = match self.actors(&ground.source).await {
             Ok(actors) => actors,
             Err(unresolved) => return self.end_unresolved(unresolved).await.map(|_| None),
@@ -197,11 +192,7 @@ impl Run {
     }
 
     /// Why another is to make this call. What is only away for now is waited for.
-    async fn cannot_make(
-        &mut self,
-        acting: &Ground,
-        call: &crate::mapping::PreparedCall,
-    ) -> Result<Option<String>, Abandoned> {
+    async fn cannot_make(&mut self, acting: &Ground, call: &PreparedCall) -> Result<Option<String>, Abandoned> {
         let client = &acting.member.client;
         let Some(operation) = acting.set.mappings.operation(&call.call) else { return Ok(None) };
         if let Some(why) = client.forbids(call, operation) {
@@ -239,7 +230,7 @@ impl Run {
             Err(error) => {
                 tracing::error!(%error, "what came after a command cannot be read");
                 let text = "it is not known now what came after it";
-                return self.wait(crate::command::WaitReason::Unavailable, None, text).await;
+                return self.wait(WaitReason::Unavailable, None, text).await;
             }
         };
         let mut overtaken =

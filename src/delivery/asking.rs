@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::engine::Shared;
 use super::pace::{Caller, Stopped};
+use super::sets::PinnedSet;
 use crate::command::Class;
 use crate::ers::{AccessToken, Body, Client, Response};
 use crate::mapping::{NextCall, PlanContext, PlanState, PreparedCall, Reply, ReplyBody};
@@ -30,7 +31,7 @@ impl Asker {
         &self,
         client: &Client,
         token: &AccessToken,
-        (call, set): (&PreparedCall, &super::sets::PinnedSet),
+        (call, set): (&PreparedCall, &PinnedSet),
     ) -> Result<Response, NotAnswered> {
         let unavailable = |why: &str| NotAnswered::Unavailable(why.to_owned());
         let operation = set.mappings.operation(&call.call).ok_or_else(|| unavailable("its operation is not known"))?;
@@ -72,7 +73,8 @@ impl AsksErs for Asker {
                     if answer.status / 100 != 2 {
                         return Err(NotAnswered::Refused { status: answer.status, issue: issue_of(&body) });
                     }
-                    let headers = answer.headers.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
+                    let headers =
+                        answer.headers.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
                     let reply = Reply { status: answer.status, headers, body, document: None };
                     let absorbed = set.mappings.absorb(&context, &mut state, &call, &reply);
                     absorbed.map_err(|problem| unavailable(problem.text))?;

@@ -165,13 +165,8 @@ impl Delivery {
             let member = Member { client: Arc::new(client), pacer: pacer.clone(), transport, person: None };
             members.insert(connection.name.clone(), Arc::new(member));
         }
-        let people = People::new(
-            &parts.connections,
-            parts.store.clone(),
-            parts.keys.clone(),
-            ways,
-            parts.environment.clone(),
-        );
+        let people =
+            People::new(&parts.connections, parts.store.clone(), parts.keys.clone(), ways, parts.environment.clone());
         parts.metrics.expect_doubts(&parts.mappings.current());
         let patients = parts.pds.as_ref().map(|pds| patient_desk(pds, &parts)).transpose()?;
         let shared = Shared {

@@ -130,9 +130,7 @@ impl Run {
                 let text = format!("source {} names a connection that is not configured", self.command.source);
                 self.fail("CONNECTION_UNKNOWN", &text).await
             }
-            Unresolved::Store => {
-                self.wait(WaitReason::Unavailable, None, "it is not known now who is signed in").await
-            }
+            Unresolved::Store => self.wait(WaitReason::Unavailable, None, "it is not known now who is signed in").await,
             Unresolved::Set(PinError::Store(StoreError::Unavailable(_))) => {
                 self.wait(WaitReason::Unavailable, None, "the mapping set cannot be loaded now").await
             }

@@ -26,5 +26,5 @@ pub use sign_in::{Come, Door, IdClaims, SignInRefused, Sureness};
 pub use signed_jwt::{PrivateKeyError, public_jwk};
 pub use token::{AccessToken, TokenSource};
 pub use token_endpoint::TokenError;
-pub use ways::Ways;
 pub use transport::{Body, BodyStream, Request, Response, TakesDocument, Transport, TransportError};
+pub use ways::Ways;

@@ -41,9 +41,8 @@ impl ReqwestTransport {
         if let Some(ca) = ca {
             let pem = std::fs::read(ca).map_err(|error| unusable(format!("cannot read {}: {error}", ca.display())))?;
             let cas = Certificate::from_pem_bundle(&pem).ok().filter(|cas| !cas.is_empty());
-            builder = builder.tls_certs_only(
-                cas.ok_or_else(|| unusable(format!("{} has no certificate as PEM", ca.display())))?,
-            );
+            builder = builder
+                .tls_certs_only(cas.ok_or_else(|| unusable(format!("{} has no certificate as PEM", ca.display())))?);
         }
         let client = builder
             .redirect(reqwest::redirect::Policy::none())

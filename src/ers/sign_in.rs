@@ -37,9 +37,13 @@ pub enum SignInRefused {
     NotCompleted(String),
     #[error("the code of this sign-in was not taken: it was used before, or is too old. Begin again")]
     Code,
-    #[error("the id token was not taken: it is over, or of somebody whom the platform does not know. Sign in again there")]
+    #[error(
+        "the id token was not taken: it is over, or of somebody whom the platform does not know. Sign in again there"
+    )]
     IdToken,
-    #[error("the token server refuses the gateway itself ({0}): its people must check client id, secret and redirect_uri")]
+    #[error(
+        "the token server refuses the gateway itself ({0}): its people must check client id, secret and redirect_uri"
+    )]
     SetUp(String),
     #[error("it cannot be reached now ({0}). Try again later")]
     Unavailable(String),
@@ -135,11 +139,7 @@ impl Door {
     pub fn of(connection: &Connection, transport: Arc<dyn Transport>, environment: &Environment) -> Option<Self> {
         let Access::SignIn(sign_in) = &connection.access else { return None };
         Some(Self {
-            endpoint: TokenEndpoint {
-                url: connection.token_url.clone(),
-                transport,
-                environment: environment.clone(),
-            },
+            endpoint: TokenEndpoint { url: connection.token_url.clone(), transport, environment: environment.clone() },
             client_id: connection.client_id.clone(),
             client_secret: sign_in.client_secret.clone(),
             authorize_url: sign_in.authorize_url.clone(),
@@ -184,7 +184,8 @@ impl Door {
     /// The id token of somebody who signed in elsewhere, for a session of theirs here. It is kept nowhere.
     pub async fn exchange_id_token(&self, id_token: &SecretString) -> Result<Come, SignInRefused> {
         let set_up = |why: String| SignInRefused::SetUp(why);
-        let key = self.exchange.as_ref().ok_or_else(|| set_up("the settings have no key to exchange it with".into()))?;
+        let key =
+            self.exchange.as_ref().ok_or_else(|| set_up("the settings have no key to exchange it with".into()))?;
         let grant = SignedJwtGrant::new(&self.client_id, &key.kid, &key.private_key)
             .map_err(|error| set_up(error.to_string()))?;
         self.come(grant.exchange(&self.endpoint, id_token).await, SignInRefused::IdToken)
@@ -212,10 +213,7 @@ impl Door {
         let request = Request {
             method: "GET".into(),
             url: url.clone(),
-            headers: vec![
-                ("Authorization".into(), come.token.bearer()),
-                ("Accept".into(), "application/json".into()),
-            ],
+            headers: vec![("Authorization".into(), come.token.bearer()), ("Accept".into(), "application/json".into())],
             body: Body::Empty,
             timeout: USERINFO_TIMEOUT,
         };
@@ -224,8 +222,8 @@ impl Door {
         if answer.status != 200 {
             return Err(SignInRefused::NotTold(format!("userinfo answers {}", answer.status)));
         }
-        let said: Value = serde_json::from_slice(&answer.body)
-            .map_err(|_| SignInRefused::NotTold("userinfo is no JSON".into()))?;
+        let said: Value =
+            serde_json::from_slice(&answer.body).map_err(|_| SignInRefused::NotTold("userinfo is no JSON".into()))?;
         let said = claims(&said);
         if let (Some(one), Some(other)) = (&told.user, &said.user)
             && one != other

@@ -38,7 +38,10 @@ pub trait AsksErs: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotAnswered {
     /// With the issue's code, if there is one.
-    Refused { status: u16, issue: String },
+    Refused {
+        status: u16,
+        issue: String,
+    },
     Unavailable(String),
 }
 
@@ -235,7 +238,9 @@ impl Desk {
         let mut person = self.told_by_ers(connection, &come, IdClaims::default()).await?;
         let is_offered = person.offers(&role.organisation, &role.business_function);
         if !is_offered {
-            return Err(DeskError::NotOffered("e-RS does not offer the user this function at this organisation".into()));
+            return Err(DeskError::NotOffered(
+                "e-RS does not offer the user this function at this organisation".into(),
+            ));
         }
         match self.people.find(connection, &person.user).await? {
             Some(here) if here.role.as_ref().is_some_and(|chosen| *chosen != role) => {

@@ -30,7 +30,7 @@ impl Ending {
     pub fn register(
         people: Arc<People>,
         store: Arc<dyn IntakeStore>,
-            registry: &Registry,
+        registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let gauge = |name: &str, help: &str| {
             let gauge = IntGaugeVec::new(Opts::new(name, help), &["connection"])?;

@@ -63,7 +63,8 @@ mod tests {
         let result = json!({"roles": [role("R69", &["B", "A"]), role("R68", &["A"]), role("R69", &["A", "C"])]});
         let told = told(&result);
         assert_eq!(told.user.as_deref(), Some("555000000011"));
-        let shown: Vec<_> = told.offers.iter().map(|offer| (&*offer.organisation, &*offer.business_functions)).collect();
+        let shown: Vec<_> =
+            told.offers.iter().map(|offer| (&*offer.organisation, &*offer.business_functions)).collect();
         let of = |functions: &[&str]| functions.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
         assert_eq!(shown, [("R69", &*of(&["A", "B", "C"])), ("R68", &*of(&["A"]))]);
         assert_eq!(super::told(&json!({"roles": [{"code": 7}]})), Told::default());

@@ -105,8 +105,13 @@ impl People {
             clients.clear();
         }
         let vault = Box::new(self.vault(&person.connection, &person.user));
-        let made =
-            Client::of_person(connection, (&person.user, role), self.ways.to(&connection.name), vault, &self.environment)?;
+        let made = Client::of_person(
+            connection,
+            (&person.user, role),
+            self.ways.to(&connection.name),
+            vault,
+            &self.environment,
+        )?;
         let client = Arc::new(made);
         clients.insert(key, Acting { sign_in: person.sign_in, role: role.clone(), client: client.clone() });
         Some(client)

@@ -46,9 +46,8 @@ impl Word {
     pub(super) fn after(&self, state: &State) -> Option<State> {
         match (self, state) {
             (Self::Confirms { .. }, State::Unauthorised { .. }) => state.clone().after(Happened::Released).ok(),
-            (Self::Confirms { .. }, State::Queued) | (Self::IsFor { .. }, State::Queued | State::Unauthorised { .. }) => {
-                Some(state.clone())
-            }
+            (Self::Confirms { .. }, State::Queued)
+            | (Self::IsFor { .. }, State::Queued | State::Unauthorised { .. }) => Some(state.clone()),
             _ => None,
         }
     }

@@ -133,11 +133,7 @@ impl Waiting {
         if let Some(overtaken) = overtaken.filter(|overtaken| minds(overtaken.code())) {
             return Ok(Outcome { command: id, code: overtaken.code(), text: overtaken.text().into() });
         }
-        let word = Word::Confirms {
-            user: person.user.clone(),
-            late: item.too_old,
-            overtaken: overtaken.is_some(),
-        };
+        let word = Word::Confirms { user: person.user.clone(), late: item.too_old, overtaken: overtaken.is_some() };
         let act = Act::of_person(signed(person), place, "after signing in", self.environment.now());
         match self.store.say(id, word, act).await {
             Ok(()) => Ok(Outcome { command: id, code: "CONFIRMED", text: "it goes when its turn comes".into() }),

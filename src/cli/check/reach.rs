@@ -182,9 +182,10 @@ impl SourceReach<'_> {
             }
             told
         });
-        let connections = self.connections.iter().map(|connection| {
-            json!({ "connection": connection.name, "access": in_whose_name(&connection.access) })
-        });
+        let connections = self
+            .connections
+            .iter()
+            .map(|connection| json!({ "connection": connection.name, "access": in_whose_name(&connection.access) }));
         json!({
             "source": self.source,
             "connections": connections.collect::<Vec<_>>(),

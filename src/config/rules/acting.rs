@@ -18,7 +18,8 @@ pub(super) fn source_in(config: &Config, index: usize, source: &Source, broken: 
             return broken.push(broken_rule(format!("sources[{index}]"), text));
         }
         (Some(_), false) => {
-            return broken.push(broken_rule(key("connections"), "stands in the place of connection: give one of the two"));
+            return broken
+                .push(broken_rule(key("connections"), "stands in the place of connection: give one of the two"));
         }
         (Some(_), true) => "connection",
         (None, false) => "connections",
@@ -84,7 +85,8 @@ pub(super) fn sign_in(environment: EnvironmentName, at: &str, sign_in: &SignIn, 
     }
     match reqwest::Url::parse(&sign_in.redirect_uri) {
         Ok(uri) if uri.path() == CALLBACK && uri.query().is_none() && uri.fragment().is_none() => {
-            let loopback = uri.host_str().is_some_and(|host| crate::environment::is_this_machine(host.trim_matches(['[', ']'])));
+            let loopback =
+                uri.host_str().is_some_and(|host| crate::environment::is_this_machine(host.trim_matches(['[', ']'])));
             if uri.scheme() != "https" && !loopback {
                 broken.push(broken_rule(key("redirect_uri"), "must be https: whoever reads it on its way can sign in"));
             }

@@ -12,11 +12,11 @@ use crate::config::{Access, Connection, Unattended};
 use crate::delivery::acting::{Stands, stands};
 use crate::ers::{Role, SignInRefused};
 use crate::sign_in::{DeskError, Whose};
-use crate::simulator::{Action, Fault};
 use crate::simulator::demonstration::{
-    FIRST_CLINICIAN, PROVIDER_ADMIN, PROVIDER_USER, REFRESH_TOKEN, SECOND_CLINICIAN, UNVERIFIED, USER,
-    USER_CLIENT_ID, USER_CLIENT_SECRET, WEAKLY_SIGNED_IN, WITHOUT_ROLE,
+    FIRST_CLINICIAN, PROVIDER_ADMIN, PROVIDER_USER, REFRESH_TOKEN, SECOND_CLINICIAN, UNVERIFIED, USER, USER_CLIENT_ID,
+    USER_CLIENT_SECRET, WEAKLY_SIGNED_IN, WITHOUT_ROLE,
 };
+use crate::simulator::{Action, Fault};
 use crate::waiting::{Item, Which};
 
 async fn by(world: &World, local_id: &str, author: Option<&str>) -> CommandId {
@@ -116,7 +116,8 @@ async fn two_wait_one_signs_in_and_exactly_theirs_go_out_in_order_under_their_na
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_while_its_author_is_here_goes_at_once() {
-    let world = World::among_people(|source| drop(source.users.insert("CY".into(), FIRST_CLINICIAN.into())), Vec::new()).await;
+    let world =
+        World::among_people(|source| drop(source.users.insert("CY".into(), FIRST_CLINICIAN.into())), Vec::new()).await;
     let early = by(&world, "R0", Some("CY")).await;
     world.until(early, "unauthorised").await;
     let arrived = world.comes_back_as(FIRST_CLINICIAN).await.expect("signed in");
@@ -133,7 +134,13 @@ async fn what_comes_while_its_author_is_here_goes_at_once() {
     assert_eq!(world.command(early).await.state.name(), "unauthorised");
     let unknown = by(&world, "R2", Some("ZZ")).await;
     world.until(unknown, "unauthorised").await;
-    assert!(world.reasons(unknown).await.join(";").contains("it is ZZ's, whom the settings of source northmoor do not know"));
+    assert!(
+        world
+            .reasons(unknown)
+            .await
+            .join(";")
+            .contains("it is ZZ's, whom the settings of source northmoor do not know")
+    );
 
     world.desk().sign_out(&arrived.person, &arrived.browser, "a test").await.expect("signed out");
     assert!(world.desk().people.of_browser(&arrived.browser).await.expect("read").is_none());
@@ -209,7 +216,10 @@ async fn whom_e_rs_will_not_have_is_told_why_and_is_not_signed_in() {
             Ok(_) => panic!("{user} is signed in"),
         }
     }
-    assert!(matches!(world.comes_back_as(WITHOUT_ROLE).await, Err(DeskError::Refused(SignInRefused::NoRole(_)) | DeskError::Refused(SignInRefused::NotTold(_)))));
+    assert!(matches!(
+        world.comes_back_as(WITHOUT_ROLE).await,
+        Err(DeskError::Refused(SignInRefused::NoRole(_)) | DeskError::Refused(SignInRefused::NotTold(_)))
+    ));
     assert!(world.desk().people.all().await.expect("read").is_empty());
     world.simulator().revoke_client(USER_CLIENT_ID, true);
     let Err(DeskError::Refused(SignInRefused::SetUp(why))) = world.comes_back_as(FIRST_CLINICIAN).await else {
@@ -314,7 +324,10 @@ async fn the_users_session_is_preferred_and_an_approved_connection_stands_in() {
     let refer = by(&world, "R1", Some(FIRST_CLINICIAN)).await;
     world.until(refer, "unauthorised").await;
     let why = world.reasons(refer).await.join("; ");
-    assert!(why.contains("must sign in at the gateway") && why.contains("connection unattended may not call A011"), "{why}");
+    assert!(
+        why.contains("must sign in at the gateway") && why.contains("connection unattended may not call A011"),
+        "{why}"
+    );
     assert_eq!(world.command(refer).await.plan["needs"]["user"], FIRST_CLINICIAN);
     // Somebody is here: theirs is preferred.
     world.signs_in(FIRST_CLINICIAN).await;
@@ -323,6 +336,32 @@ async fn the_users_session_is_preferred_and_an_approved_connection_stands_in() {
     let read = world.admit_as("RetrieveReferral", "R9", body, b"{}", Vec::new()).await;
     world.until(read, "completed").await;
     assert_eq!(sent_by(&world, read).await, [FIRST_CLINICIAN]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_made_the_first_write_goes_on_or_nobody_does() {
+    let world = World::among_people(|_| {}, Vec::new()).await;
+    world.signs_in(FIRST_CLINICIAN).await;
+    world.rest(Duration::from_secs(1)).await;
+    let begun_as = async |local_id: &str, key: String| {
+        let more = json!({ "author": FIRST_CLINICIAN });
+        let plan = json!({ "begun": true, "actsAs": key });
+        world
+            .admit_command("CreateReferral", local_id, more, b"{}", Vec::new(), |command| {
+                (command.plan, command.creates) = (plan, None);
+            })
+            .await
+    };
+    let key = |function: &str| format!("people/{FIRST_CLINICIAN}/R69/{function}/");
+    let own = begun_as("R1", key("REFERRING_CLINICIAN")).await;
+    world.until(own, "completed").await;
+    let in_another_role = begun_as("R2", key("REFERRING_ADMIN")).await;
+    world.until(in_another_role, "unauthorised").await;
+    let why = world.reasons(in_another_role).await.join("; ");
+    assert!(why.contains("begun by another user, or by the same one in another role"), "{why}");
+    let fresh = by(&world, "R3", Some(FIRST_CLINICIAN)).await;
+    let done = world.until(fresh, "completed").await;
+    assert_eq!(done.plan["actsAs"], key("REFERRING_CLINICIAN"), "it stands there from the first write on");
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,11 +401,8 @@ async fn a_sessions_end_is_announced_once_ahead() {
 #[tokio::test(start_paused = true)]
 async fn an_id_token_of_a_caller_is_exchanged_and_not_kept() {
     let world = World::among_people(|_| {}, Vec::new()).await;
-    let role = |function: &str| Role {
-        organisation: "R69".into(),
-        business_function: function.into(),
-        on_behalf_of: None,
-    };
+    let role =
+        |function: &str| Role { organisation: "R69".into(), business_function: function.into(), on_behalf_of: None };
     let exchange = async |id_token: &str, function: &str| {
         let id_token = secrecy::SecretString::from(id_token);
         world.desk().exchange("people", &id_token, role(function), ("a program", "a test")).await

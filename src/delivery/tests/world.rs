@@ -20,8 +20,8 @@ use crate::config::{
 };
 use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Estimator, Hands, Sources};
 use crate::environment::Environment;
-use crate::ers::{Role, Transport, Ways};
 use crate::ers::specification::Checked;
+use crate::ers::{Role, Transport, Ways};
 use crate::inbound::poll::{self, Poll};
 use crate::instances::Duty;
 use crate::keys::Keys;
@@ -362,11 +362,8 @@ impl World {
     /// Signed in, as a referring clinician of R69.
     pub async fn signs_in(&self, user: &str) -> Arrived {
         let mut arrived = self.comes_back_as(user).await.expect("signed in");
-        let role = Role {
-            organisation: "R69".into(),
-            business_function: "REFERRING_CLINICIAN".into(),
-            on_behalf_of: None,
-        };
+        let role =
+            Role { organisation: "R69".into(), business_function: "REFERRING_CLINICIAN".into(), on_behalf_of: None };
         arrived.person = self.desk().choose(&arrived.person, role, "a test").await.expect("offered");
         arrived
     }

@@ -178,7 +178,9 @@ fn caller(request: &ServiceRequest, shared: &Shared) -> Result<Caller, &'static 
 /// Whose browser asks; never through a page of another site.
 async fn person(request: &ServiceRequest, shared: &Shared) -> Result<SignedIn, ProblemDocument> {
     if is_from_elsewhere(request.headers()) {
-        return Err(ProblemDocument::not_for_caller("A page of another site asks in a browser where somebody is signed in."));
+        return Err(ProblemDocument::not_for_caller(
+            "A page of another site asks in a browser where somebody is signed in.",
+        ));
     }
     let found = match &shared.deps.sign_in {
         Some(deps) => deps.whose_browser(request.request()).await?,

@@ -49,11 +49,11 @@ use crate::config::HttpListener;
 use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
+use crate::sign_in::Desk;
 use crate::store::{
     AuditStore, CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore, SearchStore,
     Signals,
 };
-use crate::sign_in::Desk;
 use crate::tls::{self, TlsError};
 use crate::waiting::Waiting;
 

@@ -9,7 +9,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 use super::callers::{Needs, guard};
 use super::problem::ProblemDocument;
 use super::{
-    acts, audit, commands, dispatches, documents, events, fhir, health, hl7v2, holds, instances, messages, openapi, sign_in, waiting,
+    acts, audit, commands, dispatches, documents, events, fhir, health, hl7v2, holds, instances, messages, openapi,
+    sign_in, waiting,
 };
 
 /// Method, path as OpenAPI writes it, what it needs of who calls it, and who answers.

@@ -54,7 +54,8 @@ pub async fn confirm(
     shared: web::Data<Shared>,
     SignedIn { person, .. }: SignedIn,
 ) -> Answered {
-    const FORM: &str = r#"The body is {"all": true} or {"commands": ["…"]}, with "although": ["EXPIRED"] for what was told."#;
+    const FORM: &str =
+        r#"The body is {"all": true} or {"commands": ["…"]}, with "although": ["EXPIRED"] for what was told."#;
     let bytes = read_body(&request, payload, BODY_BYTES_MAX).await?;
     let body: ConfirmBody = serde_json::from_slice(&bytes).map_err(|_| ProblemDocument::bad_request(FORM))?;
     let which = match (body.all, body.commands) {
@@ -96,10 +97,14 @@ pub async fn assign(
     let command: CommandId = id(request.match_info().query("id"))?;
     let bytes = read_body(&request, payload, BODY_BYTES_MAX).await?;
     let said = |text: &str| !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX;
-    let body: AssignBody =
-        serde_json::from_slice(&bytes).ok().filter(|body: &AssignBody| said(&body.by) && said(&body.why)).ok_or_else(
-            || ProblemDocument::bad_request(r#"The body is {"user": "NHS user id", "by": "who acts", "why": "the reason"}."#),
-        )?;
+    let body: AssignBody = serde_json::from_slice(&bytes)
+        .ok()
+        .filter(|body: &AssignBody| said(&body.by) && said(&body.why))
+        .ok_or_else(|| {
+            ProblemDocument::bad_request(
+                r#"The body is {"user": "NHS user id", "by": "who acts", "why": "the reason"}."#,
+            )
+        })?;
     let act = Act::of_person(caller.signed(&body.by), place_of(&request), body.why, shared.environment.now());
     match deps(&shared)?.waiting.assign(command, &body.user, act).await {
         Ok(()) => {
@@ -108,11 +113,8 @@ pub async fn assign(
         }
         Err(AssignError::Store(error)) => Err(error.into()),
         Err(error @ AssignError::NotAUser) => Err(ProblemDocument::bad_request(error.to_string())),
-        Err(error @ AssignError::HasAuthor) => Err(ProblemDocument::new(
-            StatusCode::CONFLICT,
-            "has-author",
-            "It is somebody's already",
-            error.to_string(),
-        )),
+        Err(error @ AssignError::HasAuthor) => {
+            Err(ProblemDocument::new(StatusCode::CONFLICT, "has-author", "It is somebody's already", error.to_string()))
+        }
     }
 }

@@ -201,14 +201,18 @@ pub(crate) async fn what_may_be_used_once_is_removed_once(home: &dyn Home) {
         sealed: b"sealed"[..].into(),
         at: at(7),
     };
-    for (connection, kind) in [("trust", "begun/b"), ("trust", "begun/a"), ("trust", "person/a"), ("other", "begun/c")] {
+    for (connection, kind) in [("trust", "begun/b"), ("trust", "begun/a"), ("trust", "person/a"), ("other", "begun/c")]
+    {
         store.save_secret(secret(connection, kind), None).await.expect("kept");
     }
     let found = store.secrets("trust", "begun/").await.expect("read");
     let kinds: Vec<_> = found.iter().map(|secret| (secret.kind.as_str(), secret.version, secret.at)).collect();
     assert_eq!(kinds, [("begun/a", 1, at(7)), ("begun/b", 1, at(7))]);
     assert!(store.secrets("trust", "begun/%").await.expect("read").is_empty(), "a prefix is no pattern");
-    assert!(matches!(store.remove_secret("trust", "begun/a", 2).await, Err(StoreError::Outdated(_))), "another version");
+    assert!(
+        matches!(store.remove_secret("trust", "begun/a", 2).await, Err(StoreError::Outdated(_))),
+        "another version"
+    );
     store.remove_secret("trust", "begun/a", 1).await.expect("removed");
     assert!(matches!(store.remove_secret("trust", "begun/a", 1).await, Err(StoreError::Outdated(_))), "used once");
     // Whoever knew what was there before does not replace what is there now.

@@ -165,7 +165,8 @@ async fn two_clinicians_wait_one_signs_in_and_theirs_go_out_in_their_name() {
     assert!((43_000..=43_199).contains(&left), "{left}");
     assert_eq!(session["role"], json!({"organisation": "RXX00", "businessFunction": "REFERRING_CLINICIAN"}));
     let mine = told(browser.get(&gateway, "/v1/waiting/mine").await).await;
-    let ids: Vec<&str> = mine["waiting"].as_array().expect("a list").iter().filter_map(|one| one["command"].as_str()).collect();
+    let ids: Vec<&str> =
+        mine["waiting"].as_array().expect("a list").iter().filter_map(|one| one["command"].as_str()).collect();
     assert_eq!(ids, [&first, &second]);
     assert!(made_by(&ers).is_empty(), "nothing goes by itself");
     let said = browser.confirms(&gateway, &json!({"commands": [first, others]})).await;
