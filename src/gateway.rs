@@ -18,11 +18,11 @@ use crate::config::{Config, EnvironmentName, HttpListener, InEvents, Listener, S
 use crate::console::Door;
 use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts, Estimator};
 use crate::environment::Environment;
-use crate::ers::{PrivateKeyError, ReqwestTransport, Transport, TransportError};
+use crate::ers::{ReqwestTransport, Transport, TransportError};
 use crate::events::{EventSchemas, Feed, InlineDocuments, Publisher, PublisherMetrics};
 use crate::given::Given;
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
-use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Known, Readiness};
+use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Known, Readiness, SignInDeps};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
 use crate::inbound::poll::{self, Poll};
 use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError, note_settings};
@@ -34,8 +34,10 @@ use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
 use crate::replays::{Replays, ReplaysParts};
 use crate::reports::Reports;
 use crate::retention::Retention;
+use crate::sign_in::{Desk, Ending};
 use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
 use crate::telemetry::{self, Backlog, MappingMetrics, Standing};
+use crate::waiting::Waiting;
 
 /// Frames in hand are answered, requests finish.
 const LISTENERS_STOP_MAX: Duration = Duration::from_secs(20);
@@ -53,8 +55,8 @@ pub enum StartError {
     Keys(#[from] KeyError),
     #[error(transparent)]
     Mappings(#[from] SetError),
-    #[error("{0}")]
-    PrivateKey(#[from] PrivateKeyError),
+    #[error(transparent)]
+    Delivery(#[from] delivery::SetUpError),
     #[error("the client for e-RS cannot be made: {0}")]
     Transport(#[from] TransportError),
     #[error(transparent)]
@@ -155,6 +157,7 @@ impl Gateway {
             .map(by_its_name)
             .collect();
         let (_, sources) = watch::channel(Arc::new(by_name));
+        let known_sources = sources.clone();
         let delivery = Delivery::new(DeliveryParts {
             environment: stages.delivery.clone(),
             store: store.clone(),
@@ -168,6 +171,17 @@ impl Gateway {
             instance: config.instance.clone(),
             metrics: DeliveryMetrics::register(&metrics)?,
         })?;
+        let people = delivery.people();
+        let desk = Desk::register(people.clone(), Arc::new(delivery.asker()), store.clone(), &metrics)?;
+        let waiting = Waiting {
+            store: store.clone(),
+            search: store.clone(),
+            people: people.clone(),
+            sources: known_sources,
+            environment: stages.listeners.clone(),
+        };
+        let sign_in = SignInDeps { desk: Arc::new(desk), waiting: Arc::new(waiting) };
+        Ending::register(people, store.clone(), &metrics)?.start();
         let beats = BeatsParts {
             store: store.clone(),
             environment: environment.clone(),
@@ -249,6 +263,7 @@ impl Gateway {
             readiness: readiness.clone(),
             known: known_now,
             console: Arc::new(Door::new(keys.clone())),
+            sign_in,
         };
         let addresses = rooms.listen(&config, &stages.listeners).await?;
         if let Some(broker) = &config.broker {
@@ -344,6 +359,7 @@ struct Rooms {
     readiness: Arc<Readiness>,
     known: watch::Receiver<Arc<Known>>,
     console: Arc<Door>,
+    sign_in: SignInDeps,
 }
 
 impl Estimates for Estimator {
@@ -379,6 +395,7 @@ impl Rooms {
             known: self.known.clone(),
             content: self.store.clone(),
             console: self.console.clone(),
+            sign_in: Some(self.sign_in.clone()),
         };
         let mut bound = Vec::with_capacity(listeners.len());
         let mut servers = Vec::new();

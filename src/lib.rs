@@ -10,6 +10,8 @@
 //! | [`mapping`] | messages, commands | commands, calls |
 //! | [`store`] | intentions | rows on disk, and the proof of it |
 //! | [`delivery`] | claimed commands | e-RS calls, outcomes |
+//! | [`sign_in`] | people's sign-ins | who is here, and clients that act in their name |
+//! | [`waiting`] | who asks | what waits for whom, and confirmed commands |
 //! | [`ers`] | calls | answers of e-RS |
 //! | [`events`] | the outbox | AMQP, the feed |
 //! | [`outbound`] | answers that are owed, events | HL7 v2 messages to hospital systems, and what became of them |
@@ -48,7 +50,9 @@ pub mod problems;
 pub mod replays;
 pub mod reports;
 pub mod retention;
+pub mod sign_in;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod waiting;

@@ -22,6 +22,7 @@ Examples:
   ers-gateway check --example > gateway.yaml  a commented settings file to start from
   ers-gateway check                           the built-in demonstration
   ers-gateway check --config gateway.yaml --reach          which connection does which command of which source
+  ers-gateway check --config gateway.yaml --reach --strict fails where none of them may
   ers-gateway check --config gateway.yaml --reach --json   the same for a program
 
 Exit codes: 0 all is well, 1 there are problems.")]
@@ -31,9 +32,12 @@ pub struct Check {
     /// Do not look for the variables, certificates and keys that the settings name
     #[arg(long, requires = "config")]
     for_another_machine: bool,
-    /// Say of every source and command whether the source's connection may carry it out
+    /// Say of every source and command which of the source's connections carries it out
     #[arg(long, conflicts_with = "example")]
     reach: bool,
+    /// With --reach: a problem for each command that a source sends and none of its connections may carry out
+    #[arg(long, requires = "reach")]
+    strict: bool,
     /// With --reach: JSON, for a program
     #[arg(long, requires = "reach")]
     json: bool,
@@ -63,7 +67,10 @@ impl Check {
             Ok(set) => {
                 problems.extend(mapping_problems(&config, &set));
                 let reaches = of_sources(&config, &set);
-                problems.extend(reaches.iter().filter_map(SourceReach::problem));
+                problems.extend(match self.strict {
+                    true => reaches.iter().flat_map(SourceReach::nobody_does).collect::<Vec<_>>(),
+                    false => reaches.iter().filter_map(SourceReach::problem).collect(),
+                });
                 if self.reach {
                     self.tell(&reaches);
                 }
@@ -199,8 +206,16 @@ fn missing_files(config: &Config) -> Vec<String> {
         }
     }
     for (index, connection) in config.connections.iter().enumerate() {
-        if let Access::ApplicationRestricted(signed) = &connection.access {
-            look(format!("connections[{index}].private_key"), &signed.private_key);
+        if let Some(ca) = &connection.ca {
+            look(format!("connections[{index}].ca"), ca);
+        }
+        let key = match &connection.access {
+            Access::ApplicationRestricted(signed) => Some(&signed.private_key),
+            Access::SignIn(sign_in) => sign_in.exchange.as_ref().map(|exchange| &exchange.private_key),
+            Access::UserRestricted(_) => None,
+        };
+        if let Some(key) = key {
+            look(format!("connections[{index}].private_key"), key);
         }
     }
     missing
@@ -223,7 +238,8 @@ mod tests {
             "listeners[1].tls.client_ca",
             "destinations[0].tls.ca",
             "destinations[0].tls.private_key",
-            "connections[2].private_key",
+            "connections[0].ca",
+            "connections[4].private_key",
         ] {
             assert!(missing.contains(key), "{key} is not in {missing}");
         }

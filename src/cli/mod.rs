@@ -33,6 +33,7 @@ mod store;
 mod subject;
 mod table;
 mod tokens;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -68,6 +69,8 @@ enum Command {
     #[command(subcommand, name = "indoubt")]
     InDoubt(indoubt::InDoubt),
     #[command(subcommand)]
+    Waiting(waiting::Waiting),
+    #[command(subcommand)]
     Dispatches(dispatches::Dispatches),
     #[command(subcommand)]
     Events(events::Events),
@@ -101,6 +104,7 @@ pub fn run() -> ExitCode {
         Command::Report(report) => report.run(),
         Command::Holding(holding) => holding.run(),
         Command::InDoubt(indoubt) => indoubt.run(),
+        Command::Waiting(waiting) => waiting.run(),
         Command::Dispatches(dispatches) => dispatches.run(),
         Command::Events(events) => events.run(),
         Command::Audit(audit) => audit.run(),

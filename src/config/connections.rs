@@ -1,9 +1,12 @@
 //! Connections to e-RS: where it is, and in whose name we act.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+
+use super::duration;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Written")]
@@ -15,6 +18,10 @@ pub struct Connection {
     pub code_system_base: Option<String>,
     pub token_url: String,
     pub client_id: String,
+    /// Address of an HTTP proxy by which it is reached, perhaps with a name and password for it.
+    pub proxy: Option<SecretString>,
+    /// CAs, PEM, that alone are trusted on the way; those of the machine if absent.
+    pub ca: Option<PathBuf>,
     pub access: Access,
 }
 
@@ -22,8 +29,10 @@ pub struct Connection {
 pub enum Access {
     /// Unattended: one organisation and function, fixed at registration.
     ApplicationRestricted(SignedJwt),
-    /// A signed-in user's session, kept alive by its refresh token.
+    /// One session that somebody seeded, kept alive by its refresh token. All that it does is done in that user's name.
     UserRestricted(RefreshToken),
+    /// People sign in at the gateway: a session for each, and for each what is theirs.
+    SignIn(SignIn),
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +67,37 @@ pub struct RefreshToken {
     pub business_function: String,
     /// `NHSD-eRS-On-Behalf-Of-User-ID`, with `SERVICE_PROVIDER_CLINICIAN_ADMIN` only.
     pub on_behalf_of: Option<String>,
+    /// NHS user id of whose session it is. Given, no command of another author runs in it.
+    pub user: Option<String>,
+}
+
+/// Where people sign in (authorisation code, RFC 6749 and 7636), and what they may be here.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    pub client_secret: SecretString,
+    /// Where a browser is sent.
+    pub authorize_url: String,
+    /// Who has signed in, by name, and how surely. Absent: e-RS says who (A030), without a name.
+    pub userinfo_url: Option<String>,
+    /// `iss` of id tokens, if any come.
+    pub issuer: Option<String>,
+    /// As registered; ends with `/v1/sign-in/callback`.
+    pub redirect_uri: String,
+    pub scope: Option<String>,
+    /// Who may be here; empty: whatever e-RS says that a user is.
+    pub organisations: Vec<String>,
+    pub business_functions: Vec<String>,
+    /// The end of a session is announced so long ahead.
+    pub announce_end: Duration,
+    /// With which the id tokens of callers are exchanged, if they are.
+    pub exchange: Option<ExchangeKey>,
+}
+
+/// RSA private key, PEM, and the id under which its public half is registered.
+#[derive(Clone, Debug)]
+pub struct ExchangeKey {
+    pub private_key: PathBuf,
+    pub kid: String,
 }
 
 /// As it stands in the file: one map, told apart by the key `access` (see `reader.rs`).
@@ -66,6 +106,7 @@ pub struct RefreshToken {
 enum Written {
     ApplicationRestricted(WrittenApplication),
     UserRestricted(WrittenUser),
+    SignIn(WrittenSignIn),
 }
 
 #[derive(Deserialize)]
@@ -76,6 +117,10 @@ struct WrittenApplication {
     code_system_base: Option<String>,
     token_url: String,
     client_id: String,
+    #[serde(default)]
+    proxy: Option<SecretString>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
     private_key: PathBuf,
     kid: String,
     #[serde(default)]
@@ -90,6 +135,10 @@ struct WrittenUser {
     code_system_base: Option<String>,
     token_url: String,
     client_id: String,
+    #[serde(default)]
+    proxy: Option<SecretString>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
     client_secret: SecretString,
     #[serde(default)]
     refresh_token: Option<SecretString>,
@@ -97,6 +146,45 @@ struct WrittenUser {
     business_function: String,
     #[serde(default)]
     on_behalf_of: Option<String>,
+    #[serde(default)]
+    user: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WrittenSignIn {
+    name: String,
+    base_url: String,
+    #[serde(default)]
+    code_system_base: Option<String>,
+    token_url: String,
+    client_id: String,
+    #[serde(default)]
+    proxy: Option<SecretString>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
+    client_secret: SecretString,
+    authorize_url: String,
+    #[serde(default)]
+    userinfo_url: Option<String>,
+    #[serde(default)]
+    issuer: Option<String>,
+    redirect_uri: String,
+    #[serde(default)]
+    scope: Option<String>,
+    #[serde(default)]
+    organisations: Vec<String>,
+    #[serde(default)]
+    business_functions: Vec<String>,
+    #[serde(default = "announce_end", with = "duration")]
+    announce_end: Duration,
+    #[serde(default)]
+    private_key: Option<PathBuf>,
+    #[serde(default)]
+    kid: Option<String>,
+}
+
+fn announce_end() -> Duration {
+    Duration::from_secs(30 * 60)
 }
 
 impl From<Written> for Connection {
@@ -108,6 +196,8 @@ impl From<Written> for Connection {
                 code_system_base: written.code_system_base,
                 token_url: written.token_url,
                 client_id: written.client_id,
+                proxy: written.proxy,
+                ca: written.ca,
                 access: Access::ApplicationRestricted(SignedJwt {
                     private_key: written.private_key,
                     kid: written.kid,
@@ -120,12 +210,38 @@ impl From<Written> for Connection {
                 code_system_base: written.code_system_base,
                 token_url: written.token_url,
                 client_id: written.client_id,
+                proxy: written.proxy,
+                ca: written.ca,
                 access: Access::UserRestricted(RefreshToken {
                     client_secret: written.client_secret,
                     refresh_token: written.refresh_token,
                     organisation: written.organisation,
                     business_function: written.business_function,
                     on_behalf_of: written.on_behalf_of,
+                    user: written.user,
+                }),
+            },
+            Written::SignIn(written) => Self {
+                name: written.name,
+                base_url: written.base_url,
+                code_system_base: written.code_system_base,
+                token_url: written.token_url,
+                client_id: written.client_id,
+                proxy: written.proxy,
+                ca: written.ca,
+                access: Access::SignIn(SignIn {
+                    client_secret: written.client_secret,
+                    authorize_url: written.authorize_url,
+                    userinfo_url: written.userinfo_url,
+                    issuer: written.issuer,
+                    redirect_uri: written.redirect_uri,
+                    scope: written.scope,
+                    organisations: written.organisations,
+                    business_functions: written.business_functions,
+                    announce_end: written.announce_end,
+                    exchange: written
+                        .private_key
+                        .map(|private_key| ExchangeKey { private_key, kid: written.kid.unwrap_or_default() }),
                 }),
             },
         }

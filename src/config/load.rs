@@ -163,8 +163,15 @@ impl Config {
             anchor(&mut pds.private_key);
         }
         for connection in &mut self.connections {
-            if let Access::ApplicationRestricted(signed) = &mut connection.access {
-                anchor(&mut signed.private_key);
+            connection.ca.as_mut().map(anchor);
+            match &mut connection.access {
+                Access::ApplicationRestricted(signed) => anchor(&mut signed.private_key),
+                Access::SignIn(sign_in) => {
+                    if let Some(exchange) = &mut sign_in.exchange {
+                        anchor(&mut exchange.private_key);
+                    }
+                }
+                Access::UserRestricted(_) => {}
             }
         }
         for tls in self.destinations.iter_mut().filter_map(|destination| destination.tls.as_mut()) {
@@ -354,7 +361,8 @@ connections:
     #[test]
     fn what_is_missing_is_named() {
         let text = "sources:\n  - name: northmoor\n";
-        assert_eq!(problems(text), ["gateway.yaml:2:5: sources[0]: the key \"connection\" is required"]);
+        let told = problems(text);
+        assert!(told[0].starts_with("gateway.yaml:2:5: sources[0]: needs connection: "), "{told:?}");
     }
 
     #[test]

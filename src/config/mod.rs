@@ -34,7 +34,7 @@ use crate::store::postgres::Address;
 use crate::store::sqlite::RESERVE_BYTES;
 
 pub use broker::{Broker, BrokerInput, Partitions, QueueType, TopologyMode};
-pub use connections::{Access, Connection, RefreshToken, SignedJwt, Unattended};
+pub use connections::{Access, Connection, ExchangeKey, RefreshToken, SignIn, SignedJwt, Unattended};
 pub use delivery::{Delivery, Pacing};
 pub use destinations::{Acknowledgement, Destination, DestinationTls};
 pub use documents::{DocumentFolder, Documents, InEvents};
@@ -47,7 +47,7 @@ pub use tokens::{HttpAccess, Role, Token, TokenDigest};
 pub use watches::{FirstSight, Watch};
 
 pub use sources::{
-    ControlIdReuse, HttpListener, Listener, MllpListener, Mode, ReplyMode, Source, Tls, UndecodableText,
+    ControlIdReuse, HttpListener, Listener, MllpListener, Mode, ReplyMode, Source, Tls, UndecodableText, is_nhs_user,
 };
 
 #[derive(Clone, Debug, Deserialize)]

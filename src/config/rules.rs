@@ -1,6 +1,7 @@
 //! What settings must hold together: names that must exist, limits that must make sense, and what could
 //! harm patients outside the simulator.
 
+mod acting;
 mod documents;
 mod people;
 mod tokens;
@@ -10,8 +11,10 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
+
 use super::problem::did_you_mean;
-use super::{Access, Config, Connection, Destination, EnvironmentName, Listener, Source, Unattended};
+use super::{Access, Config, Connection, Destination, EnvironmentName, Listener, Source, Unattended, is_nhs_user};
 use crate::environment::is_this_machine;
 
 /// A broken rule at a key; `load` finds its place in the file.
@@ -191,13 +194,7 @@ fn source_exists(config: &Config, key: String, name: &str, broken: &mut Vec<Brok
 
 fn one_source(config: &Config, index: usize, source: &Source, broken: &mut Vec<Broken>) {
     let key = |field: &str| format!("sources[{index}].{field}");
-    let connections = || config.connections.iter().map(|connection| connection.name.as_str());
-    if !connections().any(|name| name == source.connection) {
-        broken.push(Broken {
-            hint: did_you_mean(&source.connection, connections()),
-            ..broken_rule(key("connection"), format!("there is no connection \"{}\"", source.connection))
-        });
-    }
+    acting::source_in(config, index, source, broken);
     let asks = |listener: &Listener| matches!(listener, Listener::Mllp(mllp) if mllp.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()));
     if !source.certificates.is_empty() && !config.listeners.iter().any(asks) {
         let text = "no MLLP listener asks for client certificates (tls.client_ca), so it could never send";
@@ -296,6 +293,10 @@ fn watches(config: &Config, broken: &mut Vec<Broken>) {
         if jiff::tz::TimeZone::get(&watch.time_zone).is_err() {
             broken.push(broken_rule(key("time_zone"), "is not a known time zone, such as Europe/London"));
         }
+        if let Some(Connection { access: Access::SignIn(_), .. }) = connection {
+            let text = "is where people sign in, each for what is theirs; a list is looked at by a seeded session or unattended";
+            broken.push(broken_rule(key("connection"), text));
+        }
         let Some(Connection { client_id, access: Access::ApplicationRestricted(_), .. }) = connection else { continue };
         if !UNATTENDED_LISTS.contains(&watch.list.as_str()) {
             let text = format!("without a user only {} can be read", UNATTENDED_LISTS.join(" and "));
@@ -340,8 +341,16 @@ fn one_connection(environment: EnvironmentName, index: usize, connection: &Conne
             _ => {}
         }
     }
+    if let Some(proxy) = &connection.proxy
+        && !reqwest::Url::parse(proxy.expose_secret()).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+    {
+        broken.push(broken_rule(key("proxy"), "must be the address of an HTTP proxy, http://proxy.example:3128"));
+    }
     let user = match &connection.access {
         Access::UserRestricted(user) => user,
+        Access::SignIn(sign_in) => {
+            return acting::sign_in(environment, &format!("connections[{index}]"), sign_in, broken);
+        }
         Access::ApplicationRestricted(signed) => return approvals(&key("unattended"), &signed.unattended, broken),
     };
     if !BUSINESS_FUNCTIONS.contains(&user.business_function.as_str()) {
@@ -360,6 +369,9 @@ fn one_connection(environment: EnvironmentName, index: usize, connection: &Conne
             "is for SERVICE_PROVIDER_CLINICIAN_ADMIN only; e-RS refuses it with any other function",
         )),
         _ => {}
+    }
+    if user.user.as_deref().is_some_and(|user| !is_nhs_user(user)) {
+        broken.push(broken_rule(key("user"), acting::NHS_USER));
     }
 }
 

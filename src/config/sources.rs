@@ -1,5 +1,6 @@
 //! Listeners and the sending systems behind them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,8 +130,18 @@ pub struct Source {
     /// With `reply: result`, the answer waits at most this long for e-RS, then falls back to *stored*.
     #[serde(default = "reply_wait", with = "duration")]
     pub reply_wait: Duration,
-    /// The connection that carries out its commands.
-    pub connection: String,
+    /// The connection that carries out its commands. See [`Source::connections`].
+    #[serde(default)]
+    pub connection: Option<String>,
+    /// In its place: several, in order of preference.
+    #[serde(default, rename = "connections")]
+    pub several_connections: Vec<String>,
+    /// The seeded session in which commands without an author run, where others are people's.
+    #[serde(default)]
+    pub shared_session: Option<String>,
+    /// NHS user ids of its own users, by what its messages call them.
+    #[serde(default)]
+    pub users: BTreeMap<String, String>,
     /// Charset of messages with an empty MSH-18 that are not UTF-8 (WHATWG label).
     #[serde(default = "charset")]
     pub charset: String,
@@ -174,6 +185,22 @@ pub struct Source {
 }
 
 impl Source {
+    /// The connections that may carry out its commands, the preferred one first.
+    pub fn connections(&self) -> impl Iterator<Item = &str> {
+        self.connection.iter().chain(&self.several_connections).map(String::as_str)
+    }
+
+    /// What it is known by where one is enough: its pace, and what it looks like in a plan.
+    pub fn first_connection(&self) -> &str {
+        self.connections().next().unwrap_or_default()
+    }
+
+    /// The NHS user whom a message of this source means.
+    pub fn user(&self, author: &str) -> Option<String> {
+        let mapped = self.users.get(author).map(String::as_str);
+        mapped.or(is_nhs_user(author).then_some(author)).map(str::to_owned)
+    }
+
     /// `settings` of mappings: its own, and those of the gateway that concern them.
     pub fn seen_by_mappings(&self) -> serde_json::Map<String, serde_json::Value> {
         let mut settings = self.settings.clone();
@@ -184,6 +211,11 @@ impl Source {
         settings.insert("timeZone".into(), self.time_zone.as_str().into());
         settings
     }
+}
+
+/// The form of an NHS user id (UUID of CIS2, SDS user id): 12 digits.
+pub fn is_nhs_user(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -207,9 +207,7 @@ fn act(request: &HttpRequest, shared: &Shared, given: &Given) -> Result<Act, Str
     if !caller.is_signed_in() && !is_said(&given.by) {
         return Err("Say who you are: it stands in the audit log".into());
     }
-    let (by, kind) = caller.signed(given.by.trim());
-    let at = shared.environment.now();
-    Ok(Act { by, kind, place: place_of(request), why: given.why.trim().to_owned(), at })
+    Ok(caller.act(given.by.trim(), place_of(request), given.why.trim().to_owned(), shared.environment.now()))
 }
 
 fn finding(verb: Verb, given: &Given) -> Result<Option<Finding>, String> {

@@ -14,7 +14,8 @@ use super::door::Session;
 use super::page::{self, Frame, Trouble};
 use crate::config::HttpAccess;
 use crate::inbound::http::Shared;
-use crate::inbound::http::callers::{Caller, Needs, is_of_another_site};
+use crate::inbound::http::callers::{Caller, Needs};
+use crate::inbound::http::cookies::is_from_elsewhere;
 
 /// The session of a request, where somebody is signed in.
 #[derive(Clone)]
@@ -59,7 +60,7 @@ pub async fn guard<B: MessageBody + 'static>(
     let Some((_, needs)) = needs.iter().find(takes).copied() else {
         return Err(Trouble::new(StatusCode::METHOD_NOT_ALLOWED, "This page does not take that").into());
     };
-    if !request.method().is_safe() && is_of_another_site(&request) {
+    if !request.method().is_safe() && is_from_elsewhere(request.headers()) {
         tracing::warn!(route = request.match_pattern(), "a page of another site asked for an act");
         return Err(Trouble::new(StatusCode::FORBIDDEN, "Pages of other sites do nothing here").into());
     }

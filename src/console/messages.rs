@@ -26,6 +26,7 @@ pub struct Asked {
     verdict: String,
     state: String,
     control_id: String,
+    cause: String,
     since: String,
     until: String,
     before: String,
@@ -140,12 +141,14 @@ fn filter(asked: &Asked) -> Result<MessageFilter, &'static str> {
         verdict,
         state,
         control_id: given(&asked.control_id),
+        cause: given(&asked.cause).map(|id| id.parse().map_err(|_| "There is no such problem")).transpose()?,
         since: given(&asked.since).map(|text| instant(&text)).transpose()?,
         until: given(&asked.until).map(|text| instant(&text)).transpose()?,
         before: given(&asked.before)
             .map(|id| id.parse().map_err(|_| "The next page cannot be found: search again"))
             .transpose()?,
         max: PAGE + 1,
+        ..MessageFilter::default()
     })
 }
 
@@ -167,6 +170,7 @@ fn address(asked: &Asked, last: MessageId) -> String {
         ("verdict", &asked.verdict),
         ("state", &asked.state),
         ("control_id", &asked.control_id),
+        ("cause", &asked.cause),
         ("since", &asked.since),
         ("until", &asked.until),
     ];

@@ -107,7 +107,7 @@ impl Run {
         match verdict {
             Verdict::Success => {
                 if !operation.keep.is_zero() {
-                    self.shared.kept.put(&ground.member.client.name, &call.path, response, operation.keep);
+                    self.shared.kept.put(ground.member.client.key(), &call.path, response, operation.keep);
                 }
                 self.absorb(out, answer).await
             }
@@ -229,7 +229,7 @@ impl Run {
             }
             Err(problem) => {
                 // Perhaps because it is old: whoever comes next asks anew.
-                self.shared.kept.forget(&ground.member.client.name, &call.path);
+                self.shared.kept.forget(ground.member.client.key(), &call.path);
                 self.fail_at(&problem.code, &problem.text, Some(&call.call)).await
             }
         }

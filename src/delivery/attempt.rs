@@ -89,7 +89,7 @@ impl Run {
             return Ok(Flow::Ended);
         }
         if !operation.keep.is_zero()
-            && let Some(response) = self.shared.kept.get(&client.name, &call.path)
+            && let Some(response) = self.shared.kept.get(client.key(), &call.path)
         {
             let answer = Answer::again(response);
             return self.absorb(Outgoing { ground, call: &call, operation }, answer).await;
@@ -153,7 +153,7 @@ impl Run {
             if self.looking.is_some() && classified.verdict == Verdict::Success {
                 let (correlation_id, response) = (correlation_id, answer.response.clone());
                 let read = SharedRead { begun: began, correlation_id, response };
-                self.shared.shared_reads.put(&client.name, &call, read);
+                self.shared.shared_reads.put(client.key(), &call, read);
             }
             return self.act_on(out, answer, classified).await;
         }
@@ -162,7 +162,7 @@ impl Run {
     /// What another doubt of this connection has just asked e-RS.
     fn read_by_another(&self, client: &Client, call: &PreparedCall) -> Option<SharedRead> {
         let looking = self.looking.as_ref()?;
-        self.shared.shared_reads.get(&client.name, call, looking.due, self.shared.environment.instant())
+        self.shared.shared_reads.get(client.key(), call, looking.due, self.shared.environment.instant())
     }
 
     /// The evidence stands with this command as well, under the correlation id that e-RS knows it by.
@@ -235,6 +235,9 @@ impl Run {
                 match client.tokens.token().await {
                     Ok(token) => token,
                     Err(error) => {
+                        if let TokenError::SignInNeeded(_) = &error {
+                            self.session_is_over(&ground.member).await;
+                        }
                         self.without_token(&client.name, error).await?;
                         return Ok(None);
                     }
@@ -305,10 +308,13 @@ impl Run {
 
     /// A write's "about to send" is on disk when this returns; a read's goes with its result.
     async fn about_to_send(&mut self, out: Outgoing<'_>) -> Result<NewAttempt, Abandoned> {
-        let Outgoing { operation, .. } = out;
+        let Outgoing { ground, operation, .. } = out;
         let attempt = self.new_attempt(out, self.shared.environment.random_id().to_string());
         if operation.effect != Effect::Read {
             self.plan.begun = true;
+            if !ground.member.client.is_unattended() {
+                self.plan.acts_as.get_or_insert_with(|| ground.member.client.key().to_owned());
+            }
             self.plan.in_doubt = self.told_in_doubt();
             self.ledger.started(attempt.clone()).await?;
             self.ledger.plan(self.plan.to_value());
@@ -368,10 +374,10 @@ impl Run {
         let request = client.request(call, operation, &headers, body, token);
         let span = tracing::info_span!("call", call = call.call, step = call.step, correlation_id);
         let sent = async {
-            let response = self.shared.transport.send_and_keep(request, keeping).await?;
+            let response = ground.member.transport.send_and_keep(request, keeping).await?;
             match response.header("location") {
                 Some(place) if operation.file && response.status == 307 => {
-                    self.shared.transport.send_and_keep(client.elsewhere(place, operation)?, keeping).await
+                    ground.member.transport.send_and_keep(client.elsewhere(place, operation)?, keeping).await
                 }
                 _ => Ok(response),
             }

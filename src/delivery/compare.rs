@@ -57,7 +57,7 @@ impl Run {
             let text = format!("there is no mappings/worklists/{}.yaml in its set", fetched.list);
             return self.fail("WORKLIST", &text).await;
         };
-        match self.look_at_differences(worklist, &fetched, &ground.source.connection).await {
+        match self.look_at_differences(worklist, &fetched, &ground.member.client.name).await {
             Ok(counts) => {
                 let counts = counts.into_iter().map(|(change, count)| (change.name().to_owned(), count.into()));
                 self.plan.state.saved.insert(CHANGES.into(), Value::Object(counts.collect()));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::Instrument as _;
 
+use super::asking::Asker;
 use super::breaker::Breakers;
 use super::doubts::Doubts;
 use super::estimate::{Estimator, Measured};
@@ -17,15 +18,15 @@ use super::metrics::DeliveryMetrics;
 use super::pace::Pacer;
 use super::patient::PatientDesk;
 use super::run;
-use super::session_vault::SealedSession;
 use super::sets::PinnedSets;
 use super::shared_reads::SharedReads;
 use crate::config::{self, Connection, Mode, Pacing, Pds, Source};
 use crate::environment::Environment;
-use crate::ers::{Client, PrivateKeyError, Transport};
+use crate::ers::{Client, PrivateKeyError, Transport, TransportError, Ways};
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
 use crate::pds::PatientCheck;
+use crate::sign_in::{People, Person, SealedSession};
 use crate::store::{Claim, ClaimedCommand, Progress, Store, StoreError};
 
 /// Commands leased in one commit.
@@ -62,8 +63,27 @@ pub struct DeliveryParts {
 
 /// One connection with the pace of its application.
 pub(super) struct Member {
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     pub(super) pacer: Pacer,
+    pub(super) transport: Arc<dyn Transport>,
+    /// Who signed in, where somebody did.
+    pub(super) person: Option<Person>,
+}
+
+impl Member {
+    /// The same way at the same pace, as somebody else.
+    pub(super) fn in_the_name_of(&self, client: Arc<Client>, person: Option<Person>) -> Self {
+        Self { client, pacer: self.pacer.clone(), transport: self.transport.clone(), person }
+    }
+}
+
+/// Why delivery cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    #[error(transparent)]
+    PrivateKey(#[from] PrivateKeyError),
+    #[error("the way of a connection to e-RS: {0}")]
+    Way(#[from] TransportError),
 }
 
 /// What all runs share.
@@ -71,9 +91,11 @@ pub(super) struct Shared {
     pub(super) environment: Environment,
     pub(super) store: Arc<dyn Store>,
     pub(super) sets: PinnedSets,
-    pub(super) transport: Arc<dyn Transport>,
     pub(super) keys: Keys,
+    pub(super) connections: HashMap<String, Connection>,
+    /// By connection; where people sign in, it is nobody until one is needed.
     pub(super) members: HashMap<String, Arc<Member>>,
+    pub(super) people: Arc<People>,
     pub(super) patients: Option<PatientDesk>,
     pub(super) sources: watch::Receiver<Arc<Sources>>,
     pub(super) settings: config::Delivery,
@@ -123,24 +145,30 @@ fn patient_desk(pds: &Pds, parts: &DeliveryParts) -> Result<PatientDesk, Private
 }
 
 impl Delivery {
-    /// Reads the private keys of the connections; sends nothing.
-    pub fn new(parts: DeliveryParts) -> Result<Self, PrivateKeyError> {
+    /// Reads the private keys and CAs of the connections; sends nothing.
+    pub fn new(parts: DeliveryParts) -> Result<Self, SetUpError> {
+        let ways = Ways::of(&parts.connections, parts.transport.clone())?;
         let mut pacers: HashMap<&str, Pacer> = HashMap::new();
         let mut members = HashMap::new();
         for connection in &parts.connections {
             let vault = SealedSession {
                 connection: connection.name.clone(),
+                user: None,
                 store: parts.store.clone(),
                 keys: parts.keys.clone(),
                 environment: parts.environment.clone(),
             };
-            let client = Client::new(connection, parts.transport.clone(), Box::new(vault), &parts.environment)?;
+            let transport = ways.to(&connection.name);
+            let client = Client::new(connection, transport.clone(), Box::new(vault), &parts.environment)?;
             let pacer = pacers.entry(&connection.client_id).or_insert_with(|| {
                 let shared = parts.store.shared_quota().map(|quota| (connection.client_id.as_str(), quota));
                 Pacer::new(&parts.settings.pacing, shared, &parts.metrics, &parts.environment)
             });
-            members.insert(connection.name.clone(), Arc::new(Member { client, pacer: pacer.clone() }));
+            let member = Member { client: Arc::new(client), pacer: pacer.clone(), transport, person: None };
+            members.insert(connection.name.clone(), Arc::new(member));
         }
+        let people =
+            People::new(&parts.connections, parts.store.clone(), parts.keys.clone(), ways, parts.environment.clone());
         parts.metrics.expect_doubts(&parts.mappings.current());
         let patients = parts.pds.as_ref().map(|pds| patient_desk(pds, &parts)).transpose()?;
         let shared = Shared {
@@ -156,9 +184,10 @@ impl Delivery {
             hand_freed: Notify::new(),
             environment: parts.environment,
             store: parts.store,
-            transport: parts.transport,
             keys: parts.keys,
+            connections: parts.connections.into_iter().map(|one| (one.name.clone(), one)).collect(),
             members,
+            people: Arc::new(people),
             sources: parts.sources,
             settings: parts.settings,
             metrics: parts.metrics,
@@ -170,6 +199,16 @@ impl Delivery {
 
     pub fn hands(&self) -> Hands {
         Hands { free: self.shared.hands.clone(), all: self.shared.settings.parallel_max.max(1) }
+    }
+
+    /// Asks e-RS for people who wait.
+    pub fn asker(&self) -> Asker {
+        Asker::new(self.shared.clone())
+    }
+
+    /// Who is signed in.
+    pub fn people(&self) -> Arc<People> {
+        self.shared.people.clone()
     }
 
     /// Says when what waits will be sent, while this runs.

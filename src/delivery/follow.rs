@@ -4,7 +4,7 @@
 //! completed. Guarantees: each is there once, whatever happens in between: its control id names the command that it
 //! follows, and the store knows a resend.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ledger::Abandoned;
 use super::run::{Flow, Run};
@@ -40,6 +40,14 @@ impl Run {
         problems.iter().map(|one| format!("{} {}", one.pointer, one.text)).collect::<Vec<_>>().join(", ")
     }
 
+    /// Whose the command is that it follows, its own is.
+    fn plan_of_follower(&self) -> Value {
+        match self.author() {
+            Some(author) => json!({ "author": author }),
+            None => Value::Null,
+        }
+    }
+
     fn admission(&self, number: usize, next: FollowUp) -> Admission {
         let environment = &self.shared.environment;
         let id = CommandId(environment.new_id());
@@ -53,7 +61,7 @@ impl Run {
             creates: None,
             mapping_set: self.command.mapping_set.clone(),
             state: State::Queued,
-            plan: Value::Null,
+            plan: self.plan_of_follower(),
             not_after: None,
         };
         let control_id = format!("follow-{number}:{}", self.command.id);

@@ -6,11 +6,13 @@
 //! lost its lease; one failing command, e-RS or store holds nobody else up for longer than it must.
 //!
 //! A file a subject, in the order in which a command meets them: [`engine`] claims; [`run`] resolves and
-//! walks the plan; [`attempt`] makes one call, with [`pace`], [`breaker`], [`letter`] and [`kept`]; [`answer`] takes in
+//! walks the plan; [`acting`] says in whose name; [`attempt`] makes one call, with [`pace`], [`breaker`], [`letter`] and [`kept`]; [`answer`] takes in
 //! what came back; [`rest`] says how a run ends; [`ledger`] commits, and knows of the [`lease`].
 //! [`estimate`] says when what waits will be sent.
 
+mod acting;
 mod answer;
+mod asking;
 mod attempt;
 mod backoff;
 mod base64_text;
@@ -31,14 +33,14 @@ mod patient;
 mod plan_record;
 mod rest;
 mod run;
-mod session_vault;
 mod sets;
 mod settle;
 mod shared_reads;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Delivery, DeliveryParts, Hands, Sources};
+pub use asking::Asker;
+pub use engine::{Delivery, DeliveryParts, Hands, SetUpError, Sources};
 pub use estimate::Estimator;
 pub use metrics::DeliveryMetrics;
 pub use plan_record::PlanRecord;

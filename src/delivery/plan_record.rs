@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::command::Failure;
 use crate::mapping::{CallBody, PlanState, PreparedCall};
-use crate::store::Finding;
+use crate::store::{Confirmed, Finding};
 
 /// `{"state": …, "result": …}` and what delivery itself must remember.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,12 +40,41 @@ pub struct PlanRecord {
     /// What is told besides if a crash leaves the write in doubt that is about to be sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub in_doubt: Vec<Value>,
+    /// A person was told that it was cancelled, or said anew, while it waited. Released after that, it is sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub overtaken_told: bool,
+    /// Whose it is, where it follows a command that somebody asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// Whose it was made, where the message names nobody: an NHS user id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub responsible: Option<String>,
+    /// By whose it is, after they signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<Confirmed>,
+    /// Who made its first write, where that was a person: nobody else goes on with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acts_as: Option<String>,
+    /// What it needs before it can go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Needs>,
     /// It came in shadow mode: never sent, whatever the mode is when its turn comes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
     /// In shadow mode: the calls that would have been made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preview: Vec<Value>,
+}
+
+/// Who must sign in, or what must be mended, and where.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Needs {
+    pub connection: String,
+    /// NHS user id, where one person alone can help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    pub why: String,
 }
 
 /// Of a write whose outcome is unknown. Its request and answers are attempts; what was made of them, transitions.

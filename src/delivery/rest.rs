@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::backoff;
 use super::ledger::Abandoned;
+use super::plan_record::Needs;
 use super::run::{Flow, Run};
 use crate::command::{Class, Failure, Happened, WaitReason};
 use crate::mapping::{Halt, PlanState, Settling};
@@ -106,7 +107,9 @@ impl Run {
         tracing::warn!(connection, text, "a command needs authorisation");
         self.publish_halt(Halt::Unauthorised);
         let step = self.step();
-        let data = json!({ "connection": connection, "since": since.to_string(), "step": step });
+        let user = self.whose().user().map(str::to_owned).filter(|_| self.shared.people.sign_in_at(connection));
+        let data = json!({ "connection": connection, "user": user, "since": since.to_string(), "step": step });
+        self.plan.needs = Some(Needs { connection: connection.to_owned(), user, why: text.to_owned() });
         self.publish("AuthorisationRequired", data);
         self.end(Happened::NotAuthorised { since }, text.to_owned()).await
     }

@@ -25,13 +25,14 @@ pub(super) enum Flow {
     Ended,
 }
 
-/// What a command is carried out with, as configured when the run began.
+/// What a command is carried out with, as configured when the run began; `member` is who makes the call at hand.
+#[derive(Clone)]
 pub(super) struct Ground {
     pub(super) source: Source,
     pub(super) member: Arc<Member>,
     pub(super) set: PinnedSet,
-    connection: Value,
-    settings: Value,
+    pub(super) connection: Value,
+    pub(super) settings: Value,
 }
 
 pub(super) struct Run {
@@ -93,7 +94,7 @@ impl Run {
         }
         match ground.source.mode {
             _ if self.plan.shadow => self.shadow(&ground).await,
-            Mode::Live => self.walk(&ground).await,
+            Mode::Live => self.walk(ground).await,
             Mode::Shadow => self.shadow(&ground).await,
             Mode::Paused => self.give_back("its source is paused").await,
         }
@@ -108,7 +109,7 @@ impl Run {
         }
         let source = self.shared.sources.borrow().get(&self.command.source).cloned();
         let source = source.ok_or(Unresolved::Source)?;
-        let member = self.shared.members.get(&source.connection).cloned().ok_or(Unresolved::Connection)?;
+        let member = self.first_to_act(&source).await?;
         let set = self.shared.sets.get(&self.command.mapping_set).await.map_err(Unresolved::Set)?;
         Ok(Ground {
             connection: member.client.for_plan(),
@@ -119,7 +120,7 @@ impl Run {
         })
     }
 
-    async fn end_unresolved(&mut self, unresolved: Unresolved) -> Result<Flow, Abandoned> {
+    pub(super) async fn end_unresolved(&mut self, unresolved: Unresolved) -> Result<Flow, Abandoned> {
         match unresolved {
             Unresolved::Source => {
                 let text = format!("source {} is not configured: add it again, then replay", self.command.source);
@@ -129,6 +130,7 @@ impl Run {
                 let text = format!("source {} names a connection that is not configured", self.command.source);
                 self.fail("CONNECTION_UNKNOWN", &text).await
             }
+            Unresolved::Store => self.wait(WaitReason::Unavailable, None, "it is not known now who is signed in").await,
             Unresolved::Set(PinError::Store(StoreError::Unavailable(_))) => {
                 self.wait(WaitReason::Unavailable, None, "the mapping set cannot be loaded now").await
             }
@@ -136,15 +138,21 @@ impl Run {
         }
     }
 
-    async fn walk(&mut self, ground: &Ground) -> Result<Flow, Abandoned> {
+    async fn walk(&mut self, ground: Arc<Ground>) -> Result<Flow, Abandoned> {
+        if let Flow::Ended = self.stop_if_overtaken().await? {
+            return Ok(Flow::Ended);
+        }
+        let mut ground = ground;
         loop {
             if self.shared.environment.shutdown().is_cancelled() {
                 return self.give_back("the gateway stops").await;
             }
-            let mut state = std::mem::take(&mut self.plan.state);
-            let now = self.now();
-            let next = self.with_context(ground, &now, |context| ground.set.mappings.next_call(context, &mut state));
-            self.plan.state = state;
+            let Some((acting, next)) = self.next_call(&ground).await? else { return Ok(Flow::Ended) };
+            if !Arc::ptr_eq(&acting, &ground) {
+                self.ground = Some(acting.clone());
+                ground = acting;
+            }
+            let ground = &*ground;
             match next {
                 Ok(NextCall::Done(_)) if self.plan.state.fetched.is_some() => {
                     if let Flow::Ended = self.compare(ground).await? {
@@ -287,8 +295,10 @@ impl Run {
     }
 }
 
-enum Unresolved {
+pub(super) enum Unresolved {
     Source,
     Connection,
+    /// It is not known who is signed in.
+    Store,
     Set(PinError),
 }

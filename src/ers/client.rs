@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::refresh_token::{RefreshTokenGrant, SessionVault};
@@ -24,9 +25,24 @@ pub struct Client {
     base_url: String,
     code_system_base: String,
     identity: Identity,
+    /// In whose name, to be told apart from every other.
+    key: String,
+}
+
+/// What a person who signed in has chosen to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Role {
+    /// ODS code.
+    pub organisation: String,
+    pub business_function: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
 }
 
 enum Identity {
+    /// Where people sign in, and the one who is needed has not.
+    Nobody,
     /// Organisation and function are fixed at registration and never sent. Writes need an approval each.
     Application {
         unattended: Vec<Unattended>,
@@ -54,7 +70,7 @@ impl Client {
             }
             Access::UserRestricted(user) => {
                 let grant = RefreshTokenGrant::new(
-                    &connection.name,
+                    format!("sign in again and set `refresh_token` of connection {} to the new token", connection.name),
                     &connection.client_id,
                     user.client_secret.clone(),
                     user.refresh_token.clone(),
@@ -68,16 +84,71 @@ impl Client {
                 };
                 (identity, GrantType::RefreshToken(Box::new(grant)))
             }
+            Access::SignIn(_) => {
+                let why = format!("nobody has signed in at connection {}", connection.name);
+                (Identity::Nobody, GrantType::Nobody(why))
+            }
         };
+        Ok(Self::made(connection, TokenSource::new(endpoint, grant), identity, connection.name.clone()))
+    }
+
+    /// Of somebody who signed in at `connection`, as whom they chose to act. `vault` keeps their session.
+    pub fn of_person(
+        connection: &Connection,
+        (user, role): (&str, &Role),
+        transport: Arc<dyn Transport>,
+        vault: Box<dyn SessionVault>,
+        environment: &Environment,
+    ) -> Option<Self> {
+        let Access::SignIn(sign_in) = &connection.access else { return None };
+        let endpoint = TokenEndpoint { url: connection.token_url.clone(), transport, environment: environment.clone() };
+        let grant = RefreshTokenGrant::new(
+            format!("user {user} must sign in again at the gateway"),
+            &connection.client_id,
+            sign_in.client_secret.clone(),
+            None,
+            vault,
+            environment.random_id(),
+        );
+        let Role { organisation, business_function, on_behalf_of } = role.clone();
+        let key = format!(
+            "{}/{user}/{organisation}/{business_function}/{}",
+            connection.name,
+            on_behalf_of.as_deref().unwrap_or_default()
+        );
+        let identity = Identity::User { organisation, business_function, on_behalf_of };
+        let tokens = TokenSource::new(endpoint, GrantType::RefreshToken(Box::new(grant)));
+        Some(Self::made(connection, tokens, identity, key))
+    }
+
+    /// In the place of somebody who is needed at `connection` and is not there; `why` says who, and what to do.
+    pub fn of_nobody(
+        connection: &Connection,
+        why: String,
+        transport: Arc<dyn Transport>,
+        environment: &Environment,
+    ) -> Self {
+        let endpoint = TokenEndpoint { url: connection.token_url.clone(), transport, environment: environment.clone() };
+        let tokens = TokenSource::new(endpoint, GrantType::Nobody(why));
+        Self::made(connection, tokens, Identity::Nobody, connection.name.clone())
+    }
+
+    fn made(connection: &Connection, tokens: TokenSource, identity: Identity, key: String) -> Self {
         let base_url = connection.base_url.trim_end_matches('/').to_owned();
-        Ok(Self {
+        Self {
             name: connection.name.clone(),
             client_id: connection.client_id.clone(),
-            tokens: TokenSource::new(endpoint, grant),
+            tokens,
             code_system_base: connection.code_system_base.clone().unwrap_or_else(|| base_url.clone()),
             base_url,
             identity,
-        })
+            key,
+        }
+    }
+
+    /// In whose name, with which organisation and function: another key is another identity.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// Why this connection may not make the call: its access mode, its business function, or an approval that is not there
@@ -103,6 +174,8 @@ impl Client {
                 }
             }
             Identity::User { business_function, .. } => because(refuses_user(business_function, operation)?),
+            // Whether they may is not known before they are there.
+            Identity::Nobody => None,
         }
     }
 
@@ -114,7 +187,7 @@ impl Client {
     /// What a plan may know of the connection.
     pub fn for_plan(&self) -> Value {
         match &self.identity {
-            Identity::Application { .. } => json!({ "codeSystemBase": self.code_system_base }),
+            Identity::Application { .. } | Identity::Nobody => json!({ "codeSystemBase": self.code_system_base }),
             Identity::User { organisation, business_function, .. } => json!({
                 "codeSystemBase": self.code_system_base,
                 "organisation": organisation,
@@ -192,12 +265,17 @@ impl Client {
     }
 }
 
-/// The code that a parameter of the body has.
 /// Why this access never makes the call, whatever is in it; before there is a connection.
 pub fn refuses(access: &Access, call: &str, operation: &Operation) -> Option<&'static str> {
     match access {
         Access::ApplicationRestricted(signed) => refuses_application(&signed.unattended, call, operation),
         Access::UserRestricted(user) => refuses_user(&user.business_function, operation),
+        Access::SignIn(sign_in) => {
+            let functions = &sign_in.business_functions;
+            let why = functions.iter().map(|function| refuses_user(function, operation));
+            // Whoever signs in chooses: one function that may is enough.
+            why.reduce(|one, other| one.and(other)).flatten()
+        }
     }
 }
 
@@ -215,6 +293,7 @@ fn refuses_user(business_function: &str, operation: &Operation) -> Option<&'stat
     (!may).then_some("its business function does not permit it")
 }
 
+/// The code that a parameter of the body has.
 fn code_of<'c>(call: &'c PreparedCall, parameter: &str) -> Option<&'c str> {
     let CallBody::Json(body) = &call.body else { return None };
     let found = body.get("parameter")?.as_array()?.iter().find(|one| one["name"] == parameter)?;

@@ -43,6 +43,14 @@ fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, 
     serializer.serialize_str(secret.expose_secret())
 }
 
+impl Session {
+    /// Of somebody who has just signed in.
+    pub fn begun(refresh_token: SecretString) -> Self {
+        let seed = Sha256::digest(refresh_token.expose_secret()).into();
+        Self { refresh_token, seed, refreshing: None, ended: None }
+    }
+}
+
 /// Where a session outlives the process. Implementations seal it.
 #[async_trait]
 pub trait SessionVault: Send + Sync {
@@ -74,7 +82,8 @@ impl From<VaultError> for TokenError {
 }
 
 pub(super) struct RefreshTokenGrant {
-    connection: String,
+    /// What somebody must do where the session cannot go on.
+    mend: String,
     client_id: String,
     client_secret: SecretString,
     seed: Option<SecretString>,
@@ -93,7 +102,7 @@ struct Unsaved {
 
 impl RefreshTokenGrant {
     pub fn new(
-        connection: &str,
+        mend: String,
         client_id: &str,
         client_secret: SecretString,
         seed: Option<SecretString>,
@@ -101,7 +110,7 @@ impl RefreshTokenGrant {
         myself: Uuid,
     ) -> Self {
         Self {
-            connection: connection.to_owned(),
+            mend,
             client_id: client_id.to_owned(),
             client_secret,
             seed,
@@ -133,12 +142,7 @@ impl RefreshTokenGrant {
             Some((session, version)) => (Some(session), Some(version)),
             None => (None, None),
         };
-        let sign_in = |why: &str| {
-            TokenError::SignInNeeded(format!(
-                "{why}: sign in again and set `refresh_token` of connection {} to the new token",
-                self.connection
-            ))
-        };
+        let sign_in = |why: &str| TokenError::SignInNeeded(format!("{why}: {}", self.mend));
         let seed = |begun_with: Option<[u8; 32]>| {
             let seed = self.seed.as_ref()?;
             let digest: [u8; 32] = Sha256::digest(seed.expose_secret()).into();
@@ -199,10 +203,7 @@ impl RefreshTokenGrant {
                 };
                 let ended = Session { refreshing: None, ended: Some(why.into()), ..session };
                 self.vault.save(&ended, Some(version)).await?;
-                Err(TokenError::SignInNeeded(format!(
-                    "{why}: sign in again and set `refresh_token` of connection {} to the new token",
-                    self.connection
-                )))
+                Err(TokenError::SignInNeeded(format!("{why}: {}", self.mend)))
             }
             Err(other) => Err(other),
         }

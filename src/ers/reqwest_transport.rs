@@ -1,14 +1,16 @@
-//! The real wire: one pooled client for all connections.
+//! The real wire: one pooled client for all connections, but for those that have a way of their own.
 //!
 //! Enters: a request. Leaves: its answer, read up to a limit, whole or to who takes it as it comes, or why there is none. Guarantees: a
 //! request leaves at most once (no redirects, no retries); `NotSent` means that no byte of it left.
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
-use reqwest::{Client, Method};
+use reqwest::{Certificate, Client, Method, Proxy};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::transport::{Body, Request, Response, TakesDocument, Transport, TransportError};
 
@@ -25,7 +27,24 @@ pub struct ReqwestTransport {
 
 impl ReqwestTransport {
     pub fn new() -> Result<Self, TransportError> {
-        let client = Client::builder()
+        Self::by(None, None)
+    }
+
+    /// By an HTTP proxy, or trusting these CAs alone.
+    pub fn by(proxy: Option<&SecretString>, ca: Option<&Path>) -> Result<Self, TransportError> {
+        let unusable = |what: String| TransportError::NotSent(what);
+        let mut builder = Client::builder();
+        if let Some(proxy) = proxy {
+            let proxy = Proxy::all(proxy.expose_secret());
+            builder = builder.proxy(proxy.map_err(|_| unusable("its proxy is no address of an HTTP proxy".into()))?);
+        }
+        if let Some(ca) = ca {
+            let pem = std::fs::read(ca).map_err(|error| unusable(format!("cannot read {}: {error}", ca.display())))?;
+            let cas = Certificate::from_pem_bundle(&pem).ok().filter(|cas| !cas.is_empty());
+            builder = builder
+                .tls_certs_only(cas.ok_or_else(|| unusable(format!("{} has no certificate as PEM", ca.display())))?);
+        }
+        let client = builder
             .redirect(reqwest::redirect::Policy::none())
             // A pooled connection that closes before a request is begun is replaced beneath us; whatever
             // was begun is never repeated, not even where HTTP/2 says that it could be.
@@ -169,6 +188,78 @@ mod tests {
                 return Some(text);
             }
         }
+    }
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+    #[tokio::test]
+    async fn what_goes_by_a_proxy_asks_it_for_the_whole_address() {
+        let (listener, address) = listener().await;
+        let proxy = SecretString::from(format!("http://gateway:secret@{address}"));
+        let transport = ReqwestTransport::by(Some(&proxy), None).expect("a client");
+        let answered = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client comes");
+            let request = read_request(&mut stream, 0).await.expect("a request");
+            stream.write_all(ANSWER).await.expect("written");
+            request
+        });
+        let mut request = post(([127, 0, 0, 1], 1).into(), Body::Empty);
+        request.url = "http://ers.invalid/STU3/Appointment".into();
+        assert_eq!(transport.send(request).await.expect("an answer").status, 200);
+        let request = answered.await.expect("seen").to_ascii_lowercase();
+        assert!(request.starts_with("post http://ers.invalid/stu3/appointment http/1.1"), "{request}");
+        assert!(request.contains("proxy-authorization: basic "), "{request}");
+    }
+
+    #[tokio::test]
+    async fn with_cas_of_its_own_no_other_is_trusted() {
+        use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+        let folder = tempfile::tempdir().expect("a folder");
+        let ca = |name: &str| {
+            let mut params = CertificateParams::new(Vec::<String>::new()).expect("no names");
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+            let path = folder.path().join(name);
+            std::fs::write(&path, ca.pem()).expect("written");
+            (ca, path)
+        };
+        let ((own, own_path), (_, other_path)) = (ca("own.pem"), ca("other.pem"));
+        let key = KeyPair::generate().expect("a key");
+        let names = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let certificate = names.signed_by(&key, &own).expect("signed");
+        let (certificate_path, key_path) = (folder.path().join("server.pem"), folder.path().join("server.key"));
+        std::fs::write(&certificate_path, certificate.pem()).expect("written");
+        std::fs::write(&key_path, key.serialize_pem()).expect("written");
+        let tls = crate::config::Tls { certificate: certificate_path, private_key: key_path, client_ca: None };
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(crate::tls::server_config(&tls).expect("it is whole")));
+        let (listener, address) = listener().await;
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                    let mut head = [0; 4096];
+                    if stream.read(&mut head).await.is_ok() {
+                        // Whoever asked may be gone.
+                        let _ = stream.write_all(ANSWER).await;
+                        let _ = stream.flush().await;
+                    }
+                });
+            }
+        });
+        let ask = async |ca: Option<&Path>| {
+            let transport = ReqwestTransport::by(None, ca).expect("a client");
+            let mut request = post(address, Body::Empty);
+            request.url = format!("https://localhost:{}/", address.port());
+            request.timeout = Duration::from_secs(10);
+            transport.send(request).await
+        };
+        assert_eq!(ask(Some(&own_path)).await.expect("trusted").status, 200);
+        for untrusted in [None, Some(other_path.as_path())] {
+            let answer = ask(untrusted).await;
+            assert!(matches!(answer, Err(TransportError::NotSent(_))), "{untrusted:?}: {answer:?}");
+        }
+        assert!(ReqwestTransport::by(None, Some(&folder.path().join("missing.pem"))).is_err());
     }
 
     #[tokio::test]

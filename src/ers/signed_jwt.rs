@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use super::token_endpoint::{Grant, TokenEndpoint, TokenError};
@@ -69,6 +70,19 @@ impl SignedJwtGrant {
         let assertion = self.assertion(&endpoint.url, &endpoint.environment)?;
         let form = [
             ("grant_type", "client_credentials"),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", assertion.as_str()),
+        ];
+        endpoint.ask(&form).await
+    }
+
+    /// A CIS2 id token of somebody who signed in elsewhere, for a session of ours.
+    pub async fn exchange(&self, endpoint: &TokenEndpoint, id_token: &SecretString) -> Result<Grant, TokenError> {
+        let assertion = self.assertion(&endpoint.url, &endpoint.environment)?;
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:id_token"),
+            ("subject_token", id_token.expose_secret()),
             ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
             ("client_assertion", assertion.as_str()),
         ];

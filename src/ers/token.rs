@@ -28,6 +28,8 @@ pub struct AccessToken {
 pub(super) enum GrantType {
     SignedJwt(SignedJwtGrant),
     RefreshToken(Box<RefreshTokenGrant>),
+    /// Nobody is there to act; why, and what to do.
+    Nobody(String),
 }
 
 /// Where a connection's tokens come from.
@@ -40,6 +42,11 @@ pub struct TokenSource {
 }
 
 impl AccessToken {
+    /// One that came with a sign-in, not from a [`TokenSource`].
+    pub(super) fn lasting(secret: SecretString, lifetime: Duration, now: Instant) -> Self {
+        Self { secret, replace_at: now + lifetime }
+    }
+
     /// For an `Authorization` header.
     pub fn bearer(&self) -> String {
         format!("Bearer {}", self.secret.expose_secret())
@@ -89,6 +96,7 @@ impl TokenSource {
         let fetched = match &self.grant {
             GrantType::SignedJwt(grant) => grant.fetch(&self.endpoint).await,
             GrantType::RefreshToken(grant) => grant.fetch(&self.endpoint).await,
+            GrantType::Nobody(why) => return Err(TokenError::SignInNeeded(why.clone())),
         };
         match fetched {
             Ok(grant) => {

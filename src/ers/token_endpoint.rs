@@ -26,6 +26,10 @@ pub(super) struct Grant {
     pub access_token: SecretString,
     pub lifetime: Duration,
     pub refresh_token: Option<SecretString>,
+    /// What is left of the session, however often it is refreshed.
+    pub session_lifetime: Option<Duration>,
+    /// Who signed in, where the server says so with the token.
+    pub id_token: Option<SecretString>,
 }
 
 /// Why there is no token. Its text names codes and what to do, never a secret.
@@ -50,6 +54,10 @@ struct Reply {
     expires_in: Value,
     #[serde(default)]
     refresh_token: Option<SecretString>,
+    #[serde(default)]
+    refresh_token_expires_in: Value,
+    #[serde(default)]
+    id_token: Option<SecretString>,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +94,8 @@ fn read(response: &Response, environment: &Environment) -> Result<Grant, TokenEr
             access_token: reply.access_token,
             lifetime: lifetime(&reply.expires_in),
             refresh_token: reply.refresh_token,
+            session_lifetime: seconds(&reply.refresh_token_expires_in),
+            id_token: reply.id_token,
         });
     }
     let code = serde_json::from_slice::<ErrorReply>(&response.body).map(|reply| bounded(&reply.error));
@@ -109,16 +119,21 @@ fn bounded(code: &str) -> String {
 
 /// Without a readable `expires_in` the token is used once.
 fn lifetime(expires_in: &Value) -> Duration {
-    let seconds = match expires_in {
+    seconds(expires_in).unwrap_or_default()
+}
+
+/// A day at most.
+fn seconds(value: &Value) -> Option<Duration> {
+    let seconds: u64 = match value {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
-    };
-    Duration::from_secs(seconds.unwrap_or(0).min(86_400))
+    }?;
+    Some(Duration::from_secs(seconds.min(86_400)))
 }
 
 /// application/x-www-form-urlencoded (WHATWG URL 5.2); a space as `%20`, which every parser takes.
-fn encode_form(form: &[(&str, &str)]) -> String {
+pub(super) fn encode_form(form: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (name, value) in form {
         if !text.is_empty() {

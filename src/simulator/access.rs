@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::applications::TooLow;
 use super::exchange::Call;
 use super::issue::Issue;
 use super::operations::{BodyKind, FILE_CONTENT_TYPES, Operation};
@@ -54,6 +55,17 @@ pub fn identify(world: &World, call: &Call) -> Result<Arc<Holder>, Refusal> {
         };
         Refusal::PlatformFault { status: 401, text, code }
     })
+}
+
+/// e-RS has only who signed in surely enough; refreshing does not help those others.
+pub fn assure(holder: &Holder) -> Result<(), Refusal> {
+    match holder.too_low {
+        None => Ok(()),
+        Some(TooLow::Identity) => Err(no_access(401, "forbidden", "the user's identity verification level is too low")),
+        Some(TooLow::Authenticator) => {
+            Err(no_access(401, "login", "the authenticator assurance level of the user's login is not accepted"))
+        }
+    }
 }
 
 /// Checks access mode, organisation and business function.

@@ -14,6 +14,8 @@ pub enum Access {
     /// Acts for signed-in users.
     UserRestricted {
         client_secret: String,
+        /// With which it signs when it exchanges id tokens.
+        keys: Vec<PublicKey>,
         sessions: Vec<Session>,
         /// Organisations the application may name; absent: e-RS alone decides.
         organisations: Option<Vec<String>>,
@@ -53,6 +55,36 @@ pub struct Session {
     /// Works once.
     pub refresh_token: String,
     pub roles: Vec<Role>,
+}
+
+/// Somebody who can sign in at the simulated identity provider.
+#[derive(Clone, Debug)]
+pub struct TestPerson {
+    /// SDS user id.
+    pub user: String,
+    pub name: String,
+    /// e-RS asks for 3.
+    pub identity_assurance: u8,
+    /// e-RS asks for 2 or 3.
+    pub authenticator_assurance: u8,
+    pub roles: Vec<Role>,
+}
+
+/// Why e-RS will not have somebody who has signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooLow {
+    Identity,
+    Authenticator,
+}
+
+impl TestPerson {
+    pub fn too_low(&self) -> Option<TooLow> {
+        match (self.identity_assurance, self.authenticator_assurance) {
+            (..3, _) => Some(TooLow::Identity),
+            (_, ..2) => Some(TooLow::Authenticator),
+            _ => None,
+        }
+    }
 }
 
 /// What a user holds at one organisation.

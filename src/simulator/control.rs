@@ -12,6 +12,7 @@
 //! | `PUT /scans/{name}`, the same | what the scans of later uploads with this file name will find |
 //! | `PUT /clock` `{"now": …}`, `{"frozen": …}`, `{"advance_ms": …}`, `{}` | set, stop, move, release |
 //! | `PUT /quota` `{"per_minute": 600, "spike_arrest_per_minute": 720}` or `null` | limits per client |
+//! | `PUT /clients/{id}` `{"revoked": true}` | the token endpoint refuses the application |
 //! | `POST /tokens/revoke`, `POST /reset` | |
 
 use std::time::Duration;
@@ -89,6 +90,10 @@ fn act(world: &World, call: &Call, segments: &[&str]) -> Result<(), Trouble> {
             }));
         }
         ("POST", ["tokens", "revoke"]) => world.tokens.revoke_all(),
+        ("PUT", ["clients", id]) => {
+            let Withdrawal { revoked } = body(call)?;
+            world.tokens.revoke_client(&percent::decoded(id), revoked);
+        }
         ("POST", ["reset"]) => world.reset(),
         _ => return Err(Trouble::NotFound),
     }
@@ -130,6 +135,12 @@ fn availability(call: &Call) -> Result<Availability, Trouble> {
     let Verdict { availability } = body(call)?;
     Availability::parse(&availability)
         .ok_or_else(|| Trouble::Bad(format!("{availability} is not an availability status")))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Withdrawal {
+    revoked: bool,
 }
 
 #[derive(Deserialize)]

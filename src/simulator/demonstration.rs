@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::applications::{Access, Application, Context, PublicKey, Role, Session};
+use super::applications::{Access, Application, Context, PublicKey, Role, Session, TestPerson};
 use super::people::{Person, Standing};
 use super::services::{Flow, Service, Slot};
 
@@ -22,6 +22,16 @@ pub const USER: &str = "555000000001";
 /// Of a clinician at the providing end only.
 pub const PROVIDER_REFRESH_TOKEN: &str = "demonstration-provider-refresh-token";
 pub const PROVIDER_USER: &str = "555000000002";
+/// Referring clinicians at every demonstration organisation, who can sign in.
+pub const FIRST_CLINICIAN: &str = "555000000011";
+pub const SECOND_CLINICIAN: &str = "555000000012";
+/// Acts for clinicians of a provider.
+pub const PROVIDER_ADMIN: &str = "555000000013";
+/// Whom e-RS will not have: not verified in person; signed in with a password alone.
+pub const UNVERIFIED: &str = "555000000014";
+pub const WEAKLY_SIGNED_IN: &str = "555000000015";
+/// Has signed in, and is nothing in e-RS.
+pub const WITHOUT_ROLE: &str = "555000000016";
 
 /// Application-restricted, at R69.
 pub const PROVIDER_CLIENT_ID: &str = "demonstration-provider-application";
@@ -55,6 +65,7 @@ pub fn applications() -> Vec<Application> {
             client_id: USER_CLIENT_ID.into(),
             access: Access::UserRestricted {
                 client_secret: USER_CLIENT_SECRET.into(),
+                keys: keys.clone(),
                 sessions: sessions(),
                 organisations: None,
             },
@@ -72,6 +83,28 @@ fn sessions() -> Vec<Session> {
         vec![session(USER, REFRESH_TOKEN, &everything), session(PROVIDER_USER, PROVIDER_REFRESH_TOKEN, &PROVIDING)];
     sessions.extend(SENDERS.map(|sender| session(USER, &format!("demonstration-{sender}"), &everything)));
     sessions
+}
+
+/// Those who can sign in at the simulated identity provider.
+pub fn test_people() -> Vec<TestPerson> {
+    let person = |user: &str, name: &str, (identity, authenticator): (u8, u8), roles: Vec<Role>| TestPerson {
+        user: user.into(),
+        name: name.into(),
+        identity_assurance: identity,
+        authenticator_assurance: authenticator,
+        roles,
+    };
+    let referrer = || session("", "", &["REFERRING_CLINICIAN"]).roles;
+    vec![
+        person(USER, "Dr Ada Example", (3, 3), session("", "", &[&REFERRING[..], &PROVIDING[..]].concat()).roles),
+        person(PROVIDER_USER, "Dr Bo Example", (3, 3), session("", "", &PROVIDING).roles),
+        person(FIRST_CLINICIAN, "Dr Cy Example", (3, 3), referrer()),
+        person(SECOND_CLINICIAN, "Dr Di Example", (3, 2), referrer()),
+        person(PROVIDER_ADMIN, "Ed Example", (3, 3), session("", "", &["SERVICE_PROVIDER_CLINICIAN_ADMIN"]).roles),
+        person(UNVERIFIED, "Dr Fi Example", (2, 3), referrer()),
+        person(WEAKLY_SIGNED_IN, "Dr Gus Example", (3, 1), referrer()),
+        person(WITHOUT_ROLE, "Hal Example", (3, 3), Vec::new()),
+    ]
 }
 
 fn session(user: &str, refresh_token: &str, functions: &[&str]) -> Session {

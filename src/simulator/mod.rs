@@ -5,7 +5,7 @@
 //! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
 //! locks; it loses answers, hangs and fails only when told to.
 //!
-//! Served: the token endpoint; everything of referrers and of providers, that is A004 to A044 but for A009, A017 and A018 of an
+//! Served: sign-in and the token endpoint; everything of referrers and of providers, that is A004 to A044 but for A009, A017 and A018 of an
 //! older API, and A039, which is assigned in no source; of the Personal Demographics Service a patient by number.
 //! Everything in it is invented, and it listens on this machine only unless told otherwise.
 
@@ -61,7 +61,7 @@ pub use self::view::ReferralView;
 
 use self::decisions::ReviewOutcome;
 use self::server::{Listeners, OBJECT_STORE_PATH, Serving};
-use self::world::{API_PATH, Addresses, TOKEN_PATH, World};
+use self::world::{API_PATH, AUTHORIZE_PATH, Addresses, TOKEN_PATH, USERINFO_PATH, World};
 use crate::environment::Environment;
 
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,15 @@ impl SimulatorHandle {
 
     pub fn token_url(&self) -> &str {
         &self.world.addresses.token_url
+    }
+
+    /// Where browsers are sent to sign in.
+    pub fn authorize_url(&self) -> String {
+        self.world.addresses.token_url.replace(TOKEN_PATH, AUTHORIZE_PATH)
+    }
+
+    pub fn userinfo_url(&self) -> String {
+        self.world.addresses.token_url.replace(TOKEN_PATH, USERINFO_PATH)
     }
 
     pub fn control_url(&self) -> &str {
@@ -286,6 +295,16 @@ impl SimulatorHandle {
     /// Makes every access token invalid.
     pub fn revoke_tokens(&self) {
         self.world.tokens.revoke_all();
+    }
+
+    /// As an application of its own would get it for a test person who signs in there.
+    pub fn id_token_of(&self, user: &str) -> Option<String> {
+        self.world.tokens.id_token_of(user, self.world.now())
+    }
+
+    /// The platform withdraws an application, or has it back.
+    pub fn revoke_client(&self, client_id: &str, revoked: bool) {
+        self.world.tokens.revoke_client(client_id, revoked);
     }
 
     /// A-numbers in order of arrival.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::applications::Application;
+use super::applications::{Application, TestPerson};
 use super::demonstration;
 use super::people::Person;
 use super::services::{Service, Slot};
@@ -15,6 +15,8 @@ pub struct SimulatorConfig {
     /// Threads that serve connections.
     pub workers: usize,
     pub applications: Vec<Application>,
+    /// Who can sign in.
+    pub test_people: Vec<TestPerson>,
     pub access_token_lifetime: Duration,
     /// From the login (the start of the simulator); refreshing does not prolong it.
     pub refresh_token_lifetime: Duration,
@@ -47,6 +49,7 @@ impl Default for SimulatorConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             workers: 1,
             applications: demonstration::applications(),
+            test_people: demonstration::test_people(),
             access_token_lifetime: Duration::from_secs(599),
             refresh_token_lifetime: Duration::from_secs(43_199),
             quota: None,

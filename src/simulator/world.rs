@@ -35,6 +35,8 @@ use crate::environment::Environment;
 
 pub const API_PATH: &str = "/referrals/FHIR";
 pub const TOKEN_PATH: &str = "/oauth2/token";
+pub const AUTHORIZE_PATH: &str = "/oauth2/authorize";
+pub const USERINFO_PATH: &str = "/oauth2/userinfo";
 
 /// Where clients reach what the simulator serves.
 #[derive(Clone, Debug)]
@@ -188,6 +190,18 @@ impl World {
             let fault = self.faults.strike(&subject);
             return self.carry_out(fault, Fhir::Stu3, || self.tokens.answer(call, self.now())).await;
         }
+        if call.path == AUTHORIZE_PATH {
+            entry.operation = "authorize";
+            return Reply::sent(self.tokens.authorize(call, self.now()));
+        }
+        if call.path == USERINFO_PATH {
+            entry.operation = "userinfo";
+            let holder = access::identify(self, call);
+            return Reply::sent(match holder {
+                Ok(holder) => self.tokens.userinfo(&holder),
+                Err(refusal) => refusal.answer(Fhir::R4, self.now()),
+            });
+        }
         if call.path == "/referrals/_ping" {
             return Reply::sent(Answer::json(200, &serde_json::json!({"version": env!("CARGO_PKG_VERSION")})));
         }
@@ -214,6 +228,9 @@ impl World {
             Ok(holder) => holder,
             Err(refusal) => return refused(refusal),
         };
+        if let Err(refusal) = access::assure(&holder) {
+            return refused(refusal);
+        }
         entry.client_id = Some(holder.client_id.as_str().into());
         entry.user = Some(holder.user().into());
         if !self.quota.admits(&holder.client_id, self.now()) {

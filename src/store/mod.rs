@@ -31,6 +31,7 @@ mod standing;
 #[cfg(test)]
 pub(crate) mod suite;
 mod urgency;
+mod waiting;
 mod watching;
 
 use std::ops::Range;
@@ -60,6 +61,7 @@ pub use queue::*;
 pub use records::*;
 pub use report::{Day, DayCounts, ReportStore, Untold};
 pub use urgency::OLDEST_EVERY;
+pub use waiting::{Confirmed, WaitingStore, Word};
 pub use watching::*;
 
 use crate::command::{CommandId, Failure, MessageId, ThreadId};
@@ -262,6 +264,11 @@ pub trait SessionStore: Send + Sync {
     /// Replaces the secret only if the stored one is still `expected` (its version); a refresh token is
     /// single-use, so two writers must not both believe they hold the successor.
     async fn save_secret(&self, secret: SealedSecret, expected: Option<u64>) -> Result<()>;
+    /// Those of a connection whose kind begins so.
+    async fn secrets(&self, connection: &str, prefix: &str) -> Result<Vec<SealedSecret>>;
+    /// Removes the secret if the stored one is still `expected`. `Outdated` says that another was quicker: what may be used
+    /// once is used by whoever removes it.
+    async fn remove_secret(&self, connection: &str, kind: &str, expected: u64) -> Result<()>;
 }
 
 /// Mapping sets by digest, so that a plan finds the set it was made with after a restart.
@@ -329,6 +336,7 @@ pub trait Store:
     + InstanceStore
     + DispatchStore
     + WatchStore
+    + WaitingStore
 {
     /// Rings when something was committed that another room may wait for.
     fn signals(&self) -> &Signals;

@@ -399,6 +399,9 @@ pub struct CommandView {
     pub held_by: Option<CommandId>,
     pub received_at: Timestamp,
     pub changed_at: Timestamp,
+    /// Past this a person decides before it is sent.
+    #[serde(skip)]
+    pub not_after: Option<Timestamp>,
     pub mapping_set: String,
     pub body: Value,
     pub plan: Value,

@@ -27,7 +27,7 @@ What can become of a message, and who sees what. The tables of codes are made fr
 | refused by e-RS, or by a check of the plan | AE with the code and the sentence, where it waits for an answer; over HTTP the state | `failed`: mend the cause, then replay or discard | `CommandFailed` |
 | a write may have been done, and nobody knows | no answer until it is settled; over HTTP the state | `in_doubt`, with the time at which e-RS is read to find out; it is never sent again blindly | `CommandInDoubt`, then `DoubtSettled` |
 | reading e-RS proved nothing | no answer until a person has decided; over HTTP the state | `in_doubt` without a time: look in e-RS, then `indoubt decide` | `DecisionNeeded` |
-| nobody is signed in for the connection | no answer until it is released; over HTTP the state | `unauthorised`: seed a session, then release | `AuthorisationRequired` |
+| who is needed has not signed in | no answer until it goes on; over HTTP the state | `unauthorised`: its person signs in and confirms ([sign-in](sign-in.md)); of a seeded session: seed it, then release | `AuthorisationRequired` |
 | a person set it aside | AE that says so, where it waits; over HTTP the state | `discarded`, with who and why | |
 | the source is in `mode: shadow` | as if it were done | `shadowed`, with the calls that would have been made | |
 | cancelled, and the new booking did not come about | as the state says | `failed`, `in_doubt` or `unauthorised` | `PatientWithoutAppointment` beside the event above |

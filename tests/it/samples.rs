@@ -319,7 +319,7 @@ async fn a_cancellation_of_the_hospital_is_a_decision_only_by_setting() {
         let world = World::of(simulator, |config| {
             let eastvale = config.sources.iter_mut().find(|source| source.name == "eastvale").expect("configured");
             eastvale.settings.insert("cancellationsAreDecisions".into(), on.into());
-            eastvale.connection = "westport".into();
+            eastvale.connection = Some("westport".into());
         })
         .await;
         assert!(world.simulator.book("000000070001", 70_009, "20012009"), "the slot is free");

@@ -356,12 +356,15 @@ fn connection(simulator: &SimulatorHandle) -> Connection {
         code_system_base: None,
         token_url: simulator.token_url().into(),
         client_id: demonstration::USER_CLIENT_ID.into(),
+        proxy: None,
+        ca: None,
         access: Access::UserRestricted(RefreshToken {
             client_secret: demonstration::USER_CLIENT_SECRET.into(),
             refresh_token: Some(demonstration::REFRESH_TOKEN.into()),
             organisation: "R69".into(),
             business_function: "REFERRING_CLINICIAN".into(),
             on_behalf_of: None,
+            user: None,
         }),
     }
 }

@@ -1,7 +1,7 @@
 //! Which connection carries out which command of which source, as far as settings and catalogue say.
 //!
-//! Enters: settings and a mapping set. Leaves: for each source every command, with the calls that its connection never may
-//! make. Guarantees: nothing is asked of e-RS; what depends on a session or on a record is not known here.
+//! Enters: settings and a mapping set. Leaves: for each source every command, with the connection that does it, which others
+//! stand in for that one, and the calls that they never may make. Guarantees: nothing is asked of e-RS; what depends on a session or on a record is not known here.
 
 use serde_json::{Value, json};
 
@@ -24,17 +24,37 @@ enum Reach {
 pub struct SourceReach<'a> {
     index: usize,
     source: &'a str,
-    connection: &'a Connection,
-    /// By name; true where the source's dialect makes it of messages.
-    commands: Vec<(&'a str, bool, Reach)>,
+    /// In order of preference.
+    connections: Vec<&'a Connection>,
+    commands: Vec<CommandReach<'a>>,
 }
 
-/// Of every source whose connection is configured.
+struct CommandReach<'a> {
+    name: &'a str,
+    /// The source's dialect makes it of messages.
+    made: bool,
+    /// Of each connection.
+    by: Vec<Reach>,
+}
+
+impl CommandReach<'_> {
+    /// The place of the connection that does it: the first that does all, else the first that does some.
+    fn doer(&self) -> Option<usize> {
+        let all = self.by.iter().position(|reach| *reach == Reach::All);
+        all.or_else(|| self.by.iter().position(|reach| matches!(reach, Reach::Part(_))))
+    }
+}
+
+/// Of every source whose connections are configured.
 pub fn of_sources<'a>(config: &'a Config, set: &'a MappingSet) -> Vec<SourceReach<'a>> {
     let sources = config.sources.iter().enumerate();
     sources
         .filter_map(|(index, source)| {
-            let connection = config.connections.iter().find(|connection| connection.name == source.connection)?;
+            let found = |name: &str| config.connections.iter().find(|connection| connection.name == name);
+            let connections: Vec<&Connection> = source.connections().filter_map(found).collect();
+            if connections.is_empty() {
+                return None;
+            }
             let dialect =
                 set.dialect(source.dialect.as_deref().unwrap_or(&source.name)).or_else(|| set.dialect("default"));
             let made = |name: &str| {
@@ -43,11 +63,13 @@ pub fn of_sources<'a>(config: &'a Config, set: &'a MappingSet) -> Vec<SourceReac
                     .into_iter()
                     .any(|mapping| matches!(&mapping.outcome, InboundOutcome::Command(made) if made == name))
             };
-            let commands = set.plans().map(|plan| {
-                let name = plan.command();
-                (name, made(name), reach(&connection.access, plan, set))
+            let commands = set.plans().map(|plan| CommandReach {
+                name: plan.command(),
+                made: made(plan.command()),
+                by: connections.iter().map(|connection| reach(&connection.access, plan, set)).collect(),
             });
-            Some(SourceReach { index, source: &source.name, connection, commands: commands.collect() })
+            let commands = commands.collect();
+            Some(SourceReach { index, source: &source.name, connections, commands })
         })
         .collect()
 }
@@ -79,70 +101,110 @@ fn reach(access: &Access, plan: &CommandPlan, set: &MappingSet) -> Reach {
 impl SourceReach<'_> {
     /// A source of whose messages nothing can come.
     pub fn problem(&self) -> Option<String> {
-        let mut made = self.commands.iter().filter(|(_, made, _)| *made).peekable();
+        let mut made = self.commands.iter().filter(|command| command.made).peekable();
         made.peek()?;
-        let mut first = None;
-        for (name, _, reach) in made {
-            match reach {
-                Reach::None { call, why } => first = first.or(Some((name, call, why))),
-                Reach::All | Reach::Part(_) => return None,
-            }
+        if made.any(|command| command.doer().is_some()) {
+            return None;
         }
-        let (name, call, why) = first?;
-        Some(format!(
-            "sources[{}].connection: {} can carry out nothing that {} sends, such as {name}: {call} is not for it, {why}",
-            self.index, self.connection.name, self.source
-        ))
+        self.nobody_does().into_iter().next()
     }
 
-    /// In lines: what its connection does, in part, and not.
+    /// What its messages ask for and none of its connections can do, one by one.
+    pub fn nobody_does(&self) -> Vec<String> {
+        let names: Vec<&str> = self.connections.iter().map(|connection| connection.name.as_str()).collect();
+        let none = self.commands.iter().filter(|command| command.made && command.doer().is_none());
+        let told = none.filter_map(|command| {
+            let Reach::None { call, why } = command.by.first()? else { return None };
+            Some(format!(
+                "sources[{}].{}: {} cannot carry out what {} sends, {}: {call} is not for it, {why}",
+                self.index,
+                if names.len() == 1 { "connection" } else { "connections" },
+                names.join(", "),
+                self.source,
+                command.name,
+            ))
+        });
+        told.collect()
+    }
+
+    /// In lines: what each of its connections does, in part, and what none of them does.
     pub fn told(&self) -> String {
-        let names = |wanted: fn(&Reach) -> bool| -> Vec<String> {
-            let of = self.commands.iter().filter(|(_, _, reach)| wanted(reach));
-            of.map(|(name, _, reach)| match reach {
-                Reach::Part(calls) => format!("{name} (not {})", calls.join(", ")),
-                Reach::All | Reach::None { .. } => (*name).to_owned(),
-            })
-            .collect()
-        };
-        let mut lines = format!(
-            "{} by connection {} ({})\n",
-            self.source,
-            self.connection.name,
-            in_whose_name(&self.connection.access)
-        );
-        for (word, names) in [
-            ("does", names(|reach| *reach == Reach::All)),
-            ("does in part", names(|reach| matches!(reach, Reach::Part(_)))),
-            ("cannot", names(|reach| matches!(reach, Reach::None { .. }))),
-        ] {
-            if !names.is_empty() {
-                lines.push_str(&format!("  {word}: {}\n", names.join(", ")));
+        let names: Vec<String> = self
+            .connections
+            .iter()
+            .map(|connection| format!("{} ({})", connection.name, in_whose_name(&connection.access)))
+            .collect();
+        let word = if names.len() == 1 { "connection" } else { "connections" };
+        let mut lines = format!("{} by {word} {}\n", self.source, names.join(", "));
+        for (place, connection) in self.connections.iter().enumerate() {
+            for (word, part) in [("does", false), ("does in part", true)] {
+                let done = self.commands.iter().filter(|command| command.doer() == Some(place));
+                let told: Vec<String> = done
+                    .filter_map(|command| match (&command.by[place], part) {
+                        (Reach::All, false) => Some(command.name.to_owned()),
+                        (Reach::Part(calls), true) => Some(format!("{} (not {})", command.name, calls.join(", "))),
+                        _ => None,
+                    })
+                    .collect();
+                push_line(&mut lines, &self.of_several(connection, word), &told);
             }
+            let stand_in = self.commands.iter().filter(|command| {
+                command.doer().is_some_and(|doer| doer < place) && !matches!(command.by[place], Reach::None { .. })
+            });
+            let told: Vec<String> = stand_in.map(|command| command.name.to_owned()).collect();
+            push_line(&mut lines, &self.of_several(connection, "stands in for"), &told);
         }
+        let none = self.commands.iter().filter(|command| command.doer().is_none());
+        let told: Vec<String> = none.map(|command| command.name.to_owned()).collect();
+        push_line(&mut lines, "cannot", &told);
         lines
     }
 
+    fn of_several(&self, connection: &Connection, word: &str) -> String {
+        if self.connections.len() == 1 { word.to_owned() } else { format!("{} {word}", connection.name) }
+    }
+
     pub fn as_json(&self) -> Value {
-        let commands = self.commands.iter().map(|(name, made, reach)| {
-            let mut told = json!({"command": name, "fromMessages": made, "reach": match reach {
-                Reach::All => "all",
-                Reach::Part(_) => "part",
-                Reach::None { .. } => "none",
-            }});
-            match reach {
-                Reach::All => {}
-                Reach::Part(calls) => told["without"] = json!(calls),
-                Reach::None { call, why } => told["why"] = json!(format!("{call}: {why}")),
+        let commands = self.commands.iter().map(|command| {
+            let doer = command.doer();
+            let best = doer.map_or(&command.by[0], |place| &command.by[place]);
+            let mut told = as_json(best);
+            told["command"] = command.name.into();
+            told["fromMessages"] = command.made.into();
+            told["connection"] = doer.map_or(Value::Null, |place| self.connections[place].name.as_str().into());
+            if self.connections.len() > 1 {
+                let each = command.by.iter().zip(&self.connections).map(|(reach, connection)| {
+                    let mut told = as_json(reach);
+                    told["connection"] = connection.name.as_str().into();
+                    told
+                });
+                told["byConnection"] = each.collect();
             }
             told
         });
+        let connections = self
+            .connections
+            .iter()
+            .map(|connection| json!({ "connection": connection.name, "access": in_whose_name(&connection.access) }));
         json!({
             "source": self.source,
-            "connection": self.connection.name,
-            "access": in_whose_name(&self.connection.access),
+            "connections": connections.collect::<Vec<_>>(),
             "commands": commands.collect::<Vec<_>>(),
         })
+    }
+}
+
+fn push_line(lines: &mut String, word: &str, names: &[String]) {
+    if !names.is_empty() {
+        lines.push_str(&format!("  {word}: {}\n", names.join(", ")));
+    }
+}
+
+fn as_json(reach: &Reach) -> Value {
+    match reach {
+        Reach::All => json!({ "reach": "all" }),
+        Reach::Part(calls) => json!({ "reach": "part", "without": calls }),
+        Reach::None { call, why } => json!({ "reach": "none", "why": format!("{call}: {why}") }),
     }
 }
 
@@ -154,6 +216,8 @@ fn in_whose_name(access: &Access) -> String {
             more => format!("unattended, with {more} approvals"),
         },
         Access::UserRestricted(user) => format!("a signed-in {}", user.business_function),
+        Access::SignIn(sign_in) if sign_in.business_functions.is_empty() => "whoever signs in".to_owned(),
+        Access::SignIn(sign_in) => format!("whoever signs in as {}", sign_in.business_functions.join(" or ")),
     }
 }
 
@@ -215,6 +279,28 @@ mod tests {
         }
         let approved = reach_of(&unattended(&["A028"]), "RecordReviewOutcome");
         assert_ne!(approved["reach"], "none", "{approved}");
+    }
+
+    #[test]
+    fn of_several_connections_the_preferred_one_does_it_and_others_stand_in() {
+        let mut config = unattended(&["A028"]);
+        let mut person = with_function("REFERRING_CLINICIAN").connections.remove(0);
+        person.name = "person".into();
+        config.connections.push(person);
+        config.sources[0].several_connections = vec!["person".into(), config.connections[0].name.clone()];
+        config.sources[0].connection = None;
+        let told = reach_of(&config, "CreateReferral");
+        assert_eq!((&told["reach"], &told["connection"]), (&json!("all"), &json!("person")), "{told}");
+        assert_eq!(told["byConnection"][1]["reach"], "none", "{told}");
+        // The first that does it wholly, whatever stands before it.
+        let review = reach_of(&config, "RecordReviewOutcome");
+        assert_eq!(review["connection"], config.connections[0].name.as_str(), "{review}");
+        let set = MappingSet::built_in().expect("the shipped mappings are whole");
+        let lines = of_sources(&config, &set)[0].told();
+        assert!(lines.contains("stands in for: ") && lines.contains("person does: "), "{lines}");
+        assert_eq!(reach_of(&config, "RejectReferral")["connection"], Value::Null);
+        let none = of_sources(&config, &set)[0].nobody_does();
+        assert!(none.iter().any(|line| line.contains("RejectReferral")), "{none:?}");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub fn source<'s>(sources: &'s Sources, name: Option<&str>, message: &[u8]) -> R
 
 /// The connection of a source as plans see it; `--as` puts another business function in its place.
 pub fn connection(config: &Config, source: &Source, business_function: Option<&str>) -> Value {
-    let found = config.connections.iter().find(|connection| connection.name == source.connection);
+    let found = config.connections.iter().find(|connection| connection.name == source.first_connection());
     let Some(connection) = found else { return json!({ "businessFunction": business_function }) };
     let base = connection.code_system_base.as_deref().unwrap_or(&connection.base_url);
     let mut value = json!({ "codeSystemBase": base });

@@ -106,14 +106,14 @@ impl Estimator {
         let shared = &self.shared;
         let sources = shared.sources.borrow().clone();
         let source = sources.get(&command.source).ok_or(Unforeseen::SourceUnknown)?;
-        let member = shared.members.get(&source.connection).ok_or(Unforeseen::SourceUnknown)?;
+        let member = shared.members.get(source.first_connection()).ok_or(Unforeseen::SourceUnknown)?;
         match source.mode {
             Mode::Paused => return Err(Unforeseen::SourcePaused),
             Mode::Shadow => return Err(Unforeseen::Shadow),
             Mode::Live if command.plan.get("shadow") == Some(&Value::Bool(true)) => return Err(Unforeseen::Shadow),
             Mode::Live => {}
         }
-        if self.rests(&command.name, &source.connection) {
+        if self.rests(&command.name, source.first_connection()) {
             return Err(Unforeseen::BreakerOpen);
         }
         let latest = self.desk.latest.lock().clone();
@@ -211,7 +211,7 @@ impl Estimator {
     async fn plan(&self, command: &CommandView) -> Option<Vec<String>> {
         let sources = self.shared.sources.borrow().clone();
         let source = sources.get(&command.source)?;
-        let member = self.shared.members.get(&source.connection)?;
+        let member = self.shared.members.get(source.first_connection())?;
         let set = self.shared.sets.get(&command.mapping_set).await.ok()?.mappings;
         let (connection, settings) = (member.client.for_plan(), source.seen_by_mappings().into());
         let (id, now) = (command.id.to_string(), self.shared.environment.now().to_string());
@@ -254,7 +254,7 @@ impl Estimator {
             let Some(source) = sources.get(&place.source).filter(|source| source.mode != Mode::Paused) else {
                 continue;
             };
-            let Some(member) = self.shared.members.get(&source.connection) else { continue };
+            let Some(member) = self.shared.members.get(source.first_connection()) else { continue };
             let Some(application) = applications.get(&member.client.client_id).copied() else { continue };
             let is_shadow = source.mode == Mode::Shadow;
             let ground = grounds.entry(place.source.clone()).or_insert_with(|| Ground {
@@ -263,7 +263,7 @@ impl Estimator {
                 resting: BTreeSet::new(),
             });
             let names: BTreeSet<&str> = place.commands.iter().map(|command| command.name.as_str()).collect();
-            let resting = names.into_iter().filter(|name| self.rests(name, &source.connection));
+            let resting = names.into_iter().filter(|name| self.rests(name, source.first_connection()));
             ground.resting.extend(resting.map(str::to_owned));
         }
         grounds

@@ -191,6 +191,8 @@ passes_on!(PatientStore {
 passes_on!(SessionStore {
     fn load_secret(connection: &str, kind: &str) -> Option<SealedSecret>;
     fn save_secret(secret: SealedSecret, expected: Option<u64>) -> ();
+    fn secrets(connection: &str, prefix: &str) -> Vec<SealedSecret>;
+    fn remove_secret(connection: &str, kind: &str, expected: u64) -> ();
 });
 
 passes_on!(MappingStore {
@@ -238,4 +240,10 @@ passes_on!(WatchStore {
     fn spend(spending: Spending) -> bool;
     fn unspend(spending: Spending) -> ();
     fn purge_snapshots(before: Timestamp) -> u64;
+});
+
+passes_on!(WaitingStore {
+    fn waiting(max: usize) -> Vec<CommandView>;
+    fn behind(command: CommandId) -> Vec<OpenCommand>;
+    fn say(command: CommandId, word: Word, act: Act) -> ();
 });

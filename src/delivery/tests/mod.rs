@@ -1,5 +1,6 @@
 //! Delivery end to end, with the real store, the shipped mappings and a stand-in for e-RS or its simulator.
 
+mod acting;
 mod advice;
 mod appointments;
 mod attachments;

@@ -15,15 +15,18 @@ use tokio::sync::watch;
 
 use super::fake_ers::{FakeErs, TOKEN_URL};
 use crate::command::{Class, CommandId, Estimate, MessageId, State, Verdict};
-use crate::config::{self, Access, Connection, Mode, Pacing, RefreshToken, SignedJwt, Source, Unattended, Watch};
+use crate::config::{
+    self, Access, Connection, ExchangeKey, Mode, Pacing, RefreshToken, SignIn, SignedJwt, Source, Unattended, Watch,
+};
 use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Estimator, Hands, Sources};
 use crate::environment::Environment;
-use crate::ers::Transport;
 use crate::ers::specification::Checked;
+use crate::ers::{Role, Transport, Ways};
 use crate::inbound::poll::{self, Poll};
 use crate::instances::Duty;
 use crate::keys::Keys;
 use crate::mapping::{MappingSet, MappingSets, command_schema};
+use crate::sign_in::{Arrived, Desk, DeskError, People};
 use crate::simulator::{Quota, Simulator, SimulatorConfig, SimulatorHandle, demonstration};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
@@ -31,6 +34,7 @@ use crate::store::{
     KeptDocument, NewCommand, NewDocument, NewMessage, OperatorStore as _, OutboxStore as _, SearchStore as _, Store,
     StoredEvent,
 };
+use crate::waiting::Waiting;
 
 pub struct World {
     pub environment: Environment,
@@ -43,6 +47,8 @@ pub struct World {
     folder: Arc<TempDir>,
     settings: config::Delivery,
     connection: Connection,
+    /// Beside it.
+    others: Vec<Connection>,
     pds: Option<config::Pds>,
     /// In the place of `ers`.
     simulator: Option<Arc<SimulatorHandle>>,
@@ -50,6 +56,7 @@ pub struct World {
     wrong: Arc<Mutex<Vec<String>>>,
     /// Of the delivery that runs.
     estimator: Mutex<Option<Estimator>>,
+    desk: Mutex<Option<(Arc<Desk>, Arc<Waiting>)>>,
 }
 
 /// A command of a backlog.
@@ -85,12 +92,15 @@ pub fn user_restricted() -> Connection {
         code_system_base: None,
         token_url: TOKEN_URL.into(),
         client_id: "client".into(),
+        proxy: None,
+        ca: None,
         access: Access::UserRestricted(RefreshToken {
             client_secret: "secret".into(),
             refresh_token: Some("seed".into()),
             organisation: "R69".into(),
             business_function: "REFERRING_CLINICIAN".into(),
             on_behalf_of: None,
+            user: None,
         }),
     }
 }
@@ -157,10 +167,12 @@ impl World {
             folder,
             settings,
             connection,
+            others: Vec::new(),
             pds,
             simulator: None,
             wrong: Arc::default(),
             estimator: Mutex::default(),
+            desk: Mutex::default(),
         }
     }
 
@@ -242,6 +254,120 @@ impl World {
         world
     }
 
+    /// People sign in at the simulator, and the only source has that connection, `people`, and these beside it.
+    pub async fn among_people(change: impl FnOnce(&mut Source), others: Vec<Connection>) -> Self {
+        let mut world = Self::new(Wanted::default()).await;
+        let simulator = Simulator::in_process(SimulatorConfig::default(), world.environment.clone());
+        let at_simulator = |connection: Connection| Connection {
+            base_url: simulator.base_url().into(),
+            token_url: simulator.token_url().into(),
+            ..connection
+        };
+        let private_key = world.folder.path().join("exchange.pem");
+        std::fs::write(&private_key, demonstration::PRIVATE_KEY_PEM).expect("a key file");
+        world.connection = at_simulator(Connection {
+            name: "people".into(),
+            client_id: demonstration::USER_CLIENT_ID.into(),
+            access: Access::SignIn(SignIn {
+                client_secret: demonstration::USER_CLIENT_SECRET.into(),
+                authorize_url: simulator.authorize_url(),
+                userinfo_url: Some(simulator.userinfo_url()),
+                issuer: None,
+                redirect_uri: "http://127.0.0.1:1/v1/sign-in/callback".into(),
+                scope: None,
+                organisations: vec!["R69".into()],
+                business_functions: Vec::new(),
+                announce_end: Duration::from_secs(1_800),
+                exchange: Some(ExchangeKey { private_key, kid: demonstration::KEY_ID.into() }),
+            }),
+            ..user_restricted()
+        });
+        world.others = others.into_iter().map(at_simulator).collect();
+        let names = world.others.iter().map(|connection| connection.name.clone());
+        let names: Vec<String> = ["people".to_owned()].into_iter().chain(names).collect();
+        world.set_source(|source| {
+            (source.connection, source.several_connections) = (None, names);
+            change(source);
+        });
+        world.simulator = Some(Arc::new(simulator));
+        world.start();
+        world
+    }
+
+    /// What a connection without a user needs beside the simulator's addresses.
+    pub fn unattended(folder: &Path, unattended: Vec<Unattended>) -> Connection {
+        let private_key = folder.join("unattended.pem");
+        std::fs::write(&private_key, demonstration::PRIVATE_KEY_PEM).expect("a key file");
+        Connection {
+            name: "unattended".into(),
+            client_id: demonstration::PROVIDER_CLIENT_ID.into(),
+            access: Access::ApplicationRestricted(SignedJwt {
+                private_key,
+                kid: demonstration::KEY_ID.into(),
+                unattended,
+            }),
+            ..user_restricted()
+        }
+    }
+
+    /// The file, as it is now.
+    pub fn store_path(&self) -> PathBuf {
+        self.folder.path().join("gateway.db")
+    }
+
+    pub fn desk(&self) -> Arc<Desk> {
+        self.desk.lock().as_ref().expect("delivery runs").0.clone()
+    }
+
+    /// Who is signed in, as another gateway on the same store sees it.
+    pub fn another_instance(&self) -> People {
+        People::new(
+            std::slice::from_ref(&self.connection),
+            self.store.clone(),
+            self.keys.clone(),
+            Ways::of(&[], self.checked(self.simulator())).expect("nothing of its own"),
+            self.environment.clone(),
+        )
+    }
+
+    pub fn waiting(&self) -> Arc<Waiting> {
+        self.desk.lock().as_ref().expect("delivery runs").1.clone()
+    }
+
+    /// A browser of its own goes to sign in, as this person, and comes back.
+    pub async fn comes_back_as(&self, user: &str) -> Result<Arrived, DeskError> {
+        let sent = self.desk().begin("people", "/").await.expect("sent to sign in");
+        let (state, brought) = self.visit(&format!("{}&person={user}", sent.location)).await;
+        let brought = brought.as_ref().map(String::as_str).map_err(String::as_str);
+        self.desk().come_back(Some(&sent.browser), &state, brought, "a test").await
+    }
+
+    /// State and code that the identity provider sends a browser back with; or its error.
+    pub async fn visit(&self, way: &str) -> (String, Result<String, String>) {
+        let request = crate::ers::Request {
+            method: "GET".into(),
+            url: way.into(),
+            headers: Vec::new(),
+            body: crate::ers::Body::Empty,
+            timeout: Duration::from_secs(10),
+        };
+        let answer = self.simulator().transport().send(request).await.expect("an answer");
+        assert_eq!(answer.status, 302, "{:?}", answer.body);
+        let back = answer.header("location").expect("a way back").to_owned();
+        let back = reqwest::Url::parse(&back).expect("an address");
+        let said = |name: &str| back.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        (said("state").unwrap_or_default(), said("code").ok_or_else(|| said("error").unwrap_or_default()))
+    }
+
+    /// Signed in, as a referring clinician of R69.
+    pub async fn signs_in(&self, user: &str) -> Arrived {
+        let mut arrived = self.comes_back_as(user).await.expect("signed in");
+        let role =
+            Role { organisation: "R69".into(), business_function: "REFERRING_CLINICIAN".into(), on_behalf_of: None };
+        arrived.person = self.desk().choose(&arrived.person, role, "a test").await.expect("offered");
+        arrived
+    }
+
     pub fn simulator(&self) -> &SimulatorHandle {
         self.simulator.as_ref().expect("started before the simulator")
     }
@@ -280,7 +406,7 @@ impl World {
             mappings: Arc::new(MappingSets::new(self.set.clone())),
             transport,
             keys: self.keys.clone(),
-            connections: vec![self.connection.clone()],
+            connections: [&[self.connection.clone()][..], &self.others].concat(),
             pds: self.pds.clone(),
             sources: self.sources.subscribe(),
             settings: self.settings.clone(),
@@ -290,6 +416,17 @@ impl World {
         let delivery = Delivery::new(parts).expect("no key to read");
         let hands = delivery.hands();
         *self.estimator.lock() = Some(delivery.estimator());
+        let people = delivery.people();
+        let (asker, audit) = (Arc::new(delivery.asker()), self.store.clone());
+        let desk = Desk::register(people.clone(), asker, audit, &Registry::new()).expect("registered once");
+        let waiting = Waiting {
+            store: self.store.clone(),
+            search: self.store.clone(),
+            people,
+            sources: self.sources.subscribe(),
+            environment: self.environment.clone(),
+        };
+        *self.desk.lock() = Some((Arc::new(desk), Arc::new(waiting)));
         self.environment.spawn(delivery.run());
         hands
     }

@@ -18,10 +18,12 @@ use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 use super::Shared;
+use super::cookies::is_from_elsewhere;
 use super::problem::ProblemDocument;
 use super::request::header;
+use super::sign_in::SignedIn;
 use crate::config::{Config, HttpAccess, Person, PersonRole, Role, Token, TokenDigest};
-use crate::store::ActorKind;
+use crate::store::{Act, ActorKind};
 
 /// What a route needs of who calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub enum Needs {
     Audit,
     /// Changes what becomes of something.
     Act,
+    /// A person who has signed in at e-RS, in their browser. No token stands for one.
+    SignedIn,
 }
 
 /// Who calls.
@@ -95,7 +99,16 @@ impl Caller {
         }
     }
 
+    /// What they do, for the audit log.
+    pub fn act(&self, named: &str, place: String, why: String, at: Timestamp) -> Act {
+        let (by, kind) = self.signed(named);
+        Act { by, kind, place, why, at }
+    }
+
     pub fn may(&self, needs: Needs) -> bool {
+        if needs == Needs::SignedIn {
+            return false;
+        }
         match &self.who {
             Who::Anybody => true,
             Who::Program(token) => token_may(token, needs),
@@ -141,7 +154,7 @@ fn token_may(token: &Token, needs: Needs) -> bool {
         (Role::Viewer | Role::Operator, Needs::Content) => token.content,
         (Role::Operator, Needs::Act) => true,
         (Role::Operator, Needs::Audit) => token.content,
-        (Role::Viewer, Needs::Act | Needs::Audit) | (Role::Viewer | Role::Operator, Needs::Send) => false,
+        (Role::Viewer, Needs::Act | Needs::Audit) | (Role::Viewer | Role::Operator, Needs::Send | Needs::SignedIn) => false,
     }
 }
 
@@ -151,7 +164,7 @@ fn person_may(person: &Person, needs: Needs) -> bool {
         Needs::Content => person.content,
         Needs::Act => person.role != PersonRole::Viewer,
         Needs::Audit => person.role == PersonRole::Administrator,
-        Needs::Send => false,
+        Needs::Send | Needs::SignedIn => false,
     }
 }
 
@@ -220,14 +233,25 @@ fn caller(request: &ServiceRequest, shared: &Shared) -> Result<Caller, &'static 
     Ok(Caller { who: Who::Program(token) })
 }
 
-/// Whether a browser asks for a page of another site: nothing is done for one.
-pub fn is_of_another_site(request: &ServiceRequest) -> bool {
-    let headers = request.headers();
-    match (header(headers, "sec-fetch-site"), header(headers, "origin"), header(headers, "host")) {
-        (Some(site), _, _) => !matches!(site, "same-origin" | "none"),
-        (None, Some(origin), host) => origin.split_once("://").map(|(_, host)| host) != host,
-        (None, None, _) => false,
+/// Whose browser asks; never through a page of another site.
+async fn person(request: &ServiceRequest, shared: &Shared) -> Result<SignedIn, ProblemDocument> {
+    if is_from_elsewhere(request.headers()) {
+        return Err(ProblemDocument::not_for_caller(
+            "A page of another site asks in a browser where somebody is signed in.",
+        ));
     }
+    let found = match &shared.deps.sign_in {
+        Some(deps) => deps.whose_browser(request.request()).await?,
+        None => None,
+    };
+    found.ok_or_else(|| {
+        ProblemDocument::new(
+            StatusCode::UNAUTHORIZED,
+            "not-signed-in",
+            "Nobody is signed in in this browser",
+            "Sign in at /v1/sign-in/start. Tokens of programs do not stand for a person.",
+        )
+    })
 }
 
 /// Lets through who may call this method of this address.
@@ -242,7 +266,19 @@ pub async fn guard<B: MessageBody + 'static>(
     let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
         return Err(ProblemDocument::unavailable().into());
     };
-    if !request.method().is_safe() && is_of_another_site(&request) {
+    if needs == Needs::SignedIn {
+        return match person(&request, &shared).await {
+            Ok(person) => {
+                request.extensions_mut().insert(person);
+                next.call(request).await.map(ServiceResponse::map_into_left_body)
+            }
+            Err(problem) => {
+                tracing::info!(route = request.match_pattern(), why = problem.title(), "nobody who has signed in asks");
+                Ok(request.into_response(problem.error_response()).map_into_right_body())
+            }
+        };
+    }
+    if !request.method().is_safe() && is_from_elsewhere(request.headers()) {
         tracing::warn!(route = request.match_pattern(), "a page of another site asked for an act");
         let refusal = ProblemDocument::not_for_caller("Pages of other sites do nothing here.").error_response();
         return Ok(request.into_response(refusal).map_into_right_body());

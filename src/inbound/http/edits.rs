@@ -52,7 +52,7 @@ pub async fn edit(
     if !said(&edit.by) || !said(&edit.why) {
         return Err(form());
     }
-    let act = Act::of_person(caller.signed(&edit.by), place_of(&request), edit.why, shared.environment.now());
+    let act = caller.act(&edit.by, place_of(&request), edit.why, shared.environment.now());
     taken(shared.deps.intake.take_edited(id, content.into(), &act).await?)
 }
 

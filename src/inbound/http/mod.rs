@@ -13,6 +13,7 @@ mod audit;
 mod awaited;
 pub mod callers;
 mod commands;
+pub mod cookies;
 mod dispatches;
 mod documents;
 mod edits;
@@ -34,7 +35,9 @@ mod reports;
 mod request;
 mod routes;
 mod settle;
+mod sign_in;
 pub mod views;
+mod waiting;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -52,11 +55,13 @@ use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
 use crate::keys::Keys;
+use crate::sign_in::Desk;
 use crate::store::{
     AuditStore, CommandView, ContentStore, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore,
     SearchStore, Signals, Store,
 };
 use crate::tls::{self, TlsError};
+use crate::waiting::Waiting;
 
 use callers::Caller;
 pub use callers::Known;
@@ -106,6 +111,14 @@ pub struct HttpDeps {
     pub content: Arc<dyn ContentStore>,
     pub console: Arc<Door>,
     pub known: watch::Receiver<Arc<Known>>,
+    pub sign_in: Option<SignInDeps>,
+}
+
+/// Where people sign in, and what waits for them.
+#[derive(Clone)]
+pub struct SignInDeps {
+    pub desk: Arc<Desk>,
+    pub waiting: Arc<Waiting>,
 }
 
 /// What every request can reach.

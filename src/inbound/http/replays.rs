@@ -77,7 +77,7 @@ pub async fn post(
             "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
         )));
     };
-    let act = Act::of_person(caller.signed(&by), place_of(&request), why, shared.environment.now());
+    let act = caller.act(&by, place_of(&request), why, shared.environment.now());
     let replay =
         NewBulkReplay { id: shared.environment.new_id(), filter: body.filter, share, overtaken: body.overtaken };
     let id = replay.id;

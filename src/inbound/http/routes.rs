@@ -10,13 +10,13 @@ use super::callers::{Needs, guard};
 use super::problem::ProblemDocument;
 use super::{
     acts, audit, commands, dispatches, documents, edits, events, fhir, health, hl7v2, holds, instances, messages,
-    openapi, problems, replays, reports,
+    openapi, problems, replays, reports, sign_in, waiting,
 };
 
 /// Method, path as OpenAPI writes it, what it needs of who calls it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const ROUTES: [Entry; 38] = [
+pub const ROUTES: [Entry; 51] = [
     ("post", "/v1/hl7v2", Needs::Send, || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", Needs::Send, || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", Needs::Send, || web::post().to(fhir::post)),
@@ -51,6 +51,19 @@ pub const ROUTES: [Entry; 38] = [
     ("get", "/v1/audit", Needs::Audit, || web::get().to(audit::list)),
     ("get", "/v1/events", Needs::Content, || web::get().to(events::get)),
     ("get", "/v1/instances", Needs::See, || web::get().to(instances::list)),
+    ("get", "/v1/sign-in", Needs::Nothing, || web::get().to(sign_in::list)),
+    ("get", "/v1/sign-in/start", Needs::Nothing, || web::get().to(sign_in::start)),
+    ("get", "/v1/sign-in/callback", Needs::Nothing, || web::get().to(sign_in::callback)),
+    ("post", "/v1/sign-in/exchange", Needs::Send, || web::post().to(sign_in::exchange)),
+    ("get", "/v1/sign-in/session", Needs::SignedIn, || web::get().to(sign_in::session)),
+    ("delete", "/v1/sign-in/session", Needs::SignedIn, || web::delete().to(sign_in::sign_out)),
+    ("put", "/v1/sign-in/session/role", Needs::SignedIn, || web::put().to(sign_in::choose)),
+    ("get", "/v1/sign-in/session/clinicians", Needs::SignedIn, || web::get().to(sign_in::clinicians)),
+    ("get", "/v1/sign-in/sessions", Needs::See, || web::get().to(sign_in::sessions)),
+    ("get", "/v1/waiting", Needs::See, || web::get().to(waiting::list)),
+    ("get", "/v1/waiting/mine", Needs::SignedIn, || web::get().to(waiting::mine)),
+    ("post", "/v1/waiting/confirm", Needs::SignedIn, || web::post().to(waiting::confirm)),
+    ("post", "/v1/waiting/{id}/assign", Needs::Act, || web::post().to(waiting::assign)),
     ("get", "/metrics", Needs::Watch, || web::get().to(health::metrics)),
     ("get", "/health/live", Needs::Nothing, || web::get().to(health::live)),
     ("get", "/health/ready", Needs::Nothing, || web::get().to(health::ready)),

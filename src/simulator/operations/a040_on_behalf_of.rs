@@ -44,11 +44,13 @@ fn clinicians<'a>(act: &Act<'a>) -> BTreeSet<&'a str> {
         Access::UserRestricted { sessions, .. } => Some(sessions),
         Access::ApplicationRestricted { .. } => None,
     });
-    let here = sessions.flatten().filter(|session| {
-        let mut roles = session.roles.iter().filter(|role| role.organisation == act.caller.organisation);
+    let seeded = sessions.flatten().map(|session| (session.user.as_str(), &session.roles));
+    let people = act.world.settings.test_people.iter().map(|person| (person.user.as_str(), &person.roles));
+    let here = seeded.chain(people).filter(|(_, roles)| {
+        let mut roles = roles.iter().filter(|role| role.organisation == act.caller.organisation);
         roles.any(|role| role.business_functions.iter().any(|one| one == "SERVICE_PROVIDER_CLINICIAN"))
     });
-    here.map(|session| session.user.as_str()).collect()
+    here.map(|(user, _)| user).collect()
 }
 
 fn entry(id: &str, at: &str) -> Value {

@@ -18,6 +18,7 @@ mod published_schema;
 mod referral_life;
 mod service_requests;
 mod shapes;
+mod sign_in;
 mod specification;
 mod token_rules;
 mod triage;

@@ -28,9 +28,10 @@ impl Assertions {
     pub fn new(applications: &[Application]) -> Self {
         let keys = applications
             .iter()
-            .filter_map(|application| match &application.access {
-                Access::ApplicationRestricted { keys, .. } => Some((application.client_id.clone(), keys)),
-                Access::UserRestricted { .. } => None,
+            .map(|application| match &application.access {
+                Access::ApplicationRestricted { keys, .. } | Access::UserRestricted { keys, .. } => {
+                    (application.client_id.clone(), keys)
+                }
             })
             .map(|(client_id, keys)| {
                 let readable = |pem: &String| DecodingKey::from_rsa_pem(pem.as_bytes()).ok();

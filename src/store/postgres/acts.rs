@@ -1,7 +1,7 @@
 //! What a person does to a command: a transition and a row of the audit log in one commit.
 
 use deadpool_postgres::ClientWrapper;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::audit;
@@ -14,7 +14,7 @@ use super::workspace::Workspace;
 use super::write::{Signature, write_and_commit};
 use crate::command::{CommandId, Failure, Happened, State};
 use crate::environment::Environment;
-use crate::store::{Act, Finding, Noted, Result, StoreError, with_finding};
+use crate::store::{Act, Finding, Noted, Result, StoreError, Word, with_finding};
 
 /// The desk of what happens rarely, whoever does it.
 pub(super) const COMMON_DESK: i32 = 0;
@@ -33,6 +33,8 @@ pub(super) enum Deed {
     Hold(Failure),
     /// Whether what is in doubt was done.
     Decide(Finding),
+    /// Of what is not carried out yet.
+    Say(Word),
 }
 
 impl Deed {
@@ -43,6 +45,7 @@ impl Deed {
             Self::Release => "release",
             Self::Hold(_) => "hold",
             Self::Decide(_) => "decide",
+            Self::Say(word) => word.act(),
         }
     }
 
@@ -50,17 +53,30 @@ impl Deed {
     fn told(&self, act: &Act) -> Act {
         match self {
             Self::Decide(finding) => Act { why: format!("{}: {}", finding.in_words(), act.why), ..act.clone() },
+            Self::Say(word) => Act { why: word.in_words(&act.why), ..act.clone() },
             _ => act.clone(),
         }
     }
 
-    fn happened(&self, act: &Act) -> Happened {
-        match self {
+    /// The state that it brings about, where it is possible.
+    fn after(&self, state: State, act: &Act) -> Option<State> {
+        let happened = match self {
             Self::Decide(_) => Happened::LookedInVain { look_at: Some(act.at) },
             Self::Replay { .. } => Happened::Replayed,
             Self::Discard => Happened::Discarded,
             Self::Release => Happened::Released,
             Self::Hold(why) => Happened::Refused { why: why.clone() },
+            Self::Say(word) => return word.after(&state),
+        };
+        state.after(happened).ok()
+    }
+
+    /// The plan with what is to stand in it.
+    fn noted_in(&self, plan: Value, act: &Act) -> Option<Value> {
+        match self {
+            Self::Decide(finding) => Some(with_finding(plan, finding)),
+            Self::Say(word) => Some(word.noted_in(plan, act.at)),
+            _ => None,
         }
     }
 }
@@ -97,10 +113,11 @@ pub(super) async fn act_on(
     };
     let act = &deed.told(act);
     let number = decide(&mut workspace, id, deed, act, environment)?;
-    if let Deed::Decide(finding) = deed {
+    if let Deed::Decide(_) | Deed::Say(_) = deed {
         let row = client.query_one(PLAN, &[&number]).await?;
-        let plan = with_finding(columns::json(&row, 0)?, finding).to_string();
-        workspace.commands.get_mut(&number).ok_or(StoreError::NotFound)?.plan = Some(Some(plan));
+        let plan = deed.noted_in(columns::json(&row, 0)?, act).map(|plan| plan.to_string());
+        let row = workspace.commands.get_mut(&number).ok_or(StoreError::NotFound)?;
+        (row.plan, row.changed) = (Some(plan), true);
     }
     let note = client.prepare_cached(audit::NOTE).await?;
     let noted = Noted { act: deed.name(), subject: format!("command {id}"), by: act.clone() };
@@ -126,11 +143,13 @@ fn decide(workspace: &mut Workspace, id: CommandId, deed: &Deed, act: &Act, envi
     if let (Deed::Hold(_), State::Running { .. } | State::InDoubt { .. }) = (deed, &state) {
         return Err(StoreError::Outdated(format!("command {id} is on its way, so it cannot be held")));
     }
-    let to = state
-        .after(deed.happened(act))
-        .map_err(|_| StoreError::Outdated(format!("command {id} is {from}, so {} is not possible", deed.name())))?;
+    let to = deed
+        .after(state.clone(), act)
+        .ok_or_else(|| StoreError::Outdated(format!("command {id} is {from}, so {} is not possible", deed.name())))?;
     workspace.raise_fence(number)?;
-    workspace.change(number, &to, act.at, &act.why, &act.by)?;
+    if to != state || !matches!(deed, Deed::Say(_)) {
+        workspace.change(number, &to, act.at, &act.why, &act.by)?;
+    }
     if let Deed::Hold(why) = deed {
         let more = json!({ "code": why.code, "text": why.text });
         workspace.publish_about(number, "CommandFailed", act.at, more, environment)?;

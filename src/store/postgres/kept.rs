@@ -52,6 +52,38 @@ pub(super) async fn save_secret(client: &ClientWrapper, secret: &SealedSecret, e
     Ok(())
 }
 
+pub(super) async fn secrets(client: &ClientWrapper, of: &str, prefix: &str) -> Result<Vec<SealedSecret>> {
+    let statement = client
+        .prepare_cached(
+            "SELECT kind, version, sealed, at FROM secret WHERE connection = $1 AND starts_with(kind, $2) ORDER BY kind",
+        )
+        .await?;
+    let rows = client.query(&statement, &[&of, &prefix]).await?;
+    let secret = |row: &tokio_postgres::Row| {
+        Ok(SealedSecret {
+            connection: of.to_owned(),
+            kind: row.try_get(0)?,
+            version: columns::count(row, 1)?,
+            sealed: row.try_get::<_, Vec<u8>>(2)?.into(),
+            at: columns::time(row, 3)?,
+        })
+    };
+    rows.iter().map(secret).collect()
+}
+
+pub(super) async fn remove_secret(client: &ClientWrapper, of: &str, kind: &str, expected: u64) -> Result<()> {
+    let removed = client
+        .execute(
+            "DELETE FROM secret WHERE connection = $1 AND kind = $2 AND version = $3",
+            &[&of, &kind, &columns::signed(expected)],
+        )
+        .await?;
+    match removed {
+        0 => Err(StoreError::Outdated(format!("a secret of connection {of} was removed or replaced"))),
+        _ => Ok(()),
+    }
+}
+
 pub(super) async fn register_set(client: &ClientWrapper, digest: &str, archive: &Bytes, at: Timestamp) -> Result<()> {
     client
         .execute(

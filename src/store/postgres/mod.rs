@@ -56,6 +56,7 @@ mod sources;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upkeep;
+mod waiting;
 mod watching;
 mod workspace;
 mod write;

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::acts::Deed;
-use super::{PostgresStore, again, audit, bulk, patient, report};
+use super::{PostgresStore, again, audit, bulk, patient, report, waiting};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, Day, Finding, LegalHold, NewBulkReplay, NewEvent, Noted,
-    OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem,
-    ReplayOutcome, ReplayStanding, ReportStore, Result, StoreError,
+    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, CommandView, Day, Finding, LegalHold, NewBulkReplay, NewEvent, Noted,
+    OpenCommand, OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem,
+    ReplayOutcome, ReplayStanding, ReportStore, Result, StoreError, WaitingStore, Word,
 };
 
 #[async_trait]
@@ -29,6 +29,22 @@ impl OperatorStore for PostgresStore {
 
     async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()> {
         let deed = Deed::Decide(finding);
+        self.ask(|inner| async move { inner.act(command, deed, act).await }).await
+    }
+}
+
+#[async_trait]
+impl WaitingStore for PostgresStore {
+    async fn waiting(&self, max: usize) -> Result<Vec<CommandView>> {
+        self.ask(move |inner| async move { waiting::waiting(&*inner.client().await?, max).await }).await
+    }
+
+    async fn behind(&self, command: CommandId) -> Result<Vec<OpenCommand>> {
+        self.ask(move |inner| async move { waiting::behind(&*inner.client().await?, command).await }).await
+    }
+
+    async fn say(&self, command: CommandId, word: Word, act: Act) -> Result<()> {
+        let deed = Deed::Say(word);
         self.ask(|inner| async move { inner.act(command, deed, act).await }).await
     }
 }

@@ -303,6 +303,17 @@ impl SessionStore for PostgresStore {
     async fn save_secret(&self, secret: SealedSecret, expected: Option<u64>) -> Result<()> {
         self.ask(|inner| async move { kept::save_secret(&*inner.client().await?, &secret, expected).await }).await
     }
+
+    async fn secrets(&self, connection: &str, prefix: &str) -> Result<Vec<SealedSecret>> {
+        let (of, prefix) = (connection.to_owned(), prefix.to_owned());
+        self.ask(|inner| async move { kept::secrets(&*inner.client().await?, &of, &prefix).await }).await
+    }
+
+    async fn remove_secret(&self, connection: &str, kind: &str, expected: u64) -> Result<()> {
+        let (of, kind) = (connection.to_owned(), kind.to_owned());
+        self.ask(move |inner| async move { kept::remove_secret(&*inner.client().await?, &of, &kind, expected).await })
+            .await
+    }
 }
 
 #[async_trait]

@@ -59,9 +59,10 @@ macro_rules! command_columns {
          CASE c.standing WHEN 1 THEN (
            SELECT h.id FROM command h WHERE h.thread = c.thread AND h.standing IN (0, 2, 3, 4, 5, 6)
            ORDER BY h.standing <> 2, h.number LIMIT 1
-         ) END"
+         ) END, c.not_after"
     };
 }
+pub(super) use command_columns;
 
 pub(super) async fn command(client: &ClientWrapper, id: CommandId) -> Result<Option<CommandView>> {
     let statement = client
@@ -102,7 +103,7 @@ pub(super) async fn open_for_patients(client: &ClientWrapper, ids: &[String]) ->
     rows.iter().map(open).collect()
 }
 
-fn command_view(row: &Row) -> Result<CommandView> {
+pub(super) fn command_view(row: &Row) -> Result<CommandView> {
     Ok(CommandView {
         id: CommandId(row.try_get(0)?),
         message: MessageId(row.try_get(1)?),
@@ -115,6 +116,7 @@ fn command_view(row: &Row) -> Result<CommandView> {
         held_by: row.try_get::<_, Option<uuid::Uuid>>(13)?.map(CommandId),
         received_at: columns::time(row, 7)?,
         changed_at: columns::time(row, 8)?,
+        not_after: columns::optional_time(row, 14)?,
         mapping_set: row.try_get(9)?,
         body: columns::json(row, 10)?,
         plan: columns::json(row, 11)?,

@@ -24,7 +24,37 @@ pub(super) fn load_secret(connection: &Connection, of: &str, kind: &str) -> Resu
     }))
 }
 
+pub(super) fn secrets(connection: &Connection, of: &str, prefix: &str) -> Result<Vec<SealedSecret>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, version, sealed, at FROM secret WHERE connection = ?1 AND substr(kind, 1, length(?2)) = ?2
+         ORDER BY kind",
+    )?;
+    let mut rows = statement.query((of, prefix))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(SealedSecret {
+            connection: of.to_owned(),
+            kind: row.get(0)?,
+            version: columns::count(row, 1)?,
+            sealed: row.get::<_, Vec<u8>>(2)?.into(),
+            at: columns::time(row, 3)?,
+        });
+    }
+    Ok(found)
+}
+
 impl Books {
+    pub(super) fn remove_secret(&mut self, connection: &str, kind: &str, expected: u64) -> Result<()> {
+        let removed = self
+            .connection
+            .prepare_cached("DELETE FROM secret WHERE connection = ?1 AND kind = ?2 AND version = ?3")?
+            .execute((connection, kind, columns::signed(expected)))?;
+        match removed {
+            0 => Err(StoreError::Outdated(format!("a secret of connection {connection} was removed or replaced"))),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn save_secret(&mut self, secret: &SealedSecret, expected: Option<u64>) -> Result<()> {
         let version = columns::signed(secret.version);
         let at = secret.at.as_microsecond();

@@ -53,6 +53,7 @@ mod tests;
 mod threads;
 mod transitions;
 mod upkeep;
+mod waiting;
 mod watching;
 mod writer;
 

@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use super::books::Books;
 use super::outbox::EventText;
-use super::{SqliteStore, audit, bulk, patient, report};
+use super::{SqliteStore, audit, bulk, patient, report, waiting};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, Day, Finding, LegalHold, NewBulkReplay, NewEvent, Noted,
-    OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem,
-    ReplayOutcome, ReplayStanding, ReportStore, Result,
+    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, CommandView, Day, Finding, LegalHold, NewBulkReplay, NewEvent, Noted,
+    OpenCommand, OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem,
+    ReplayOutcome, ReplayStanding, ReportStore, Result, WaitingStore, Word,
 };
 
 #[async_trait]
@@ -30,6 +30,21 @@ impl OperatorStore for SqliteStore {
 
     async fn decide(&self, command: CommandId, finding: Finding, act: Act) -> Result<()> {
         self.writer()?.write(0, move |books| books.decide(command, &finding, &act)).await
+    }
+}
+
+#[async_trait]
+impl WaitingStore for SqliteStore {
+    async fn waiting(&self, max: usize) -> Result<Vec<CommandView>> {
+        self.readers.read(move |connection| waiting::waiting(connection, max)).await
+    }
+
+    async fn behind(&self, command: CommandId) -> Result<Vec<OpenCommand>> {
+        self.readers.read(move |connection| waiting::behind(connection, command)).await
+    }
+
+    async fn say(&self, command: CommandId, word: Word, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.say(command, &word, &act)).await
     }
 }
 

@@ -215,6 +215,16 @@ impl SessionStore for SqliteStore {
     async fn save_secret(&self, secret: SealedSecret, expected: Option<u64>) -> Result<()> {
         self.writer()?.write(secret.sealed.len(), move |books| books.save_secret(&secret, expected)).await
     }
+
+    async fn secrets(&self, connection: &str, prefix: &str) -> Result<Vec<SealedSecret>> {
+        let (of, prefix) = (connection.to_owned(), prefix.to_owned());
+        self.readers.read(move |connection| kept::secrets(connection, &of, &prefix)).await
+    }
+
+    async fn remove_secret(&self, connection: &str, kind: &str, expected: u64) -> Result<()> {
+        let (of, kind) = (connection.to_owned(), kind.to_owned());
+        self.writer()?.write(0, move |books| books.remove_secret(&of, &kind, expected)).await
+    }
 }
 
 #[async_trait]

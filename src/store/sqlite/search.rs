@@ -43,8 +43,8 @@ pub(super) fn message(connection: &Connection, id: MessageId) -> Result<Option<M
 }
 
 /// Columns of a `CommandView`, from `command c` and its `thread t`.
-const COMMAND_COLUMNS: &str = "c.id, c.message, (SELECT name FROM source WHERE number = c.source), c.name, c.state,
-     c.class, t.id, c.received_at, c.changed_at, c.mapping_set, c.body, c.plan, t.known, c.standing, t.number";
+pub(super) const COMMAND_COLUMNS: &str = "c.id, c.message, (SELECT name FROM source WHERE number = c.source), c.name, c.state,
+     c.class, t.id, c.received_at, c.changed_at, c.mapping_set, c.body, c.plan, t.known, c.standing, t.number, c.not_after";
 
 pub(super) fn command(connection: &Connection, id: CommandId) -> Result<Option<CommandView>> {
     let mut statement = connection.prepare_cached(&format!(
@@ -92,7 +92,7 @@ pub(super) fn open_for_patients(connection: &Connection, ids: &[String]) -> Resu
     Ok(found)
 }
 
-fn command_view(connection: &Connection, row: &Row<'_>) -> Result<CommandView> {
+pub(super) fn command_view(connection: &Connection, row: &Row<'_>) -> Result<CommandView> {
     let held_by = match Standing::from_code(row.get(13)?)? {
         Standing::Held => holder(connection, row.get(14)?)?,
         _ => None,
@@ -108,6 +108,7 @@ fn command_view(connection: &Connection, row: &Row<'_>) -> Result<CommandView> {
         held_by,
         received_at: columns::time(row, 7)?,
         changed_at: columns::time(row, 8)?,
+        not_after: columns::optional_time(row, 15)?,
         mapping_set: row.get(9)?,
         body: columns::json(row, 10)?,
         plan: columns::json(row, 11)?,

@@ -110,6 +110,9 @@ scenarios! {
         an_unauthorised_command_is_released,
         a_refused_message_that_is_taken_in_again_is_audited_with_it,
         a_refresh_token_has_one_successor,
+        what_may_be_used_once_is_removed_once,
+        what_waits_for_people_is_listed_with_what_is_behind_it,
+        a_word_of_a_person_stands_in_the_plan_and_in_the_log,
         a_mapping_set_is_kept_by_its_digest;
     bulk:
         what_failed_is_found_for_a_replay_by_any_filter,

@@ -8,7 +8,7 @@ use super::given::{
     message, progress, state_of, the_claimed,
 };
 use crate::command::{Failure, State};
-use crate::store::{Admitted, Progress, SealedSecret, StoreError, TakenAgain};
+use crate::store::{Admitted, Progress, SealedSecret, StoreError, TakenAgain, Word};
 
 pub(crate) async fn a_failed_command_is_replayed_with_its_plan(home: &dyn Home) {
     let store = home.open().await;
@@ -190,4 +190,103 @@ pub(crate) async fn a_mapping_set_is_kept_by_its_digest(home: &dyn Home) {
     store.register_set("abc", "archive".into(), at(9)).await.expect("known");
     assert_eq!(store.load_set("abc").await.expect("read").as_deref(), Some(&b"archive"[..]));
     assert_eq!(store.load_set("def").await.expect("read"), None);
+}
+
+pub(crate) async fn what_may_be_used_once_is_removed_once(home: &dyn Home) {
+    let store = home.open().await;
+    let secret = |connection: &str, kind: &str| SealedSecret {
+        connection: connection.into(),
+        kind: kind.into(),
+        version: 1,
+        sealed: b"sealed"[..].into(),
+        at: at(7),
+    };
+    for (connection, kind) in [("trust", "begun/b"), ("trust", "begun/a"), ("trust", "person/a"), ("other", "begun/c")]
+    {
+        store.save_secret(secret(connection, kind), None).await.expect("kept");
+    }
+    let found = store.secrets("trust", "begun/").await.expect("read");
+    let kinds: Vec<_> = found.iter().map(|secret| (secret.kind.as_str(), secret.version, secret.at)).collect();
+    assert_eq!(kinds, [("begun/a", 1, at(7)), ("begun/b", 1, at(7))]);
+    assert!(store.secrets("trust", "begun/%").await.expect("read").is_empty(), "a prefix is no pattern");
+    assert!(
+        matches!(store.remove_secret("trust", "begun/a", 2).await, Err(StoreError::Outdated(_))),
+        "another version"
+    );
+    store.remove_secret("trust", "begun/a", 1).await.expect("removed");
+    assert!(matches!(store.remove_secret("trust", "begun/a", 1).await, Err(StoreError::Outdated(_))), "used once");
+    // Whoever knew what was there before does not replace what is there now.
+    let again = SealedSecret { version: 5, ..secret("trust", "begun/a") };
+    store.save_secret(again, None).await.expect("another of this name");
+    let late = SealedSecret { version: 2, ..secret("trust", "begun/a") };
+    assert!(matches!(store.save_secret(late, Some(1)).await, Err(StoreError::Outdated(_))));
+    drop(store);
+    let kept = home.open().await.secrets("trust", "").await.expect("read");
+    assert_eq!(kept.len(), 3);
+}
+
+pub(crate) async fn what_waits_for_people_is_listed_with_what_is_behind_it(home: &dyn Home) {
+    let store = home.open().await;
+    let mut expiring = command(&[local("r1")]);
+    expiring.not_after = Some(at(50));
+    let first = expiring.id;
+    admitted(&*store, message("").with(expiring)).await;
+    let running = the_claimed(&*store).await;
+    ends(&*store, &running, State::Unauthorised { step: "create".into(), since: at(1) }).await;
+    let second = arrives(&*store, &[local("r2")]).await;
+    let running = the_claimed(&*store).await;
+    ends(&*store, &running, State::Unauthorised { step: "create".into(), since: at(2) }).await;
+    let behind = arrives(&*store, &[local("r1")]).await;
+    let fails = arrives(&*store, &[local("r3")]).await;
+    let running = the_claimed(&*store).await;
+    assert_eq!(running.id, fails);
+    ends(&*store, &running, failed()).await;
+    let behind_failed = arrives(&*store, &[local("r3")]).await;
+    let waiting = store.waiting(10).await.expect("read");
+    let told: Vec<_> = waiting.iter().map(|command| (command.id, command.state.name(), command.held_by)).collect();
+    assert_eq!(
+        told,
+        [(first, "unauthorised", None), (second, "unauthorised", None), (behind, "queued", Some(first))],
+        "not what stands behind {fails}: {behind_failed}"
+    );
+    assert_eq!((waiting[0].not_after, waiting[1].not_after), (Some(at(50)), None));
+    assert_eq!(store.waiting(1).await.expect("read").len(), 1);
+    let ids = async |of| store.behind(of).await.expect("read").into_iter().map(|open| open.id).collect::<Vec<_>>();
+    assert_eq!(ids(first).await, [behind]);
+    assert!(ids(behind).await.is_empty());
+    store.discard(behind, act()).await.expect("set aside");
+    assert!(ids(first).await.is_empty(), "what is finished came to nothing");
+}
+
+pub(crate) async fn a_word_of_a_person_stands_in_the_plan_and_in_the_log(home: &dyn Home) {
+    let store = home.open().await;
+    let id = arrives(&*store, &[local("r1")]).await;
+    let running = the_claimed(&*store).await;
+    let confirms = |late| Word::Confirms { user: "555000000011".into(), late, overtaken: false };
+    assert!(matches!(store.say(id, confirms(false), act()).await, Err(StoreError::Outdated(_))), "it runs");
+    let plan = json!({"begun": false, "patient": {"code": "OK", "checkedAt": "2026-03-16T09:30:00Z"}});
+    let unauthorised = State::Unauthorised { step: "create".into(), since: at(1) };
+    let waits = Progress { plan: Some(plan), ..into_state(&running, unauthorised.clone()) };
+    store.record(waits).await.expect("recorded");
+    let behind = arrives(&*store, &[local("r1")]).await;
+    store.say(id, Word::IsFor { user: "555000000011".into() }, act()).await.expect("assigned");
+    assert_eq!(state_of(&*store, id).await, unauthorised, "it still waits");
+    assert!(store.claim(claim(10, 1_000)).await.expect("claimed").is_empty());
+    store.say(behind, confirms(false), act()).await.expect("confirmed before its turn");
+    assert_eq!(state_of(&*store, behind).await, State::Queued);
+    store.say(id, confirms(true), act()).await.expect("confirmed");
+    let claimed = the_claimed(&*store).await;
+    assert_eq!((claimed.id, &claimed.plan["responsible"]), (id, &json!("555000000011")));
+    assert_eq!(claimed.plan["confirmed"]["user"], "555000000011");
+    assert_eq!((&claimed.plan["overdueTold"], &claimed.plan["begun"]), (&json!(true), &json!(false)));
+    assert_eq!(claimed.plan["patient"], json!({"code": "OK"}), "who the patient is, is asked again");
+    let log = store.audit_log(0, 10).await.expect("read");
+    let acts: Vec<_> = log.iter().map(|entry| (entry.act.as_str(), entry.subject.clone())).collect();
+    let subject = |id| format!("command {id}");
+    assert_eq!(acts, [("assign", subject(id)), ("confirm", subject(behind)), ("confirm", subject(id))]);
+    assert_eq!(log[2].why.as_deref(), Some("user 555000000011 confirms it, late as it is: asked by the ward"));
+    ends(&*store, &claimed, State::Completed).await;
+    assert_eq!(the_claimed(&*store).await.plan["confirmed"]["user"], "555000000011");
+    assert!(matches!(store.say(id, confirms(false), act()).await, Err(StoreError::Outdated(_))), "it is done");
+    store.verify().await.expect("the chain is whole");
 }

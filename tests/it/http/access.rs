@@ -25,10 +25,12 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
     let people: &[&str] = &["viewer", "reader", "operator", "auditor"];
     match (method, path) {
         ("get", "/health/live" | "/health/ready" | "/openapi.json") => &CALLERS,
+        ("get", "/v1/sign-in" | "/v1/sign-in/start" | "/v1/sign-in/callback") => &CALLERS,
         ("get", "/metrics") => &["monitor", "viewer", "reader", "operator", "auditor"],
         ("post", "/v1/hl7v2" | "/v1/fhir" | "/v1/hl7v2/{source}" | "/v1/fhir/{source}" | "/v1/commands/{name}") => {
             senders
         }
+        ("post", "/v1/sign-in/exchange") => senders,
         ("get", "/v1/commands/{id}" | "/v1/commands/{id}/documents/{step}" | "/v1/messages/{id}") => all_but_monitors,
         (
             "get",
@@ -46,6 +48,7 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
             &["reader", "auditor"]
         }
         ("get", "/v1/audit") | ("post", "/v1/messages/{id}/edit") => &["auditor"],
+        ("get", "/v1/sign-in/sessions" | "/v1/waiting") => people,
         (
             "post",
             "/v1/commands/{id}/replay"
@@ -59,10 +62,17 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/replays/{id}/pause"
             | "/v1/replays/{id}/resume"
             | "/v1/replays/{id}/cancel"
-            | "/v1/dispatches/{id}/discard",
+            | "/v1/dispatches/{id}/discard"
+            | "/v1/waiting/{id}/assign",
         ) => &["operator", "auditor"],
         _ => panic!("who may use {method} {path}? Say so here"),
     }
+}
+
+/// Addresses for a person who has signed in: no token opens them.
+fn is_for_people(path: &str) -> bool {
+    path.starts_with("/v1/sign-in/session") && path != "/v1/sign-in/sessions"
+        || ["/v1/waiting/mine", "/v1/waiting/confirm"].contains(&path)
 }
 
 fn ers() -> SimulatorHandle {
@@ -127,6 +137,11 @@ async fn every_address_opens_for_those_who_may_use_it_and_for_nobody_else() {
                 let named: Method = method.to_ascii_uppercase().parse().expect("a method");
                 let answer = ask(&gateway, named, &address, caller, None).await;
                 let status = answer.status().as_u16();
+                if is_for_people(path) {
+                    assert_eq!(status, 401, "{method} {path} by {caller}");
+                    asked.insert((method.clone(), path.clone()));
+                    continue;
+                }
                 let opens = opens_for(method, path).contains(&caller);
                 let scoped = path.contains("{source}") && caller == "eastvale";
                 match (opens, caller) {
@@ -139,6 +154,9 @@ async fn every_address_opens_for_those_who_may_use_it_and_for_nobody_else() {
                     (false, _) => assert_eq!(status, 403, "{method} {path} by {caller}"),
                 }
                 asked.insert((method.clone(), path.clone()));
+            }
+            if is_for_people(path) {
+                continue;
             }
             let wrong = client().get(gateway.url(&address)).bearer_auth("secret-of-nobody").send().await;
             if method == "get" && !opens_for(method, path).contains(&NOBODY) {

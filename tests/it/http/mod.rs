@@ -7,5 +7,6 @@ mod events;
 mod hl7v2;
 mod limits;
 mod messages;
+mod people;
 mod tls;
 mod watching;

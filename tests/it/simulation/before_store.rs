@@ -178,6 +178,14 @@ room!(PatientStore, layered {} {
 room!(SessionStore, layered {} {
     fn load_secret(connection: &str, kind: &str) -> Option<SealedSecret>;
     fn save_secret(secret: SealedSecret, expected: Option<u64>) -> ();
+    fn secrets(connection: &str, prefix: &str) -> Vec<SealedSecret>;
+    fn remove_secret(connection: &str, kind: &str, expected: u64) -> ();
+});
+
+room!(WaitingStore, layered {} {
+    fn waiting(max: usize) -> Vec<CommandView>;
+    fn behind(command: CommandId) -> Vec<OpenCommand>;
+    fn say(command: CommandId, word: Word, act: Act) -> ();
 });
 
 room!(MappingStore, layered {} {

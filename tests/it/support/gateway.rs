@@ -84,6 +84,7 @@ impl HttpGateway {
             metrics: metrics.clone(),
             readiness: readiness.clone(),
             known: watch::channel(Arc::default()).1,
+            sign_in: None,
         };
         let handle = HttpServer::start(listener, deps.clone(), &environment).expect("port 0 is free");
         Self {

@@ -61,6 +61,7 @@ pub fn command(id: CommandId, message: MessageId, state: State) -> CommandView {
         held_by: None,
         received_at: Timestamp::UNIX_EPOCH,
         changed_at: Timestamp::UNIX_EPOCH,
+        not_after: None,
         mapping_set: "set".into(),
         body: json!({"patient": {"nhsNumber": "9994120034"}}),
         plan: json!({}),

@@ -1,0 +1,92 @@
+//! e-RS asked for somebody who waits at a page: reads that belong to no command.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::engine::Shared;
+use super::pace::{Caller, Stopped};
+use super::sets::PinnedSet;
+use crate::command::Class;
+use crate::ers::{AccessToken, Body, Client, Response};
+use crate::mapping::{NextCall, PlanContext, PlanState, PreparedCall, Reply, ReplyBody};
+use crate::sign_in::{AsksErs, NotAnswered};
+
+/// A read of so many calls is a mistake in its plan.
+const CALLS_MAX: usize = 20;
+
+/// Asks at the pace of the application, before everything else that waits.
+#[derive(Clone)]
+pub struct Asker {
+    shared: Arc<Shared>,
+}
+
+impl Asker {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    async fn send(
+        &self,
+        client: &Client,
+        token: &AccessToken,
+        (call, set): (&PreparedCall, &PinnedSet),
+    ) -> Result<Response, NotAnswered> {
+        let unavailable = |why: &str| NotAnswered::Unavailable(why.to_owned());
+        let operation = set.mappings.operation(&call.call).ok_or_else(|| unavailable("its operation is not known"))?;
+        let member = self.shared.members.get(&client.name).ok_or_else(|| unavailable("its connection is not known"))?;
+        let stops = |_: Stopped| unavailable("the gateway stops");
+        let leave = member.pacer.wait(Caller { class: Class::Interactive, run: 0 }).await.map_err(stops)?;
+        member.pacer.depart(leave).await.map_err(stops)?;
+        let headers = client.headers(call, operation, &self.shared.environment.random_id().to_string());
+        let request = client.request(call, operation, &headers, Body::Empty, token);
+        member.transport.send(request).await.map_err(|error| NotAnswered::Unavailable(error.to_string()))
+    }
+}
+
+#[async_trait]
+impl AsksErs for Asker {
+    async fn ask(&self, client: &Client, token: &AccessToken, command: &str) -> Result<Value, NotAnswered> {
+        let unavailable = |why: String| NotAnswered::Unavailable(why);
+        let digest = self.shared.sets.current();
+        let set = self.shared.sets.get(&digest).await.map_err(|error| unavailable(error.to_string()))?;
+        let (body, settings, known, connection) = (json!({}), json!({}), json!({}), client.for_plan());
+        let now = format!("{:.3}", self.shared.environment.now());
+        let context = PlanContext {
+            command,
+            id: "asked",
+            body: &body,
+            known: &known,
+            connection: &connection,
+            settings: &settings,
+            now: &now,
+        };
+        let mut state = PlanState::default();
+        for _ in 0..CALLS_MAX {
+            match set.mappings.next_call(&context, &mut state).map_err(|problem| unavailable(problem.text))? {
+                NextCall::Done(end) => return Ok(end.result),
+                NextCall::Pause(_) => state.waited = true,
+                NextCall::Call(call) => {
+                    let answer = self.send(client, token, (&call, &set)).await?;
+                    let body = ReplyBody::of(answer.body.clone());
+                    if answer.status / 100 != 2 {
+                        return Err(NotAnswered::Refused { status: answer.status, issue: issue_of(&body) });
+                    }
+                    let headers =
+                        answer.headers.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
+                    let reply = Reply { status: answer.status, headers, body, document: None };
+                    let absorbed = set.mappings.absorb(&context, &mut state, &call, &reply);
+                    absorbed.map_err(|problem| unavailable(problem.text))?;
+                }
+            }
+        }
+        Err(unavailable("its plan does not end".into()))
+    }
+}
+
+/// The code of the first issue (FHIR's, which tells why a login is not enough).
+fn issue_of(body: &ReplyBody) -> String {
+    let code = body.is_json().then(|| body.tree()["issue"][0]["code"].as_str().unwrap_or_default().to_owned());
+    code.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(40).collect()
+}
