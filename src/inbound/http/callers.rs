@@ -154,7 +154,9 @@ fn token_may(token: &Token, needs: Needs) -> bool {
         (Role::Viewer | Role::Operator, Needs::Content) => token.content,
         (Role::Operator, Needs::Act) => true,
         (Role::Operator, Needs::Audit) => token.content,
-        (Role::Viewer, Needs::Act | Needs::Audit) | (Role::Viewer | Role::Operator, Needs::Send | Needs::SignedIn) => false,
+        (Role::Viewer, Needs::Act | Needs::Audit) | (Role::Viewer | Role::Operator, Needs::Send | Needs::SignedIn) => {
+            false
+        }
     }
 }
 

@@ -18,7 +18,6 @@ use super::problem::ProblemDocument;
 use super::request::{id, read_body};
 use crate::command::MessageId;
 use crate::intake::{difference, taken_from};
-use crate::store::Act;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

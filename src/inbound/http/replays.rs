@@ -19,7 +19,7 @@ use super::problem::ProblemDocument;
 use super::request::{id, query, read_body};
 use crate::config::EnvironmentName;
 use crate::replays::{self, views};
-use crate::store::{Act, BulkReplay, NewBulkReplay, ReplayFilter, ReplayStanding, Share};
+use crate::store::{BulkReplay, NewBulkReplay, ReplayFilter, ReplayStanding, Share};
 
 const BODY_BYTES_MAX: usize = 8 * 1024;
 const PAGE: usize = 100;

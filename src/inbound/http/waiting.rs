@@ -12,7 +12,6 @@ use super::request::{id, read_body};
 use super::sign_in::SignedIn;
 use super::{Shared, SignInDeps};
 use crate::command::CommandId;
-use crate::store::Act;
 use crate::waiting::{AssignError, Which, shown};
 
 type Answered = Result<HttpResponse, ProblemDocument>;

@@ -8,9 +8,9 @@ use super::acts::Deed;
 use super::{PostgresStore, again, audit, bulk, patient, report, waiting};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, CommandView, Day, Finding, LegalHold, NewBulkReplay, NewEvent, Noted,
-    OpenCommand, OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem,
-    ReplayOutcome, ReplayStanding, ReportStore, Result, StoreError, WaitingStore, Word,
+    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, CommandView, Day, Finding, LegalHold, NewBulkReplay,
+    NewEvent, Noted, OpenCommand, OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate,
+    ReplayCandidates, ReplayItem, ReplayOutcome, ReplayStanding, ReportStore, Result, StoreError, WaitingStore, Word,
 };
 
 #[async_trait]

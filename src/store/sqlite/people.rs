@@ -9,9 +9,9 @@ use super::outbox::EventText;
 use super::{SqliteStore, audit, bulk, patient, report, waiting};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, CommandView, Day, Finding, LegalHold, NewBulkReplay, NewEvent, Noted,
-    OpenCommand, OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate, ReplayCandidates, ReplayItem,
-    ReplayOutcome, ReplayStanding, ReportStore, Result, WaitingStore, Word,
+    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, CommandView, Day, Finding, LegalHold, NewBulkReplay,
+    NewEvent, Noted, OpenCommand, OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate,
+    ReplayCandidates, ReplayItem, ReplayOutcome, ReplayStanding, ReportStore, Result, WaitingStore, Word,
 };
 
 #[async_trait]

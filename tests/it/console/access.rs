@@ -14,6 +14,8 @@ fn opens(needs: Needs, role: &str, content: bool) -> bool {
         Needs::Act => role != "viewer",
         Needs::Audit => role == "administrator",
         Needs::Watch | Needs::Send | Needs::SeeOwn => panic!("no page needs this: say here who opens it"),
+        // Of e-RS, who are others than those who have an account here.
+        Needs::SignedIn => false,
     }
 }
 

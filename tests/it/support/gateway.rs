@@ -15,7 +15,6 @@ use ers_gateway::keys::Keys;
 use tokio::sync::watch;
 
 use super::intake::ScriptedIntake;
-use ers_gateway::keys::Keys;
 use ers_gateway::store::DispatchStore;
 use ers_gateway::store::sqlite::SqliteStore;
 
