@@ -310,9 +310,11 @@ impl World {
         }
     }
 
-    /// The file, as it is now.
-    pub fn store_path(&self) -> PathBuf {
-        self.folder.path().join("gateway.db")
+    /// Its files, as they are now.
+    pub fn store_files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.folder.path()).expect("the test's folder");
+        let paths = entries.map(|entry| entry.expect("readable").path());
+        paths.filter(|path| path.to_string_lossy().contains("gateway.db")).collect()
     }
 
     pub fn desk(&self) -> Arc<Desk> {
