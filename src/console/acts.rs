@@ -192,22 +192,27 @@ async fn carry_out(
     }
 }
 
-/// Who acts, and why; or what is missing.
-fn act(request: &HttpRequest, shared: &Shared, given: &Given) -> Result<Act, String> {
+/// Who acts, and why; or what is missing. Of a form: its session, who acts, why.
+pub fn said_by(request: &HttpRequest, shared: &Shared, said: (&str, &str, &str)) -> Result<Act, String> {
+    let (form, by, why) = said;
     if let Some(SignedIn(session)) = request.extensions().get::<SignedIn>()
-        && session.form.to_string() != given.form
+        && session.form.to_string() != form
     {
         return Err("This form is of another session: try again".into());
     }
     let caller = Caller::of(request).ok_or("Nobody is signed in")?;
     let is_said = |text: &str| !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX;
-    if !is_said(&given.why) {
+    if !is_said(why) {
         return Err(format!("Say why, in 1 to {ACT_TEXT_CHARS_MAX} characters: it stands in the audit log"));
     }
-    if !caller.is_signed_in() && !is_said(&given.by) {
+    if !caller.is_signed_in() && !is_said(by) {
         return Err("Say who you are: it stands in the audit log".into());
     }
-    Ok(caller.act(given.by.trim(), place_of(request), given.why.trim().to_owned(), shared.environment.now()))
+    Ok(caller.act(by.trim(), place_of(request), why.trim().to_owned(), shared.environment.now()))
+}
+
+fn act(request: &HttpRequest, shared: &Shared, given: &Given) -> Result<Act, String> {
+    said_by(request, shared, (&given.form, &given.by, &given.why))
 }
 
 fn finding(verb: Verb, given: &Given) -> Result<Option<Finding>, String> {

@@ -10,10 +10,11 @@ use serde::Deserialize;
 
 use super::page::{self, Frame, Trouble, encoded, time};
 use super::words::state_tag;
-use crate::command::{MessageId, State, Verdict};
+use crate::command::{MessageId, NhsNumber, State, Ubrn, Verdict};
 use crate::inbound::http::Shared;
 use crate::inbound::http::looks::Look;
-use crate::store::MessageFilter;
+use crate::keys::Keys;
+use crate::store::{Alias, AliasKind, MessageFilter, MessageView};
 
 const PAGE: usize = 50;
 const TEXT_CHARS_MAX: usize = 200;
@@ -42,6 +43,8 @@ struct Messages {
     rows: Vec<Row>,
     next: Option<String>,
     problem: Option<&'static str>,
+    /// What was found by an identifier of a patient or referral: in one page, for it stands in no address.
+    is_by_identifier: bool,
 }
 
 /// One entry of a list to choose from.
@@ -78,6 +81,7 @@ pub async fn list(
         rows: Vec::new(),
         next: None,
         problem: None,
+        is_by_identifier: false,
     };
     let filter = match filter(&asked) {
         Ok(filter) => filter,
@@ -100,23 +104,90 @@ pub async fn list(
     let more = found.len() > PAGE;
     found.truncate(PAGE);
     shown.next = found.last().filter(|_| more).map(|last| address(&asked, last.id));
-    shown.rows = found
-        .iter()
-        .map(|message| {
-            let tag = state_tag(message.verdict.name());
-            Row {
-                id: message.id,
-                received: time(message.received_at),
-                source: message.source.clone(),
-                kind: message.kind.clone(),
-                control_id: message.control_id.clone().unwrap_or_default(),
-                verdict: tag.text,
-                colour: tag.colour,
-                problems: message.problems.as_array().map_or(0, Vec::len),
-            }
-        })
-        .collect();
+    shown.rows = found.iter().map(row).collect();
     Ok(page::ok(&shown))
+}
+
+fn row(message: &MessageView) -> Row {
+    let tag = state_tag(message.verdict.name());
+    Row {
+        id: message.id,
+        received: time(message.received_at),
+        source: message.source.clone(),
+        kind: message.kind.clone(),
+        control_id: message.control_id.clone().unwrap_or_default(),
+        verdict: tag.text,
+        colour: tag.colour,
+        problems: message.problems.as_array().map_or(0, Vec::len),
+    }
+}
+
+/// An identifier of a patient or a referral, as a form sends it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identifier {
+    kind: String,
+    value: String,
+    #[serde(default)]
+    source: String,
+}
+
+/// By an identifier, which is in no address and no log.
+pub async fn search(
+    request: HttpRequest,
+    identifier: web::Form<Identifier>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Trouble> {
+    let mut shown = Messages {
+        frame: Frame::of(&request, &shared, "Messages"),
+        verdicts: choices(Verdict::ALL.map(Verdict::name), ""),
+        states: choices(State::NAMES, ""),
+        asked: Asked::default(),
+        rows: Vec::new(),
+        next: None,
+        problem: None,
+        is_by_identifier: true,
+    };
+    let (filter, what) = match by_identifier(&identifier, &shared.deps.keys) {
+        Ok(found) => found,
+        Err(problem) => {
+            shown.problem = Some(problem);
+            return Ok(page::html(StatusCode::BAD_REQUEST, &shown));
+        }
+    };
+    let look = Look { act: "search", subject: what.into(), searched: None, source: None, is_content: true };
+    shared.looked(&request, look).await?;
+    shown.rows = shared.deps.search.messages(filter).await?.iter().map(row).collect();
+    Ok(page::ok(&shown))
+}
+
+fn by_identifier(asked: &Identifier, keys: &Keys) -> Result<(MessageFilter, &'static str), &'static str> {
+    let value = asked.value.trim();
+    if value.chars().count() > TEXT_CHARS_MAX || asked.source.chars().count() > TEXT_CHARS_MAX {
+        return Err("One of the fields is too long");
+    }
+    let filter = MessageFilter { max: PAGE, ..MessageFilter::default() };
+    let alias = |kind: AliasKind, parts: &[&str]| Alias { kind, digest: keys.alias_digest(kind, parts) };
+    match asked.kind.as_str() {
+        "nhs" => {
+            let number =
+                NhsNumber::parse(value).map_err(|_| "An NHS number has ten digits, and its check digit holds")?;
+            Ok((MessageFilter { patient: Some(keys.patient_digest(&number)), ..filter }, "messages by NHS number"))
+        }
+        "ubrn" => {
+            let ubrn = Ubrn::parse(value).ok_or("A UBRN has twelve digits")?;
+            let referral = Some(alias(AliasKind::Ubrn, &[ubrn.as_str()]));
+            Ok((MessageFilter { referral, ..filter }, "messages by UBRN"))
+        }
+        "local" => match asked.source.trim() {
+            "" => Err("A local ID is looked for with its source: name it"),
+            source => {
+                let referral = Some(alias(AliasKind::LocalId, &[source, value]));
+                Ok((MessageFilter { referral, ..filter }, "messages by local id"))
+            }
+        },
+        _ => Err("Say what it is: an NHS number, a UBRN or a local ID"),
+    }
 }
 
 fn choices<const N: usize>(names: [&'static str; N], chosen: &str) -> Vec<Choice> {

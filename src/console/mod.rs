@@ -13,9 +13,13 @@ mod guard;
 mod hl7_view;
 mod message;
 mod messages;
+mod mine;
 mod open_work;
 mod overview;
 mod page;
+mod problems;
+mod replays;
+mod report;
 mod sign_in;
 mod words;
 
@@ -31,12 +35,13 @@ use guard::guard;
 /// Method, path, what it needs of who opens it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const PAGES: [Entry; 17] = [
+pub const PAGES: [Entry; 31] = [
     ("get", "/console", Needs::See, || web::get().to(overview::show)),
     ("get", "/console/sign-in", Needs::Nothing, || web::get().to(sign_in::form)),
     ("post", "/console/sign-in", Needs::Nothing, || web::post().to(sign_in::sign_in)),
     ("post", "/console/sign-out", Needs::See, || web::post().to(sign_in::sign_out)),
     ("get", "/console/messages", Needs::See, || web::get().to(messages::list)),
+    ("post", "/console/messages/search", Needs::Content, || web::post().to(messages::search)),
     ("get", "/console/messages/{id}", Needs::See, || web::get().to(message::show)),
     ("get", "/console/messages/{id}/content", Needs::Content, || web::get().to(message::content)),
     ("get", "/console/messages/{id}/replay", Needs::Act, || web::get().to(acts::ask_about_message)),
@@ -44,6 +49,20 @@ pub const PAGES: [Entry; 17] = [
     ("get", "/console/commands/{id}", Needs::See, || web::get().to(message::of_command)),
     ("get", "/console/commands/{id}/{act}", Needs::Act, || web::get().to(acts::ask_about_command)),
     ("post", "/console/commands/{id}/{act}", Needs::Act, || web::post().to(acts::act_on_command)),
+    ("get", "/console/problems", Needs::See, || web::get().to(problems::show)),
+    ("get", "/console/replays", Needs::See, || web::get().to(replays::list)),
+    ("post", "/console/replays", Needs::Act, || web::post().to(replays::begin)),
+    ("get", "/console/replays/new", Needs::Act, || web::get().to(replays::new)),
+    ("get", "/console/replays/{id}", Needs::See, || web::get().to(replays::show)),
+    ("get", "/console/replays/{id}/progress", Needs::See, || web::get().to(replays::live)),
+    ("post", "/console/replays/{id}/{act}", Needs::Act, || web::post().to(replays::change)),
+    ("get", "/console/reports", Needs::See, || web::get().to(report::today)),
+    ("get", "/console/reports/{day}", Needs::See, || web::get().to(report::show)),
+    // For users of e-RS, who sign in there: their session is asked for by the page itself.
+    ("get", "/console/mine", Needs::Nothing, || web::get().to(mine::show)),
+    ("post", "/console/mine", Needs::Nothing, || web::post().to(mine::confirm)),
+    ("post", "/console/mine/role", Needs::Nothing, || web::post().to(mine::choose)),
+    ("post", "/console/mine/sign-out", Needs::Nothing, || web::post().to(mine::sign_out)),
     ("get", "/console/open", Needs::See, || web::get().to(open_work::show)),
     ("get", "/console/audit", Needs::Audit, || web::get().to(audit::show)),
     ("get", "/console/assets/{name}", Needs::Nothing, || web::get().to(assets::get)),

@@ -35,7 +35,7 @@ mod reports;
 mod request;
 mod routes;
 mod settle;
-mod sign_in;
+pub mod sign_in;
 pub mod views;
 mod waiting;
 

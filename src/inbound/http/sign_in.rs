@@ -30,7 +30,7 @@ const ON_ITS_WAY_SECONDS: i64 = 600;
 #[derive(Clone)]
 pub struct SignedIn {
     pub person: Person,
-    pub(super) cookie: String,
+    pub cookie: String,
 }
 
 impl FromRequest for SignedIn {
@@ -45,7 +45,7 @@ impl FromRequest for SignedIn {
 
 impl SignInDeps {
     /// Whose browser asks.
-    pub(super) async fn whose_browser(&self, request: &HttpRequest) -> Result<Option<SignedIn>, ProblemDocument> {
+    pub async fn whose_browser(&self, request: &HttpRequest) -> Result<Option<SignedIn>, ProblemDocument> {
         let Some(cookie) = cookies::get(request, cookies::PERSON, self.desk.is_over_tls()) else { return Ok(None) };
         let person = self.desk.people.of_browser(&cookie).await?;
         Ok(person.map(|person| SignedIn { person, cookie }))
