@@ -174,6 +174,7 @@ impl Gateway {
             store: store.clone(),
             search: store.clone(),
             people: people.clone(),
+            asker: delivery.asker(),
             sources: known_sources,
             environment: stages.listeners.clone(),
         };

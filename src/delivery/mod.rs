@@ -38,7 +38,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-pub use asking::Asker;
+pub use asking::{Asker, PatientHold};
 pub use engine::{Delivery, DeliveryParts, Hands, SetUpError, Sources};
 pub use estimate::Estimator;
 pub use metrics::DeliveryMetrics;
