@@ -14,14 +14,15 @@ use tokio::sync::watch;
 
 use crate::amqp::BrokerLinks;
 use crate::command::Estimate;
-use crate::config::{Config, EnvironmentName, HttpListener, InEvents, Listener, Source, Token, Watch};
+use crate::config::{Config, EnvironmentName, HttpListener, InEvents, Listener, Source, Watch};
+use crate::console::Door;
 use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts, Estimator};
 use crate::environment::Environment;
 use crate::ers::{ReqwestTransport, Transport, TransportError};
 use crate::events::{EventSchemas, Feed, InlineDocuments, Publisher, PublisherMetrics};
 use crate::given::Given;
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
-use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Readiness, SignInDeps, Tokens};
+use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Known, Readiness, SignInDeps};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
 use crate::inbound::poll::{self, Poll};
 use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError, note_settings};
@@ -30,6 +31,8 @@ use crate::keys::{KeyError, Keys};
 use crate::mapping;
 use crate::metrics::Registry;
 use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
+use crate::replays::{Replays, ReplaysParts};
+use crate::reports::Reports;
 use crate::retention::Retention;
 use crate::sign_in::{Desk, Ending};
 use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
@@ -96,7 +99,7 @@ pub struct RunningGateway {
     pub metrics: Registry,
     pub store: Arc<dyn Store>,
     mappings: Mappings,
-    tokens: watch::Sender<Arc<Tokens>>,
+    known: watch::Sender<Arc<Known>>,
     beats: Beats,
     readiness: Arc<Readiness>,
     stop_notice: Duration,
@@ -226,6 +229,20 @@ impl Gateway {
         .start()
         .await;
         let intake: Arc<dyn Receive> = intake;
+        let replays = ReplaysParts {
+            store: store.clone(),
+            intake: intake.clone(),
+            settings: config.delivery.clone(),
+            duty: Duty::new(store.clone(), "replays", &config.instance, &stages.listeners),
+            environment: stages.listeners.clone(),
+        };
+        Replays::register(replays, &metrics)?.start();
+        Reports {
+            store: store.clone(),
+            duty: Duty::new(store.clone(), "reports", &config.instance, &stages.outbox),
+            environment: stages.outbox.clone(),
+        }
+        .start();
         if config.pds.is_none() && config.environment != EnvironmentName::Simulator {
             tracing::warn!("nobody checks patients before they are referred: there is no connection to PDS");
         }
@@ -236,15 +253,17 @@ impl Gateway {
             InEvents::Link => store.clone(),
             InEvents::Inline => Arc::new(InlineDocuments::new(store.clone(), config.documents.inline_bytes_max)),
         };
-        let (tokens, known_tokens) = watch::channel(Arc::new(Tokens::new(&config.tokens)));
+        let (known, known_now) = watch::channel(Arc::new(Known::of(&config)));
         let rooms = Rooms {
             intake: intake.clone(),
             store: store.clone(),
             outbox: outbox.clone(),
+            keys: keys.clone(),
             estimates: Arc::new(delivery.estimator()),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
-            tokens: known_tokens,
+            known: known_now,
+            console: Arc::new(Door::new(keys.clone())),
             sign_in,
         };
         let addresses = rooms.listen(&config, &stages.listeners).await?;
@@ -267,7 +286,7 @@ impl Gateway {
         Retention::of(&config, &metrics)?.start(store.clone(), &stages.outbox);
         beats.start(&stages.outbox);
         let stop_notice = config.stop_notice();
-        Ok(RunningGateway { addresses, metrics, store, mappings, tokens, beats, readiness, stop_notice, stages })
+        Ok(RunningGateway { addresses, metrics, store, mappings, known, beats, readiness, stop_notice, stages })
     }
 }
 
@@ -282,10 +301,11 @@ impl RunningGateway {
         self.mappings.reload().await
     }
 
-    /// From now on only these open anything.
-    pub fn replace_tokens(&self, tokens: &[Token]) {
-        self.tokens.send_replace(Arc::new(Tokens::new(tokens)));
-        tracing::info!(tokens = tokens.len(), "the tokens of the settings are in use");
+    /// From now on only the tokens and people of these settings open anything.
+    pub fn replace_callers(&self, config: &Config) {
+        self.known.send_replace(Arc::new(Known::of(config)));
+        let (tokens, people) = (config.tokens.len(), config.people.len());
+        tracing::info!(tokens, people, "the tokens and people of the settings are in use");
     }
 
     /// Digest of the set in use.
@@ -334,10 +354,12 @@ struct Rooms {
     store: Arc<dyn Store>,
     /// Events as they are read, with documents or without.
     outbox: Arc<dyn OutboxStore>,
+    keys: Keys,
     estimates: Arc<dyn Estimates>,
     metrics: Registry,
     readiness: Arc<Readiness>,
-    tokens: watch::Receiver<Arc<Tokens>>,
+    known: watch::Receiver<Arc<Known>>,
+    console: Arc<Door>,
     sign_in: SignInDeps,
 }
 
@@ -353,6 +375,7 @@ impl Rooms {
         let listeners = &config.listeners;
         let mllp_metrics = MllpMetrics::register(&self.metrics)?;
         let deps = HttpDeps {
+            instance: config.instance.clone(),
             intake: self.intake.clone(),
             search: self.store.clone(),
             fetched: self.store.clone(),
@@ -364,10 +387,15 @@ impl Rooms {
             estimates: self.estimates.clone(),
             feed: Feed::new(self.outbox.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),
+            store: self.store.clone(),
+            place: config.environment,
             commands: mapping::command_schemas(),
+            keys: self.keys.clone(),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
-            tokens: self.tokens.clone(),
+            known: self.known.clone(),
+            content: self.store.clone(),
+            console: self.console.clone(),
             sign_in: Some(self.sign_in.clone()),
         };
         let mut bound = Vec::with_capacity(listeners.len());

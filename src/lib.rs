@@ -16,6 +16,9 @@
 //! | [`events`] | the outbox | AMQP, the feed |
 //! | [`outbound`] | answers that are owed, events | HL7 v2 messages to hospital systems, and what became of them |
 //! | [`instances`] | signs of life | duties, one mapping set for all |
+//! | [`problems`] | what is grouped by its cause | what it means, who can mend it, what to do |
+//! | [`replays`] | what a person decides about many | each carried out once, at a share of the quota |
+//! | [`reports`] | a day | what was received put against what became of it |
 //! | [`retention`] | ages | a store without what is finished and old |
 //!
 //! [`hl7`], [`amqp`], [`metrics`] and [`tls`] are beneath; [`keys`], [`given`], [`config`], [`telemetry`], [`cli`] and [`simulator`] stand beside.
@@ -27,6 +30,7 @@ mod backoff;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod console;
 pub mod delivery;
 pub mod environment;
 pub mod ers;
@@ -42,6 +46,9 @@ pub mod mapping;
 pub mod metrics;
 pub mod outbound;
 pub mod pds;
+pub mod problems;
+pub mod replays;
+pub mod reports;
 pub mod retention;
 pub mod sign_in;
 pub mod simulator;

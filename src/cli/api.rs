@@ -54,6 +54,12 @@ impl Api {
         self.json(request).await
     }
 
+    /// A question whose body is kept out of addresses; by whom, as for [`Self::get`].
+    pub async fn post_as_said(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        let request = self.client.post(self.address(path)?).headers(self.said.clone()).json(body).timeout(TIMEOUT);
+        self.json(request).await
+    }
+
     /// A stream of server-sent events.
     pub async fn follow(&self, path: &str, query: &[(&str, String)]) -> Result<Response, CliError> {
         let request = self.client.get(self.address(path)?).headers(self.said.clone()).query(query);

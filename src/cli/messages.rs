@@ -1,15 +1,18 @@
 //! `messages`: what came in and what became of it; what a person decides about what waits for one.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::exit::{CliError, Done};
-use super::records::{Records, Where};
+use super::patient::Number;
+use super::records::{Records, Sought, Where};
 use super::runtime;
 use super::table::{cell, table};
-use crate::command::{CommandId, MessageId, State, Verdict};
-use crate::store::MessageFilter;
+use crate::command::{CommandId, MessageId, State, Ubrn, Verdict};
+use crate::store::{CauseId, MessageFilter};
 
 /// Look at messages and their commands; replay, release or discard what waits for a person
 #[derive(Subcommand)]
@@ -26,6 +29,8 @@ Examples:
 A replayed command goes on at the step where it stopped; calls known to be done are not made again. A message that was
 refused, or discarded before anything of it was sent, is taken in once more and stands behind what came since.")]
     Replay(Decide),
+    Edit(Edit),
+    Difference(Difference),
     /// Let unauthorised commands go on, once somebody has signed in; recorded with who decided and why
     #[command(after_help = "\
 Examples:
@@ -59,6 +64,8 @@ Examples:
   ers-gateway messages list                                the newest 50
   ers-gateway messages list --state failed                 with a command that waits for a person
   ers-gateway messages list --verdict rejected --json      refused messages, for a program
+  ers-gateway messages list --ubrn '0000 4997 3145'        of one referral
+  ers-gateway messages list --nhs-number-file -            of one patient; the number is asked for, or read
   ers-gateway messages list --store /var/lib/ers-gateway/store.db   of a gateway that does not run")]
 pub struct List {
     #[command(flatten)]
@@ -75,6 +82,21 @@ pub struct List {
     /// MSH-10 or Idempotency-Key
     #[arg(long, value_name = "ID")]
     control_id: Option<String>,
+    /// Refused for this cause, or with a command that does not get on for it; `problems` has them
+    #[arg(long)]
+    cause: Option<CauseId>,
+    /// Of the referral that its source knows by this id; with --source
+    #[arg(long, value_name = "ID", requires = "source", conflicts_with = "ubrn")]
+    local_id: Option<String>,
+    /// Of the referral that e-RS knows by this number
+    #[arg(long, value_parser = ubrn)]
+    ubrn: Option<Ubrn>,
+    /// Of the patient whose NHS number is in this file; `-` asks for it, or reads standard input
+    #[arg(long, value_name = "FILE")]
+    nhs_number_file: Option<PathBuf>,
+    /// The key file that the store was made with; otherwise the one beside it
+    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_KEY_FILE")]
+    key_file: Option<PathBuf>,
     /// Received at or after this instant, such as 2026-03-16T09:30:00Z
     #[arg(long, value_name = "INSTANT")]
     since: Option<Timestamp>,
@@ -112,6 +134,46 @@ pub struct Show {
     json: bool,
 }
 
+/// Take a refused or given up message in once more, with a content that was changed; recorded with who edited it and why
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway messages edit 0199f2c4-… --file mended.hl7 --why 'priority as the practice told by telephone'
+
+The original stays as it came; the new message is linked to it, and `messages difference` says what was changed. Only a gateway
+that runs takes it. Needs the right to content.")]
+pub struct Edit {
+    #[command(flatten)]
+    place: Where,
+    /// The message that was refused, or whose commands are all discarded
+    message: MessageId,
+    /// The whole message as it should have been, in its own character set
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// Why; goes to the audit log
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    why: String,
+}
+
+/// Show what was changed in an edited message
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway messages difference 0199f2c4-…           place by place, what it was and what it is
+  ers-gateway messages difference 0199f2c4-… --json    the same for a program")]
+pub struct Difference {
+    #[command(flatten)]
+    place: Where,
+    /// The edited message
+    message: MessageId,
+    /// Why you look; goes to the audit log
+    #[arg(long)]
+    why: Option<String>,
+    /// JSON, for a program
+    #[arg(long)]
+    json: bool,
+}
+
 /// A decision about commands that wait for a person; recorded with who decided and why
 #[derive(Args)]
 pub struct Decide {
@@ -123,6 +185,10 @@ pub struct Decide {
     /// Why; goes to the audit log
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     why: String,
+}
+
+fn ubrn(text: &str) -> Result<Ubrn, String> {
+    Ubrn::parse(text).ok_or_else(|| "has twelve digits".to_owned())
 }
 
 fn verdict(text: &str) -> Result<Verdict, String> {
@@ -139,6 +205,8 @@ impl Messages {
                 Self::List(list) => list.run().await,
                 Self::Show(show) => show.run().await,
                 Self::Replay(decide) => decide.run(Decision::Replay).await,
+                Self::Edit(edit) => edit.run().await,
+                Self::Difference(difference) => difference.run().await,
                 Self::Release(decide) => decide.run(Decision::Release).await,
                 Self::Discard(decide) => decide.run(Decision::Discard).await,
                 Self::Pass(decide) => decide.run(Decision::Pass).await,
@@ -150,18 +218,26 @@ impl Messages {
 impl List {
     async fn run(self) -> Done {
         let records = self.place.open_to_look(None).await?;
-        let found = records
-            .messages(MessageFilter {
-                source: self.source,
-                verdict: self.verdict,
-                state: self.state,
-                control_id: self.control_id,
-                since: self.since,
-                until: self.until,
-                before: self.before,
-                max: usize::from(self.limit),
-            })
-            .await?;
+        let filter = MessageFilter {
+            source: self.source,
+            verdict: self.verdict,
+            state: self.state,
+            control_id: self.control_id,
+            cause: self.cause,
+            referral: None,
+            patient: None,
+            since: self.since,
+            until: self.until,
+            before: self.before,
+            max: usize::from(self.limit),
+        };
+        let nhs_number = self.nhs_number_file.map(|file| Number::in_file(file).read()).transpose()?;
+        let key_file = self.key_file.or_else(|| self.place.key_file());
+        let sought = Sought { local_id: self.local_id, ubrn: self.ubrn, nhs_number, key_file };
+        let found = match sought.is_nothing() {
+            true => records.messages(filter).await?,
+            false => records.messages_of(filter, &sought).await?,
+        };
         if self.json {
             println!("{found:#}");
             return Ok(());
@@ -198,6 +274,32 @@ impl Show {
             return Ok(());
         }
         print!("{}", describe(&message, &commands));
+        Ok(())
+    }
+}
+
+impl Edit {
+    async fn run(self) -> Done {
+        let (records, by) = (self.place.open().await?, self.place.by()?);
+        let content = std::fs::read(&self.file).map_err(|error| CliError::unavailable(self.file.display(), error))?;
+        let taken = records.edit_message(self.message, &content, by, &self.why).await?;
+        println!("took message {} in as {}", self.message, cell(&taken["message"]));
+        Ok(())
+    }
+}
+
+impl Difference {
+    async fn run(self) -> Done {
+        let records = self.place.open_to_look(self.why.as_deref()).await?;
+        let found = records.difference(self.message).await?;
+        if self.json {
+            println!("{found:#}");
+            return Ok(());
+        }
+        println!("edited from message {}", cell(&found["editedFrom"]));
+        for change in list(&found["changes"]) {
+            println!("  {}: {} → {}", cell(&change["place"]), cell(&change["was"]), cell(&change["is"]));
+        }
         Ok(())
     }
 }

@@ -18,8 +18,12 @@ mod legal_hold;
 mod map;
 mod messages;
 mod patient;
+mod people;
 mod private_file;
+mod problems;
 mod records;
+mod replay;
+mod report;
 mod send;
 mod serve;
 mod settings;
@@ -56,6 +60,10 @@ enum Command {
     Map(map::Map),
     #[command(subcommand)]
     Messages(messages::Messages),
+    Problems(problems::Problems),
+    #[command(subcommand)]
+    Replay(replay::Replay),
+    Report(report::Report),
     #[command(subcommand, name = "hold")]
     Holding(hold::Holding),
     #[command(subcommand, name = "indoubt")]
@@ -74,6 +82,8 @@ enum Command {
     #[command(subcommand)]
     Tokens(tokens::Tokens),
     #[command(subcommand)]
+    People(people::People),
+    #[command(subcommand)]
     Store(store::StoreCommand),
     #[command(subcommand)]
     Subject(subject::Subject),
@@ -89,6 +99,9 @@ pub fn run() -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Map(map) => map.run(),
         Command::Messages(messages) => messages.run(),
+        Command::Problems(problems) => problems.run(),
+        Command::Replay(replay) => replay.run(),
+        Command::Report(report) => report.run(),
         Command::Holding(holding) => holding.run(),
         Command::InDoubt(indoubt) => indoubt.run(),
         Command::Waiting(waiting) => waiting.run(),
@@ -99,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Keys(keys) => keys.run(),
         Command::Tokens(tokens) => tokens.run(),
+        Command::People(people) => people.run(),
         Command::Store(store) => store.run(),
         Command::Subject(subject) => subject.run(),
         Command::Health(health) => health.run(),

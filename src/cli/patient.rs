@@ -26,6 +26,11 @@ pub struct Number {
 }
 
 impl Number {
+    /// `-` stands for the prompt, or standard input.
+    pub fn in_file(path: PathBuf) -> Self {
+        Self { nhs_number_file: Some(path).filter(|path| path.as_os_str() != "-") }
+    }
+
     pub fn read(&self) -> Result<NhsNumber, CliError> {
         let mut text = String::new();
         let read = match &self.nhs_number_file {

@@ -2,20 +2,33 @@
 //!
 //! Both give the same JSON, so that whoever prints it need not care.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use jiff::civil::Date;
 use serde::Deserialize as _;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::api::Api;
 use super::exit::CliError;
-use crate::command::{CommandId, DispatchId, MessageId};
-use crate::config::StoreUrl;
+use super::patient;
+use crate::command::{CommandId, DispatchId, MessageId, NhsNumber, Ubrn};
+use crate::config::{Config, EnvironmentName, StoreUrl};
 use crate::environment::Environment;
 use crate::events::cloud_event;
 use crate::inbound::http::views;
-use crate::store::{self, Act, AuditEntry, DispatchFilter, Finding, MessageFilter, Noted, Store, StoreError};
+use crate::intake::{difference, taken_from};
+use crate::problems;
+use crate::replays;
+use crate::reports;
+use crate::store::{
+    self, Act, Alias, AliasKind, AuditEntry, BulkReplay, DispatchFilter, Finding, MessageFilter, NewBulkReplay, Noted,
+    ProblemFilter, ReplayFilter, ReplayStanding, Share, Store, StoreError,
+};
 
 /// Where to look.
 #[derive(Args)]
@@ -75,6 +88,12 @@ impl Where {
         }
     }
 
+    /// The one beside a stopped gateway's store.
+    pub fn key_file(&self) -> Option<PathBuf> {
+        let store = StoreUrl::of_argument(self.store.as_ref()?);
+        Some(Config { store, ..Config::default() }.key_path())
+    }
+
     /// Who acts: nobody does without a name.
     pub fn by(&self) -> Result<&str, CliError> {
         self.by.as_deref().ok_or_else(|| CliError::Usage("say who acts: --by NAME, or the variable USER".into()))
@@ -109,20 +128,35 @@ impl Records {
         }
     }
 
+    /// Those that have one of these identifiers, as [`Self::messages`].
+    pub async fn messages_of(&self, filter: MessageFilter, sought: &Sought) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let mut body = Map::new();
+                for (name, value) in query_of(filter).into_iter().chain(sought.members()) {
+                    let value = if name == "limit" {
+                        value.parse::<u64>().map_or(Value::Null, Value::from)
+                    } else {
+                        value.into()
+                    };
+                    body.insert(name.into(), value);
+                }
+                api.post_as_said("v1/messages/search", &Value::Object(body)).await
+            }
+            Self::Store(store, ..) => {
+                let (subject, searched) = sought.noted();
+                self.looked("search", subject.into(), searched).await?;
+                let filter = sought.filter(filter)?;
+                let messages = store.messages(filter).await?;
+                Ok(json!({ "messages": messages.iter().map(views::message).collect::<Vec<_>>() }))
+            }
+        }
+    }
+
     /// Newest first: `{"messages": […], "next"}`.
     pub async fn messages(&self, filter: MessageFilter) -> Result<Value, CliError> {
         match self {
-            Self::Api(api) => {
-                let mut query = vec![("limit", filter.max.to_string())];
-                query.extend(filter.source.map(|source| ("source", source)));
-                query.extend(filter.verdict.map(|verdict| ("verdict", verdict.name().to_owned())));
-                query.extend(filter.state.map(|state| ("state", state)));
-                query.extend(filter.control_id.map(|id| ("controlId", id)));
-                query.extend(filter.since.map(|since| ("since", since.to_string())));
-                query.extend(filter.until.map(|until| ("until", until.to_string())));
-                query.extend(filter.before.map(|before| ("before", before.to_string())));
-                api.get("v1/messages", &query).await
-            }
+            Self::Api(api) => api.get("v1/messages", &query_of(filter)).await,
             Self::Store(store, ..) => {
                 if let Some(id) = &filter.control_id {
                     let searched = Some(format!("control id {id}"));
@@ -131,6 +165,118 @@ impl Records {
                 let messages = store.messages(filter).await?;
                 Ok(json!({ "messages": messages.iter().map(views::message).collect::<Vec<_>>() }))
             }
+        }
+    }
+
+    /// A day's reconciliation.
+    pub async fn report(&self, day: Date) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => api.get(&format!("v1/reports/{day}"), &[]).await,
+            Self::Store(store, environment, _) => {
+                let report = reports::report(&**store, day, environment.now()).await?;
+                report.ok_or_else(|| CliError::Usage("there is no such day".into()))
+            }
+        }
+    }
+
+    /// What a replay would come to. A stopped gateway cannot read refused messages once more.
+    pub async fn preview_replay(&self, filter: &ReplayFilter, overtaken: bool) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let body = json!({ "filter": filter, "overtaken": overtaken });
+                api.post("v1/replays?preview=true", &body).await
+            }
+            Self::Store(store, ..) => Ok(replays::preview(&**store, None, filter, overtaken).await?),
+        }
+    }
+
+    pub async fn begin_replay(
+        &self,
+        filter: ReplayFilter,
+        share: Share,
+        overtaken: bool,
+        environment: Option<EnvironmentName>,
+        by: &str,
+        why: &str,
+    ) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let mut body = json!({
+                    "filter": filter, "share": share.part(), "overtaken": overtaken, "by": by, "why": why,
+                });
+                if let Some(environment) = environment {
+                    body["environment"] = environment.name().into();
+                }
+                api.post("v1/replays", &body).await
+            }
+            Self::Store(store, world, _) => {
+                let id = world.new_id();
+                let replay = NewBulkReplay { id, filter, share, overtaken };
+                store.begin_replay(replay, act(by, why, world)).await?;
+                self.bulk_replay(id).await.map(|replay| replays::views::replay(&replay))
+            }
+        }
+    }
+
+    async fn bulk_replay(&self, id: Uuid) -> Result<BulkReplay, CliError> {
+        let Self::Store(store, ..) = self else { return Err(nothing("bulk replay", id)) };
+        store.bulk_replay(id).await?.ok_or_else(|| nothing("bulk replay", id))
+    }
+
+    /// `{"replays": […]}`
+    pub async fn replays(&self) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => api.get("v1/replays", &[]).await,
+            Self::Store(store, ..) => {
+                let found = store.bulk_replays(None, REPLAYS_MAX).await?;
+                Ok(json!({ "replays": found.iter().map(replays::views::replay).collect::<Vec<_>>() }))
+            }
+        }
+    }
+
+    /// With its items as `list`, from behind a number; `next` where there are more.
+    pub async fn replay_of_many(&self, id: Uuid, after: Option<Uuid>) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let mut query = vec![("limit", ITEMS_PAGE.to_string())];
+                query.extend(after.map(|after| ("after", after.to_string())));
+                api.get(&format!("v1/replays/{id}"), &query).await
+            }
+            Self::Store(store, ..) => {
+                let replay = self.bulk_replay(id).await?;
+                Ok(replays::views::with_items(&**store, &replay, after, ITEMS_PAGE).await?)
+            }
+        }
+    }
+
+    pub async fn stand_replay(&self, id: Uuid, to: ReplayStanding, by: &str, why: &str) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let what = match to {
+                    ReplayStanding::Running => "resume",
+                    ReplayStanding::Paused => "pause",
+                    ReplayStanding::Cancelled | ReplayStanding::Done => "cancel",
+                };
+                api.post(&format!("v1/replays/{id}/{what}"), &json!({ "by": by, "why": why })).await
+            }
+            Self::Store(store, environment, _) => {
+                store.stand_replay(id, to, act(by, why, environment)).await?;
+                self.bulk_replay(id).await.map(|replay| replays::views::replay(&replay))
+            }
+        }
+    }
+
+    /// `{"problems": […]}`
+    pub async fn problems(&self, filter: ProblemFilter) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let mut query = vec![("limit", filter.max.to_string())];
+                query.extend(filter.source.map(|source| ("source", source)));
+                query.extend(filter.cause.map(|cause| ("cause", cause.to_string())));
+                query.extend(filter.since.map(|since| ("since", since.to_string())));
+                api.get("v1/problems", &query).await
+            }
+            Self::Store(store, ..) => Ok(problems::shown(&**store, filter).await?),
         }
     }
 
@@ -213,6 +359,35 @@ impl Records {
         }
     }
 
+    /// With a content that was changed; as above.
+    pub async fn edit_message(&self, id: MessageId, content: &[u8], by: &str, why: &str) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let body = json!({ "by": by, "why": why, "base64": STANDARD.encode(content) });
+                api.post(&format!("v1/messages/{id}/edit"), &body).await
+            }
+            Self::Store(..) => {
+                Err(CliError::Usage("an edited message is taken in by a gateway that runs: name it with --api".into()))
+            }
+        }
+    }
+
+    /// What was changed in an edited message.
+    pub async fn difference(&self, id: MessageId) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => api.get(&format!("v1/messages/{id}/difference"), &[]).await,
+            Self::Store(store, ..) => {
+                let message = store.message(id).await?.ok_or_else(|| nothing("message", id))?;
+                let first = message.control_id.as_deref().and_then(taken_from).filter(|(_, is_edited)| *is_edited);
+                let (first, _) = first.ok_or_else(|| nothing("edited message", id))?;
+                self.looked("view", format!("message {id}"), None).await?;
+                let was = store.read_message(first, 0..u64::MAX).await?;
+                let is = store.read_message(id, 0..u64::MAX).await?;
+                Ok(json!({ "editedFrom": first, "changes": difference(&was, &is) }))
+            }
+        }
+    }
+
     pub async fn release(&self, id: CommandId, by: &str, why: &str) -> Result<(), CliError> {
         match self {
             Self::Api(api) => {
@@ -273,6 +448,76 @@ impl Records {
                 Ok(json!({ "events": events.iter().map(cloud_event).collect::<Vec<_>>(), "next": next }))
             }
         }
+    }
+}
+
+/// In one answer.
+const REPLAYS_MAX: usize = 100;
+const ITEMS_PAGE: usize = 1_000;
+
+/// As parameters of the API.
+fn query_of(filter: MessageFilter) -> Vec<(&'static str, String)> {
+    let mut query = vec![("limit", filter.max.to_string())];
+    query.extend(filter.source.map(|source| ("source", source)));
+    query.extend(filter.verdict.map(|verdict| ("verdict", verdict.name().to_owned())));
+    query.extend(filter.state.map(|state| ("state", state)));
+    query.extend(filter.control_id.map(|id| ("controlId", id)));
+    query.extend(filter.cause.map(|cause| ("cause", cause.to_string())));
+    query.extend(filter.since.map(|since| ("since", since.to_string())));
+    query.extend(filter.until.map(|until| ("until", until.to_string())));
+    query.extend(filter.before.map(|before| ("before", before.to_string())));
+    query
+}
+
+/// Identifiers that messages are searched by: none of them goes into an address.
+pub struct Sought {
+    pub local_id: Option<String>,
+    pub ubrn: Option<Ubrn>,
+    pub nhs_number: Option<NhsNumber>,
+    /// That the store was made with; only for a stopped gateway's.
+    pub key_file: Option<PathBuf>,
+}
+
+impl Sought {
+    pub fn is_nothing(&self) -> bool {
+        self.local_id.is_none() && self.ubrn.is_none() && self.nhs_number.is_none()
+    }
+
+    fn members(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let members = [
+            ("localId", self.local_id.clone()),
+            ("ubrn", self.ubrn.as_ref().map(|ubrn| ubrn.as_str().to_owned())),
+            ("nhsNumber", self.nhs_number.as_ref().map(|number| number.as_str().to_owned())),
+        ];
+        members.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    /// As the API notes it.
+    fn noted(&self) -> (&'static str, Option<String>) {
+        match self {
+            Self { nhs_number: Some(_), .. } => ("messages by NHS number", None),
+            Self { ubrn: Some(ubrn), .. } => ("messages by UBRN", Some(format!("UBRN {}", ubrn.as_str()))),
+            Self { local_id, .. } => {
+                ("messages by local id", local_id.as_ref().map(|local_id| format!("local id {local_id}")))
+            }
+        }
+    }
+
+    fn filter(&self, filter: MessageFilter) -> Result<MessageFilter, CliError> {
+        let file = self.key_file.as_deref().ok_or_else(|| CliError::Usage("name the key file: --key-file".into()))?;
+        let keys = patient::keys(file)?;
+        let alias = |kind, parts: &[&str]| Alias { kind, digest: keys.alias_digest(kind, parts) };
+        let referral = match (&self.ubrn, &self.local_id) {
+            (Some(ubrn), _) => Some(alias(AliasKind::Ubrn, &[ubrn.as_str()])),
+            (None, Some(id)) => {
+                let source = filter.source.as_deref();
+                let source = source.ok_or_else(|| CliError::Usage("name the source of --local-id: --source".into()))?;
+                Some(alias(AliasKind::LocalId, &[source, id]))
+            }
+            (None, None) => None,
+        };
+        let patient = self.nhs_number.as_ref().map(|number| keys.patient_digest(number));
+        Ok(MessageFilter { referral, patient, ..filter })
     }
 }
 

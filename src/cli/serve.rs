@@ -16,7 +16,7 @@ use crate::telemetry;
 Examples:
   ers-gateway serve --config /etc/ers-gateway/gateway.yaml
   ers-gateway serve                                the demonstration's settings; e-RS is `ers-gateway simulate`
-  kill -HUP PID                                    reads the mapping files and the tokens of the settings again; what is
+  kill -HUP PID                                    reads the mapping files and the tokens and people of the settings again; what is
                                                    broken changes nothing
 
 SIGTERM and SIGINT stop it in order: listeners answer what they hold, e-RS calls in flight end, events in
@@ -56,13 +56,13 @@ impl Serve {
 }
 
 impl Serve {
-    /// Mapping files, and of the settings the tokens. Whatever comes of it is in the log, and of mappings in the metrics.
+    /// Mapping files, and of the settings the tokens and people. Whatever comes of it is in the log, and of mappings in the metrics.
     async fn read_again(&self, gateway: &RunningGateway) {
         drop(gateway.reload_mappings().await);
         match self.settings.load() {
-            Ok(config) => gateway.replace_tokens(&config.tokens),
+            Ok(config) => gateway.replace_callers(&config),
             Err(error) => {
-                tracing::error!(%error, "the settings cannot be read again: tokens stay as they were (ers-gateway check)");
+                tracing::error!(%error, "the settings cannot be read again: tokens and people stay as they were (ers-gateway check)");
             }
         }
     }

@@ -120,6 +120,11 @@ impl NhsNumber {
         if check == last { Ok(Self(digits)) } else { Err(NhsNumberError::CheckDigit) }
     }
 
+    /// The number that these bytes are, if they are one.
+    pub(super) fn of_bytes(text: &[u8]) -> Option<Self> {
+        Self::parse(std::str::from_utf8(text).ok()?).ok()
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

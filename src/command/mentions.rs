@@ -11,66 +11,57 @@ use super::NhsNumber;
 /// Different ones in a text; a worklist of e-RS has fewer.
 pub const MENTIONED_MAX: usize = 10_000;
 
-/// Digits without another beside them.
+/// Digits without another beside them: where they stand.
 #[derive(Clone, Copy, Default)]
 struct Run {
-    digits: usize,
-    /// From behind the run before, with one space or hyphen between.
-    is_joined: bool,
+    start: usize,
+    end: usize,
+}
+
+impl Run {
+    fn len(self) -> usize {
+        self.end - self.start
+    }
+
+    /// With one space or hyphen between, and nothing else.
+    fn joins(self, next: Self, text: &[u8]) -> bool {
+        next.start == self.end + 1 && matches!(text[self.end], b' ' | b'-')
+    }
 }
 
 /// In the bytes of a text of any encoding that has ASCII digits; those of UTF-16 have a NUL beside them.
 pub fn nhs_numbers_in(text: &[u8]) -> BTreeSet<NhsNumber> {
+    if memchr::memchr(0, text).is_some() {
+        let narrow: Vec<u8> = text.iter().copied().filter(|byte| *byte != 0).collect();
+        return in_narrow(&narrow);
+    }
+    in_narrow(text)
+}
+
+fn in_narrow(text: &[u8]) -> BTreeSet<NhsNumber> {
     let mut found = BTreeSet::new();
-    let mut reader = Reader::default();
-    for byte in text.iter().copied().filter(|byte| *byte != 0).chain([b'\n']) {
-        if let Some(number) = reader.next(byte) {
-            found.insert(number);
-            if found.len() == MENTIONED_MAX {
-                break;
-            }
+    // The two runs before the last.
+    let (mut first, mut second) = (Run::default(), Run::default());
+    let mut at = 0;
+    while let Some(start) = text[at..].iter().position(u8::is_ascii_digit).map(|gap| at + gap) {
+        let end =
+            text[start..].iter().position(|byte| !byte.is_ascii_digit()).map_or(text.len(), |length| start + length);
+        let last = Run { start, end };
+        let is_in_parts = (first.len(), second.len(), last.len()) == (3, 3, 4)
+            && first.joins(second, text)
+            && second.joins(last, text);
+        let number = match last.len() {
+            10 => NhsNumber::of_bytes(&text[start..end]),
+            4 if is_in_parts => NhsNumber::of_bytes(&text[first.start..end]),
+            _ => None,
+        };
+        found.extend(number);
+        if found.len() == MENTIONED_MAX {
+            break;
         }
+        (first, second, at) = (second, last, end);
     }
     found
-}
-
-#[derive(Default)]
-struct Reader {
-    /// The last digits, as many as a number has, those of several runs.
-    digits: [u8; 10],
-    current: Run,
-    before: [Run; 2],
-    /// Bytes since the last run; more than one leads nowhere.
-    gap: usize,
-    was_separator: bool,
-}
-
-impl Reader {
-    fn next(&mut self, byte: u8) -> Option<NhsNumber> {
-        if byte.is_ascii_digit() {
-            if self.current.digits == 0 {
-                self.current.is_joined = self.gap == 1 && self.was_separator;
-            }
-            self.digits.rotate_left(1);
-            self.digits[9] = byte;
-            self.current.digits += 1;
-            return None;
-        }
-        if self.current.digits == 0 {
-            self.gap += 1;
-            return None;
-        }
-        let [first, second] = self.before;
-        let last = self.current;
-        let is_in_parts = (first.digits, second.digits, last.digits) == (3, 3, 4) && second.is_joined && last.is_joined;
-        self.before = [second, last];
-        (self.current, self.gap) = (Run::default(), 1);
-        self.was_separator = matches!(byte, b' ' | b'-');
-        if last.digits != 10 && !is_in_parts {
-            return None;
-        }
-        NhsNumber::parse(std::str::from_utf8(&self.digits).ok()?).ok()
-    }
 }
 
 #[cfg(test)]

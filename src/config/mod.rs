@@ -14,6 +14,7 @@ mod load;
 mod located;
 mod pds;
 mod peers;
+mod people;
 mod problem;
 mod reader;
 mod references;
@@ -39,6 +40,7 @@ pub use destinations::{Acknowledgement, Destination, DestinationTls};
 pub use documents::{DocumentFolder, Documents, InEvents};
 pub use pds::Pds;
 pub use peers::{Fingerprint, Network};
+pub use people::{PasswordDigest, Person, PersonRole};
 pub use problem::{ConfigError, ConfigProblem};
 pub use retention::Retention;
 pub use tokens::{HttpAccess, Role, Token, TokenDigest};
@@ -66,6 +68,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Programs that use the HTTP API.
     pub tokens: Vec<Token>,
+    /// People who use the console.
+    pub people: Vec<Person>,
     pub sources: Vec<Source>,
     pub connections: Vec<Connection>,
     /// Hospital systems that get HL7 v2 messages of ours.
@@ -100,6 +104,7 @@ impl Default for Config {
             mappings: None,
             listeners: Vec::new(),
             tokens: Vec::new(),
+            people: Vec::new(),
             sources: Vec::new(),
             connections: Vec::new(),
             destinations: Vec::new(),
@@ -123,10 +128,11 @@ impl Config {
         destinations.chain(self.documents.folders.iter().map(|one| &*one.name))
     }
 
-    /// Who may use an HTTP listener that does not say: with tokens those who show one, without any everybody, which the
-    /// rules let pass only where the machine or certificates keep others away.
+    /// Who may use an HTTP listener that does not say: with tokens or people those who show that they are one of them,
+    /// without any everybody, which the rules let pass only where the machine or certificates keep others away.
     pub fn http_access(&self, listener: &HttpListener) -> HttpAccess {
-        listener.access.unwrap_or(if self.tokens.is_empty() { HttpAccess::Open } else { HttpAccess::Tokens })
+        let knows_nobody = self.tokens.is_empty() && self.people.is_empty();
+        listener.access.unwrap_or(if knows_nobody { HttpAccess::Open } else { HttpAccess::Tokens })
     }
 
     /// The file that was named, or one beside the store.
@@ -150,6 +156,18 @@ pub enum EnvironmentName {
     Simulator,
     Int,
     Production,
+}
+
+impl EnvironmentName {
+    pub const ALL: [Self; 3] = [Self::Simulator, Self::Int, Self::Production];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Simulator => "simulator",
+            Self::Int => "int",
+            Self::Production => "production",
+        }
+    }
 }
 
 /// `sqlite:PATH` or `postgres://…`

@@ -3,6 +3,7 @@
 
 mod acting;
 mod documents;
+mod people;
 mod tokens;
 mod told;
 
@@ -47,6 +48,7 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     names(config, &mut broken);
     listeners(config, &mut broken);
     tokens::broken_in(config, &mut broken);
+    people::broken_in(config, &mut broken);
     for (index, source) in config.sources.iter().enumerate() {
         one_source(config, index, source, &mut broken);
     }

@@ -82,6 +82,9 @@ pub struct HttpListener {
     /// `text/plain` is taken as HL7 v2.
     #[serde(default)]
     pub accept_text_plain: bool,
+    /// The pages for people are served here.
+    #[serde(default = "yes")]
+    pub console: bool,
 }
 
 impl HttpListener {

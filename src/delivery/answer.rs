@@ -17,7 +17,7 @@ use super::run::{Flow, Ground, Run};
 use crate::command::{Failure, WaitReason};
 use crate::ers::{Classified, Response, TakesDocument as _, TransportError, Verdict, retry_after};
 use crate::mapping::{Document, Effect, PreparedCall, Reply, ReplyBody};
-use crate::store::{Alias, AliasKind, FinishedAttempt, NewAttempt};
+use crate::store::{Alias, AliasKind, FinishedAttempt, NewAttempt, PatientDigest};
 
 /// A record that somebody else changes each time it was read is left to a person after so many times.
 const REREADS_MAX: u32 = 3;
@@ -280,18 +280,42 @@ impl Run {
         };
         self.shared.metrics.calls.with_label_values(&[call.as_str(), outcome]).inc();
         self.shared.metrics.call_durations.with_label_values(&[call.as_str()]).observe(took.as_secs_f64());
-        let finished = FinishedAttempt {
+        let finished = self.finished(&attempt, answer, outcome, took);
+        match out.operation.effect {
+            Effect::Read => self.ledger.read(attempt, finished),
+            _ => self.ledger.finished(finished),
+        }
+    }
+
+    /// A read that another command made, kept with this one as well.
+    pub(super) fn keep_evidence(&mut self, attempt: NewAttempt, answer: &Answer) {
+        let finished = self.finished(&attempt, Some(answer), "ok", Duration::ZERO);
+        self.ledger.read(attempt, finished);
+    }
+
+    fn finished(
+        &self,
+        attempt: &NewAttempt,
+        answer: Option<&Answer>,
+        outcome: &str,
+        took: Duration,
+    ) -> FinishedAttempt {
+        FinishedAttempt {
             id: attempt.id,
             status: answer.map(|answer| answer.response.status),
             outcome: outcome.to_owned(),
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             response: answer.map(kept).unwrap_or_default().into(),
-            patients: answer.map(|answer| self.shared.keys.patients_in(&answer.response.body)).unwrap_or_default(),
-        };
-        match out.operation.effect {
-            Effect::Read => self.ledger.read(attempt, finished),
-            _ => self.ledger.finished(finished),
+            patients: answer.map(|answer| self.patients_kept_of(answer)).unwrap_or_default(),
         }
+    }
+
+    /// Whom it mentions. Of what settles a doubt no more is kept than the beginning of each answer: a worklist of thousands
+    /// does not make this a message about all of them. A plan may keep anything.
+    fn patients_kept_of(&self, answer: &Answer) -> Vec<PatientDigest> {
+        let body = &answer.response.body;
+        let kept = if self.looking.is_some() { body.len().min(ANSWER_KEPT_BYTES) } else { body.len() };
+        self.shared.keys.patients_in(&body[..kept])
     }
 }
 

@@ -17,8 +17,9 @@ use super::letter::{self, LetterError, LetterFault};
 use super::pace::{Caller, Leave, Stopped};
 use super::plan_record::shown;
 use super::run::{Flow, Ground, Run};
+use super::shared_reads::SharedRead;
 use crate::command::{AttemptId, State, WaitReason};
-use crate::ers::{AccessToken, Body, Response, TokenError, TransportError, Verdict};
+use crate::ers::{AccessToken, Body, Client, Response, TokenError, TransportError, Verdict};
 use crate::mapping::{CallBody, Effect, Letter, LetterContent, Operation, PreparedCall};
 use crate::store::{NewAttempt, Spending};
 
@@ -95,9 +96,16 @@ impl Run {
         }
         let mut token_refused = false;
         loop {
+            if let Some(read) = self.read_by_another(client, &call) {
+                return self.absorb_shared(Outgoing { ground, call: &call, operation }, read).await;
+            }
             let Some(Ready { token, pass, leave }) = self.make_ready(ground, operation).await? else {
                 return Ok(Flow::Ended);
             };
+            // While this one waited for its turn.
+            if let Some(read) = self.read_by_another(client, &call) {
+                return self.absorb_shared(Outgoing { ground, call: &call, operation }, read).await;
+            }
             let (body, fault) = match self.open_body(&call).await {
                 Ok(opened) => opened,
                 Err(error) => return self.letter_unreadable(&call, error).await,
@@ -127,6 +135,7 @@ impl Run {
                 lost => return self.without_answer(out, attempt, lost, took).await,
             };
             let harm_in_repeat = operation.effect.leaves_doubt();
+            let correlation_id = attempt.correlation_id.clone();
             let answer = match Answer::of(response, keeping, operation.file).await {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -141,8 +150,30 @@ impl Run {
                 self.ledger.commit().await?;
                 continue;
             }
+            if self.looking.is_some() && classified.verdict == Verdict::Success {
+                let (correlation_id, response) = (correlation_id, answer.response.clone());
+                let read = SharedRead { begun: began, correlation_id, response };
+                self.shared.shared_reads.put(client.key(), &call, read);
+            }
             return self.act_on(out, answer, classified).await;
         }
+    }
+
+    /// What another doubt of this connection has just asked e-RS.
+    fn read_by_another(&self, client: &Client, call: &PreparedCall) -> Option<SharedRead> {
+        let looking = self.looking.as_ref()?;
+        self.shared.shared_reads.get(client.key(), call, looking.due, self.shared.environment.instant())
+    }
+
+    /// The evidence stands with this command as well, under the correlation id that e-RS knows it by.
+    async fn absorb_shared(&mut self, out: Outgoing<'_>, read: SharedRead) -> Result<Flow, Abandoned> {
+        let SharedRead { correlation_id, response, .. } = read;
+        let attempt = self.new_attempt(out, correlation_id);
+        let answer = Answer::again(response);
+        // Of the read before.
+        self.ledger.commit().await?;
+        self.keep_evidence(attempt, &answer);
+        self.absorb(out, answer).await
     }
 
     /// Unattended, e-RS answers some calls only so often a day; each that leaves counts, whatever becomes of it. Asked last,
@@ -277,17 +308,8 @@ impl Run {
 
     /// A write's "about to send" is on disk when this returns; a read's goes with its result.
     async fn about_to_send(&mut self, out: Outgoing<'_>) -> Result<NewAttempt, Abandoned> {
-        let Outgoing { ground, call, operation } = out;
-        let correlation_id = self.shared.environment.random_id().to_string();
-        let headers = ground.member.client.headers(call, operation, &correlation_id);
-        let attempt = NewAttempt {
-            id: AttemptId(self.shared.environment.new_id()),
-            step: call.step.clone(),
-            call: call.call.clone(),
-            is_write: operation.effect.leaves_doubt(),
-            correlation_id,
-            request: shown(call, &headers).into(),
-        };
+        let Outgoing { ground, operation, .. } = out;
+        let attempt = self.new_attempt(out, self.shared.environment.random_id().to_string());
         if operation.effect != Effect::Read {
             self.plan.begun = true;
             if !ground.member.client.is_unattended() {
@@ -296,10 +318,23 @@ impl Run {
             self.plan.in_doubt = self.told_in_doubt();
             self.ledger.started(attempt.clone()).await?;
             self.ledger.plan(self.plan.to_value());
-            self.ledger.state(self.state.clone(), format!("about to send {}", call.call));
+            self.ledger.state(self.state.clone(), format!("about to send {}", out.call.call));
         }
         self.ledger.commit().await?;
         Ok(attempt)
+    }
+
+    fn new_attempt(&self, out: Outgoing<'_>, correlation_id: String) -> NewAttempt {
+        let Outgoing { ground, call, operation } = out;
+        let headers = ground.member.client.headers(call, operation, &correlation_id);
+        NewAttempt {
+            id: AttemptId(self.shared.environment.new_id()),
+            step: call.step.clone(),
+            call: call.call.clone(),
+            is_write: operation.effect.leaves_doubt(),
+            correlation_id,
+            request: shown(call, &headers).into(),
+        }
     }
 
     /// Waits for the moment to send. The lease is looked at last: this process may have stood still, or its commit

@@ -28,7 +28,10 @@ impl Doubts {
         now.saturating_duration_since(*known.entry(command).or_insert(now))
     }
 
-    pub(super) fn settled(&self, command: CommandId) {
-        self.0.lock().remove(&command);
+    /// Whether it was the last.
+    pub(super) fn settled(&self, command: CommandId) -> bool {
+        let mut known = self.0.lock();
+        known.remove(&command);
+        known.is_empty()
     }
 }

@@ -19,6 +19,7 @@ use super::pace::Pacer;
 use super::patient::PatientDesk;
 use super::run;
 use super::sets::PinnedSets;
+use super::shared_reads::SharedReads;
 use crate::config::{self, Connection, Mode, Pacing, Pds, Source};
 use crate::environment::Environment;
 use crate::ers::{Client, PrivateKeyError, Transport, TransportError, Ways};
@@ -103,6 +104,7 @@ pub(super) struct Shared {
     pub(super) kept: KeptAnswers,
     pub(super) measured: Measured,
     pub(super) doubts: Doubts,
+    pub(super) shared_reads: SharedReads,
     /// Runs that have begun.
     pub(super) runs: AtomicU64,
     instance: String,
@@ -176,6 +178,7 @@ impl Delivery {
             kept: KeptAnswers::new(&parts.environment),
             measured: Measured::default(),
             doubts: Doubts::default(),
+            shared_reads: SharedReads::default(),
             runs: AtomicU64::new(0),
             hands: Arc::new(Semaphore::new(parts.settings.parallel_max.max(1))),
             hand_freed: Notify::new(),

@@ -35,6 +35,7 @@ mod rest;
 mod run;
 mod sets;
 mod settle;
+mod shared_reads;
 #[cfg(test)]
 mod tests;
 

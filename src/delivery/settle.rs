@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::ledger::Abandoned;
 use super::run::{Flow, Ground, Run};
@@ -35,6 +36,8 @@ pub(super) struct Looking {
     step: String,
     since: Timestamp,
     after: Duration,
+    /// What others read counts for this look if they began then or later.
+    pub(super) due: Instant,
     /// Candidates that other commands of this gateway made, and that were left out for it.
     elsewhere: usize,
 }
@@ -64,6 +67,7 @@ impl Run {
             call: attempt.call,
             step: attempt.step,
             since,
+            due: self.shared.environment.instant(),
             elsewhere: 0,
         });
         if let Some(Finding { done: false, .. }) = said {
@@ -83,6 +87,10 @@ impl Run {
             let first = first.max(now + settling.after().saturating_sub(known_for));
             if first > now {
                 return self.look_at(first, "e-RS may still be at work on it").await;
+            }
+            if let Some(looking) = &mut self.looking {
+                let due_for = Duration::try_from(now.duration_since(first)).unwrap_or_default();
+                looking.due = looking.due.checked_sub(due_for).unwrap_or(looking.due);
             }
         }
         if let Flow::Ended = self.read_back(ground, settling).await? {
@@ -161,6 +169,12 @@ impl Run {
         Ok(Flow::On)
     }
 
+    fn no_longer_in_doubt(&self) {
+        if self.shared.doubts.settled(self.command.id) {
+            self.shared.shared_reads.forget();
+        }
+    }
+
     fn ubrn_alias(&self, ubrn: &str) -> Alias {
         Alias { kind: AliasKind::Ubrn, digest: self.shared.keys.alias_digest(AliasKind::Ubrn, &[ubrn]) }
     }
@@ -199,7 +213,7 @@ impl Run {
                 Err(_) => return self.ask_later(None, "the store is away").await,
             }
         }
-        self.shared.doubts.settled(self.command.id);
+        self.no_longer_in_doubt();
         self.tell_settled(true, because);
         self.plan.state = state;
         self.plan.doubt = super::plan_record::Doubt::default();
@@ -216,7 +230,7 @@ impl Run {
 
     /// Nothing was done: what was read before the call is read anew, and everything is decided again.
     async fn proved_not_done(&mut self, ground: &Ground, because: &str) -> Result<Flow, Abandoned> {
-        self.shared.doubts.settled(self.command.id);
+        self.no_longer_in_doubt();
         self.tell_settled(false, because);
         let Some(looking) = self.looking.take() else { return Ok(Flow::Ended) };
         let doubt = std::mem::take(&mut self.plan.doubt);

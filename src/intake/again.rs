@@ -2,17 +2,18 @@
 //! referral is known by now, a code table was completed, a source was set otherwise); or one that was given up before
 //! anything of it was sent, which then takes its turn behind whatever came since.
 //!
-//! Enters: a message that the store holds as refused, or whose commands are all discarded. Leaves: a new message of the
-//! same content, or what is still wrong with it, and then nothing is stored. Guarantees: it is taken once, however often
+//! Enters: a message that the store holds as refused, or whose commands are all discarded; and what somebody changed in it, if
+//! anything. Leaves: a new message of that content, or what is still wrong with it, and then nothing is stored. Guarantees: it is taken once, however often
 //! somebody asks: its control id names the first; who had it taken, and why, is in the audit log with the same commit.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::admission::{Decision, Received};
-use super::answer::Answer;
+use super::answer::{Answer, Outcome};
 use super::fhir_reading::read_fhir;
 use super::hl7v2::kind_of;
 use super::keeping::Kept;
@@ -22,7 +23,7 @@ use super::{Content, Inbound, Intake};
 use crate::command::{MessageId, State, Verdict};
 use crate::hl7::Header;
 use crate::hl7::continuation::Piece;
-use crate::mapping::Problem;
+use crate::mapping::{Problem, hex};
 use crate::store::{Act, MessageView, StoreError, TakenAgain, Transport};
 
 /// What became of it.
@@ -35,7 +36,13 @@ pub enum Again {
 }
 
 impl Intake {
-    pub(super) async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError> {
+    /// `edited`: with this content instead of its own. Without an act it is only said what would become of it.
+    pub(super) async fn take_again(
+        &self,
+        message: MessageId,
+        edited: Option<Bytes>,
+        act: Option<&Act>,
+    ) -> Result<Again, StoreError> {
         let view = self.store.message(message).await?.ok_or(StoreError::NotFound)?;
         if view.verdict != Verdict::Rejected
             && let Some(why) = self.why_not_given_up(message).await?
@@ -45,8 +52,12 @@ impl Intake {
         let Some(source) = self.sources.named(&view.source) else {
             return Ok(Again::Impossible("Its source is not configured any more."));
         };
-        let raw = self.store.read_message(message, 0..u64::MAX).await?;
-        let wire = Wire::of(raw);
+        let own = self.store.read_message(message, 0..u64::MAX).await?;
+        if let Some(why) = edited.as_ref().and_then(|edited| why_not_edited(edited, &own, source)) {
+            return Ok(Again::Impossible(why));
+        }
+        let is_edited = edited.is_some();
+        let wire = Wire::of(edited.unwrap_or(own));
         if let Some(why) = why_only_anew(source, &wire) {
             return Ok(Again::Impossible(why));
         }
@@ -60,13 +71,18 @@ impl Intake {
         let Some((mut received, decision)) = self.read_once_more(&inbound, source, &view, &wire) else {
             return Ok(Again::Impossible("It cannot be read: have it sent anew."));
         };
-        received.control_id = Some(format!("again:{message}"));
+        received.control_id = Some(match is_edited {
+            // Each other content once.
+            true => format!("{EDITED}{message}:{}", &hex(&received.sha256)[..16]),
+            false => format!("{AGAIN}{message}"),
+        });
         let decision = match self.review(&received, decision).await? {
             Decision::Refuse(problems) => return Ok(Again::StillRefused(problems)),
             decision => decision,
         };
+        let Some(act) = act else { return Ok(Again::Taken(Answer::bare(Outcome::Accepted, Vec::new()))) };
         tracing::info!(message.id = %message, by = act.by, "a message is taken in once more");
-        let taken_again = TakenAgain { first: message, act: act.clone() };
+        let taken_again = TakenAgain { first: message, edited: is_edited, act: act.clone() };
         Ok(match self.keep_reviewed(&received, decision, Some(taken_again)).await? {
             Kept::Answered(answer) => Again::Taken(answer),
             Kept::KeyReused { problems, .. } => Again::StillRefused(problems),
@@ -124,6 +140,26 @@ impl Intake {
         };
         Some((received, decision))
     }
+}
+
+/// Control ids of messages that were taken in once more, as they came or edited, begin so.
+const AGAIN: &str = "again:";
+const EDITED: &str = "edited:";
+
+/// The message that this one is another taking in of, by its control id; and whether it was edited.
+pub fn taken_from(control_id: &str) -> Option<(MessageId, bool)> {
+    let (first, edited) = match control_id.strip_prefix(EDITED) {
+        Some(rest) => (rest.split(':').next().unwrap_or_default(), true),
+        None => (control_id.strip_prefix(AGAIN)?, false),
+    };
+    Some((first.parse().ok()?, edited))
+}
+
+fn why_not_edited(edited: &[u8], own: &[u8], source: &KnownSource) -> Option<&'static str> {
+    if edited == own {
+        return Some("Nothing was changed: replay the message as it is.");
+    }
+    (edited.len() > source.config.message_bytes_max).then_some("It is larger than its source may send.")
 }
 
 /// What stands in a row of its sender's is never taken alone, nor out of its turn.

@@ -9,6 +9,7 @@ mod again;
 mod answer;
 mod command_json;
 mod continuation;
+mod difference;
 mod fhir;
 mod fhir_reading;
 mod hl7v2;
@@ -31,8 +32,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-pub use again::Again;
+pub use again::{Again, taken_from};
 pub use answer::{Answer, DEFERRED_REPLY_MAX, DeferredReply, Outcome};
+pub use difference::{Change, difference};
 pub use fhir_reading::is_fhir;
 pub use metrics::IntakeMetrics;
 pub use sources::{KnownSource, SourceModes, Sources};
@@ -100,6 +102,10 @@ pub trait Receive: Send + Sync {
     async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes>;
     /// A refused message once more, because a person says so.
     async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError>;
+    /// The same with a content that a person has changed: a message of its own, linked to the first, which stays as it came.
+    async fn take_edited(&self, message: MessageId, bytes: Bytes, act: &Act) -> Result<Again, StoreError>;
+    /// What would become of it; nothing is stored.
+    async fn would_take_again(&self, message: MessageId) -> Result<Again, StoreError>;
 }
 
 /// Everything that intake needs, made once.
@@ -221,6 +227,14 @@ impl Receive for Intake {
     }
 
     async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError> {
-        Self::take_again(self, message, act).await
+        Self::take_again(self, message, None, Some(act)).await
+    }
+
+    async fn take_edited(&self, message: MessageId, bytes: Bytes, act: &Act) -> Result<Again, StoreError> {
+        Self::take_again(self, message, Some(bytes), Some(act)).await
+    }
+
+    async fn would_take_again(&self, message: MessageId) -> Result<Again, StoreError> {
+        Self::take_again(self, message, None, None).await
     }
 }

@@ -37,6 +37,8 @@ impl Act {
 pub enum ActorKind {
     /// By the name that was given; nobody has proved it.
     Person,
+    /// Signed in at the console with an account of the gateway's.
+    Account,
     /// Asked over HTTP and named nobody: by the source whose listener it is, or `unnamed`.
     Program,
     Gateway,
@@ -46,6 +48,7 @@ impl ActorKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Person => "person",
+            Self::Account => "account",
             Self::Program => "program",
             Self::Gateway => "gateway",
         }

@@ -9,6 +9,8 @@
 
 mod act;
 mod audit_chain;
+mod bulk;
+mod cause;
 mod contradictions;
 pub mod copy;
 mod dispatch;
@@ -23,10 +25,11 @@ pub mod postgres;
 mod queue;
 pub mod quota;
 mod records;
+mod report;
 pub mod sqlite;
 mod standing;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;
 mod urgency;
 mod waiting;
 mod watching;
@@ -43,6 +46,11 @@ use tokio::sync::{Notify, broadcast};
 
 pub use act::*;
 pub use audit_chain::{Chain, ChainBroken};
+pub use bulk::{
+    BulkReplay, BulkReplayStore, NewBulkReplay, ReplayCandidate, ReplayCandidates, ReplayFilter, ReplayItem, ReplayOf,
+    ReplayOutcome, ReplayStanding, Share,
+};
+pub use cause::{Cause, CauseId, OF_MESSAGES, Problem, ProblemExample, ProblemFilter};
 pub use dispatch::*;
 pub use fetched::{FETCHED_CHUNK, FetchedStore};
 pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
@@ -51,6 +59,7 @@ pub use pass::pass;
 pub use patient::{Held, LegalHold, PatientDigest, PatientStore, PlacedMessage};
 pub use queue::*;
 pub use records::*;
+pub use report::{Day, DayCounts, ReportStore, Untold};
 pub use urgency::OLDEST_EVERY;
 pub use waiting::{Confirmed, WaitingStore, Word};
 pub use watching::*;
@@ -202,6 +211,8 @@ pub trait SearchStore: Send + Sync {
     /// What waits to be carried out and what is in hand: all of it counted, the oldest of each place told one by one,
     /// `max` together at most, so that it takes no longer for a million.
     async fn queue(&self, max: u64) -> Result<Queue>;
+    /// What is refused or does not get on, grouped by its cause: what a person has to see to first.
+    async fn problems(&self, filter: ProblemFilter) -> Result<Vec<Problem>>;
 }
 
 /// What a person may do to a command. Each act is a transition and an audit row in one commit.
@@ -315,6 +326,8 @@ pub trait Store:
     + OutboxStore
     + SearchStore
     + OperatorStore
+    + BulkReplayStore
+    + ReportStore
     + AuditStore
     + RetentionStore
     + PatientStore

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Act, Noted, PatientDigest, Stored};
+use super::{Act, CauseId, Noted, PatientDigest, Stored};
 use crate::command::{AttemptId, Class, CommandId, EventId, Happened, MessageId, State, ThreadId, Verdict};
 
 // --- intake
@@ -36,12 +36,18 @@ pub struct Admission {
 #[derive(Clone, Debug)]
 pub struct TakenAgain {
     pub first: MessageId,
+    /// With a content that somebody changed; the first stays as it came.
+    pub edited: bool,
     pub act: Act,
 }
 
 impl TakenAgain {
     pub(super) fn noted(&self) -> Noted {
-        Noted { act: "replay", subject: format!("message {}", self.first), by: self.act.clone() }
+        Noted {
+            act: if self.edited { "edit" } else { "replay" },
+            subject: format!("message {}", self.first),
+            by: self.act.clone(),
+        }
     }
 }
 
@@ -366,6 +372,12 @@ pub struct MessageFilter {
     /// Messages with a command in this state.
     pub state: Option<String>,
     pub control_id: Option<String>,
+    /// Refused for this cause, or with a command that does not get on for it.
+    pub cause: Option<CauseId>,
+    /// With a command of that referral.
+    pub referral: Option<Alias>,
+    /// That mention the patient, or have an answer that does, and all others of their referrals.
+    pub patient: Option<PatientDigest>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
     /// Newest first, before this message; for paging.

@@ -13,7 +13,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const HEAD: &str = "\
 # Outcomes
 
-What can become of a message, and who sees what. The two tables of codes are made from `mappings/ers/` by
+What can become of a message, and who sees what. The tables of codes are made from `mappings/ers/` and `src/problems/guide.yaml` by
 `ERS_GATEWAY_WRITE_OUTCOMES=1 cargo test --test it outcomes`; `./test` fails when they are not true any more.
 
 ## States
@@ -113,6 +113,23 @@ fn checks(page: &mut String, plans: &BTreeMap<String, Value>) {
     }
 }
 
+fn who_mends(page: &mut String) {
+    page.push_str(
+        "\n## Who mends what\n\nAs `ers-gateway problems` says it. The first row that fits decides.\n\n\
+         | Code | For patients | Who can mend it | What to do |\n|---|---|---|---|\n",
+    );
+    for advice in ers_gateway::problems::guide() {
+        let codes: Vec<String> = advice.codes.iter().map(|code| format!("`{code}`")).collect();
+        let state = advice.state.as_ref().map(|state| format!("`{state}`"));
+        let text = advice.contains.as_ref().map(|part| format!("“{part}”"));
+        let which: Vec<String> = state.into_iter().chain(text).chain([codes.join(" ")]).collect();
+        let which = which.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let (patients, who, what_to_do) = (&advice.patients, &advice.who, &advice.what_to_do);
+        writeln!(page, "| {which} | {patients} | {who} | {what_to_do} [See](runbooks.md#{}) |", advice.look)
+            .expect("text takes text");
+    }
+}
+
 #[test]
 fn the_page_says_what_becomes_of_a_message() {
     let folder = Path::new(ROOT).join("mappings/ers");
@@ -124,6 +141,7 @@ fn the_page_says_what_becomes_of_a_message() {
     let mut page = HEAD.to_owned();
     answers(&mut page, &yaml(&folder.join("outcomes.yaml")));
     checks(&mut page, &plans);
+    who_mends(&mut page);
 
     let path = Path::new(ROOT).join("docs/outcomes.md");
     if std::env::var("ERS_GATEWAY_WRITE_OUTCOMES").is_ok() {

@@ -38,7 +38,8 @@ pub(super) fn broken_in(config: &Config, broken: &mut Vec<Broken>) {
     for (index, listener) in config.listeners.iter().enumerate() {
         let Listener::Http(http) = listener else { continue };
         let is_known_otherwise = http.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        if http.access.is_none() && config.tokens.is_empty() && !http.listen.ip().is_loopback() && !is_known_otherwise {
+        let knows_nobody = config.tokens.is_empty() && config.people.is_empty();
+        if http.access.is_none() && knows_nobody && !http.listen.ip().is_loopback() && !is_known_otherwise {
             broken.push(Broken {
                 hint: Some("access: open takes it as it is, for a network where everybody may do everything".into()),
                 ..broken_rule(

@@ -137,6 +137,7 @@ passes_on!(SearchStore {
     fn transitions(command: CommandId) -> Vec<TransitionView>;
     fn attempts(command: CommandId) -> Vec<AttemptView>;
     fn holds(max: usize) -> Vec<Hold>;
+    fn problems(filter: ProblemFilter) -> Vec<Problem>;
     fn depths() -> Vec<Depth>;
     fn outbox_depth() -> OutboxDepth;
     fn queue(max: u64) -> Queue;
@@ -147,6 +148,26 @@ passes_on!(OperatorStore {
     fn discard(command: CommandId, act: Act) -> ();
     fn release(command: CommandId, act: Act) -> ();
     fn decide(command: CommandId, finding: Finding, act: Act) -> ();
+});
+
+passes_on!(BulkReplayStore {
+    fn begin_replay(replay: NewBulkReplay, act: Act) -> ();
+    fn bulk_replay(id: uuid::Uuid) -> Option<BulkReplay>;
+    fn bulk_replays(only: Option<ReplayStanding>, max: usize) -> Vec<BulkReplay>;
+    fn replay_candidates(asked: ReplayCandidates) -> Vec<ReplayCandidate>;
+    fn replay_in_bulk(id: uuid::Uuid, candidate: ReplayCandidate, act: Act) -> ();
+    fn note_replayed(id: uuid::Uuid, items: Vec<ReplayItem>, at: Timestamp) -> ();
+    fn replays_on_their_way(id: uuid::Uuid, max: usize) -> Vec<ReplayItem>;
+    fn settle_replayed(id: uuid::Uuid, settled: Vec<(uuid::Uuid, ReplayOutcome)>) -> ();
+    fn advance_replay(id: uuid::Uuid, at: u64) -> ();
+    fn stand_replay(id: uuid::Uuid, to: ReplayStanding, act: Act) -> ();
+    fn replay_items(id: uuid::Uuid, after: Option<uuid::Uuid>, max: usize) -> Vec<ReplayItem>;
+});
+
+passes_on!(ReportStore {
+    fn day(from: Timestamp, to: Timestamp) -> Day;
+    fn publish_report(day: String, event: NewEvent) -> bool;
+    fn is_report_published(day: &str) -> bool;
 });
 
 passes_on!(AuditStore {

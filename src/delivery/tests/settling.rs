@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::appointments::{SERVICE, offering, slot};
 use super::world::World;
-use crate::command::{CommandId, State};
+use crate::command::{CommandId, NhsNumber, State};
 use crate::events::EventSchemas;
 use crate::simulator::{Action, Fault, SimulatorConfig};
 use crate::store::{Act, AuditStore as _, Finding, NewDocument, OperatorStore as _};
@@ -192,7 +192,7 @@ async fn scene(case: &Case, action: Action) -> (World, CommandId) {
     (world, command)
 }
 
-fn writes(world: &World, call: &str) -> usize {
+fn calls(world: &World, call: &str) -> usize {
     world.simulator().calls().iter().filter(|made| **made == call).count()
 }
 
@@ -212,7 +212,7 @@ async fn what_was_done_and_not_answered_is_found_and_not_sent_again() {
         world.until(command, "in_doubt").await;
         world.until(command, "completed").await;
         let name = case.name;
-        assert_eq!(writes(&world, case.call), 1, "{name}: {:?}", world.simulator().calls());
+        assert_eq!(calls(&world, case.call), 1, "{name}: {:?}", world.simulator().calls());
         let expected = [&["CommandInDoubt", "DoubtSettled"], case.tells].concat();
         assert_eq!(told(&world).await, expected, "{name}");
         let settled = world.events().await.swap_remove(1).data;
@@ -230,7 +230,7 @@ async fn what_was_not_done_is_proved_so_and_sent_again() {
         world.until(command, "in_doubt").await;
         world.until(command, "completed").await;
         let name = case.name;
-        assert_eq!(writes(&world, case.call), 2, "{name}: {:?}", world.simulator().calls());
+        assert_eq!(calls(&world, case.call), 2, "{name}: {:?}", world.simulator().calls());
         let expected = [&["CommandInDoubt", "DoubtSettled"], case.tells].concat();
         assert_eq!(told(&world).await, expected, "{name}");
         assert_eq!(world.events().await.swap_remove(1).data["done"], false, "{name}");
@@ -252,7 +252,7 @@ async fn the_same_through_a_crash_at_any_read() {
             }
             let restarted = world.killed_and_restarted().await;
             restarted.until(command, "completed").await;
-            assert_eq!(writes(&world, case.call), 1, "{}: {:?}", case.name, world.simulator().calls());
+            assert_eq!(calls(&world, case.call), 1, "{}: {:?}", case.name, world.simulator().calls());
         }
     }
 }
@@ -272,7 +272,7 @@ async fn a_referral_that_was_made_is_adopted_where_exactly_one_can_be_it() {
     let command = world.admit_as("CreateReferral", "R1", referral(), b"{}", Vec::new()).await;
     world.until(command, "in_doubt").await;
     let done = world.until(command, "completed").await;
-    assert_eq!((writes(&world, "A011"), world.simulator().created()), (2, 2));
+    assert_eq!((calls(&world, "A011"), world.simulator().created()), (2, 2));
     let ubrn = done.plan["result"]["ubrn"].as_str().expect("a UBRN");
     assert_eq!(world.simulator().referral(ubrn).expect("made").services, [SERVICE]);
     assert_eq!(done.known["ubrn"], ubrn);
@@ -294,7 +294,7 @@ async fn a_referral_that_another_command_made_is_no_candidate() {
     let command = world.admit_as("CreateReferral", "R1", referral(), b"{}", Vec::new()).await;
     world.until(command, "in_doubt").await;
     let done = world.until(command, "completed").await;
-    assert_eq!((writes(&world, "A011"), world.simulator().created()), (2, 2));
+    assert_eq!((calls(&world, "A011"), world.simulator().created()), (2, 2));
     assert_ne!(done.known["ubrn"], twin.known["ubrn"]);
     let reasons = world.reasons(command).await;
     let left_out = "left out: 1 referral that another command of this gateway made";
@@ -309,7 +309,7 @@ async fn a_referral_that_another_command_made_is_not_adopted_for_one_that_was_no
     world.simulator().inject(Fault::on("A011", Action::Reset { after_commit: false }).times(1));
     let command = world.admit_as("CreateReferral", "R1", referral(), b"{}", Vec::new()).await;
     waits_for_a_person(&world, command).await;
-    assert_eq!((writes(&world, "A011"), world.simulator().created()), (2, 1));
+    assert_eq!((calls(&world, "A011"), world.simulator().created()), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,7 +324,7 @@ async fn one_that_others_only_speak_of_stays_a_candidate() {
     world.until(read, "completed").await;
     let done = world.until(command, "completed").await;
     assert_eq!(done.known["ubrn"], made);
-    assert_eq!((writes(&world, "A011"), world.simulator().created()), (1, 1));
+    assert_eq!((calls(&world, "A011"), world.simulator().created()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,11 +340,11 @@ async fn a_referral_made_with_its_triage_is_settled_as_any_other() {
         let command = world.admit_as("CreateReferral", "R1", body.clone(), b"{}", documents).await;
         if !made {
             waits_for_a_person(&world, command).await;
-            assert_eq!((writes(&world, "A021"), world.simulator().created()), (1, 0), "absence proves nothing");
+            assert_eq!((calls(&world, "A021"), world.simulator().created()), (1, 0), "absence proves nothing");
             decide(&world, command, Finding { done: false, ubrn: None }).await;
         }
         let done = world.until(command, "completed").await;
-        assert_eq!((writes(&world, "A021"), world.simulator().created()), (if made { 1 } else { 2 }, 1));
+        assert_eq!((calls(&world, "A021"), world.simulator().created()), (if made { 1 } else { 2 }, 1));
         let ubrn = done.plan["result"]["ubrn"].as_str().expect("a UBRN");
         assert_eq!(world.simulator().referral(ubrn).expect("made").state, "AWAITING_TRIAGE");
         let told = told(&world).await;
@@ -376,15 +376,15 @@ async fn a_referral_that_is_not_found_is_left_to_a_person_and_made_when_they_say
     world.simulator().inject(Fault::on("A011", Action::Reset { after_commit: false }).times(1));
     let command = world.admit_as("CreateReferral", "R1", referral(), b"{}", Vec::new()).await;
     waits_for_a_person(&world, command).await;
-    assert_eq!((writes(&world, "A011"), world.simulator().created()), (1, 0), "absence proves nothing");
+    assert_eq!((calls(&world, "A011"), world.simulator().created()), (1, 0), "absence proves nothing");
     assert_eq!(told(&world).await, ["CommandInDoubt", "DecisionNeeded"]);
     // Nor does a day.
     world.rest(Duration::from_secs(24 * 3_600)).await;
-    assert_eq!(writes(&world, "A011"), 1);
+    assert_eq!(calls(&world, "A011"), 1);
     decide(&world, command, Finding { done: false, ubrn: None }).await;
     // Routine is sent within days; the person has decided anew.
     world.until(command, "completed").await;
-    assert_eq!((writes(&world, "A011"), world.simulator().created()), (2, 1));
+    assert_eq!((calls(&world, "A011"), world.simulator().created()), (2, 1));
     let log = world.store.audit_log(0, 10).await.expect("readable");
     assert_eq!((log[0].act.as_str(), log[0].why.as_deref()), ("decide", Some("not done: looked in e-RS")));
 }
@@ -415,7 +415,7 @@ async fn two_referrals_that_could_be_it_are_left_to_a_person_who_names_one() {
     world.rest(Duration::from_secs(60)).await;
     waits_for_a_person(&world, twin).await;
     assert!(world.reasons(twin).await.iter().any(|why| why.contains("belongs to another command")));
-    assert_eq!((writes(&world, "A011"), world.simulator().created()), (2, 2));
+    assert_eq!((calls(&world, "A011"), world.simulator().created()), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -436,7 +436,7 @@ async fn a_request_for_advice_is_left_to_a_person_at_once() {
         };
         decide(&world, command, finding).await;
         world.until(command, "completed").await;
-        assert_eq!(writes(&world, "A044"), if after_commit { 1 } else { 2 });
+        assert_eq!(calls(&world, "A044"), if after_commit { 1 } else { 2 });
         assert_eq!(told(&world).await.last().map(String::as_str), Some("AdviceRequestCreated"));
     }
 }
@@ -450,7 +450,7 @@ async fn a_booking_that_the_providers_system_refused_has_failed_once_that_is_pro
         let (world, command) = scene(&case, action).await;
         world.until(command, "in_doubt").await;
         let (found, text) = world.failure(command).await;
-        assert_eq!((found.as_str(), writes(&world, "A016")), (code, 1));
+        assert_eq!((found.as_str(), calls(&world, "A016")), (code, 1));
         assert!(text.contains("no new appointment"), "{text}");
         assert_eq!(told(&world).await, ["CommandInDoubt", "DoubtSettled", "CommandFailed"]);
     }
@@ -463,7 +463,7 @@ async fn what_is_never_carried_out_is_tried_three_times() {
     world.simulator().inject(Fault::on("A036", Action::answer(503)));
     let command = world.admit_as(case.name, "R1", case.body.clone(), b"{}", Vec::new()).await;
     assert_eq!(world.failure(command).await.0, "NOT_CARRIED_OUT");
-    assert_eq!(writes(&world, "A036"), 3);
+    assert_eq!(calls(&world, "A036"), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -477,7 +477,7 @@ async fn while_e_rs_is_away_a_doubt_is_asked_again_and_never_given_up() {
     assert!(world.simulator().fired(away) > 20);
     world.simulator().clear_faults();
     world.until(command, "completed").await;
-    assert_eq!(writes(&world, "A036"), 1);
+    assert_eq!(calls(&world, "A036"), 1);
 }
 
 /// e-RS may still be at work on what it was sent, whatever a clock says.
@@ -491,7 +491,31 @@ async fn a_clock_that_is_set_forward_does_not_shorten_the_wait_before_the_first_
     world.rest(Duration::from_secs(100)).await;
     assert_eq!(world.simulator().calls().len(), before, "{:?}", world.simulator().calls());
     world.until(command, "completed").await;
-    assert_eq!(writes(&world, "A036"), 1);
+    assert_eq!(calls(&world, "A036"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_doubts_share_the_lists_that_they_read_and_each_keeps_the_evidence() {
+    const DOUBTS: usize = 60;
+    let world = World::started_as(REFERRER, SimulatorConfig::default()).await;
+    world.simulator().inject(Fault::on("A011", Action::lost_answer()).times(DOUBTS as u64));
+    let numbers = (0..).map(|number: u32| format!("99900{number:05}"));
+    let patients = numbers.filter(|number| NhsNumber::parse(number).is_ok());
+    let mut commands = Vec::new();
+    for (place, patient) in patients.take(DOUBTS).enumerate() {
+        let patient = json!({ "patient": { "nhsNumber": patient } });
+        commands.push(world.admit_as("CreateReferral", &format!("R{place}"), patient, b"{}", Vec::new()).await);
+    }
+    for command in &commands {
+        world.until(*command, "completed").await;
+        let evidence = world.attempts(*command).await;
+        let lists: Vec<_> = evidence.iter().filter(|attempt| attempt.call == "A008").collect();
+        assert!(lists.len() >= 2, "{evidence:?}");
+        assert!(lists.iter().all(|list| list.status == Some(200) && list.response["body"] != Value::Null));
+    }
+    assert_eq!(calls(&world, "A011"), DOUBTS);
+    let lists = calls(&world, "A008");
+    assert!(lists < DOUBTS / 2, "{lists} lists were read for {DOUBTS} doubts");
 }
 
 #[tokio::test(start_paused = true)]

@@ -61,7 +61,7 @@ impl<T: FromStr + 'static> FromRequest for Asked<T> {
             let decides = request.path().ends_with("/decide");
             let caller = Caller::extract(&request).await?;
             let (mut act, finding) = read_act(&request, payload, shared, decides).await?;
-            act.by = caller.signed(&act.by);
+            (act.by, act.kind) = caller.signed(&act.by);
             Ok(Self { id, act, finding, shared: shared.clone(), caller })
         }
         .boxed_local()
@@ -92,13 +92,17 @@ async fn read_act(
         (true, Some(true), Some(ubrn)) => Some(Finding { done: true, ubrn: Some(ubrn.into()) }),
         _ => return Err(ProblemDocument::bad_request(form)),
     };
-    let said = |text: &str| !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX;
     if !said(&body.by) || !said(&body.why) {
         return Err(ProblemDocument::bad_request(format!(
             "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
         )));
     }
     Ok((Act::of_person(body.by, place_of(request), body.why, shared.environment.now()), finding))
+}
+
+/// What a person says of an act: neither nothing nor a page.
+pub(super) fn said(text: &str) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= ACT_TEXT_CHARS_MAX
 }
 
 type Answered = Result<HttpResponse, ProblemDocument>;
@@ -138,7 +142,11 @@ async fn show(id: CommandId, shared: &Shared, caller: &Caller) -> Answered {
 
 /// A message once more: what was wrong with it is so no longer, or it was given up and stands behind others now.
 pub async fn take_again(Asked { id, act, shared, .. }: Asked<MessageId>) -> Answered {
-    match shared.deps.intake.take_again(id, &act).await? {
+    taken(shared.deps.intake.take_again(id, &act).await?)
+}
+
+pub(super) fn taken(again: Again) -> Answered {
+    match again {
         Again::Taken(answer) => {
             let commands: Vec<String> = answer.commands.iter().map(ToString::to_string).collect();
             Ok(HttpResponse::Ok().json(json!({ "message": answer.message, "commands": commands })))

@@ -22,7 +22,8 @@ use super::cookies::is_from_elsewhere;
 use super::problem::ProblemDocument;
 use super::request::header;
 use super::sign_in::SignedIn;
-use crate::config::{HttpAccess, Role, Token, TokenDigest};
+use crate::config::{Config, HttpAccess, Person, PersonRole, Role, Token, TokenDigest};
+use crate::store::{Act, ActorKind};
 
 /// What a route needs of who calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,67 +51,89 @@ pub enum Needs {
 /// Who calls.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    token: Option<Token>,
+    who: Who,
+}
+
+#[derive(Clone, Debug)]
+enum Who {
+    /// Where everybody may do everything.
+    Anybody,
+    Program(Token),
+    /// Signed in at the console.
+    Person(Person),
 }
 
 impl Caller {
-    /// Where everybody may do everything.
-    fn anybody() -> Self {
-        Self { token: None }
+    pub fn anybody() -> Self {
+        Self { who: Who::Anybody }
     }
 
-    /// Whose token it is; `None` where no token was asked for.
+    pub fn person(person: Person) -> Self {
+        Self { who: Who::Person(person) }
+    }
+
+    /// Whose token it is, or who is signed in; `None` where nobody was asked.
     pub fn name(&self) -> Option<&str> {
-        self.token.as_ref().map(|token| token.name.as_str())
+        match &self.who {
+            Who::Anybody => None,
+            Who::Program(token) => Some(&token.name),
+            Who::Person(person) => Some(&person.name),
+        }
+    }
+
+    pub fn is_signed_in(&self) -> bool {
+        matches!(self.who, Who::Person(_))
     }
 
     /// Whether it is a sender that looks at what it sent itself.
     pub fn owns(&self, source: &str) -> bool {
-        self.token.as_ref().is_some_and(|token| token.role == Role::Sender && is_own(token, source))
+        matches!(&self.who, Who::Program(token) if token.role == Role::Sender && is_own(token, source))
     }
 
-    /// A person's name, with the token that it came with.
-    pub fn signed(&self, person: &str) -> String {
-        match &self.token {
-            Some(token) => format!("{person} (token {})", token.name),
-            None => person.to_owned(),
+    /// Who acts: whoever is signed in, and else the name that was given, with the token that it came with.
+    pub fn signed(&self, named: &str) -> (String, ActorKind) {
+        match &self.who {
+            Who::Anybody => (named.to_owned(), ActorKind::Person),
+            Who::Program(token) => (format!("{named} (token {})", token.name), ActorKind::Person),
+            Who::Person(person) => (person.name.clone(), ActorKind::Account),
         }
+    }
+
+    /// What they do, for the audit log.
+    pub fn act(&self, named: &str, place: String, why: String, at: Timestamp) -> Act {
+        let (by, kind) = self.signed(named);
+        Act { by, kind, place, why, at }
     }
 
     pub fn may(&self, needs: Needs) -> bool {
         if needs == Needs::SignedIn {
             return false;
         }
-        let Some(token) = &self.token else { return true };
-        match (token.role, needs) {
-            (_, Needs::Nothing) => true,
-            (Role::Monitor, needs) => needs == Needs::Watch,
-            (Role::Sender, needs) => matches!(needs, Needs::Send | Needs::SeeOwn),
-            (Role::Viewer | Role::Operator, Needs::Watch | Needs::See | Needs::SeeOwn) => true,
-            (Role::Viewer | Role::Operator, Needs::Content) => token.content,
-            (Role::Operator, Needs::Act) => true,
-            (Role::Operator, Needs::Audit) => token.content,
-            (Role::Viewer, Needs::Act | Needs::Audit) | (Role::Viewer | Role::Operator, Needs::Send) => false,
-            (Role::Viewer | Role::Operator, Needs::SignedIn) => false,
+        match &self.who {
+            Who::Anybody => true,
+            Who::Program(token) => token_may(token, needs),
+            Who::Person(person) => person_may(person, needs),
         }
     }
 
     /// Whether what was read for a patient, or a document, of this source may be shown.
     pub fn sees_content_of(&self, source: &str) -> bool {
-        self.token.as_ref().is_none_or(|token| match token.role {
-            Role::Sender => is_own(token, source),
-            Role::Viewer | Role::Operator | Role::Monitor => token.content,
-        })
+        match &self.who {
+            Who::Anybody => true,
+            Who::Program(token) if token.role == Role::Sender => is_own(token, source),
+            Who::Program(token) => token.content,
+            Who::Person(person) => person.content,
+        }
     }
 
     /// Whether messages and commands of this source are there for the caller at all.
     pub fn knows_of(&self, source: &str) -> bool {
-        self.token.as_ref().is_none_or(|token| token.role != Role::Sender || is_own(token, source))
+        !matches!(&self.who, Who::Program(token) if token.role == Role::Sender && !is_own(token, source))
     }
 
     /// As which source it sends: the one that it names, or its only one. `None`: the message says.
     pub fn sends_as(&self, named: Option<String>) -> Result<Option<String>, ProblemDocument> {
-        let Some(token) = &self.token else { return Ok(named) };
+        let Who::Program(token) = &self.who else { return Ok(named) };
         match (named, &token.sources[..]) {
             (Some(named), _) if is_own(token, &named) => Ok(Some(named)),
             (Some(_), _) => Err(ProblemDocument::not_for_caller("The token is not for this source.")),
@@ -119,6 +142,31 @@ impl Caller {
                 "The token is for several sources: name one in the path (/v1/hl7v2/SOURCE, /v1/fhir/SOURCE) or with ?source=.",
             )),
         }
+    }
+}
+
+fn token_may(token: &Token, needs: Needs) -> bool {
+    match (token.role, needs) {
+        (_, Needs::Nothing) => true,
+        (Role::Monitor, needs) => needs == Needs::Watch,
+        (Role::Sender, needs) => matches!(needs, Needs::Send | Needs::SeeOwn),
+        (Role::Viewer | Role::Operator, Needs::Watch | Needs::See | Needs::SeeOwn) => true,
+        (Role::Viewer | Role::Operator, Needs::Content) => token.content,
+        (Role::Operator, Needs::Act) => true,
+        (Role::Operator, Needs::Audit) => token.content,
+        (Role::Viewer, Needs::Act | Needs::Audit) | (Role::Viewer | Role::Operator, Needs::Send | Needs::SignedIn) => {
+            false
+        }
+    }
+}
+
+fn person_may(person: &Person, needs: Needs) -> bool {
+    match needs {
+        Needs::Nothing | Needs::Watch | Needs::See | Needs::SeeOwn => true,
+        Needs::Content => person.content,
+        Needs::Act => person.role != PersonRole::Viewer,
+        Needs::Audit => person.role == PersonRole::Administrator,
+        Needs::Send | Needs::SignedIn => false,
     }
 }
 
@@ -141,18 +189,30 @@ impl FromRequest for Caller {
     }
 }
 
-/// The tokens of now, found by their digests.
+/// The tokens and people of now.
 #[derive(Debug, Default)]
-pub struct Tokens {
+pub struct Known {
     by_digest: HashMap<TokenDigest, Token>,
+    people: HashMap<String, Person>,
 }
 
-impl Tokens {
-    pub fn new(tokens: &[Token]) -> Self {
-        Self { by_digest: tokens.iter().map(|token| (token.sha256, token.clone())).collect() }
+impl Known {
+    pub fn of(config: &Config) -> Self {
+        Self {
+            by_digest: config.tokens.iter().map(|token| (token.sha256, token.clone())).collect(),
+            people: config.people.iter().map(|person| (person.name.clone(), person.clone())).collect(),
+        }
     }
 
-    fn find(&self, shown: &str, now: Timestamp) -> Result<&Token, &'static str> {
+    pub fn person(&self, name: &str) -> Option<&Person> {
+        self.people.get(name)
+    }
+
+    pub fn has_people(&self) -> bool {
+        !self.people.is_empty()
+    }
+
+    fn token(&self, shown: &str, now: Timestamp) -> Result<&Token, &'static str> {
         let digest = TokenDigest(Sha256::digest(shown.as_bytes()).into());
         let token = self.by_digest.get(&digest).ok_or("it is not known here")?;
         let today = now.to_zoned(TimeZone::UTC).date();
@@ -170,9 +230,9 @@ fn caller(request: &ServiceRequest, shared: &Shared) -> Result<Caller, &'static 
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err("it is not shown as Bearer");
     }
-    let tokens: Arc<Tokens> = shared.deps.tokens.borrow().clone();
-    let token = tokens.find(token.trim(), shared.environment.now())?.clone();
-    Ok(Caller { token: Some(token) })
+    let known: Arc<Known> = shared.deps.known.borrow().clone();
+    let token = known.token(token.trim(), shared.environment.now())?.clone();
+    Ok(Caller { who: Who::Program(token) })
 }
 
 /// Whose browser asks; never through a page of another site.
@@ -219,6 +279,11 @@ pub async fn guard<B: MessageBody + 'static>(
                 Ok(request.into_response(problem.error_response()).map_into_right_body())
             }
         };
+    }
+    if !request.method().is_safe() && is_from_elsewhere(request.headers()) {
+        tracing::warn!(route = request.match_pattern(), "a page of another site asked for an act");
+        let refusal = ProblemDocument::not_for_caller("Pages of other sites do nothing here.").error_response();
+        return Ok(request.into_response(refusal).map_into_right_body());
     }
     let refusal = match caller(&request, &shared) {
         Ok(caller) if caller.may(needs) => {

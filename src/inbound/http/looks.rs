@@ -94,8 +94,9 @@ impl Shared {
         let own = self.listener.source.as_deref();
         let is_own = look.source.is_some_and(|source| caller.owns(source) || own == Some(source));
         let (by, kind) = match person {
-            Some(person) => (caller.signed(&person), ActorKind::Person),
+            Some(person) => caller.signed(&person),
             None if !look.is_content || is_own => return Ok(()),
+            None if caller.is_signed_in() => caller.signed(UNNAMED),
             None => (caller.name().or(own).unwrap_or(UNNAMED).to_owned(), ActorKind::Program),
         };
         let why = [look.searched, reason].into_iter().flatten().collect::<Vec<_>>().join("; ");

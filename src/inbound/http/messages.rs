@@ -1,4 +1,5 @@
-//! `GET /v1/messages` and `/v1/messages/{id}`: what came in and what became of it, without its content.
+//! `GET /v1/messages` and `/v1/messages/{id}`: what came in and what became of it, without its content. `POST
+//! /v1/messages/search` takes the same filters in its body, so that an identifier of a patient stands in no address.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
@@ -6,13 +7,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Shared;
-use super::callers::Caller;
+use super::callers::{Caller, Needs};
 use super::looks::{Look, shows_content};
 use super::problem::ProblemDocument;
-use super::request::{id, query};
+use super::request::{id, query, read_body};
 use super::views;
-use crate::command::{MessageId, State, Verdict};
-use crate::store::MessageFilter;
+use crate::command::{MessageId, NhsNumber, State, Ubrn, Verdict};
+use crate::keys::Keys;
+use crate::store::{Alias, AliasKind, CauseId, MessageFilter, PatientDigest};
 
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 500;
@@ -24,10 +26,64 @@ struct Filter {
     verdict: Option<Verdict>,
     state: Option<String>,
     control_id: Option<String>,
+    cause: Option<CauseId>,
+    /// With its source, which gave it.
+    local_id: Option<String>,
+    ubrn: Option<String>,
+    /// Only in a body.
+    nhs_number: Option<String>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     before: Option<MessageId>,
     limit: Option<usize>,
+}
+
+/// Of a search.
+const SEARCH_BYTES_MAX: usize = 8 * 1024;
+
+impl Filter {
+    /// What somebody looks for by an identifier: which kind, and which where it is no patient's.
+    fn searched(&self) -> Option<(&'static str, Option<String>)> {
+        let named = |what: &str, value: &str| Some(format!("{what} {value}"));
+        match self {
+            Self { nhs_number: Some(_), .. } => Some(("messages by NHS number", None)),
+            Self { ubrn: Some(ubrn), .. } => Some(("messages by UBRN", named("UBRN", ubrn))),
+            Self { local_id: Some(id), .. } => Some(("messages by local id", named("local id", id))),
+            Self { control_id: Some(id), .. } => Some(("messages by control id", named("control id", id))),
+            _ => None,
+        }
+    }
+
+    /// Identifiers of referrals and patients are content; a control id is the sender's own number.
+    fn is_of_a_patient(&self) -> bool {
+        self.nhs_number.is_some() || self.ubrn.is_some() || self.local_id.is_some()
+    }
+
+    fn referral(&self, keys: &Keys) -> Result<Option<Alias>, ProblemDocument> {
+        let (kind, digest) = match (&self.ubrn, &self.local_id, &self.source) {
+            (Some(_), Some(_), _) => return Err(ProblemDocument::bad_request("Name a ubrn or a localId, not both.")),
+            (Some(ubrn), None, _) => {
+                let ubrn = Ubrn::parse(ubrn)
+                    .ok_or_else(|| ProblemDocument::bad_request("A ubrn has twelve digits, spaces or not."))?;
+                (AliasKind::Ubrn, keys.alias_digest(AliasKind::Ubrn, &[ubrn.as_str()]))
+            }
+            (None, Some(id), Some(source)) => {
+                (AliasKind::LocalId, keys.alias_digest(AliasKind::LocalId, &[source, id]))
+            }
+            (None, Some(_), None) => {
+                return Err(ProblemDocument::bad_request("Name the source that gave the localId: source=NAME."));
+            }
+            (None, None, _) => return Ok(None),
+        };
+        Ok(Some(Alias { kind, digest }))
+    }
+
+    fn patient(&self, keys: &Keys) -> Result<Option<PatientDigest>, ProblemDocument> {
+        let Some(number) = &self.nhs_number else { return Ok(None) };
+        let number = NhsNumber::parse(number.trim())
+            .map_err(|_| ProblemDocument::bad_request("An nhsNumber has ten digits with a valid check digit."))?;
+        Ok(Some(keys.patient_digest(&number)))
+    }
 }
 
 pub async fn get(
@@ -53,20 +109,50 @@ pub async fn get(
 }
 
 /// Newest first; `next` is the `before` of the page that follows, absent on the last.
-pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
+pub async fn list(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+    caller: Caller,
+) -> Result<HttpResponse, ProblemDocument> {
     let filter: Filter = query(&request)?;
+    if filter.nhs_number.is_some() {
+        return Err(ProblemDocument::bad_request(
+            "An NHS number is kept out of addresses, which proxies log: POST /v1/messages/search takes it in its body.",
+        ));
+    }
+    if filter.is_of_a_patient() && !caller.may(Needs::Content) {
+        return Err(ProblemDocument::not_for_caller("The token does not open what is about patients."));
+    }
+    page(&request, &shared, filter).await
+}
+
+/// The same, with the filter in the body.
+pub async fn search(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, ProblemDocument> {
+    let bytes = read_body(&request, payload, SEARCH_BYTES_MAX).await?;
+    // Never what was sent: it may be a patient's.
+    let filter: Filter = serde_json::from_slice(&bytes)
+        .map_err(|_| ProblemDocument::bad_request("The body is a JSON object with the filters of GET /v1/messages."))?;
+    page(&request, &shared, filter).await
+}
+
+async fn page(
+    request: &HttpRequest,
+    shared: &web::Data<Shared>,
+    filter: Filter,
+) -> Result<HttpResponse, ProblemDocument> {
     if filter.state.as_deref().is_some_and(|state| !State::NAMES.contains(&state)) {
         return Err(ProblemDocument::bad_request(format!("state is one of {}.", State::NAMES.join(", "))));
     }
-    if let Some(control_id) = &filter.control_id {
-        let look = Look {
-            act: "search",
-            subject: "messages by control id".into(),
-            searched: Some(format!("control id {control_id}")),
-            source: filter.source.as_deref(),
-            is_content: true,
-        };
-        shared.looked(&request, look).await?;
+    let keys = &shared.deps.keys;
+    let (referral, patient) = (filter.referral(keys)?, filter.patient(keys)?);
+    if let Some((subject, searched)) = filter.searched() {
+        let source = filter.source.as_deref();
+        let look = Look { act: "search", subject: subject.into(), searched, source, is_content: true };
+        shared.looked(request, look).await?;
     }
     let page = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let mut found = shared
@@ -77,6 +163,9 @@ pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
             verdict: filter.verdict,
             state: filter.state,
             control_id: filter.control_id,
+            cause: filter.cause,
+            referral,
+            patient,
             since: filter.since,
             until: filter.until,
             before: filter.before,

@@ -13,21 +13,25 @@ mod audit;
 mod awaited;
 pub mod callers;
 mod commands;
-mod cookies;
+pub mod cookies;
 mod dispatches;
 mod documents;
+mod edits;
 mod events;
 mod fhir;
 mod health;
 mod hl7v2;
 mod holds;
 mod instances;
-mod looks;
+pub mod looks;
 mod messages;
 mod openapi;
 mod operation_outcome;
 mod prefer;
-mod problem;
+pub mod problem;
+mod problems;
+mod replays;
+mod reports;
 mod request;
 mod routes;
 mod settle;
@@ -45,22 +49,24 @@ use actix_web::{App, HttpServer as ActixServer, web};
 use tokio::sync::watch;
 
 use crate::command::{CommandSchemas, Estimate};
-use crate::config::HttpListener;
+use crate::config::{EnvironmentName, HttpListener};
+use crate::console::{self, Door};
 use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
+use crate::keys::Keys;
 use crate::sign_in::Desk;
 use crate::store::{
-    AuditStore, CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore, SearchStore,
-    Signals,
+    AuditStore, CommandView, ContentStore, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore,
+    SearchStore, Signals, Store,
 };
 use crate::tls::{self, TlsError};
 use crate::waiting::Waiting;
 
 use callers::Caller;
-pub use callers::Tokens;
+pub use callers::Known;
 pub use health::{Check, Readiness};
-pub use looks::{ACTING_PERSON, ACTING_REASON};
+pub use looks::{ACTING_PERSON, ACTING_REASON, place_of};
 
 /// Open connections of one listener; above that the kernel's backlog holds them.
 const CONNECTIONS_MAX: usize = 1_000;
@@ -79,6 +85,8 @@ pub trait Estimates: Send + Sync {
 /// The rooms behind the listener.
 #[derive(Clone)]
 pub struct HttpDeps {
+    /// Name of this gateway.
+    pub instance: String,
     pub intake: Arc<dyn Receive>,
     pub search: Arc<dyn SearchStore>,
     pub fetched: Arc<dyn FetchedStore>,
@@ -90,11 +98,19 @@ pub struct HttpDeps {
     pub estimates: Arc<dyn Estimates>,
     pub feed: Feed,
     pub signals: Signals,
+    /// All of the store, for what needs several rooms of it.
+    pub store: Arc<dyn Store>,
+    /// A bulk replay names it.
+    pub place: EnvironmentName,
     pub commands: Arc<CommandSchemas>,
+    /// What referrals and patients are known by in the store.
+    pub keys: Keys,
     pub metrics: crate::metrics::Registry,
     pub readiness: Arc<Readiness>,
     /// Of now: they change while the gateway runs.
-    pub tokens: watch::Receiver<Arc<Tokens>>,
+    pub content: Arc<dyn ContentStore>,
+    pub console: Arc<Door>,
+    pub known: watch::Receiver<Arc<Known>>,
     pub sign_in: Option<SignInDeps>,
 }
 
@@ -106,10 +122,10 @@ pub struct SignInDeps {
 }
 
 /// What every request can reach.
-struct Shared {
-    listener: HttpListener,
-    deps: HttpDeps,
-    environment: Environment,
+pub struct Shared {
+    pub listener: HttpListener,
+    pub deps: HttpDeps,
+    pub environment: Environment,
     looks: looks::Looks,
 }
 
@@ -156,7 +172,16 @@ impl HttpServer {
             // What is told of messages is in no cache but the caller's own.
             let headers =
                 DefaultHeaders::new().add((X_CONTENT_TYPE_OPTIONS, "nosniff")).add((CACHE_CONTROL, "no-store"));
-            App::new().app_data(shared.clone()).wrap(headers).configure(routes::configure)
+            let has_console = shared.listener.console;
+            App::new()
+                .app_data(shared.clone())
+                .wrap(headers)
+                .configure(|app| {
+                    if has_console {
+                        console::configure(app)
+                    }
+                })
+                .configure(routes::configure)
         };
         let server = ActixServer::new(app)
             .workers(workers)

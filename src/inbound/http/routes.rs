@@ -9,14 +9,14 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 use super::callers::{Needs, guard};
 use super::problem::ProblemDocument;
 use super::{
-    acts, audit, commands, dispatches, documents, events, fhir, health, hl7v2, holds, instances, messages, openapi,
-    sign_in, waiting,
+    acts, audit, commands, dispatches, documents, edits, events, fhir, health, hl7v2, holds, instances, messages,
+    openapi, problems, replays, reports, sign_in, waiting,
 };
 
 /// Method, path as OpenAPI writes it, what it needs of who calls it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const ROUTES: [Entry; 40] = [
+pub const ROUTES: [Entry; 51] = [
     ("post", "/v1/hl7v2", Needs::Send, || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", Needs::Send, || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", Needs::Send, || web::post().to(fhir::post)),
@@ -30,8 +30,19 @@ pub const ROUTES: [Entry; 40] = [
     ("post", "/v1/commands/{id}/decide", Needs::Act, || web::post().to(acts::decide)),
     ("post", "/v1/commands/{id}/pass", Needs::Act, || web::post().to(acts::pass)),
     ("get", "/v1/holds", Needs::See, || web::get().to(holds::list)),
+    ("post", "/v1/replays", Needs::Act, || web::post().to(replays::post)),
+    ("get", "/v1/replays", Needs::See, || web::get().to(replays::list)),
+    ("get", "/v1/replays/{id}", Needs::See, || web::get().to(replays::get)),
+    ("post", "/v1/replays/{id}/pause", Needs::Act, || web::post().to(replays::pause)),
+    ("post", "/v1/replays/{id}/resume", Needs::Act, || web::post().to(replays::resume)),
+    ("post", "/v1/replays/{id}/cancel", Needs::Act, || web::post().to(replays::cancel)),
+    ("get", "/v1/reports/{day}", Needs::See, || web::get().to(reports::get)),
+    ("get", "/v1/problems", Needs::See, || web::get().to(problems::list)),
     ("get", "/v1/messages", Needs::See, || web::get().to(messages::list)),
+    ("post", "/v1/messages/search", Needs::Content, || web::post().to(messages::search)),
     ("post", "/v1/messages/{id}/replay", Needs::Act, || web::post().to(acts::take_again)),
+    ("post", "/v1/messages/{id}/edit", Needs::Act, || web::post().to(edits::edit)),
+    ("get", "/v1/messages/{id}/difference", Needs::Content, || web::get().to(edits::get_difference)),
     ("get", "/v1/messages/{id}", Needs::SeeOwn, || web::get().to(messages::get)),
     ("get", "/v1/dispatches", Needs::See, || web::get().to(dispatches::list)),
     ("get", "/v1/dispatches/{id}", Needs::See, || web::get().to(dispatches::get)),

@@ -4,9 +4,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::command::{Estimate, State};
+use crate::intake::taken_from;
 use crate::store::{AttemptView, CommandView, DispatchView, Hold, MessageView, SearchStore, TransitionView};
 
 pub fn message(message: &MessageView) -> Value {
+    let taken_from = message.control_id.as_deref().and_then(taken_from);
+    let of = |edited| taken_from.filter(|(_, is_edited)| *is_edited == edited).map(|(first, _)| first);
     json!({
         "id": message.id,
         "source": message.source,
@@ -19,6 +22,8 @@ pub fn message(message: &MessageView) -> Value {
         "bytes": message.size,
         "charset": message.charset,
         "problems": message.problems,
+        "againOf": of(false),
+        "editedFrom": of(true),
     })
 }
 

@@ -12,7 +12,6 @@ use super::request::{id, read_body};
 use super::sign_in::SignedIn;
 use super::{Shared, SignInDeps};
 use crate::command::CommandId;
-use crate::store::Act;
 use crate::waiting::{AssignError, Which, shown};
 
 type Answered = Result<HttpResponse, ProblemDocument>;
@@ -105,7 +104,7 @@ pub async fn assign(
                 r#"The body is {"user": "NHS user id", "by": "who acts", "why": "the reason"}."#,
             )
         })?;
-    let act = Act::of_person(caller.signed(&body.by), place_of(&request), body.why, shared.environment.now());
+    let act = caller.act(&body.by, place_of(&request), body.why, shared.environment.now());
     match deps(&shared)?.waiting.assign(command, &body.user, act).await {
         Ok(()) => {
             let view = shared.deps.search.command(command).await?.ok_or_else(ProblemDocument::unknown_command)?;

@@ -41,7 +41,7 @@ const PURGED_MADE_IT: &str = "t.purged_creator IS NOT NULL AND c.number IS NULL"
 const CREATOR: &str = "LEFT JOIN command c ON c.number = t.created_by";
 
 /// In this order: what SQLite's threads need is there before them.
-pub(super) const TABLES: [Table; 25] = [
+pub(super) const TABLES: [Table; 30] = [
     table("source", &["number"], &["number", "name"]),
     Table {
         read: &[("number", "t.number * 4096")],
@@ -86,6 +86,23 @@ pub(super) const TABLES: [Table; 25] = [
         written: TO_MESSAGE,
         ..table("mention", &["message", "patient"], &["message", "patient"])
     },
+    Table {
+        // It goes through all once more: what it has come to is left out in any case.
+        read: &[("at", "0")],
+        ..table(
+            "bulk_replay",
+            &["id"],
+            &["id", "filter", "share", "overtaken", "standing", "by", "place", "why", "created_at", "changed_at", "at"],
+        )
+    },
+    table(
+        "replay_item",
+        &["replay", "subject"],
+        &["replay", "subject", "message", "command", "made", "outcome", "why", "at"],
+    ),
+    table("day_report", &["day"], &["day", "at"]),
+    table("cause", &["id"], &["id", "source", "kind", "state", "code", "place", "text", "seen_at"]),
+    Table { read: OF_MESSAGE, written: TO_MESSAGE, ..table("blame", &["message", "cause"], &["message", "cause"]) },
     table("legal_hold", &["id"], &["id", "message", "patient", "at", "by"]),
     table("dedup", &["source", "control_id"], &["source", "control_id", "sha256", "message"]),
     Table {
@@ -124,6 +141,7 @@ pub(super) const TABLES: [Table; 25] = [
                 "body",
                 "plan",
                 "local_id",
+                "cause",
             ],
         )
     },
@@ -296,6 +314,7 @@ impl Table {
             .iter()
             .map(|column| match (self.name, *column) {
                 ("command", "lease_until") => "CASE standing WHEN 2 THEN 0::bigint END",
+                ("bulk_replay", "at") => "0::bigint",
                 (_, column) => column,
             })
             .collect();

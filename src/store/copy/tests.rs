@@ -19,9 +19,10 @@ use crate::store::suite::given::{
     local, message, progress, the_claimed, ubrn,
 };
 use crate::store::{
-    Admitted, AliasKind, ClaimedCommand, DispatchFilter, Held, HeldPiece, LegalHold, Made, MessageFilter, NewDispatch,
-    NewEvent, OpenError, OwedAnswer, Progress, Purge, PurgePlace, SealedSecret, Snapshot, Spending, Store, StorePlace,
-    open, open_to_act,
+    Admitted, AliasKind, ClaimedCommand, DispatchFilter, Held, HeldPiece, LegalHold, Made, MessageFilter,
+    NewBulkReplay, NewDispatch, NewEvent, OpenError, OwedAnswer, ProblemFilter, Progress, Purge, PurgePlace,
+    ReplayCandidate, ReplayCandidates, ReplayFilter, ReplayItem, ReplayOutcome, SealedSecret, Share, Snapshot,
+    Spending, Store, StorePlace, open, open_to_act,
 };
 
 /// Small, so that there are many batches.
@@ -172,6 +173,16 @@ async fn fill(store: &dyn Store) {
             halts(store, &running, state, "AuthorisationRequired").await;
         }
     }
+    let filter = ReplayFilter { source: Some("northmoor".into()), ..ReplayFilter::default() };
+    let replay = NewBulkReplay { id: REPLAY, filter, share: Share::QUARTER, overtaken: true };
+    store.begin_replay(replay, act()).await.expect("begun");
+    let failing = candidates(store).await.remove(0);
+    let item = ReplayItem { made: Some(kept), ..ReplayItem::of(&failing, ReplayOutcome::Skipped, "because") };
+    store.note_replayed(REPLAY, vec![item], at(101)).await.expect("noted");
+    store.advance_replay(REPLAY, failing.number).await.expect("advanced");
+    let mut report = crate::store::suite::given::event("DayReconciled");
+    report.subject = "2026-03-16".into();
+    assert!(store.publish_report("2026-03-16".into(), report).await.expect("published"));
     let positions: Vec<u64> =
         store.unconfirmed(0, 100).await.expect("read").iter().map(|event| event.position).take(2).collect();
     store.confirm(positions, at(101)).await.expect("confirmed");
@@ -219,6 +230,14 @@ async fn fill(store: &dyn Store) {
     }
 }
 
+const REPLAY: uuid::Uuid = uuid::Uuid::from_u128(77);
+
+async fn candidates(store: &dyn Store) -> Vec<ReplayCandidate> {
+    let filter = ReplayFilter::default();
+    let asked = ReplayCandidates { filter, except: None, after: 0, until: None, max: 10 };
+    store.replay_candidates(asked).await.expect("found")
+}
+
 /// What the traits say of everything.
 async fn told(store: &dyn Store) -> Vec<String> {
     let mut lines = Vec::new();
@@ -254,6 +273,15 @@ async fn told(store: &dyn Store) -> Vec<String> {
     lines.push(format!("{:?}", store.audit_log(0, 100).await.expect("read")));
     lines.push(format!("{:?}", store.audit_written().await.expect("read")));
     lines.push(format!("{:?}", store.legal_holds().await.expect("read")));
+    let problems = ProblemFilter { max: 100, ..ProblemFilter::default() };
+    lines.push(format!("{:?}", store.problems(problems).await.expect("read")));
+    let replay = store.bulk_replay(REPLAY).await.expect("read").expect("there");
+    // It goes through all once more.
+    lines.push(format!("{:?}", crate::store::BulkReplay { at: 0, ..replay }));
+    lines.push(format!("{:?}", store.replay_items(REPLAY, None, 10).await.expect("read")));
+    lines.push(format!("{:?}", candidates(store).await.iter().map(|one| one.command).collect::<Vec<_>>()));
+    lines.push(format!("{:?}", store.is_report_published("2026-03-16").await.expect("read")));
+    lines.push(format!("{:?}", store.day(at(0), at(86_400)).await.expect("counted")));
     let theirs = store.messages_of_patient([9; 32], 0, 100).await.expect("read");
     lines.push(format!("{:?}", theirs.iter().map(|placed| placed.id).collect::<Vec<_>>()));
     let mut depths: Vec<String> =

@@ -2,8 +2,10 @@
 
 use deadpool_postgres::ClientWrapper;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::audit;
+use super::bulk;
 use super::columns;
 use super::failure::Failed;
 use super::flight::Flight;
@@ -20,8 +22,11 @@ pub(super) const COMMON_DESK: i32 = 0;
 #[derive(Clone)]
 pub(super) enum Deed {
     /// A failed command goes back to the queue. Its plan stays, so what is known done is skipped; its age limit
-    /// goes, for a person has decided that it is to be sent.
-    Replay,
+    /// goes, for a person has decided that it is to be sent. As part of a bulk replay: with its item, and only while that
+    /// runs.
+    Replay {
+        bulk: Option<Uuid>,
+    },
     Discard,
     Release,
     /// Not before it has begun to be sent.
@@ -35,7 +40,7 @@ pub(super) enum Deed {
 impl Deed {
     fn name(&self) -> &'static str {
         match self {
-            Self::Replay => "replay",
+            Self::Replay { .. } => "replay",
             Self::Discard => "discard",
             Self::Release => "release",
             Self::Hold(_) => "hold",
@@ -57,7 +62,7 @@ impl Deed {
     fn after(&self, state: State, act: &Act) -> Option<State> {
         let happened = match self {
             Self::Decide(_) => Happened::LookedInVain { look_at: Some(act.at) },
-            Self::Replay => Happened::Replayed,
+            Self::Replay { .. } => Happened::Replayed,
             Self::Discard => Happened::Discarded,
             Self::Release => Happened::Released,
             Self::Hold(why) => Happened::Refused { why: why.clone() },
@@ -99,6 +104,13 @@ pub(super) async fn act_on(
         // Its thread was merged in this instant.
         return Err(Failed::Again(StoreError::Unavailable("the command is being moved".into())));
     }
+    let bulk = match deed {
+        Deed::Replay { bulk: Some(bulk) } => {
+            bulk::require_running(client, *bulk).await?;
+            Some((*bulk, id.0, act.at.as_microsecond()))
+        }
+        _ => None,
+    };
     let act = &deed.told(act);
     let number = decide(&mut workspace, id, deed, act, environment)?;
     if let Deed::Decide(_) | Deed::Say(_) = deed {
@@ -109,9 +121,13 @@ pub(super) async fn act_on(
     }
     let note = client.prepare_cached(audit::NOTE).await?;
     let noted = Noted { act: deed.name(), subject: format!("command {id}"), by: act.clone() };
+    let replayed = client.prepare_cached(bulk::REPLAYED).await?;
     let rows = audit::following(client, &[noted], environment).await?;
     let mut flight = Flight::of(client);
     flight.send(&note, rows.parameters());
+    if let Some((bulk, command, at)) = &bulk {
+        flight.send(&replayed, [bulk, command, at]);
+    }
     write_and_commit(client, &workspace, Signature { desk: COMMON_DESK, group: None }, flight).await?;
     Ok(workspace)
 }
@@ -120,7 +136,7 @@ pub(super) async fn act_on(
 fn decide(workspace: &mut Workspace, id: CommandId, deed: &Deed, act: &Act, environment: &Environment) -> Result<i64> {
     let row = workspace.commands.values().find(|row| row.id == id.0).ok_or(StoreError::NotFound)?;
     let (number, from) = (row.number, row.state.name());
-    if let Deed::Replay = deed {
+    if let Deed::Replay { .. } = deed {
         refuse_second(workspace, number, id)?;
     }
     let state: State = workspace.commands[&number].state.clone();
@@ -138,7 +154,7 @@ fn decide(workspace: &mut Workspace, id: CommandId, deed: &Deed, act: &Act, envi
         let more = json!({ "code": why.code, "text": why.text });
         workspace.publish_about(number, "CommandFailed", act.at, more, environment)?;
     }
-    if let (Deed::Replay, Some(row)) = (deed, workspace.commands.get_mut(&number)) {
+    if let (Deed::Replay { .. }, Some(row)) = (deed, workspace.commands.get_mut(&number)) {
         row.ageless = true;
         row.deferrals = 0;
     }

@@ -16,6 +16,7 @@ use super::failure::Failed;
 use super::flight::Flight;
 use super::lane::{Batch, Decided};
 use super::patient::{self, MENTION, Mentions};
+use super::problems::{ABSOLVE, BLAME, Causes, NOTE_CAUSES};
 use super::read;
 use super::sources::Sources;
 use super::workspace::{Arrival, Command, EventText, Workspace};
@@ -24,7 +25,8 @@ use crate::command::{CommandId, Failure, MessageId, State, Verdict};
 use crate::environment::Environment;
 use crate::store::standing::Standing;
 use crate::store::{
-    Admission, Admitted, NewCommand, NewMessage, Noted, RESENT_WITH_A_CHANGE, Result, StoreError, Stored, TakenAgain,
+    Admission, Admitted, Cause, NewCommand, NewMessage, Noted, RESENT_WITH_A_CHANGE, Result, StoreError, Stored,
+    TakenAgain,
 };
 
 /// Numbers between two messages: a message's commands have those after it.
@@ -65,6 +67,8 @@ pub(super) struct Prepared {
     bodies: Vec<String>,
     local_ids: Vec<Option<String>>,
     problems: Option<String>,
+    /// Why it is refused.
+    causes: Vec<Cause>,
     events: Vec<EventText>,
 }
 
@@ -76,8 +80,14 @@ impl Prepared {
                 (body.get("localId").and_then(Value::as_str).map(|id| storable(id).into_owned()), body.to_string())
             })
             .unzip();
+        let message = &admission.message;
+        let causes = match admission.verdict {
+            Verdict::Rejected => Cause::of_message(&message.source, &message.problems),
+            _ => Vec::new(),
+        };
         Self {
             source,
+            causes,
             control_id: admission.message.control_id.as_deref().map(|id| storable(id).into_owned()),
             bodies,
             local_ids,
@@ -156,9 +166,13 @@ impl Batch for Intake {
         let insert_documents = client.prepare_cached(INSERT_DOCUMENTS).await?;
         let note = client.prepare_cached(audit::NOTE).await?;
         let mention = client.prepare_cached(MENTION).await?;
+        let note_causes = client.prepare_cached(NOTE_CAUSES).await?;
+        let blame = client.prepare_cached(BLAME).await?;
+        let absolve = client.prepare_cached(ABSOLVE).await?;
         let taken_again =
             changes.messages.iter().filter_map(|(index, ..)| items[*index].admission.taken_again.as_ref());
-        let acts: Vec<Noted> = taken_again.map(TakenAgain::noted).collect();
+        let acts: Vec<Noted> = taken_again.clone().map(TakenAgain::noted).collect();
+        let taken_again: Vec<Uuid> = taken_again.map(|again| again.first.0).collect();
         let acts = audit::following(client, &acts, &self.environment).await?;
         let messages = Messages::of(items, &changes.messages);
         let mentions = changes
@@ -166,6 +180,7 @@ impl Batch for Intake {
             .iter()
             .flat_map(|(index, number, ..)| patient::mentions(*number, &items[*index].admission.patients));
         let mentions = Mentions::of(mentions.collect());
+        let (blamed, causes) = blames(items, changes);
         let mut chunks = Chunks::default();
         let mut documents = Chunks::default();
         for (index, number, ..) in &changes.messages {
@@ -184,6 +199,9 @@ impl Batch for Intake {
             [&documents.of, &documents.numbers, &documents.positions, &documents.bytes];
         flight.send_if(!documents.is_empty(), &insert_documents, texts);
         flight.send_if(!mentions.is_empty(), &mention, mentions.parameters());
+        flight.send_if(!causes.is_empty(), &note_causes, causes.parameters());
+        flight.send_if(!blamed.0.is_empty(), &blame, [&blamed.0, &blamed.1]);
+        flight.send_if(!taken_again.is_empty(), &absolve, [&taken_again]);
         flight.send_if(!acts.is_empty(), &note, acts.parameters());
         write_and_commit(client, &changes.workspace, signature, flight).await
     }
@@ -287,6 +305,18 @@ impl Intake {
         };
         Ok((verdict, stored, repeats))
     }
+}
+
+/// Which messages are refused, each with its causes: columns of `blame`, and the causes.
+fn blames(items: &[&Prepared], changes: &Changes) -> ((Vec<i64>, Vec<i64>), Causes) {
+    let refused = changes.messages.iter().map(|(index, number, ..)| (items[*index], *number));
+    let blamed = refused
+        .clone()
+        .flat_map(|(item, number)| item.causes.iter().map(move |cause| (number, cause.id.number())))
+        .unzip();
+    let noted = refused
+        .flat_map(|(item, _)| item.causes.iter().map(|cause| (cause.clone(), item.admission.message.received_at)));
+    (blamed, Causes::of(noted))
 }
 
 /// A command as it enters its thread. `changed`: the earlier one that it contradicts.

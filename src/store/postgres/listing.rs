@@ -5,19 +5,24 @@ use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 
 use super::columns;
-use super::search::{message_columns, message_view};
+use super::patient;
+use super::problems;
+use super::search::{message_columns, message_view, thread_number};
 use crate::command::Verdict;
 use crate::store::standing::Standing;
-use crate::store::{MessageFilter, MessageView, Result};
+use crate::store::{Alias, CauseId, MessageFilter, MessageView, PatientDigest, Result};
 
 /// Messages in one answer.
 const MESSAGES_MAX: usize = 1_000;
 /// Messages are numbered at their commit, so their times of receipt are in order but for this.
-const DISORDER: i64 = 60_000_000;
+pub(super) const DISORDER: i64 = 60_000_000;
 /// Looked at together, where not all of them match.
 const PAGE_MIN: usize = 50;
 /// Numbers between two messages.
 const COMMANDS_AND_MESSAGE: i64 = 4096;
+
+/// Messages of one referral that are found.
+const OF_ONE_REFERRAL_MAX: i64 = 10_000;
 
 /// Where to look for candidates: each yields message numbers downwards.
 enum Candidates {
@@ -27,7 +32,10 @@ enum Candidates {
     Completed,
     /// Those of commands that stand elsewhere.
     Commands(Vec<i16>),
-    /// The few that a control id names.
+    /// Refused for a cause, or with a command that does not get on for it.
+    Cause(CauseId),
+    Patient(PatientDigest),
+    /// The few that a control id names, or that are of one referral.
     Numbers(Vec<i64>),
 }
 
@@ -44,7 +52,8 @@ pub(super) async fn messages(client: &ClientWrapper, filter: &MessageFilter) -> 
     while found.len() < max {
         let numbers = candidates.next(client, filter, below, max.max(PAGE_MIN)).await?;
         let Some(last) = numbers.last().copied() else { break };
-        let wanted: Vec<i64> = numbers.into_iter().filter(|number| *number >= above).collect();
+        let wanted = numbers.into_iter().filter(|number| *number >= above).collect();
+        let wanted = with_all(client, wanted, filter, &candidates).await?;
         for view in load(client, &wanted).await? {
             if found.len() < max && matches(&view, filter) {
                 found.push(view);
@@ -63,6 +72,15 @@ impl Candidates {
         if let Some(control_id) = &filter.control_id {
             return Ok(Self::Numbers(by_control_id(client, control_id).await?));
         }
+        if let Some(referral) = &filter.referral {
+            return Ok(Self::Numbers(of_referral(client, referral).await?));
+        }
+        if let Some(patient) = filter.patient {
+            return Ok(Self::Patient(patient));
+        }
+        if let Some(cause) = filter.cause {
+            return Ok(Self::Cause(cause));
+        }
         let Some(name) = filter.state.as_deref() else { return Ok(Self::Messages) };
         let standings: Vec<Standing> =
             Standing::ALL.into_iter().filter(|standing| standing.state_name() == name).collect();
@@ -80,6 +98,8 @@ impl Candidates {
             Self::Commands(standings) => by_standing(client, standings, filter.source.as_deref(), below, limit).await,
             Self::Completed => completed(client, filter.source.as_deref(), below, limit).await,
             Self::Messages => by_message(client, filter, below, limit).await,
+            Self::Patient(patient) => patient::messages_before(client, patient, below, limit).await,
+            Self::Cause(cause) => problems::messages(client, *cause, below, limit).await,
         }
     }
 }
@@ -154,6 +174,48 @@ async fn by_standing(
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
+/// Those that have also what they were not found by.
+async fn with_all(
+    client: &ClientWrapper,
+    mut messages: Vec<i64>,
+    filter: &MessageFilter,
+    by: &Candidates,
+) -> Result<Vec<i64>> {
+    if let (Some(state), Candidates::Numbers(_) | Candidates::Patient(_) | Candidates::Cause(_)) = (&filter.state, by) {
+        let standings = Standing::ALL.into_iter().filter(|standing| standing.state_name() == state);
+        let standings: Vec<i16> = standings.map(columns::code).collect();
+        let of_state = client
+            .prepare_cached(
+                "SELECT m.number FROM message m WHERE m.number = ANY ($1) AND EXISTS (
+                   SELECT 1 FROM command c
+                   WHERE c.number > m.number AND c.number <= m.number + m.commands AND c.standing = ANY ($2)
+                 ) ORDER BY m.number DESC",
+            )
+            .await?;
+        let rows = client.query(&of_state, &[&messages, &standings]).await?;
+        messages = rows.iter().map(|row| row.try_get(0)).collect::<std::result::Result<_, _>>()?;
+    }
+    match (filter.cause, by) {
+        (Some(cause), Candidates::Numbers(_) | Candidates::Patient(_)) => {
+            problems::having(client, messages, cause).await
+        }
+        _ => Ok(messages),
+    }
+}
+
+/// Newest first.
+async fn of_referral(client: &ClientWrapper, referral: &Alias) -> Result<Vec<i64>> {
+    let Some(thread) = thread_number(client, referral).await? else { return Ok(Vec::new()) };
+    let statement = client
+        .prepare_cached(
+            "SELECT DISTINCT c.number / $3 * $3 FROM thread t JOIN command c ON c.thread = t.number
+             WHERE t.number = $1 ORDER BY 1 DESC LIMIT $2",
+        )
+        .await?;
+    let rows = client.query(&statement, &[&thread, &OF_ONE_REFERRAL_MAX, &COMMANDS_AND_MESSAGE]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
 /// A probe for each source: control ids are kept by source.
 async fn by_control_id(client: &ClientWrapper, control_id: &str) -> Result<Vec<i64>> {
     let statement = client
@@ -203,7 +265,7 @@ async fn upper_end(client: &ClientWrapper, filter: &MessageFilter) -> Result<Opt
 
 /// The number of the first message that came at `at` or later, by halving: times grow with numbers, so no
 /// index of times is needed.
-async fn first_received_at(client: &ClientWrapper, at: i64) -> Result<i64> {
+pub(super) async fn first_received_at(client: &ClientWrapper, at: i64) -> Result<i64> {
     let ends =
         client.prepare_cached("SELECT coalesce(min(number), 0), coalesce(max(number), 0) + 1 FROM message").await?;
     let row = client.query_one(&ends, &[]).await?;

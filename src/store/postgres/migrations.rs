@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 10] = [
+const MIGRATIONS: [Migration; 13] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -88,6 +88,24 @@ const MIGRATIONS: [Migration; 10] = [
         name: "patients",
         expand: Expansion::Beside(include_str!("migrations/0010_patients.expand.sql")),
         contract: include_str!("migrations/0010_patients.contract.sql"),
+    },
+    Migration {
+        number: 11,
+        name: "problems",
+        expand: Expansion::Beside(include_str!("migrations/0011_problems.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 12,
+        name: "replays",
+        expand: Expansion::Whole(include_str!("migrations/0012_replays.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 13,
+        name: "reports",
+        expand: Expansion::Whole(include_str!("migrations/0013_reports.expand.sql")),
+        contract: "",
     },
 ];
 

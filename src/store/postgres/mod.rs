@@ -23,6 +23,7 @@ mod acts;
 pub(super) mod alone;
 mod audit;
 mod bells;
+mod bulk;
 mod claims;
 mod clock;
 mod columns;
@@ -43,9 +44,11 @@ mod migrations;
 mod outbox;
 mod patient;
 mod people;
+mod problems;
 mod progress;
 mod queue;
 mod read;
+mod report;
 mod retention;
 mod rooms;
 mod search;
@@ -85,7 +88,7 @@ use self::lane::{Lane, LaneParts};
 use self::progress::Steps;
 use self::sources::Sources;
 use self::workspace::Workspace;
-use super::{Act, Beat, InstanceStanding, Result, Signals, StoreError};
+use super::{Act, Beat, InstanceStanding, NewEvent, Result, Signals, StoreError};
 use crate::command::CommandId;
 use crate::environment::Environment;
 
@@ -268,6 +271,21 @@ impl Inner {
                     self.ringer.ring(workspace.bells);
                     return Ok(());
                 }
+                Err(failed) => self.try_again(client, failed, &mut tries).await?,
+            }
+        }
+    }
+
+    async fn publish_report(&self, day: &str, event: &NewEvent) -> Result<bool> {
+        let mut tries = 1;
+        loop {
+            let client = self.client().await?;
+            match report::publish(&client, self.workspace(), day, event).await {
+                Ok(Some(workspace)) => {
+                    self.ringer.ring(workspace.bells);
+                    return Ok(true);
+                }
+                Ok(None) => return Ok(false),
                 Err(failed) => self.try_again(client, failed, &mut tries).await?,
             }
         }

@@ -161,6 +161,23 @@ pub(super) async fn messages_of_patient(
     client.query(&statement, &[&&patient[..], &after, &max]).await?.iter().map(placed).collect()
 }
 
+/// Their numbers under one, downwards.
+pub(super) async fn messages_before(
+    client: &ClientWrapper,
+    patient: &PatientDigest,
+    below: i64,
+    limit: i64,
+) -> Result<Vec<i64>> {
+    let begun = "SELECT message FROM mention WHERE patient = $1";
+    let sql = format!(
+        "{} SELECT number FROM ({MESSAGES_OF_THREADS}) theirs WHERE number < $2 ORDER BY number DESC LIMIT $3",
+        here(&THEIRS.replace("{messages}", begun))
+    );
+    let statement = client.prepare_cached(&sql).await?;
+    let rows = client.query(&statement, &[&&patient[..], &below, &limit]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
 pub(super) async fn unread_messages(client: &ClientWrapper, after: u64, max: usize) -> Result<Vec<PlacedMessage>> {
     let sql = "SELECT m.number, m.id FROM message m
          WHERE m.number > $1 AND NOT EXISTS (SELECT 1 FROM mention p WHERE p.message = m.number)

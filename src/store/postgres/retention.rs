@@ -10,10 +10,12 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 
 use super::acts::COMMON_DESK;
+use super::bulk::{FORGET_ITEMS, FORGET_REPLAYS};
 use super::columns;
 use super::failure::Failed;
 use super::flight::{BEGIN_BY_KEYS, Flight};
 use super::patient;
+use super::problems::FORGET_CAUSES;
 use super::write::{ADD_TO_TALLY, UNCONFIRMED};
 use crate::store::patient::{IS_THEIRS, THREADS_OF_EVENTS};
 use crate::store::{Purge, PurgePlace, Purged, Result};
@@ -81,6 +83,7 @@ const REMOVE_ATTEMPTS: &str = "DELETE FROM attempt WHERE command = ANY ($1)";
 const REMOVE_FETCHED: &str = "DELETE FROM fetched WHERE command = ANY ($1)";
 const REMOVE_TRANSITIONS: &str = "DELETE FROM transition WHERE command = ANY ($1)";
 const REMOVE_MENTIONS: &str = "DELETE FROM mention WHERE message = ANY ($1)";
+const REMOVE_BLAME: &str = "DELETE FROM blame WHERE message = ANY ($1)";
 const REMOVE_CHUNKS: &str = "DELETE FROM message_chunk WHERE message = ANY ($1)";
 const REMOVE_DOCUMENTS: &str = "DELETE FROM document WHERE message = ANY ($1)";
 const REMOVE_ACKNOWLEDGED: &str = "DELETE FROM acknowledged WHERE message = ANY ($1)";
@@ -152,14 +155,27 @@ pub(super) async fn purge(client: &ClientWrapper, purge: &Purge) -> std::result:
     let mut purged = Purged { messages: 0, commands: 0, events: 0, next: None };
     if !(messages.ended && events.ended) {
         purged.next = Some(PurgePlace { message: messages.place.unsigned_abs(), event: events.place.unsigned_abs() });
+    } else if let Some(before) = purge.messages_before {
+        let forget_causes = client.prepare_cached(FORGET_CAUSES).await?;
+        client.execute(&forget_causes, &[&columns::micros(before)]).await?;
+        for sql in [FORGET_ITEMS, FORGET_REPLAYS] {
+            client.execute(&client.prepare_cached(sql).await?, &[&columns::micros(before)]).await?;
+        }
     }
     if messages.goes.is_empty() && events.goes.is_empty() {
         client.batch_execute("COMMIT").await?;
         return Ok(purged);
     }
     let of_commands = [REMOVE_ATTEMPTS, REMOVE_FETCHED, REMOVE_TRANSITIONS];
-    let of_messages =
-        [FORGET_REFUSED, REMOVE_MENTIONS, REMOVE_CHUNKS, REMOVE_DOCUMENTS, REMOVE_ACKNOWLEDGED, REMOVE_MESSAGES];
+    let of_messages = [
+        FORGET_REFUSED,
+        REMOVE_MENTIONS,
+        REMOVE_BLAME,
+        REMOVE_CHUNKS,
+        REMOVE_DOCUMENTS,
+        REMOVE_ACKNOWLEDGED,
+        REMOVE_MESSAGES,
+    ];
     let mut prepared = Vec::with_capacity(of_commands.len() + of_messages.len());
     for (statements, numbers) in [(&of_commands[..], &messages.commands), (&of_messages, &messages.goes)] {
         for sql in statements {

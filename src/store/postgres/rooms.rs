@@ -13,16 +13,17 @@ use prometheus::core::Collector;
 use super::acts::Deed;
 use super::{
     Inner, PostgresStore, again, claims, content, dispatch, holding, instances, intake, kept, links, listing,
-    migrations, outbox, progress, queue, retention, search, sources, watching,
+    migrations, outbox, problems, progress, queue, retention, search, sources, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
     DueDispatch, FetchedStore, HeldPiece, Hold, InstanceStore, InstanceView, IntakeStore, MappingStore, MessageFilter,
-    MessageView, NewDispatch, OpenCommand, OutboxDepth, OutboxStore, OwedAnswer, Progress, Purge, Purged, Queue,
-    QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement, SharedQuota,
-    Signals, Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, ToldPlace, TransitionView, WatchStore,
+    MessageView, NewDispatch, OpenCommand, OutboxDepth, OutboxStore, OwedAnswer, Problem, ProblemFilter, Progress,
+    Purge, Purged, Queue, QuotaAsk, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore,
+    SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoreError, StoredEvent, ThreadView, ToldPlace,
+    TransitionView, WatchStore,
 };
 
 /// How often claims look for leases that ended.
@@ -275,6 +276,10 @@ impl SearchStore for PostgresStore {
 
     async fn queue(&self, max: u64) -> Result<Queue> {
         self.ask(|inner| async move { queue::queue(&*inner.client().await?, max).await }).await
+    }
+
+    async fn problems(&self, filter: ProblemFilter) -> Result<Vec<Problem>> {
+        self.ask(move |inner| async move { problems::problems(&*inner.client().await?, &filter).await }).await
     }
 }
 

@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 
 use super::columns;
 use super::read;
+use super::workspace::Thread;
 use crate::command::{AttemptId, Class, CommandId, MessageId, ThreadId};
 use crate::store::standing::Standing;
 use crate::store::{
@@ -125,6 +126,18 @@ pub(super) fn command_view(row: &Row) -> Result<CommandView> {
 
 /// The thread that an alias leads to, merges followed.
 pub(super) async fn find_thread(client: &ClientWrapper, alias: &Alias) -> Result<Option<ThreadView>> {
+    match thread_of(client, alias).await? {
+        Some(thread) => thread.view().map(Some),
+        None => Ok(None),
+    }
+}
+
+pub(super) async fn thread_number(client: &ClientWrapper, alias: &Alias) -> Result<Option<i64>> {
+    Ok(thread_of(client, alias).await?.map(|thread| thread.number))
+}
+
+/// Merges followed.
+async fn thread_of(client: &ClientWrapper, alias: &Alias) -> Result<Option<Thread>> {
     let find = client.prepare_cached("SELECT thread FROM alias WHERE digest = $1 AND kind = $2").await?;
     let read =
         client.prepare_cached(concat!("SELECT ", read::thread_columns!(), " FROM thread WHERE number = $1")).await?;
@@ -135,7 +148,7 @@ pub(super) async fn find_thread(client: &ClientWrapper, alias: &Alias) -> Result
         let thread = read::thread(&client.query_one(&read, &[&number]).await?)?;
         match thread.merged_into {
             Some(into) => number = into,
-            None => return thread.view().map(Some),
+            None => return Ok(Some(thread)),
         }
     }
     Err(damaged("threads are merged in a circle"))

@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::columns::{code, micros, rank, text};
 use super::failure::Failed;
 use super::flight::Flight;
+use super::problems::{Causes, NOTE_CAUSES};
 use super::workspace::{Command, Named, Workspace};
+use crate::store::Cause;
 use crate::store::standing::Place;
 
 /// The outbox's lock; the other half of the key is the schema.
@@ -33,11 +35,11 @@ const ARRIVE: &str = "WITH threads AS (
      ), commands AS (
        INSERT INTO command (number, id, message, source, thread, name, class, standing, state, received_at, changed_at,
          not_after, due, deferrals, changes, fence, owner, lease_until, lease, creates, local_id, mapping_set, body,
-         plan)
+         plan, cause)
        SELECT * FROM unnest($15::bigint[], $16::uuid[], $17::uuid[], $18::integer[], $19::bigint[], $20::text[],
          $21::smallint[], $22::smallint[], $23::text[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[],
          $28::integer[], $29::integer[], $30::bigint[], $31::text[], $32::bigint[], $33::bigint[], $34::bytea[],
-         $35::text[], $36::text[], $37::text[], $38::text[])
+         $35::text[], $36::text[], $37::text[], $38::text[], $39::bigint[])
      ) SELECT 1 / (count(*) = cardinality($13))::int FROM named";
 
 const UPDATE_THREADS: &str =
@@ -57,14 +59,14 @@ const UPDATE_ALIASES: &str = "UPDATE alias a SET thread = u.thread
 
 const UPDATE_COMMANDS: &str = "UPDATE command c SET thread = u.thread, class = u.class, standing = u.standing,
        state = u.state, changed_at = u.changed_at, due = u.due, deferrals = u.deferrals, changes = u.changes,
-       fence = u.fence, owner = u.owner, lease_until = u.lease_until, lease = u.lease,
+       fence = u.fence, owner = u.owner, lease_until = u.lease_until, lease = u.lease, cause = u.cause,
        plan = CASE WHEN u.replanned THEN u.plan ELSE c.plan END,
        not_after = CASE WHEN u.ageless THEN NULL ELSE c.not_after END
      FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::smallint[], $5::text[], $6::bigint[], $7::bigint[],
        $8::integer[], $9::integer[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], $14::boolean[],
-       $15::text[], $16::boolean[])
+       $15::text[], $16::boolean[], $17::bigint[])
        AS u (number, thread, class, standing, state, changed_at, due, deferrals, changes, fence, owner, lease_until,
-             lease, replanned, plan, ageless)
+             lease, replanned, plan, ageless, cause)
      WHERE c.number = u.number";
 
 /// What is finished of merged threads; the rest was moved with what changed of it.
@@ -110,11 +112,23 @@ pub(super) struct Signature {
     pub(super) group: Option<i64>,
 }
 
+/// Why commands that changed do not get on.
+fn causes(workspace: &Workspace) -> Causes {
+    let changed = workspace.commands.values().filter(|command| command.arrival.is_some() || command.changed);
+    Causes::of(changed.filter_map(|command| Some((cause_of(command, workspace)?, command.changed_at))))
+}
+
+fn cause_of(command: &Command, workspace: &Workspace) -> Option<Cause> {
+    let source = workspace.source_name(command.source).ok()?;
+    Cause::of_command(source, &command.name, &command.state)
+}
+
 /// Prepared beforehand: within a flight there is no time to prepare.
 struct Statements {
     arrive: Statement,
     update_threads: Statement,
     update_aliases: Statement,
+    note_causes: Statement,
     update_commands: Statement,
     move_finished: Statement,
     find_creators: Statement,
@@ -131,6 +145,7 @@ impl Statements {
             arrive: client.prepare_cached(ARRIVE).await?,
             update_threads: client.prepare_cached(UPDATE_THREADS).await?,
             update_aliases: client.prepare_cached(UPDATE_ALIASES).await?,
+            note_causes: client.prepare_cached(NOTE_CAUSES).await?,
             update_commands: client.prepare_cached(UPDATE_COMMANDS).await?,
             move_finished: client.prepare_cached(MOVE_FINISHED).await?,
             find_creators: client.prepare_cached(FIND_CREATORS).await?,
@@ -155,9 +170,10 @@ pub(super) async fn write_and_commit(
     let (new_threads, threads) = (Threads::of(&new), Threads::of(&old));
     let new_aliases = Aliases::of(workspace.named.iter().filter(|(_, named)| named.is_new));
     let aliases = Aliases::of(workspace.named.iter().filter(|(_, named)| !named.is_new));
-    let arrivals = Arrivals::of(workspace.commands.values().filter(|command| command.arrival.is_some()));
-    let changes =
-        Changes::of(workspace.commands.values().filter(|command| command.arrival.is_none() && command.changed));
+    let arrivals = Arrivals::of(workspace.commands.values().filter(|command| command.arrival.is_some()), workspace);
+    let old = workspace.commands.values().filter(|command| command.arrival.is_none() && command.changed);
+    let changes = Changes::of(old, workspace);
+    let causes = causes(workspace);
     let (absorbed, survivors): (Vec<i64>, Vec<i64>) = workspace.absorbed.iter().copied().unzip();
     let orphans: Vec<i64> = workspace.orphans.iter().copied().collect();
     let transitions = Transitions::of(workspace);
@@ -166,6 +182,7 @@ pub(super) async fn write_and_commit(
 
     // After what it borrows.
     let mut flight = flight;
+    flight.send_if(!causes.is_empty(), &statements.note_causes, causes.parameters());
     if !(new_threads.numbers.is_empty() && new_aliases.kinds.is_empty() && arrivals.numbers.is_empty()) {
         let arriving = [&new_threads.parameters()[..], &new_aliases.parameters(), &arrivals.parameters()].concat();
         flight.send_list(&statements.arrive, arriving);
@@ -281,18 +298,19 @@ struct Changes<'a> {
     replanned: Vec<bool>,
     plans: Vec<Option<&'a str>>,
     ageless: Vec<bool>,
+    causes: Vec<Option<i64>>,
 }
 
 impl<'a> Changes<'a> {
-    fn of(commands: impl Iterator<Item = &'a Command>) -> Self {
+    fn of(commands: impl Iterator<Item = &'a Command>, workspace: &Workspace) -> Self {
         let mut columns = Self::default();
         for command in commands {
-            columns.push(command);
+            columns.push(command, workspace);
         }
         columns
     }
 
-    fn push(&mut self, command: &'a Command) {
+    fn push(&mut self, command: &'a Command, workspace: &Workspace) {
         self.numbers.push(command.number);
         self.threads.push(command.thread);
         self.classes.push(rank(command.class));
@@ -309,9 +327,10 @@ impl<'a> Changes<'a> {
         self.replanned.push(command.plan.is_some());
         self.plans.push(command.plan.as_ref().and_then(Option::as_deref));
         self.ageless.push(command.ageless);
+        self.causes.push(cause_of(command, workspace).map(|cause| cause.id.number()));
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 16] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 17] {
         [
             &self.numbers,
             &self.threads,
@@ -329,6 +348,7 @@ impl<'a> Changes<'a> {
             &self.replanned,
             &self.plans,
             &self.ageless,
+            &self.causes,
         ]
     }
 }
@@ -351,12 +371,12 @@ struct Arrivals<'a> {
 }
 
 impl<'a> Arrivals<'a> {
-    fn of(commands: impl Iterator<Item = &'a Command>) -> Self {
+    fn of(commands: impl Iterator<Item = &'a Command>, workspace: &Workspace) -> Self {
         let mut columns = Self::default();
         for command in commands {
             let Some(arrival) = &command.arrival else { continue };
             columns.numbers.push(command.number);
-            columns.as_changes.push(command);
+            columns.as_changes.push(command, workspace);
             columns.ids.push(command.id);
             columns.messages.push(command.message);
             columns.sources.push(command.source);
@@ -371,7 +391,7 @@ impl<'a> Arrivals<'a> {
         columns
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 24] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 25] {
         let changes = &self.as_changes;
         [
             &self.numbers,
@@ -398,6 +418,7 @@ impl<'a> Arrivals<'a> {
             &self.mapping_sets,
             &self.bodies,
             &changes.plans,
+            &changes.causes,
         ]
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Books {
     changed_tallies: BTreeSet<Place>,
     unconfirmed: i64,
     unconfirmed_changed: bool,
+    /// The newest message whose rows of `mention` are made.
+    pub(super) mentions_made: i64,
     bells: Bells,
     /// What is remembered may not be what is committed.
     stale: bool,
@@ -83,6 +85,7 @@ impl Books {
             changed_tallies: BTreeSet::new(),
             unconfirmed: 0,
             unconfirmed_changed: false,
+            mentions_made: 0,
             bells: Bells::default(),
             stale: true,
         };
@@ -112,6 +115,7 @@ impl Books {
             1 + self.highest("SELECT coalesce(max(number), 0) FROM message")?.max(self.noted(MESSAGES_NUMBERED)?);
         self.next_command =
             1 + self.highest("SELECT coalesce(max(number), 0) FROM command")?.max(self.noted(COMMANDS_NUMBERED)?);
+        self.mentions_made = self.highest("SELECT coalesce(max(message), 0) FROM mention")?;
         self.sources.clear();
         self.source_names.clear();
         let mut statement = self.connection.prepare_cached("SELECT number, name FROM source")?;

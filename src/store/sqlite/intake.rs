@@ -10,14 +10,19 @@ use super::outbox::EventText;
 use crate::command::{CommandId, Failure, MessageId, State, Verdict};
 use crate::store::standing::Standing;
 use crate::store::{
-    Admission, Admitted, GATEWAY, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, Settled, Stored,
+    Admission, Admitted, Cause, GATEWAY, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, Settled, Stored,
 };
+
+/// Messages whose rows of `mention` are made together.
+const MENTIONS_GATHERED: i64 = 256;
 
 /// An admission with its JSON already written out: that work is the caller's, not the one writer's.
 pub(super) struct Prepared {
     admission: Admission,
     bodies: Vec<String>,
     problems: Option<String>,
+    /// Why it is refused.
+    causes: Vec<Cause>,
     events: Vec<EventText>,
 }
 
@@ -26,8 +31,14 @@ impl Prepared {
         // Taken out, so that they are freed here and not by the writer.
         let bodies =
             admission.commands.iter_mut().map(|command| std::mem::take(&mut command.body).to_string()).collect();
+        let message = &admission.message;
+        let causes = match admission.verdict {
+            Verdict::Rejected => Cause::of_message(&message.source, &message.problems),
+            _ => Vec::new(),
+        };
         Self {
             bodies,
+            causes,
             problems: columns::optional_text(&admission.message.problems),
             events: admission.events.iter().map(EventText::of).collect(),
             admission,
@@ -70,9 +81,13 @@ impl Books {
             _ => admission.verdict,
         };
         let number = self.store_message(prepared, source, verdict, &enqueued)?;
-        self.mention(number, &admission.patients)?;
+        if number >= self.mentions_made + MENTIONS_GATHERED {
+            self.make_mentions()?;
+        }
+        self.blame(number, &prepared.causes, message.received_at)?;
         if let Some(again) = &admission.taken_again {
             self.note_act(&again.noted())?;
+            self.absolve(again.first)?;
         }
         content::store_documents(&self.connection, number, &admission.documents)?;
         if !admission.events.is_empty() {
@@ -171,13 +186,18 @@ impl Books {
             Standing::Held if !is_behind => Standing::Ready,
             standing => standing,
         };
+        let cause = match Cause::of_command(&message.source, &command.name, &state) {
+            Some(cause) => Some(self.note_cause(&cause, at)?),
+            None => None,
+        };
         let number = self.take_command_number();
         self.connection
             .prepare_cached(
                 "INSERT INTO command (
                    number, id, message, source, thread, name, class, standing, state, received_at, changed_at,
-                   not_after, deferrals, changes, fence, creates, mapping_set, body, plan
-                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, 0, ?12, 0, ?13, ?14, ?15, ?16)",
+                   not_after, deferrals, changes, fence, creates, mapping_set, body, plan,
+                   cause
+                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, 0, ?12, 0, ?13, ?14, ?15, ?16, ?17)",
             )?
             .execute(rusqlite::params![
                 number,
@@ -196,6 +216,7 @@ impl Books {
                 command.mapping_set,
                 body,
                 (!command.plan.is_null()).then(|| columns::text(&command.plan)),
+                cause,
             ])?;
         let placed = Placed { number, thread, standing, class: command.class, source };
         self.enter(placed.place());
@@ -234,8 +255,8 @@ impl Books {
             .prepare_cached(
                 "INSERT INTO message (
                    number, id, source, transport, control_id, kind, charset, received_at, verdict, size, sha256,
-                   problems, first_command, commands, acknowledgement, raw
-                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                   problems, first_command, commands, acknowledgement, raw, patients
+                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             )?
             .execute(rusqlite::params![
                 number,
@@ -254,6 +275,7 @@ impl Books {
                 enqueued.stored,
                 &prepared.admission.acknowledgement[..],
                 raw,
+                prepared.admission.patients.as_flattened(),
             ])?;
         if raw.is_none() {
             content::store_chunks(&self.connection, number, &message.raw)?;

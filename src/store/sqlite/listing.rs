@@ -5,15 +5,21 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::columns;
+use super::patient;
+use super::problems;
 use super::search::{MESSAGE_COLUMNS, message_view};
+use super::threads;
 use crate::command::Verdict;
 use crate::store::standing::Standing;
-use crate::store::{MessageFilter, MessageView, Result};
+use crate::store::{Alias, CauseId, MessageFilter, MessageView, PatientDigest, Result};
 
 /// Messages in one answer.
 const MESSAGES_MAX: usize = 1_000;
 /// Messages are numbered at their commit, so their times of receipt are in order but for this.
 pub(super) const DISORDER: i64 = 60_000_000;
+
+/// Messages of one referral that are found.
+const OF_ONE_REFERRAL_MAX: i64 = 10_000;
 
 /// Where to look for candidates: each yields message numbers downwards.
 enum Candidates {
@@ -21,7 +27,10 @@ enum Candidates {
     Messages,
     /// Those of commands that stand there.
     Commands(Vec<Standing>),
-    /// The few that a control id names.
+    /// Refused for a cause, or with a command that does not get on for it.
+    Cause(CauseId),
+    Patient(PatientDigest),
+    /// The few that a control id names, or that are of one referral.
     Numbers(Vec<i64>),
 }
 
@@ -41,6 +50,7 @@ pub(super) fn messages(connection: &Connection, filter: &MessageFilter) -> Resul
             }
             if let Some(view) = load(connection, number)?
                 && matches(&view, filter)
+                && has_all(connection, number, filter, &candidates)?
             {
                 found.push(view);
             }
@@ -55,8 +65,16 @@ impl Candidates {
         if let Some(control_id) = &filter.control_id {
             return Ok(Self::Numbers(by_control_id(connection, control_id)?));
         }
-        let Some(name) = filter.state.as_deref() else { return Ok(Self::Messages) };
-        Ok(Self::Commands(Standing::ALL.into_iter().filter(|standing| standing.state_name() == name).collect()))
+        if let Some(referral) = &filter.referral {
+            return Ok(Self::Numbers(of_referral(connection, referral)?));
+        }
+        if let Some(patient) = filter.patient {
+            return Ok(Self::Patient(patient));
+        }
+        if let Some(cause) = filter.cause {
+            return Ok(Self::Cause(cause));
+        }
+        Ok(filter.state.as_deref().map_or(Self::Messages, |name| Self::Commands(standings_of(name))))
     }
 
     /// Up to `max` numbers under `below`, downwards.
@@ -66,6 +84,13 @@ impl Candidates {
             Self::Numbers(numbers) => Ok(numbers.iter().copied().filter(|number| *number < below).collect()),
             Self::Commands(standings) => by_standing(connection, standings, filter.source.as_deref(), below, max),
             Self::Messages => by_message(connection, filter, below, max),
+            Self::Patient(patient) => patient::messages_before(connection, patient, below, max),
+            Self::Cause(cause) => {
+                let mut numbers = problems::refused(connection, *cause, below, max)?;
+                let before = first_command_from(connection, below)?;
+                numbers.extend(of_commands(connection, problems::halted(connection, *cause, before, max)?)?);
+                Ok(newest(numbers, max))
+            }
         }
     }
 }
@@ -115,11 +140,7 @@ fn by_standing(
         "SELECT class, source FROM tally WHERE standing = ?1 AND count > 0
            AND (?2 IS NULL OR source = (SELECT number FROM source WHERE name = ?2))",
     )?;
-    let before: i64 = connection
-        .prepare_cached("SELECT first_command FROM message WHERE number >= ?1 ORDER BY number LIMIT 1")?
-        .query_row([below], |row| row.get(0))
-        .optional()?
-        .unwrap_or(i64::MAX);
+    let before = first_command_from(connection, below)?;
     let mut commands: Vec<i64> = Vec::new();
     for standing in standings {
         // A partial index is only used where its condition stands in the query.
@@ -145,7 +166,20 @@ fn by_standing(
             }
         }
     }
-    let commands = newest(commands, max);
+    of_commands(connection, newest(commands, max))
+}
+
+/// The first command of that message, or of the first one behind it.
+fn first_command_from(connection: &Connection, message: i64) -> Result<i64> {
+    let first = connection
+        .prepare_cached("SELECT first_command FROM message WHERE number >= ?1 ORDER BY number LIMIT 1")?
+        .query_row([message], |row| row.get(0))
+        .optional()?;
+    Ok(first.unwrap_or(i64::MAX))
+}
+
+/// Their messages, each once.
+fn of_commands(connection: &Connection, commands: Vec<i64>) -> Result<Vec<i64>> {
     let mut statement = connection
         .prepare_cached("SELECT m.number FROM command c JOIN message m ON m.id = c.message WHERE c.number = ?1")?;
     let mut numbers = Vec::with_capacity(commands.len());
@@ -154,6 +188,40 @@ fn by_standing(
     }
     numbers.dedup();
     Ok(numbers)
+}
+
+fn standings_of(state: &str) -> Vec<Standing> {
+    Standing::ALL.into_iter().filter(|standing| standing.state_name() == state).collect()
+}
+
+/// What the candidates were not found by.
+fn has_all(connection: &Connection, message: i64, filter: &MessageFilter, by: &Candidates) -> Result<bool> {
+    if let (Some(state), false) = (&filter.state, matches!(by, Candidates::Commands(_))) {
+        let standings: Vec<i64> = standings_of(state).into_iter().map(Standing::code).collect();
+        let mut of_state = connection.prepare_cached(
+            "SELECT 1 FROM message m JOIN command c
+               ON c.number >= m.first_command AND c.number < m.first_command + m.commands
+             WHERE m.number = ?1 AND c.standing IN (SELECT value FROM json_each(?2))",
+        )?;
+        if !of_state.exists((message, columns::text(&standings)))? {
+            return Ok(false);
+        }
+    }
+    match (filter.cause, by) {
+        (Some(cause), Candidates::Numbers(_) | Candidates::Patient(_)) => problems::has(connection, message, cause),
+        _ => Ok(true),
+    }
+}
+
+/// Newest first.
+fn of_referral(connection: &Connection, referral: &Alias) -> Result<Vec<i64>> {
+    let Some(thread) = threads::find(connection, referral)? else { return Ok(Vec::new()) };
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT m.number FROM command c CROSS JOIN message m ON m.id = c.message
+         WHERE c.thread = ?1 ORDER BY m.number DESC LIMIT ?2",
+    )?;
+    let numbers = statement.query_map((thread, OF_ONE_REFERRAL_MAX), |row| row.get(0))?;
+    Ok(numbers.collect::<rusqlite::Result<_>>()?)
 }
 
 /// A probe for each source: control ids are kept by source. (In SQLite, CROSS JOIN keeps this order of tables.)
@@ -205,7 +273,7 @@ fn lower_end(connection: &Connection, filter: &MessageFilter) -> Result<i64> {
 
 /// The number of the first message that came at `at` or later, by halving: times grow with numbers, so no
 /// index of times is needed.
-fn first_received_at(connection: &Connection, at: i64) -> Result<i64> {
+pub(super) fn first_received_at(connection: &Connection, at: i64) -> Result<i64> {
     let (mut low, mut high): (i64, i64) = connection
         .prepare_cached(
             "SELECT coalesce((SELECT min(number) FROM message), 0),

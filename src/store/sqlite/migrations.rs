@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::store::{Result, StoreError};
 
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 14] = [
     (1, "first_tables", include_str!("migrations/0001_first_tables.sql")),
     (2, "big_stores", include_str!("migrations/0002_big_stores.sql")),
     (3, "plans_that_read_again", include_str!("migrations/0003_plans_that_read_again.sql")),
@@ -18,6 +18,10 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (8, "fetched", include_str!("migrations/0008_fetched.sql")),
     (9, "acts", include_str!("migrations/0009_acts.sql")),
     (10, "patients", include_str!("migrations/0010_patients.sql")),
+    (11, "problems", include_str!("migrations/0011_problems.sql")),
+    (12, "replays", include_str!("migrations/0012_replays.sql")),
+    (13, "reports", include_str!("migrations/0013_reports.sql")),
+    (14, "mentions_later", include_str!("migrations/0014_mentions_later.sql")),
 ];
 
 const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;

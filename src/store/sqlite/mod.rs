@@ -11,13 +11,14 @@
 //! | `threads`, `order` | aliases and merges; which command is claimable |
 //! | `claims`, `progress`, `recovery`, `transitions` | delivery |
 //! | `outbox` | events |
-//! | `operator`, `audit`, `people`, `kept` | people's acts, secrets, mapping sets |
-//! | `search`, `listing`, `readers` | looking |
+//! | `operator`, `bulk`, `audit`, `people`, `kept` | people's acts, secrets, mapping sets |
+//! | `search`, `listing`, `problems`, `report`, `readers` | looking |
 //! | `retention`, `patient` | what is finished and old leaves; what is held |
 //! | `files`, `room`, `migrations`, `upkeep`, `stopped` | the file itself, and its disk |
 
 mod audit;
 mod books;
+mod bulk;
 mod checkpoints;
 mod claims;
 mod columns;
@@ -36,10 +37,12 @@ mod order;
 mod outbox;
 mod patient;
 mod people;
+mod problems;
 mod progress;
 mod queue;
 mod readers;
 mod recovery;
+mod report;
 mod retention;
 mod room;
 mod rooms;

@@ -1,6 +1,6 @@
 //! What there is of a patient, and what is held.
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, ToSql};
 use uuid::Uuid;
 
 use super::books::Books;
@@ -8,6 +8,9 @@ use super::columns;
 use crate::command::MessageId;
 use crate::store::patient::{HELD_MESSAGES, IS_THEIRS, MESSAGES_OF_THREADS, THEIRS};
 use crate::store::{Act, Held, LegalHold, Noted, PatientDigest, PlacedMessage, Result, StoreError, damaged};
+
+/// Rows in one statement.
+const MENTIONS_AT_ONCE: usize = 32;
 
 /// In the texts that both stores share.
 pub(super) fn here(sql: &str) -> String {
@@ -20,25 +23,40 @@ pub(super) fn held() -> String {
 }
 
 impl Books {
+    /// The rows of all messages that came since they were last made. Before anything is asked of them.
+    pub(super) fn make_mentions(&mut self) -> Result<()> {
+        let mut newer = self.connection.prepare_cached(
+            "SELECT number, patients FROM message WHERE number > ?1 AND patients IS NOT NULL ORDER BY number",
+        )?;
+        let mut rows = newer.query([self.mentions_made])?;
+        let mut made = Vec::with_capacity(MENTIONS_AT_ONCE);
+        while let Some(row) = rows.next()? {
+            let number = row.get(0)?;
+            let blob = row.get_ref(1)?.as_blob().map_err(|_| damaged("whom a message mentions"))?;
+            for patient in mentioned(blob.as_chunks().0) {
+                made.push((number, patient.to_vec()));
+                if made.len() == MENTIONS_AT_ONCE {
+                    insert(&self.connection, &made)?;
+                    made.clear();
+                }
+            }
+            self.mentions_made = number;
+        }
+        insert(&self.connection, &made)
+    }
+
     /// Each once; with none, that it was read.
-    pub(super) fn mention(&self, message: i64, patients: &[PatientDigest]) -> Result<()> {
-        let mut mention = self
-            .connection
-            .prepare_cached("INSERT INTO mention (message, patient) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
-        for patient in patients {
-            mention.execute((message, &patient[..]))?;
-        }
-        if patients.is_empty() {
-            mention.execute((message, &[][..] as &[u8]))?;
-        }
-        Ok(())
+    fn mention(&self, message: i64, patients: &[PatientDigest]) -> Result<()> {
+        let rows: Vec<_> = mentioned(patients).map(|patient| (message, patient.to_vec())).collect();
+        rows.chunks(MENTIONS_AT_ONCE).try_for_each(|rows| insert(&self.connection, rows))
     }
 
     /// By an answer to a call of a command.
-    pub(super) fn mention_of_command(&self, command: i64, patients: &[PatientDigest]) -> Result<()> {
+    pub(super) fn mention_of_command(&mut self, command: i64, patients: &[PatientDigest]) -> Result<()> {
         if patients.is_empty() {
             return Ok(());
         }
+        self.make_mentions()?;
         let message = self
             .connection
             .prepare_cached("SELECT m.number FROM command c JOIN message m ON m.id = c.message WHERE c.number = ?1")?
@@ -48,10 +66,12 @@ impl Books {
 
     pub(super) fn note_mentions(&mut self, message: MessageId, patients: &[PatientDigest]) -> Result<()> {
         let number = number_of(&self.connection, message)?.ok_or(StoreError::NotFound)?;
+        self.make_mentions()?;
         self.mention(number, patients)
     }
 
     pub(super) fn put_legal_hold(&mut self, hold: &LegalHold, act: &Act) -> Result<()> {
+        self.make_mentions()?;
         let (message, patient) = match &hold.on {
             Held::Message(message) => (Some(message.0.into_bytes()), None),
             Held::Patient(patient) => (None, Some(*patient)),
@@ -73,6 +93,24 @@ impl Books {
         self.connection.prepare_cached("DELETE FROM legal_hold WHERE id = ?1")?.execute([id.into_bytes()])?;
         self.note_act(&Noted { act: LegalHold::LIFTED, subject: hold.subject(), by: act.clone() })
     }
+}
+
+/// What stands in the rows of a message: one that mentions nobody has an empty one.
+fn mentioned(patients: &[PatientDigest]) -> impl Iterator<Item = &[u8]> {
+    let nobody = patients.is_empty().then_some(&[][..]);
+    patients.iter().map(|patient| &patient[..]).chain(nobody)
+}
+
+/// One statement for many: a statement a row is most of what a row costs.
+fn insert(connection: &Connection, rows: &[(i64, Vec<u8>)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let values = vec!["(?, ?)"; rows.len()].join(", ");
+    let sql = format!("INSERT INTO mention (message, patient) VALUES {values} ON CONFLICT DO NOTHING");
+    let parameters = rows.iter().flat_map(|(message, patient)| [message as &dyn ToSql, patient as &dyn ToSql]);
+    connection.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(parameters))?;
+    Ok(())
 }
 
 fn number_of(connection: &Connection, message: MessageId) -> Result<Option<i64>> {
@@ -98,6 +136,11 @@ pub(super) fn legal_holds(connection: &Connection) -> Result<Vec<LegalHold>> {
 
 fn is_held_sql() -> String {
     format!("{} SELECT 1 FROM message m WHERE m.id = ?1 AND {}", held(), here(IS_THEIRS))
+}
+
+/// Nearly always there is none, and then nothing is looked for.
+pub(super) fn is_any_held(connection: &Connection) -> Result<bool> {
+    Ok(connection.prepare_cached("SELECT 1 FROM legal_hold LIMIT 1")?.exists([])?)
 }
 
 pub(super) fn is_held(connection: &Connection, message: MessageId) -> Result<bool> {
@@ -129,6 +172,22 @@ pub(super) fn messages_of_patient(
     max: usize,
 ) -> Result<Vec<PlacedMessage>> {
     placed(connection, &messages_of_patient_sql(), (&patient[..], columns::signed(after), columns::signed(max as u64)))
+}
+
+/// Their numbers under one, downwards.
+pub(super) fn messages_before(
+    connection: &Connection,
+    patient: &PatientDigest,
+    below: i64,
+    max: i64,
+) -> Result<Vec<i64>> {
+    let begun = "SELECT message FROM mention WHERE patient = ?1";
+    let mut statement = connection.prepare_cached(&format!(
+        "{} SELECT number FROM ({MESSAGES_OF_THREADS}) WHERE number < ?2 ORDER BY number DESC LIMIT ?3",
+        here(&THEIRS.replace("{messages}", begun))
+    ))?;
+    let numbers = statement.query_map((&patient[..], below, max), |row| row.get(0))?;
+    Ok(numbers.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(super) fn unread_messages(connection: &Connection, after: u64, max: usize) -> Result<Vec<PlacedMessage>> {

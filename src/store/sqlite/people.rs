@@ -4,11 +4,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{SqliteStore, audit, patient, waiting};
+use super::books::Books;
+use super::outbox::EventText;
+use super::{SqliteStore, audit, bulk, patient, report, waiting};
 use crate::command::{CommandId, MessageId};
 use crate::store::{
-    Act, AuditEntry, AuditStore, CommandView, Finding, LegalHold, Noted, OpenCommand, OperatorStore, PatientDigest,
-    PatientStore, PlacedMessage, Result, WaitingStore, Word,
+    Act, AuditEntry, AuditStore, BulkReplay, BulkReplayStore, CommandView, Day, Finding, LegalHold, NewBulkReplay,
+    NewEvent, Noted, OpenCommand, OperatorStore, PatientDigest, PatientStore, PlacedMessage, ReplayCandidate,
+    ReplayCandidates, ReplayItem, ReplayOutcome, ReplayStanding, ReportStore, Result, WaitingStore, Word,
 };
 
 #[async_trait]
@@ -69,13 +72,25 @@ impl AuditStore for SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Before they are asked for. Who only reads sees those that are made: of the newest messages some may not be.
+    pub(super) async fn make_mentions(&self) -> Result<()> {
+        match self.writer() {
+            Ok(writer) => writer.write(0, Books::make_mentions).await,
+            Err(_) => Ok(()),
+        }
+    }
+}
+
 #[async_trait]
 impl PatientStore for SqliteStore {
     async fn messages_of_patient(&self, patient: PatientDigest, after: u64, max: usize) -> Result<Vec<PlacedMessage>> {
+        self.make_mentions().await?;
         self.readers.read(move |connection| patient::messages_of_patient(connection, &patient, after, max)).await
     }
 
     async fn unread_messages(&self, after: u64, max: usize) -> Result<Vec<PlacedMessage>> {
+        self.make_mentions().await?;
         self.readers.read(move |connection| patient::unread_messages(connection, after, max)).await
     }
 
@@ -96,6 +111,74 @@ impl PatientStore for SqliteStore {
     }
 
     async fn is_held(&self, message: MessageId) -> Result<bool> {
+        if !self.readers.read(patient::is_any_held).await? {
+            return Ok(false);
+        }
+        self.make_mentions().await?;
         self.readers.read(move |connection| patient::is_held(connection, message)).await
+    }
+}
+
+#[async_trait]
+impl BulkReplayStore for SqliteStore {
+    async fn begin_replay(&self, replay: NewBulkReplay, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.begin_replay(&replay, &act)).await
+    }
+
+    async fn bulk_replay(&self, id: Uuid) -> Result<Option<BulkReplay>> {
+        self.readers.read(move |connection| bulk::bulk_replay(connection, id)).await
+    }
+
+    async fn bulk_replays(&self, only: Option<ReplayStanding>, max: usize) -> Result<Vec<BulkReplay>> {
+        self.readers.read(move |connection| bulk::bulk_replays(connection, only, max)).await
+    }
+
+    async fn replay_candidates(&self, asked: ReplayCandidates) -> Result<Vec<ReplayCandidate>> {
+        self.readers.read(move |connection| bulk::candidates(connection, &asked)).await
+    }
+
+    async fn replay_in_bulk(&self, id: Uuid, candidate: ReplayCandidate, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.replay_in_bulk(id, &candidate, &act)).await
+    }
+
+    async fn note_replayed(&self, id: Uuid, items: Vec<ReplayItem>, at: Timestamp) -> Result<()> {
+        self.writer()?.write(0, move |books| books.note_replayed(id, &items, at)).await
+    }
+
+    async fn replays_on_their_way(&self, id: Uuid, max: usize) -> Result<Vec<ReplayItem>> {
+        self.readers.read(move |connection| bulk::on_their_way(connection, id, max)).await
+    }
+
+    async fn settle_replayed(&self, id: Uuid, settled: Vec<(Uuid, ReplayOutcome)>) -> Result<()> {
+        self.writer()?.write(0, move |books| books.settle_replayed(id, &settled)).await
+    }
+
+    async fn advance_replay(&self, id: Uuid, at: u64) -> Result<()> {
+        self.writer()?.write(0, move |books| books.advance_replay(id, at)).await
+    }
+
+    async fn stand_replay(&self, id: Uuid, to: ReplayStanding, act: Act) -> Result<()> {
+        self.writer()?.write(0, move |books| books.stand_replay(id, to, &act)).await
+    }
+
+    async fn replay_items(&self, id: Uuid, after: Option<Uuid>, max: usize) -> Result<Vec<ReplayItem>> {
+        self.readers.read(move |connection| bulk::replay_items(connection, id, after, max)).await
+    }
+}
+
+#[async_trait]
+impl ReportStore for SqliteStore {
+    async fn day(&self, from: Timestamp, to: Timestamp) -> Result<Day> {
+        self.readers.read(move |connection| report::day(connection, from, to)).await
+    }
+
+    async fn publish_report(&self, day: String, event: NewEvent) -> Result<bool> {
+        let text = EventText::of(&event);
+        self.writer()?.write(0, move |books| books.publish_report(&day, &event, &text)).await
+    }
+
+    async fn is_report_published(&self, day: &str) -> Result<bool> {
+        let day = day.to_owned();
+        self.readers.read(move |connection| report::is_published(connection, &day)).await
     }
 }

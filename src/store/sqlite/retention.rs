@@ -75,11 +75,19 @@ struct OldMessages {
 impl Books {
     pub(super) fn purge(&mut self, purge: &Purge) -> Result<Purged> {
         let mut purged = Purged { messages: 0, commands: 0, events: 0, next: None };
+        self.make_mentions()?;
         let messages = self.purge_messages(purge, &mut purged)?;
         let events = self.purge_events(purge, &mut purged)?;
-        if !(messages.ended && events.ended) {
-            purged.next =
-                Some(PurgePlace { message: messages.place.unsigned_abs(), event: events.place.unsigned_abs() });
+        match purge.messages_before {
+            _ if !(messages.ended && events.ended) => {
+                let (message, event) = (messages.place.unsigned_abs(), events.place.unsigned_abs());
+                purged.next = Some(PurgePlace { message, event });
+            }
+            Some(before) => {
+                self.forget_causes(before)?;
+                self.forget_replays(before)?;
+            }
+            None => {}
         }
         Ok(purged)
     }
@@ -206,6 +214,7 @@ impl Books {
         let mut removed = 0;
         for sql in [
             "DELETE FROM mention WHERE message >= ?1 AND message <= ?2",
+            "DELETE FROM blame WHERE message >= ?1 AND message <= ?2",
             "DELETE FROM message_chunk WHERE message >= ?1 AND message <= ?2",
             "DELETE FROM document WHERE message >= ?1 AND message <= ?2",
             "DELETE FROM acknowledged WHERE message >= ?1 AND message <= ?2",

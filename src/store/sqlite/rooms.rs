@@ -11,17 +11,18 @@ use prometheus::core::Collector;
 
 use super::books::Books;
 use super::{
-    SqliteStore, claims, content, dispatch, holding, intake, kept, links, listing, outbox, progress, queue, search,
-    threads, watching,
+    SqliteStore, claims, content, dispatch, holding, intake, kept, links, listing, outbox, problems, progress, queue,
+    search, threads, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
     DueDispatch, FetchedStore, HeldPiece, Hold, InstanceStanding, InstanceStore, InstanceView, IntakeStore,
-    MappingStore, MessageFilter, MessageView, NewDispatch, OpenCommand, OutboxDepth, OutboxStore, OwedAnswer, Progress,
-    Purge, Purged, Queue, Recovered, Result, RetentionStore, SealedSecret, SearchStore, SessionStore, SetAnnouncement,
-    SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace, TransitionView, WatchStore,
+    MappingStore, MessageFilter, MessageView, NewDispatch, OpenCommand, OutboxDepth, OutboxStore, OwedAnswer, Problem,
+    ProblemFilter, Progress, Purge, Purged, Queue, Recovered, Result, RetentionStore, SealedSecret, SearchStore,
+    SessionStore, SetAnnouncement, SharedQuota, Signals, Snapshot, Spending, Store, StoredEvent, ThreadView, ToldPlace,
+    TransitionView, WatchStore,
 };
 
 #[async_trait]
@@ -154,6 +155,9 @@ impl SearchStore for SqliteStore {
     }
 
     async fn messages(&self, filter: MessageFilter) -> Result<Vec<MessageView>> {
+        if filter.patient.is_some() {
+            self.make_mentions().await?;
+        }
         self.readers.read(move |connection| listing::messages(connection, &filter)).await
     }
 
@@ -187,6 +191,10 @@ impl SearchStore for SqliteStore {
 
     async fn queue(&self, max: u64) -> Result<Queue> {
         self.readers.read(move |connection| queue::queue(connection, max)).await
+    }
+
+    async fn problems(&self, filter: ProblemFilter) -> Result<Vec<Problem>> {
+        self.readers.read(move |connection| problems::problems(connection, &filter)).await
     }
 }
 

@@ -6,7 +6,7 @@ use super::books::{Books, Placed};
 use super::columns;
 use crate::command::{CommandId, MessageId, State};
 use crate::store::standing::Standing;
-use crate::store::{Result, Settled, StoreError, due};
+use crate::store::{Cause, Result, Settled, StoreError, due};
 
 /// What is needed of a command to change it.
 pub(super) struct CommandRow {
@@ -60,16 +60,21 @@ impl Books {
         }
         let due = due(to).map(Timestamp::as_microsecond);
         let deferrals = i64::from(standing == Standing::Waiting);
+        let cause = match Cause::of_command(self.source_name(row.placed.source)?, &row.name, to) {
+            Some(cause) => Some(self.note_cause(&cause, at)?),
+            None => None,
+        };
         let change: i64 = self
             .connection
             .prepare_cached(
                 "UPDATE command SET standing = ?2, state = ?3, changed_at = ?4, due = ?5, deferrals = deferrals + ?6,
-                   changes = changes + 1, owner = NULL, lease_until = NULL, lease = NULL
+                   changes = changes + 1, owner = NULL, lease_until = NULL, lease = NULL, cause = ?7
                  WHERE number = ?1 RETURNING changes",
             )?
-            .query_row((number, standing.code(), columns::text(to), at.as_microsecond(), due, deferrals), |row| {
-                row.get(0)
-            })?;
+            .query_row(
+                (number, standing.code(), columns::text(to), at.as_microsecond(), due, deferrals, cause),
+                |row| row.get(0),
+            )?;
         self.note_transition(number, change, at, Some(from.state_name()), standing.state_name(), why, by)?;
         self.leave(row.placed.place());
         self.enter(row.placed.at(standing));

@@ -4,6 +4,7 @@
 
 mod admission;
 mod auditing;
+mod bulk;
 mod claiming;
 mod content;
 pub(crate) mod dispatching;
@@ -16,6 +17,7 @@ mod people;
 mod random;
 mod recovery;
 mod referrals;
+mod reporting;
 mod retention;
 mod searching;
 mod watching;
@@ -112,6 +114,14 @@ scenarios! {
         what_waits_for_people_is_listed_with_what_is_behind_it,
         a_word_of_a_person_stands_in_the_plan_and_in_the_log,
         a_mapping_set_is_kept_by_its_digest;
+    bulk:
+        what_failed_is_found_for_a_replay_by_any_filter,
+        refused_messages_are_found_for_a_replay_until_they_are_taken,
+        what_something_later_has_overtaken_is_said,
+        a_bulk_replay_replays_each_once_and_is_audited;
+    reporting:
+        a_day_is_counted_from_both_sides,
+        a_day_is_told_once;
     auditing:
         acts_are_chained_in_the_audit_log,
         what_is_done_to_the_audit_log_is_named,
@@ -128,6 +138,9 @@ scenarios! {
     searching:
         messages_are_listed_newest_first_by_any_filter,
         a_command_tells_what_holds_it_and_how_it_came_there,
+        what_fails_for_one_reason_is_one_problem,
+        what_is_mended_is_no_problem_any_more,
+        messages_are_found_by_referral_and_by_patient,
         what_holds_a_cancellation_is_shown_first,
         depths_count_what_is_where,
         the_queue_is_counted_whole_and_told_in_part,

@@ -137,7 +137,7 @@ pub(crate) async fn a_refused_message_that_is_taken_in_again_is_audited_with_it(
     let refused = message("first").message.id;
     let again = |control_id: &str| {
         let mut again = message(control_id).with(command(&[local(control_id)]));
-        again.taken_again = Some(TakenAgain { first: refused, act: act() });
+        again.taken_again = Some(TakenAgain { first: refused, edited: false, act: act() });
         again
     };
     let before = arrives(&*store, &[local("r0")]).await;

@@ -1,9 +1,11 @@
 //! What people and metrics see.
 
+use serde_json::json;
+
 use super::Home;
 use super::given::{admitted, arrives, at, claimed, command, ends, failed, local, message, the_claimed};
 use crate::command::{Class, MessageId, State, Verdict};
-use crate::store::{Depth, Hold, MessageFilter, Store};
+use crate::store::{Depth, Hold, MessageFilter, Problem, ProblemFilter, Purge, PurgePlace, Store, TakenAgain};
 
 async fn listed(store: &dyn Store, filter: MessageFilter) -> Vec<MessageId> {
     store.messages(filter).await.expect("listed").into_iter().map(|message| message.id).collect()
@@ -111,6 +113,129 @@ pub(crate) async fn what_holds_a_cancellation_is_shown_first(home: &dyn Home) {
     let hold = |holder, cancellations| Hold { holder, followers: 1, cancellations };
     assert_eq!(store.holds(10).await.expect("read"), [hold(holders[1], 1), hold(holders[0], 0)]);
     assert_eq!(store.holds(1).await.expect("read"), [hold(holders[1], 1)]);
+}
+
+async fn problems(store: &dyn Store) -> Vec<Problem> {
+    store.problems(ProblemFilter { max: 100, ..ProblemFilter::default() }).await.expect("grouped")
+}
+
+/// Refused for a priority that no table has, and for a second reason where one is named.
+fn refused(control_id: &str, priority: &str, other: Option<&str>) -> crate::store::Admission {
+    let mut sent = message(control_id);
+    sent.verdict = Verdict::Rejected;
+    let text = format!("priority code `{priority}` has no row in mappings/codes/northmoor/priority.csv");
+    let mut found = vec![json!({ "location": "RF1-2", "code": 103, "text": text })];
+    found.extend(other.map(|text| json!({ "location": "PID-3.1", "code": 101, "text": text })));
+    sent.message.problems = found.into();
+    sent
+}
+
+pub(crate) async fn what_fails_for_one_reason_is_one_problem(home: &dyn Home) {
+    let store = home.open().await;
+    let mut refusals = Vec::new();
+    for number in 0..3 {
+        let other = (number == 2).then_some("PID-3.1 is required");
+        refusals.push(admitted(&*store, refused(&format!("M{number}"), "4", other).received(number * 60)).await);
+    }
+    admitted(&*store, refused("M9", "9", None).from("eastvale")).await;
+    for thread in ["r1", "r2"] {
+        arrives(&*store, &[local(thread)]).await;
+    }
+    for running in claimed(&*store, 10).await {
+        ends(&*store, &running, failed()).await;
+    }
+    let found = problems(&*store).await;
+    let told: Vec<_> = found
+        .iter()
+        .map(|problem| (problem.cause.state.as_str(), problem.cause.source.as_str(), problem.count))
+        .collect();
+    assert_eq!(told[..2], [("failed", "northmoor", 2), ("rejected", "northmoor", 3)]);
+    assert_eq!(told.len(), 4);
+    let unmapped = &found[1];
+    assert_eq!((unmapped.first, unmapped.last), (at(0), at(120)));
+    assert_eq!(unmapped.cause.text, "priority code `4` has no row in mappings/codes/northmoor/priority.csv");
+    assert_eq!((unmapped.cause.code.as_str(), unmapped.cause.place.as_deref()), ("103", Some("RF1-2")));
+    assert_eq!(
+        unmapped.examples.iter().map(|example| example.message).collect::<Vec<_>>(),
+        [refusals[2], refusals[1], refusals[0]]
+    );
+    assert!(found[0].examples.iter().all(|example| example.command.is_some()));
+    let of = |cause| MessageFilter { cause: Some(cause), max: 2, ..MessageFilter::default() };
+    assert_eq!(listed(&*store, of(unmapped.cause.id)).await, [refusals[2], refusals[1]]);
+    let next = MessageFilter { before: Some(refusals[1]), ..of(unmapped.cause.id) };
+    assert_eq!(listed(&*store, next).await, [refusals[0]]);
+    let failing: Vec<MessageId> = found[0].examples.iter().map(|example| example.message).collect();
+    assert_eq!(listed(&*store, of(found[0].cause.id)).await, failing);
+
+    let eastvale = ProblemFilter { source: Some("eastvale".into()), max: 100, ..ProblemFilter::default() };
+    assert_eq!(store.problems(eastvale).await.expect("grouped").len(), 1);
+    let one = ProblemFilter { cause: Some(unmapped.cause.id), max: 100, ..ProblemFilter::default() };
+    assert_eq!(store.problems(one).await.expect("grouped"), [unmapped.clone()]);
+    let late = ProblemFilter { since: Some(at(100)), max: 100, ..ProblemFilter::default() };
+    assert_eq!(store.problems(late).await.expect("grouped").len(), 2, "what nobody came to since is left out");
+}
+
+pub(crate) async fn messages_are_found_by_referral_and_by_patient(home: &dyn Home) {
+    let store = home.open().await;
+    let patient = [5; 32];
+    let mut first = message("M1").with(command(&[local("r1"), super::given::ubrn("u1")]));
+    first.patients = vec![patient];
+    let first = admitted(&*store, first).await;
+    let second = admitted(&*store, message("M2").received(60).with(command(&[super::given::ubrn("u1")]))).await;
+    let mut other = message("M3").received(120).with(command(&[local("r2")]));
+    other.patients = vec![[6; 32]];
+    let other = admitted(&*store, other).await;
+    ends(&*store, &claimed(&*store, 1).await[0], failed()).await;
+    let all = || MessageFilter { max: 100, ..MessageFilter::default() };
+    let by = |alias| MessageFilter { referral: Some(alias), ..all() };
+    let theirs = || MessageFilter { patient: Some(patient), ..all() };
+    for (name, filter, expected) in [
+        ("local id", by(local("r1")), vec![second, first]),
+        ("UBRN", by(super::given::ubrn("u1")), vec![second, first]),
+        ("another's", by(local("r2")), vec![other]),
+        ("nobody's", by(local("r3")), vec![]),
+        ("patient", theirs(), vec![second, first]),
+        ("patient, page by page", MessageFilter { max: 1, before: Some(second), ..theirs() }, vec![first]),
+        ("patient and state", MessageFilter { state: Some("failed".into()), ..theirs() }, vec![first]),
+        ("referral and state", MessageFilter { state: Some("queued".into()), ..by(local("r1")) }, vec![second]),
+        ("patient and time", MessageFilter { since: Some(at(30)), ..theirs() }, vec![second]),
+        (
+            "control id and state",
+            MessageFilter { control_id: Some("M1".into()), state: Some("queued".into()), ..all() },
+            vec![],
+        ),
+    ] {
+        assert_eq!(listed(&*store, filter).await, expected, "{name}");
+    }
+    let cause = problems(&*store).await[0].cause.id;
+    assert_eq!(listed(&*store, MessageFilter { cause: Some(cause), ..theirs() }).await, [first]);
+}
+
+pub(crate) async fn what_is_mended_is_no_problem_any_more(home: &dyn Home) {
+    let store = home.open().await;
+    let first = admitted(&*store, refused("M1", "4", None)).await;
+    admitted(&*store, refused("M2", "4", None)).await;
+    let failing = arrives(&*store, &[local("r1")]).await;
+    ends(&*store, &the_claimed(&*store).await, failed()).await;
+    let mut again = message("again").with(command(&[local("r2")]));
+    again.taken_again = Some(TakenAgain { first, edited: false, act: super::given::act() });
+    admitted(&*store, again).await;
+    store.replay(failing, super::given::act()).await.expect("replayed");
+    drop(store);
+    let store = home.open().await;
+    let found = problems(&*store).await;
+    assert_eq!(found.iter().map(|problem| problem.count).collect::<Vec<_>>(), [1], "only the second refusal is left");
+
+    let purge = Purge {
+        messages_before: Some(at(10 * 86_400)),
+        events_before: None,
+        keep_unconfirmed: false,
+        told_up_to: 0,
+        max: 100,
+        from: PurgePlace::START,
+    };
+    store.purge(purge).await.expect("purged");
+    assert_eq!(problems(&*store).await, []);
 }
 
 pub(crate) async fn depths_count_what_is_where(home: &dyn Home) {

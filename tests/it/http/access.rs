@@ -32,10 +32,23 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
         }
         ("post", "/v1/sign-in/exchange") => senders,
         ("get", "/v1/commands/{id}" | "/v1/commands/{id}/documents/{step}" | "/v1/messages/{id}") => all_but_monitors,
-        ("get", "/v1/messages" | "/v1/dispatches" | "/v1/dispatches/{id}" | "/v1/holds" | "/v1/instances") => people,
+        (
+            "get",
+            "/v1/messages"
+            | "/v1/dispatches"
+            | "/v1/dispatches/{id}"
+            | "/v1/holds"
+            | "/v1/instances"
+            | "/v1/problems"
+            | "/v1/replays"
+            | "/v1/replays/{id}"
+            | "/v1/reports/{day}",
+        ) => people,
+        ("get", "/v1/events" | "/v1/messages/{id}/difference") | ("post", "/v1/messages/search") => {
+            &["reader", "auditor"]
+        }
+        ("get", "/v1/audit") | ("post", "/v1/messages/{id}/edit") => &["auditor"],
         ("get", "/v1/sign-in/sessions" | "/v1/waiting") => people,
-        ("get", "/v1/events") => &["reader", "auditor"],
-        ("get", "/v1/audit") => &["auditor"],
         (
             "post",
             "/v1/commands/{id}/replay"
@@ -45,6 +58,10 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/commands/{id}/pass"
             | "/v1/messages/{id}/replay"
             | "/v1/dispatches/{id}/replay"
+            | "/v1/replays"
+            | "/v1/replays/{id}/pause"
+            | "/v1/replays/{id}/resume"
+            | "/v1/replays/{id}/cancel"
             | "/v1/dispatches/{id}/discard"
             | "/v1/waiting/{id}/assign",
         ) => &["operator", "auditor"],
@@ -114,6 +131,7 @@ async fn every_address_opens_for_those_who_may_use_it_and_for_nobody_else() {
                 .replace("{id}", "0199f2c4-0000-7000-8000-000000000000")
                 .replace("{name}", "CreateReferral")
                 .replace("{step}", "letter")
+                .replace("{day}", "2026-03-16")
                 .replace("{source}", "northmoor");
             for caller in CALLERS {
                 let named: Method = method.to_ascii_uppercase().parse().expect("a method");
@@ -258,7 +276,7 @@ async fn a_token_is_revoked_without_a_restart_and_acts_are_signed_with_its_name(
     std::fs::write(gateway.folder.path().join("gateway.yaml"), "tokens: [").expect("written");
     gateway.signal("HUP");
     let began = Instant::now();
-    while !gateway.log().contains("tokens stay as they were") {
+    while !gateway.log().contains("tokens and people stay as they were") {
         assert!(began.elapsed() < SOON, "{}", gateway.log_end());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use ers_gateway::command::CommandSchemas;
 use ers_gateway::config::{HttpAccess, HttpListener};
+use ers_gateway::console::Door;
 use ers_gateway::environment::Environment;
 use ers_gateway::events::Feed;
 use ers_gateway::inbound::http::{HttpDeps, HttpServer, Readiness};
+use ers_gateway::keys::Keys;
 
 use tokio::sync::watch;
 
@@ -35,6 +37,7 @@ pub struct HttpGateway {
 
 pub fn listener() -> HttpListener {
     HttpListener {
+        console: true,
         listen: "127.0.0.1:0".parse().expect("a literal address"),
         tls: None,
         access: Some(HttpAccess::Open),
@@ -57,7 +60,11 @@ impl HttpGateway {
         let dispatches: Arc<dyn DispatchStore> = store.clone();
         let metrics = ers_gateway::metrics::Registry::new();
         let commands = CommandSchemas::compile([("CreateReferral", r#"{"type": "object"}"#)]);
+        let keys = Keys::load_or_create(&folder.path().join("gateway.key"), &environment).expect("keys");
         let deps = HttpDeps {
+            instance: "under-test".into(),
+            content: store.clone(),
+            console: Arc::new(Door::new(keys)),
             intake: intake.clone(),
             search: records.clone(),
             fetched: records.clone(),
@@ -70,9 +77,12 @@ impl HttpGateway {
             feed: Feed::new(records.clone(), records.signals.clone()),
             signals: records.signals.clone(),
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),
+            store: store.clone(),
+            place: ers_gateway::config::EnvironmentName::Simulator,
+            keys: Keys::load_or_create(&folder.path().join("keys"), &environment).expect("a key file"),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
-            tokens: watch::channel(Arc::default()).1,
+            known: watch::channel(Arc::default()).1,
             sign_in: None,
         };
         let handle = HttpServer::start(listener, deps.clone(), &environment).expect("port 0 is free");

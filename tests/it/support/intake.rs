@@ -54,6 +54,22 @@ impl Receive for ScriptedIntake {
     ) -> Result<ers_gateway::intake::Again, ers_gateway::store::StoreError> {
         Err(ers_gateway::store::StoreError::NotFound)
     }
+
+    async fn take_edited(
+        &self,
+        _: ers_gateway::command::MessageId,
+        _: bytes::Bytes,
+        _: &ers_gateway::store::Act,
+    ) -> Result<ers_gateway::intake::Again, ers_gateway::store::StoreError> {
+        Err(ers_gateway::store::StoreError::NotFound)
+    }
+
+    async fn would_take_again(
+        &self,
+        _: ers_gateway::command::MessageId,
+    ) -> Result<ers_gateway::intake::Again, ers_gateway::store::StoreError> {
+        Err(ers_gateway::store::StoreError::NotFound)
+    }
 }
 
 /// An answer with nothing in it but its outcome.

@@ -8,8 +8,8 @@ use ers_gateway::command::{AttemptId, Class, CommandId, Estimate, EventId, Messa
 use ers_gateway::inbound::http::Estimates;
 use ers_gateway::store::{
     Act, AttemptView, Beat, CommandView, Depth, FetchedStore, Finding, Hold, InstanceStore, InstanceView,
-    MessageFilter, MessageView, OperatorStore, OutboxDepth, OutboxStore, Queue, Result, SearchStore, Settled, Signals,
-    StoreError, StoredEvent, TransitionView, Transport,
+    MessageFilter, MessageView, OperatorStore, OutboxDepth, OutboxStore, Problem, ProblemFilter, Queue, Result,
+    SearchStore, Settled, Signals, StoreError, StoredEvent, TransitionView, Transport,
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -211,6 +211,10 @@ impl SearchStore for Records {
             request: json!({"body": "9994120034"}),
             response: json!(null),
         }])
+    }
+
+    async fn problems(&self, _: ProblemFilter) -> Result<Vec<Problem>> {
+        Ok(Vec::new())
     }
 
     async fn holds(&self, _: usize) -> Result<Vec<Hold>> {

@@ -82,6 +82,14 @@ impl Receive for Door {
     async fn take_again(&self, _: MessageId, _: &Act) -> Result<Again, StoreError> {
         Err(StoreError::NotFound)
     }
+
+    async fn take_edited(&self, _: MessageId, _: Bytes, _: &Act) -> Result<Again, StoreError> {
+        Err(StoreError::NotFound)
+    }
+
+    async fn would_take_again(&self, _: MessageId) -> Result<Again, StoreError> {
+        Err(StoreError::NotFound)
+    }
 }
 
 pub struct Served {

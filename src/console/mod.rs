@@ -1,0 +1,74 @@
+//! The pages for people: is it well, what is wrong, what became of a message, and what to do about it.
+//!
+//! Enters: requests of a browser to `/console/…`, on the same listeners as the API. Leaves: HTML that reads without scripts.
+//! Guarantees: every page is in one table with what it needs of who opens it, as every address of the API is; whatever is
+//! shown is escaped by the templates; no act without a form of this console, a name and a reason; what a message says is on
+//! pages of its own, which only those see who may, and which the audit log tells of.
+
+mod acts;
+mod assets;
+mod audit;
+mod door;
+mod guard;
+mod hl7_view;
+mod message;
+mod messages;
+mod open_work;
+mod overview;
+mod page;
+mod sign_in;
+mod words;
+
+use actix_web::middleware::from_fn;
+use actix_web::{HttpResponse, Route, web};
+
+pub use door::Door;
+pub use sign_in::password_digest;
+
+use crate::inbound::http::callers::Needs;
+use guard::guard;
+
+/// Method, path, what it needs of who opens it, and who answers.
+type Entry = (&'static str, &'static str, Needs, fn() -> Route);
+
+pub const PAGES: [Entry; 17] = [
+    ("get", "/console", Needs::See, || web::get().to(overview::show)),
+    ("get", "/console/sign-in", Needs::Nothing, || web::get().to(sign_in::form)),
+    ("post", "/console/sign-in", Needs::Nothing, || web::post().to(sign_in::sign_in)),
+    ("post", "/console/sign-out", Needs::See, || web::post().to(sign_in::sign_out)),
+    ("get", "/console/messages", Needs::See, || web::get().to(messages::list)),
+    ("get", "/console/messages/{id}", Needs::See, || web::get().to(message::show)),
+    ("get", "/console/messages/{id}/content", Needs::Content, || web::get().to(message::content)),
+    ("get", "/console/messages/{id}/replay", Needs::Act, || web::get().to(acts::ask_about_message)),
+    ("post", "/console/messages/{id}/replay", Needs::Act, || web::post().to(acts::replay_message)),
+    ("get", "/console/commands/{id}", Needs::See, || web::get().to(message::of_command)),
+    ("get", "/console/commands/{id}/{act}", Needs::Act, || web::get().to(acts::ask_about_command)),
+    ("post", "/console/commands/{id}/{act}", Needs::Act, || web::post().to(acts::act_on_command)),
+    ("get", "/console/open", Needs::See, || web::get().to(open_work::show)),
+    ("get", "/console/audit", Needs::Audit, || web::get().to(audit::show)),
+    ("get", "/console/assets/{name}", Needs::Nothing, || web::get().to(assets::get)),
+    ("get", "/console/health", Needs::See, || web::get().to(overview::live)),
+    ("get", "/", Needs::Nothing, || web::get().to(home)),
+];
+
+pub fn configure(app: &mut web::ServiceConfig) {
+    let mut served: Vec<&str> = Vec::new();
+    for (_, path, ..) in &PAGES {
+        if served.contains(path) {
+            continue;
+        }
+        let mut resource = web::resource(*path);
+        let mut needs = Vec::new();
+        for (method, _, need, route) in PAGES.iter().filter(|(_, other, ..)| other == path) {
+            resource = resource.route(route());
+            needs.push((*method, *need));
+        }
+        let guarded = from_fn(move |request, next| guard(needs.clone(), request, next));
+        app.service(resource.wrap(guarded));
+        served.push(path);
+    }
+}
+
+async fn home() -> HttpResponse {
+    page::see_other("/console")
+}
