@@ -177,6 +177,7 @@ impl Gateway {
             store: store.clone(),
             search: store.clone(),
             people: people.clone(),
+            asker: delivery.asker(),
             sources: known_sources,
             environment: stages.listeners.clone(),
         };

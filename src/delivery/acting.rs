@@ -168,7 +168,7 @@ impl Run {
         let alone = actors.able.len() == 1 && actors.missing.is_empty();
         let mut needed = actors.missing;
         for member in actors.able {
-            let acting = match member.client.key() == ground.member.client.key() {
+            let acting = match Arc::ptr_eq(&member.client, &ground.member.client) {
                 true => ground.clone(),
                 false => Arc::new(Ground { connection: member.client.for_plan(), member, ..(**ground).clone() }),
             };

@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 
 use super::engine::Shared;
 use super::pace::{Caller, Stopped};
+use super::patient::claimed;
 use super::sets::PinnedSet;
 use crate::command::Class;
 use crate::ers::{AccessToken, Body, Client, Response};
-use crate::mapping::{NextCall, PlanContext, PlanState, PreparedCall, Reply, ReplyBody};
+use crate::mapping::{NextCall, Operation, PlanContext, PlanState, PreparedCall, Reply, ReplyBody};
+use crate::pds::{Answered, Kept, Verdict};
 use crate::sign_in::{AsksErs, NotAnswered};
+use crate::store::CommandView;
 
 /// A read of so many calls is a mistake in its plan.
 const CALLS_MAX: usize = 20;
@@ -42,6 +45,41 @@ impl Asker {
         let headers = client.headers(call, operation, &self.shared.environment.random_id().to_string());
         let request = client.request(call, operation, &headers, Body::Empty, token);
         member.transport.send(request).await.map_err(|error| NotAnswered::Unavailable(error.to_string()))
+    }
+}
+
+/// What PDS says against sending a command.
+pub struct PatientHold {
+    pub code: &'static str,
+    pub text: String,
+    /// What a person has to know who sends it all the same; empty: nobody may.
+    pub codes: Vec<String>,
+}
+
+impl Asker {
+    /// Whether something is known against the patient of a command now. Where PDS is not asked, or away, nothing is said:
+    /// before anything is made for a patient delivery asks by itself.
+    pub async fn patient_of(&self, command: &CommandView) -> Option<PatientHold> {
+        let desk = self.shared.patients.as_ref()?;
+        let set = self.shared.sets.get(&command.mapping_set).await.ok()?.mappings;
+        let mut calls = set.plan(&command.name)?.calls();
+        if !calls.any(|(_, call)| set.operation(call).is_some_and(Operation::checks_patient)) {
+            return None;
+        }
+        let leave = desk.pacer.wait(Caller { class: Class::Interactive, run: 0 }).await.ok()?;
+        desk.pacer.depart(leave).await.ok()?;
+        let request = self.shared.environment.random_id();
+        let answered = desk.check.ask(&claimed(&command.body), request, &command.message.to_string()).await;
+        let Answered::Found(Kept { finding, .. }) = answered else { return None };
+        let codes = finding.holds.iter().map(|hold| hold.code.to_owned()).collect();
+        match finding.verdict {
+            Verdict::Proceed => None,
+            Verdict::Hold => Some(PatientHold { code: finding.code, text: finding.text.to_owned(), codes }),
+            Verdict::Refuse => {
+                let text = format!("{}. Have the sender correct it and send it again", finding.text);
+                Some(PatientHold { code: finding.code, text, codes: Vec::new() })
+            }
+        }
     }
 }
 

@@ -39,7 +39,7 @@ mod shared_reads;
 #[cfg(test)]
 mod tests;
 
-pub use asking::Asker;
+pub use asking::{Asker, PatientHold};
 pub use engine::{Delivery, DeliveryParts, Hands, SetUpError, Sources};
 pub use estimate::Estimator;
 pub use metrics::DeliveryMetrics;

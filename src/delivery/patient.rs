@@ -167,7 +167,7 @@ impl Run {
     }
 }
 
-fn claimed(body: &Value) -> Claimed<'_> {
+pub(super) fn claimed(body: &Value) -> Claimed<'_> {
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
     Claimed {
         number: text("/patient/nhsNumber").unwrap_or_default(),

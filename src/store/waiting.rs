@@ -12,8 +12,8 @@ use crate::command::{CommandId, Happened, State};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
     /// Whose command it is wants it sent: although it is older than its class allows (`late`), although something came
-    /// after it that speaks against it (`overtaken`).
-    Confirms { user: String, late: bool, overtaken: bool },
+    /// after it that speaks against it (`overtaken`), and whatever these codes say of the patient (`told`).
+    Confirms { user: String, late: bool, overtaken: bool, told: Vec<String> },
     /// Whose it is from now on, where the message names nobody.
     IsFor { user: String },
 }
@@ -59,10 +59,13 @@ impl Word {
             _ => Map::new(),
         };
         match self {
-            Self::Confirms { user, late, overtaken } => {
+            Self::Confirms { user, late, overtaken, told } => {
                 plan.insert("confirmed".into(), serde_json::json!(Confirmed { user: user.clone(), at }));
                 if let Some(patient) = plan.get_mut("patient").and_then(Value::as_object_mut) {
                     patient.remove("checkedAt");
+                }
+                if !told.is_empty() {
+                    plan.insert("patientTold".into(), told.clone().into());
                 }
                 for (is_told, member) in [(late, "overdueTold"), (overtaken, "overtakenTold")] {
                     if *is_told {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::command::{Class, CommandId, Overtaken, State};
 use crate::config::is_nhs_user;
-use crate::delivery::{PlanRecord, Sources};
+use crate::delivery::{Asker, PlanRecord, Sources};
 use crate::environment::Environment;
 use crate::sign_in::{People, Person, Whose, signed};
 use crate::store::{Act, CommandView, SearchStore, StoreError, WaitingStore, Word};
@@ -27,6 +27,8 @@ pub struct Waiting {
     pub store: Arc<dyn WaitingStore>,
     pub search: Arc<dyn SearchStore>,
     pub people: Arc<People>,
+    /// Asks PDS once more.
+    pub asker: Asker,
     pub sources: watch::Receiver<Arc<Sources>>,
     pub environment: Environment,
 }
@@ -133,7 +135,15 @@ impl Waiting {
         if let Some(overtaken) = overtaken.filter(|overtaken| minds(overtaken.code())) {
             return Ok(Outcome { command: id, code: overtaken.code(), text: overtaken.text().into() });
         }
-        let word = Word::Confirms { user: person.user.clone(), late: item.too_old, overtaken: overtaken.is_some() };
+        let mut told = Vec::new();
+        if let Some(hold) = self.asker.patient_of(&item.command).await {
+            if hold.codes.is_empty() || hold.codes.iter().any(|code| minds(code)) {
+                return Ok(Outcome { command: id, code: hold.code, text: hold.text });
+            }
+            told = hold.codes;
+        }
+        let (user, late, overtaken) = (person.user.clone(), item.too_old, overtaken.is_some());
+        let word = Word::Confirms { user, late, overtaken, told };
         let act = Act::of_person(signed(person), place, "after signing in", self.environment.now());
         match self.store.say(id, word, act).await {
             Ok(()) => Ok(Outcome { command: id, code: "CONFIRMED", text: "it goes when its turn comes".into() }),

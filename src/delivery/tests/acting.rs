@@ -203,6 +203,31 @@ async fn what_is_cancelled_after_it_was_confirmed_is_looked_at_before_it_is_sent
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_patient_who_died_meanwhile_is_told_at_the_confirmation_and_nothing_is_sent() {
+    const ADELINE: &str = "9994120034";
+    let world = World::among_people_with(|_| {}, Vec::new(), true).await;
+    let more = json!({ "author": FIRST_CLINICIAN, "patient": {
+        "nhsNumber": ADELINE, "family": "Testerton", "given": "Adeline Mae", "birthDate": "1957-03-14",
+        "gender": "female" } });
+    let command = world.admit_as("CreateReferral", "R1", more, b"{}", Vec::new()).await;
+    world.until(command, "unauthorised").await;
+    let asked = || world.simulator().calls().into_iter().filter(|call| *call == "PDS").count();
+    let asked_before = asked();
+    world.simulator().change_patient(ADELINE, ADELINE, |record| record["deceasedDateTime"] = json!("2026-03-15"));
+    let arrived = world.signs_in(FIRST_CLINICIAN).await;
+    let outcomes = world.waiting().confirm(&arrived.person, Which::All, &[], "a test").await.expect("asked");
+    assert_ne!(outcomes[0].code, "CONFIRMED", "{}", outcomes[0].text);
+    assert!(asked() > asked_before, "what was found before is not believed");
+    assert_eq!(world.command(command).await.state.name(), "unauthorised", "it waits on");
+    world.simulator().change_patient(ADELINE, ADELINE, |record| {
+        record.as_object_mut().expect("a record").remove("deceasedDateTime");
+    });
+    let outcomes = world.waiting().confirm(&arrived.person, Which::All, &[], "a test").await.expect("asked");
+    assert_eq!(outcomes[0].code, "CONFIRMED", "{}", outcomes[0].text);
+    world.until(command, "completed").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn whom_e_rs_will_not_have_is_told_why_and_is_not_signed_in() {
     let world = World::among_people(|_| {}, Vec::new()).await;
     for (user, why) in [

@@ -237,18 +237,7 @@ impl World {
         let mut world = Self::new(Wanted::default()).await;
         let simulator = Simulator::in_process(SimulatorConfig::default(), world.environment.clone());
         world.connection = connection_to(&simulator);
-        let key = world.folder.path().join("pds.pem");
-        std::fs::write(&key, demonstration::PRIVATE_KEY_PEM).expect("a key file");
-        world.pds = Some(config::Pds {
-            base_url: simulator.base_url().replace("/referrals/FHIR", "/personal-demographics/FHIR/R4"),
-            token_url: simulator.token_url().into(),
-            client_id: demonstration::PDS_CLIENT_ID.into(),
-            private_key: key,
-            kid: demonstration::KEY_ID.into(),
-            organisation: Some("RXX00".into()),
-            keep_finding,
-            per_second: 5.0,
-        });
+        world.asks_pds(&simulator, keep_finding);
         world.simulator = Some(Arc::new(simulator));
         world.start();
         world
@@ -256,8 +245,16 @@ impl World {
 
     /// People sign in at the simulator, and the only source has that connection, `people`, and these beside it.
     pub async fn among_people(change: impl FnOnce(&mut Source), others: Vec<Connection>) -> Self {
+        Self::among_people_with(change, others, false).await
+    }
+
+    /// The same; patients are checked.
+    pub async fn among_people_with(change: impl FnOnce(&mut Source), others: Vec<Connection>, asks_pds: bool) -> Self {
         let mut world = Self::new(Wanted::default()).await;
         let simulator = Simulator::in_process(SimulatorConfig::default(), world.environment.clone());
+        if asks_pds {
+            world.asks_pds(&simulator, Duration::from_secs(300));
+        }
         let at_simulator = |connection: Connection| Connection {
             base_url: simulator.base_url().into(),
             token_url: simulator.token_url().into(),
@@ -370,6 +367,22 @@ impl World {
         arrived
     }
 
+    /// Patients are checked by the simulator's PDS, from the next start on.
+    pub fn asks_pds(&mut self, simulator: &SimulatorHandle, keep_finding: Duration) {
+        let key = self.folder.path().join("pds.pem");
+        std::fs::write(&key, demonstration::PRIVATE_KEY_PEM).expect("a key file");
+        self.pds = Some(config::Pds {
+            base_url: simulator.base_url().replace("/referrals/FHIR", "/personal-demographics/FHIR/R4"),
+            token_url: simulator.token_url().into(),
+            client_id: demonstration::PDS_CLIENT_ID.into(),
+            private_key: key,
+            kid: demonstration::KEY_ID.into(),
+            organisation: Some("RXX00".into()),
+            keep_finding,
+            per_second: 5.0,
+        });
+    }
+
     pub fn simulator(&self) -> &SimulatorHandle {
         self.simulator.as_ref().expect("started before the simulator")
     }
@@ -425,6 +438,7 @@ impl World {
             store: self.store.clone(),
             search: self.store.clone(),
             people,
+            asker: delivery.asker(),
             sources: self.sources.subscribe(),
             environment: self.environment.clone(),
         };

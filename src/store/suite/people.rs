@@ -262,7 +262,7 @@ pub(crate) async fn a_word_of_a_person_stands_in_the_plan_and_in_the_log(home: &
     let store = home.open().await;
     let id = arrives(&*store, &[local("r1")]).await;
     let running = the_claimed(&*store).await;
-    let confirms = |late| Word::Confirms { user: "555000000011".into(), late, overtaken: false };
+    let confirms = |late| Word::Confirms { user: "555000000011".into(), late, overtaken: false, told: Vec::new() };
     assert!(matches!(store.say(id, confirms(false), act()).await, Err(StoreError::Outdated(_))), "it runs");
     let plan = json!({"begun": false, "patient": {"code": "OK", "checkedAt": "2026-03-16T09:30:00Z"}});
     let unauthorised = State::Unauthorised { step: "create".into(), since: at(1) };
