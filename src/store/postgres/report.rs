@@ -89,7 +89,7 @@ async fn messages(client: &ClientWrapper, span: &Span, day: &mut Day) -> Result<
     // Not correlated, so that what is told is read once.
     let decided = concat!(
         "WITH told AS MATERIALIZED (
-           SELECT subject FROM outbox WHERE at >= $3 - 60000000 AND name = 'MessageRejected'
+           SELECT subject FROM outbox WHERE at >= $3::bigint - 60000000 AND name = 'MessageRejected'
          )
          SELECT s.name, m.verdict, count(*), sum(m.commands)::bigint,
            count((SELECT at FROM acknowledged a WHERE a.message = m.number)),
@@ -115,7 +115,7 @@ async fn commands(client: &ClientWrapper, span: &Span, day: &mut Day) -> Result<
            ) AS wrote
            FROM command c
            WHERE c.number >= $1 AND c.number < $2 AND c.received_at >= $3 AND c.received_at < $4
-         ), told AS MATERIALIZED (SELECT subject, name FROM outbox WHERE at >= $3 - 60000000)
+         ), told AS MATERIALIZED (SELECT subject, name FROM outbox WHERE at >= $3::bigint - 60000000)
          SELECT s.name, d.standing, count(*), count(*) FILTER (WHERE d.wrote),
            count(*) FILTER (WHERE d.standing = 6
              AND d.id::text NOT IN (SELECT subject FROM told WHERE name = 'CommandFailed')),
