@@ -37,6 +37,8 @@ const ROUND_MAX: usize = 64;
 const AT_WORK_MAX: usize = 16;
 /// Looked at together, of what is on its way.
 const ON_THEIR_WAY_MAX: usize = 1_000;
+/// Ended replays of which something is still to come.
+const LOOK_BACK_EVERY: Duration = Duration::from_secs(30);
 /// Without a bell.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// After a bell: others come to rest in the same moment.
@@ -123,6 +125,7 @@ impl Replays {
     async fn drive(&self) {
         let now = self.parts.environment.instant();
         let mut allowance = Allowance { pacing: self.parts.settings.pacing.clone(), saved: 1.0, at: now };
+        let mut looked_back: Option<tokio::time::Instant> = None;
         let mut settled = self.parts.store.signals().settled.subscribe();
         loop {
             let worked = match self.round(&mut allowance).await {
@@ -136,6 +139,13 @@ impl Replays {
             if worked {
                 continue;
             }
+            let now = self.parts.environment.instant();
+            if looked_back.is_none_or(|at| now.duration_since(at) >= LOOK_BACK_EVERY) {
+                looked_back = Some(now);
+                if let Err(error) = self.look_back().await {
+                    tracing::debug!(%error, "what became of ended bulk replays is not known");
+                }
+            }
             tokio::select! {
                 biased;
                 () = self.parts.environment.sleep(LOOK_AGAIN) => {}
@@ -143,6 +153,18 @@ impl Replays {
                 _ = settled.recv(), if self.running.get() > 0 => self.parts.environment.sleep(GATHER).await,
             }
         }
+    }
+
+    /// What became of what was still to come when a replay ended.
+    async fn look_back(&self) -> Result<()> {
+        for standing in [ReplayStanding::Done, ReplayStanding::Cancelled] {
+            for replay in self.parts.store.bulk_replays(Some(standing), AT_WORK_MAX).await? {
+                if replay.count(ReplayOutcome::Sent) + replay.count(ReplayOutcome::InDoubt) > 0 {
+                    self.see_to_items(&replay).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// One step of each that runs, the oldest first. Whether anything was sent.
@@ -262,8 +284,8 @@ impl Replays {
         self.parts.store.note_replayed(replay.id, vec![item], self.parts.environment.now()).await
     }
 
-    /// Notes what became of what was on its way. How many still are, those left out that are held behind others: they go when
-    /// these do, and would be waited for in vain.
+    /// Notes what became of what was on its way, or in doubt. How many are on their way, those left out that are held behind
+    /// others: they go when these do, and would be waited for in vain. What is in doubt may be for an hour, and is not waited for.
     async fn see_to_items(&self, replay: &BulkReplay) -> Result<usize> {
         let store = &self.parts.store;
         let (mut settled, mut on_their_way) = (Vec::new(), 0);
@@ -279,6 +301,8 @@ impl Replays {
                 // What is no more in the store was final.
                 None => settled.push((item.subject(), ReplayOutcome::Completed)),
                 Some(ReplayOutcome::Sent) => on_their_way += usize::from(!is_held),
+                // Still in doubt, as it was.
+                Some(outcome) if outcome == item.outcome => {}
                 Some(outcome) => {
                     let worst = outcomes.into_iter().max().unwrap_or(outcome);
                     settled.push((item.subject(), worst));
@@ -317,10 +341,7 @@ fn act_of(replay: &BulkReplay, at: jiff::Timestamp) -> Act {
 
 fn outcome_of(state: &State) -> ReplayOutcome {
     match state {
-        // What is in doubt with a time is looked at, and goes on.
-        State::Queued | State::Running { .. } | State::Waiting { .. } | State::InDoubt { look_at: Some(_), .. } => {
-            ReplayOutcome::Sent
-        }
+        State::Queued | State::Running { .. } | State::Waiting { .. } => ReplayOutcome::Sent,
         State::Completed | State::Shadowed => ReplayOutcome::Completed,
         State::Failed { .. } => ReplayOutcome::Failed,
         State::InDoubt { .. } => ReplayOutcome::InDoubt,

@@ -273,9 +273,9 @@ pub trait BulkReplayStore: Send + Sync {
     async fn replay_in_bulk(&self, id: Uuid, candidate: ReplayCandidate, act: Act) -> Result<()>;
     /// Items that need no act of the store. One that is there stays.
     async fn note_replayed(&self, id: Uuid, items: Vec<ReplayItem>, at: Timestamp) -> Result<()>;
-    /// Items that are on their way, in their order.
+    /// Items of which something is still to come: they are on their way, or in doubt.
     async fn replays_on_their_way(&self, id: Uuid, max: usize) -> Result<Vec<ReplayItem>>;
-    /// What became of items that were on their way.
+    /// What became of those.
     async fn settle_replayed(&self, id: Uuid, settled: Vec<(Uuid, ReplayOutcome)>) -> Result<()>;
     /// Everything up to this number was come to.
     async fn advance_replay(&self, id: Uuid, at: u64) -> Result<()>;

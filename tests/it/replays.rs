@@ -96,7 +96,7 @@ async fn a_bulk_replay_that_is_killed_goes_on_where_it_was_and_replays_each_once
     assert_eq!(ers.referrals().len(), seeded, "a preview sends nothing");
 
     let began = Instant::now();
-    let replay = told(post(&gateway, "/v1/replays", &decides(&json!({ "filter": filter, "share": 1 }))).await).await;
+    let replay = told(post(&gateway, "/v1/replays", &decides(&json!({ "filter": filter, "share": 0.25 }))).await).await;
     let path = format!("/v1/replays/{}", replay["id"].as_str().expect("an id"));
     let mut killed_at = Vec::new();
     for part in [4, 2] {
@@ -117,12 +117,19 @@ async fn a_bulk_replay_that_is_killed_goes_on_where_it_was_and_replays_each_once
     eprintln!("{count} replayed in {:?}, killed at {killed_at:?}", began.elapsed());
     assert!(killed_at.iter().all(|items| *items < count as u64), "it was killed in the middle: {killed_at:?}");
     assert_eq!((done["state"].as_str(), done["items"].as_u64()), (Some("done"), Some(count as u64)), "{done:#}");
-    assert_eq!(done["counts"]["completed"].as_u64(), Some(count as u64), "{done:#}");
+    // A write that may have been under way when it was killed is never sent again blindly: reading proves that some were done.
+    let (completed, in_doubt) = (done["counts"]["completed"].as_u64(), done["counts"]["in_doubt"].as_u64());
+    let (completed, in_doubt) = (completed.expect("a count"), in_doubt.expect("a count"));
+    assert_eq!(completed + in_doubt, count as u64, "{done:#}");
+    assert!(in_doubt <= 2 * 16, "no more than was on its way: {done:#}");
     let made = ers.referrals();
     let own = made.iter().filter(|referral| referral.nhs_number.starts_with("9991"));
     let patients: std::collections::BTreeSet<_> = own.map(|referral| referral.nhs_number.clone()).collect();
-    assert_eq!((made.len() - seeded, patients.len()), (count, count), "each was referred, and none twice");
-    assert_eq!(get(&gateway, "/v1/problems").await["problems"], json!([]));
+    assert_eq!(made.len() - seeded, patients.len(), "none was referred twice");
+    assert!(patients.len() as u64 >= completed, "what is said to be done is done");
+    let left = get(&gateway, "/v1/problems").await;
+    let left = left["problems"].as_array().expect("a list").iter().map(|one| one["count"].as_u64().unwrap_or(0));
+    assert_eq!(left.sum::<u64>(), in_doubt, "nothing else is left");
     let acts = get(&gateway, "/v1/audit?limit=1000").await;
     let acts: Vec<&str> =
         acts["entries"].as_array().expect("a list").iter().filter_map(|one| one["act"].as_str()).collect();

@@ -39,7 +39,7 @@ const NOTE: &str = "INSERT INTO replay_item (replay, subject, message, command, 
 
 const SETTLE: &str =
     "UPDATE replay_item i SET outcome = u.outcome FROM unnest($2::uuid[], $3::text[]) AS u (subject, outcome)
-     WHERE i.replay = $1 AND i.subject = u.subject AND i.outcome = 'sent'";
+     WHERE i.replay = $1 AND i.subject = u.subject AND i.outcome IN ('sent', 'in_doubt')";
 
 pub(super) async fn begin(
     client: &ClientWrapper,
@@ -197,7 +197,7 @@ async fn view(client: &ClientWrapper, row: &Row) -> Result<BulkReplay> {
 
 pub(super) async fn on_their_way(client: &ClientWrapper, id: Uuid, max: usize) -> Result<Vec<ReplayItem>> {
     let sql = "SELECT message, command, made, outcome, why FROM replay_item
-         WHERE replay = $1 AND outcome = 'sent' ORDER BY subject LIMIT $2";
+         WHERE replay = $1 AND outcome IN ('sent', 'in_doubt') ORDER BY subject LIMIT $2";
     let rows = client.query(&client.prepare_cached(sql).await?, &[&id, &columns::signed(max as u64)]).await?;
     rows.iter().map(item).collect()
 }

@@ -89,7 +89,7 @@ async fn messages(client: &ClientWrapper, span: &Span, day: &mut Day) -> Result<
     // Not correlated, so that what is told is read once.
     let decided = concat!(
         "WITH told AS MATERIALIZED (
-           SELECT subject FROM outbox WHERE at >= $3 - 60000000 AND name = 'MessageRejected'
+           SELECT subject FROM outbox WHERE at >= $3::bigint - 60000000 AND name = 'MessageRejected'
          )
          SELECT s.name, m.verdict, count(*), sum(m.commands)::bigint,
            count((SELECT at FROM acknowledged a WHERE a.message = m.number)),
@@ -108,14 +108,15 @@ async fn messages(client: &ClientWrapper, span: &Span, day: &mut Day) -> Result<
     Ok(())
 }
 
+/// The commands of the last message have the numbers behind it, up to where another message would be.
 async fn commands(client: &ClientWrapper, span: &Span, day: &mut Day) -> Result<()> {
     let sql = "WITH of_day AS MATERIALIZED (
            SELECT c.id, c.source, c.standing, EXISTS (
              SELECT 1 FROM attempt a WHERE a.command = c.number AND a.is_write AND a.status >= 200 AND a.status < 300
            ) AS wrote
            FROM command c
-           WHERE c.number >= $1 AND c.number < $2 AND c.received_at >= $3 AND c.received_at < $4
-         ), told AS MATERIALIZED (SELECT subject, name FROM outbox WHERE at >= $3 - 60000000)
+           WHERE c.number >= $1 AND c.number < ($2::bigint + 4095) / 4096 * 4096 AND c.received_at >= $3 AND c.received_at < $4
+         ), told AS MATERIALIZED (SELECT subject, name FROM outbox WHERE at >= $3::bigint - 60000000)
          SELECT s.name, d.standing, count(*), count(*) FILTER (WHERE d.wrote),
            count(*) FILTER (WHERE d.standing = 6
              AND d.id::text NOT IN (SELECT subject FROM told WHERE name = 'CommandFailed')),
@@ -142,7 +143,8 @@ async fn causes(client: &ClientWrapper, span: &Span) -> Result<Vec<(Cause, u64)>
            WHERE b.message >= $1 AND b.message < $2 AND m.received_at >= $3 AND m.received_at < $4 GROUP BY b.cause
            UNION ALL
            SELECT cause, count(*) FROM command
-           WHERE cause IS NOT NULL AND standing IN (3, 4, 5, 6) AND number >= $1 AND number < $2
+           WHERE cause IS NOT NULL AND standing IN (3, 4, 5, 6) AND number >= $1
+             AND number < ($2::bigint + 4095) / 4096 * 4096
              AND received_at >= $3 AND received_at < $4 GROUP BY cause
          )
          SELECT k.id, k.source, k.kind, k.state, k.code, k.place, k.text, n.count

@@ -71,7 +71,7 @@ impl Books {
 
     pub(super) fn settle_replayed(&mut self, id: Uuid, settled: &[(Uuid, ReplayOutcome)]) -> Result<()> {
         let mut settle = self.connection.prepare_cached(
-            "UPDATE replay_item SET outcome = ?3 WHERE replay = ?1 AND subject = ?2 AND outcome = 'sent'",
+            "UPDATE replay_item SET outcome = ?3 WHERE replay = ?1 AND subject = ?2 AND outcome IN ('sent', 'in_doubt')",
         )?;
         for (subject, outcome) in settled {
             settle.execute((id.into_bytes(), subject.into_bytes(), outcome.name()))?;
@@ -181,7 +181,7 @@ fn counts(connection: &Connection, id: Uuid) -> Result<BTreeMap<ReplayOutcome, u
 pub(super) fn on_their_way(connection: &Connection, id: Uuid, max: usize) -> Result<Vec<ReplayItem>> {
     let mut statement = connection.prepare_cached(
         "SELECT message, command, made, outcome, why FROM replay_item INDEXED BY replay_outcome
-         WHERE replay = ?1 AND outcome = 'sent' ORDER BY subject LIMIT ?2",
+         WHERE replay = ?1 AND outcome IN ('sent', 'in_doubt') ORDER BY subject LIMIT ?2",
     )?;
     items(statement.query((id.into_bytes(), columns::signed(max as u64)))?)
 }
