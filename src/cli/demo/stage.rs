@@ -174,6 +174,7 @@ impl Stage {
     pub fn places(&self) -> Vec<(&'static str, String)> {
         let api = format!("http://{}", self.http);
         vec![
+            ("console", format!("{api}/console")),
             ("metrics", format!("{api}/metrics")),
             ("health", format!("{api}/health/ready")),
             ("events so far", format!("{api}/v1/events?after=0")),

@@ -2,6 +2,8 @@
 
 mod access;
 mod attacks;
+mod clinicians;
+mod night;
 mod story;
 
 use std::time::Duration;

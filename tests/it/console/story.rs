@@ -11,7 +11,7 @@ use crate::support::sender::MllpSender;
 
 const SOON: Duration = Duration::from_secs(30);
 
-async fn reads(browser: &Browser, wanted: &str) {
+pub async fn reads(browser: &Browser, wanted: &str) {
     let began = Instant::now();
     while !browser.text().await.contains(wanted) {
         assert!(began.elapsed() < SOON, "{wanted:?} does not appear: {}", browser.text().await);
@@ -20,7 +20,7 @@ async fn reads(browser: &Browser, wanted: &str) {
 }
 
 /// A page as it must be: everybody can use it, and the browser has nothing to say against it.
-async fn is_sound(browser: &Browser, name: &str) {
+pub async fn is_sound(browser: &Browser, name: &str) {
     browser.picture(name).await;
     assert_eq!(browser.barriers().await, [""; 0], "{name}");
     assert_eq!(browser.complaints().await, [""; 0], "{name}");

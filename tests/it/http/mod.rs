@@ -7,6 +7,6 @@ mod events;
 mod hl7v2;
 mod limits;
 mod messages;
-mod people;
+pub mod people;
 mod tls;
 mod watching;

@@ -19,7 +19,7 @@ fn ers() -> SimulatorHandle {
 }
 
 /// Northmoor's people sign in there.
-fn settle(gateway: &mut Serve, ers: &SimulatorHandle) {
+pub fn settle(gateway: &mut Serve, ers: &SimulatorHandle) {
     let redirect_uri = gateway.url("/v1/sign-in/callback");
     gateway.settings["connections"].as_array_mut().expect("a list").push(json!({
         "name": "people",
@@ -111,7 +111,7 @@ async fn told(answer: Response) -> Value {
     answer.json().await.expect("JSON")
 }
 
-async fn sends(gateway: &Serve, local_id: &str, nhs_number: &str, author: &str) -> String {
+pub async fn sends(gateway: &Serve, local_id: &str, nhs_number: &str, author: &str) -> String {
     let mut body = create(local_id, nhs_number);
     body["author"] = author.into();
     let url = gateway.url("/v1/commands/CreateReferral?source=northmoor");
@@ -120,7 +120,7 @@ async fn sends(gateway: &Serve, local_id: &str, nhs_number: &str, author: &str) 
     told(sent).await["commands"][0]["id"].as_str().expect("an id").to_owned()
 }
 
-async fn until(gateway: &Serve, command: &str, state: &str, limit: Duration) -> Value {
+pub async fn until(gateway: &Serve, command: &str, state: &str, limit: Duration) -> Value {
     let began = Instant::now();
     loop {
         let shown = told(crate::support::waiting::get(gateway.url(&format!("/v1/commands/{command}"))).await).await;
@@ -133,7 +133,7 @@ async fn until(gateway: &Serve, command: &str, state: &str, limit: Duration) -> 
 }
 
 /// Users in whose name referrals were made, in order.
-fn made_by(ers: &SimulatorHandle) -> Vec<String> {
+pub fn made_by(ers: &SimulatorHandle) -> Vec<String> {
     let ledger = ers.ledger();
     let made = ledger.iter().filter(|entry| entry.operation == "A011" && entry.status == 201);
     made.map(|entry| entry.user.as_deref().unwrap_or_default().to_owned()).collect()

@@ -18,10 +18,11 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// Ends the driver, and with it the browser, with the pipe, however the test ends.
 const KEEPER: &str = r#"
+set -m
 "$@" </dev/null &
 driver=$!
 read -r word
-kill -TERM "$driver"
+kill -KILL -- "-$driver"
 wait "$driver" 2>/dev/null
 "#;
 
@@ -89,7 +90,7 @@ impl Browser {
     }
 
     async fn find(&self, selector: &str) -> String {
-        let using = if selector.starts_with('/') { "xpath" } else { "css selector" };
+        let using = if selector.starts_with(['/', '(']) { "xpath" } else { "css selector" };
         let found = self.command("POST", "/element", json!({"using": using, "value": selector})).await;
         found[ELEMENT].as_str().unwrap_or_else(|| panic!("{selector} is not on the page: {found}")).to_owned()
     }
@@ -102,6 +103,10 @@ impl Browser {
 
     pub async fn follow(&self, link: &str) {
         self.click(&format!("//a[contains(normalize-space(.), '{link}')]")).await;
+    }
+
+    pub async fn follow_summary(&self, text: &str) {
+        self.click(&format!("//summary[contains(normalize-space(.), '{text}')]")).await;
     }
 
     pub async fn press(&self, button: &str) {
