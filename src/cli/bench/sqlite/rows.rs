@@ -62,7 +62,7 @@ impl<'c> Statements<'c> {
         Ok(Self {
             message: connection.prepare(
                 "INSERT INTO message VALUES (?1, ?2, ?3, 'mllp', ?4, 'REF^I12', 'UTF-8', ?5, 'accepted', ?6, ?7, NULL,
-                   ?1, 1, ?8, ?9)",
+                   ?1, 1, ?8, ?9, NULL)",
             )?,
             acknowledged: connection.prepare("INSERT INTO acknowledged VALUES (?1, ?2)")?,
             dedup: connection.prepare("INSERT INTO dedup VALUES (?1, ?2, ?3, ?4)")?,
