@@ -67,10 +67,10 @@ impl ReplayStanding {
 
     /// Whether it can stand so after this one.
     pub(super) fn may_become(self, to: Self) -> bool {
-        match (self, to) {
-            (Self::Running, Self::Paused | Self::Cancelled | Self::Done) => true,
-            (Self::Paused, Self::Running | Self::Cancelled) => true,
-            _ => false,
+        match self {
+            Self::Running => matches!(to, Self::Paused | Self::Cancelled | Self::Done),
+            Self::Paused => matches!(to, Self::Running | Self::Cancelled),
+            Self::Cancelled | Self::Done => false,
         }
     }
 

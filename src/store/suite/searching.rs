@@ -170,7 +170,7 @@ pub(crate) async fn what_fails_for_one_reason_is_one_problem(home: &dyn Home) {
     let eastvale = ProblemFilter { source: Some("eastvale".into()), max: 100, ..ProblemFilter::default() };
     assert_eq!(store.problems(eastvale).await.expect("grouped").len(), 1);
     let one = ProblemFilter { cause: Some(unmapped.cause.id), max: 100, ..ProblemFilter::default() };
-    assert_eq!(store.problems(one).await.expect("grouped"), [unmapped.clone()]);
+    assert_eq!(store.problems(one).await.expect("grouped"), std::slice::from_ref(unmapped));
     let late = ProblemFilter { since: Some(at(100)), max: 100, ..ProblemFilter::default() };
     assert_eq!(store.problems(late).await.expect("grouped").len(), 2, "what nobody came to since is left out");
 }
