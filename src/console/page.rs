@@ -87,7 +87,7 @@ fn with_headers(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
     response
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((X_FRAME_OPTIONS, "DENY"))
-        .insert_header((REFERRER_POLICY, "no-referrer"));
+        .insert_header((REFERRER_POLICY, "same-origin"));
     response
 }
 

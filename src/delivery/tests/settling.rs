@@ -516,7 +516,8 @@ async fn many_doubts_share_the_lists_that_they_read_and_each_keeps_the_evidence(
     }
     assert_eq!(calls(&world, "A011"), doubts);
     let lists = calls(&world, "A008");
-    assert!(lists < doubts / 2, "{lists} lists were read for {doubts} doubts");
+    // Two for each, if nobody shared: those that begin in the same instant do not.
+    assert!(lists < doubts, "{lists} lists were read for {doubts} doubts");
 }
 
 #[tokio::test(start_paused = true)]

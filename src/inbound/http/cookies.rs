@@ -45,8 +45,9 @@ pub fn get(request: &HttpRequest, cookie: &str, is_tls: bool) -> Option<String> 
 /// Whether a page of another site asks, in somebody's browser.
 pub fn is_from_elsewhere(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
-        return true;
+    // Where the browser says it there is nothing to guess: an origin may be `null` for its own pages.
+    if let Some(site) = text("sec-fetch-site") {
+        return site != "same-origin" && site != "none";
     }
     let Some(origin) = text(ORIGIN.as_str()) else { return false };
     let host = origin.split_once("://").map(|(_, host)| host);
@@ -79,6 +80,8 @@ mod tests {
             (vec![], false),
             (vec![("sec-fetch-site", "same-origin")], false),
             (vec![("sec-fetch-site", "cross-site")], true),
+            (vec![("sec-fetch-site", "same-site")], true),
+            (vec![("sec-fetch-site", "same-origin"), ("origin", "null"), ("host", "gateway.test")], false),
             (vec![("origin", "https://gateway.test"), ("host", "gateway.test")], false),
             (vec![("origin", "https://evil.test"), ("host", "gateway.test")], true),
             (vec![("origin", "null"), ("host", "gateway.test")], true),

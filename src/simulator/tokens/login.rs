@@ -199,7 +199,7 @@ fn page(call: &Call, people: &[TestPerson]) -> Answer {
         people.iter().map(|person| link(&person.user, &format!("{} ({})", person.name, person.user))).collect();
     links.push(link(NOBODY, "give up"));
     let html = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Simulated sign-in</title>\
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Simulated sign-in</title><link rel=\"icon\" href=\"data:,\">\
          <h1>Who signs in?</h1><p>Invented people; nothing here is real.</p><ul>{}</ul></html>",
         links.join("")
     );

@@ -77,7 +77,7 @@ async fn a_person_finds_what_failed_replays_it_and_sees_that_it_was_done() {
     is_sound(&browser, "content").await;
 
     browser.open(&story).await;
-    browser.follow("Replay").await;
+    browser.click("//p[@class='console-acts']/a[contains(., 'Replay')]").await;
     reads(&browser, "goes back into the queue, at the step where it stopped").await;
     is_sound(&browser, "act-replay").await;
     browser.fill("why", "the service was open again").await;
@@ -86,7 +86,8 @@ async fn a_person_finds_what_failed_replays_it_and_sees_that_it_was_done() {
     while !browser.text().await.contains("e-RS has done it") {
         assert!(began.elapsed() < SOON, "{}", browser.text().await);
         tokio::time::sleep(Duration::from_millis(200)).await;
-        browser.open(&story).await;
+        // Its address has a fragment: opening it again would load nothing.
+        browser.script("location.reload()").await;
     }
     reads(&browser, "the service was open again — by clinician").await;
     is_sound(&browser, "message-done").await;

@@ -41,8 +41,8 @@ impl Browser {
         );
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port().port();
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "sh", DRIVER, &format!("--port={port}"), "--log-level=SEVERE"])
+        let keeper = Command::new("bash")
+            .args(["-c", KEEPER, "bash", DRIVER, &format!("--port={port}"), "--log-level=SEVERE"])
             .env("HOME", folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
