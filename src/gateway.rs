@@ -389,6 +389,7 @@ impl Rooms {
             signals: self.store.signals().clone(),
             store: self.store.clone(),
             place: config.environment,
+            are_patients_checked: config.pds.is_some(),
             commands: mapping::command_schemas(),
             keys: self.keys.clone(),
             metrics: self.metrics.clone(),

@@ -25,6 +25,7 @@ struct Health {
     wrong: Vec<Wrong>,
     backlog: Vec<BacklogRow>,
     outbox: String,
+    are_patients_checked: bool,
     sources: Vec<SourceRow>,
     instances: Vec<InstanceRow>,
     now: String,
@@ -159,6 +160,7 @@ async fn health(shared: &Shared) -> Result<Health, Trouble> {
         wrong,
         backlog: backlog.collect(),
         outbox,
+        are_patients_checked: shared.deps.are_patients_checked,
         sources: metrics.sources(),
         instances: instances
             .iter()

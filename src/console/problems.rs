@@ -22,9 +22,9 @@ struct Row {
     state: &'static str,
     colour: &'static str,
     sentence: String,
-    patients: &'static str,
-    who: &'static str,
-    what_to_do: &'static str,
+    patients: String,
+    who: String,
+    what_to_do: String,
     last: String,
     example: Option<MessageId>,
     /// What a bulk replay of it is of; `None` where there is nothing to replay.
@@ -42,10 +42,10 @@ pub async fn show(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
             cause: problem.cause.id,
             state: tag.text,
             colour: tag.colour,
-            sentence: in_a_sentence(problem),
-            patients: &advice.patients,
-            who: &advice.who,
-            what_to_do: &advice.what_to_do,
+            sentence: plain(&in_a_sentence(problem)),
+            patients: plain(&advice.patients),
+            who: plain(&advice.who),
+            what_to_do: plain(&advice.what_to_do),
             last: page::ago(problem.last, now),
             example: problem.examples.first().map(|example| example.message),
             replay_of: match problem.cause.state.as_str() {
@@ -57,4 +57,9 @@ pub async fn show(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
     });
     let rows = rows.collect();
     Ok(page::ok(&Problems { frame: Frame::of(&request, &shared, "Problems"), rows }))
+}
+
+/// The guide is written for Markdown as well.
+fn plain(text: &str) -> String {
+    text.replace('`', "")
 }

@@ -102,6 +102,8 @@ pub struct HttpDeps {
     pub store: Arc<dyn Store>,
     /// A bulk replay names it.
     pub place: EnvironmentName,
+    /// PDS is asked before a referral is made.
+    pub are_patients_checked: bool,
     pub commands: Arc<CommandSchemas>,
     /// What referrals and patients are known by in the store.
     pub keys: Keys,

@@ -61,6 +61,7 @@ async fn a_person_finds_what_failed_replays_it_and_sees_that_it_was_done() {
 
     reads(&browser, "2 failed").await;
     reads(&browser, "What these patients need was not done in e-RS").await;
+    reads(&browser, "Nobody checks patients before they are referred").await;
     is_sound(&browser, "overview").await;
     browser.follow("2 failed").await;
     reads(&browser, "INVALID_VALUE").await;

@@ -79,6 +79,7 @@ impl HttpGateway {
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),
             store: store.clone(),
             place: ers_gateway::config::EnvironmentName::Simulator,
+            are_patients_checked: false,
             keys: Keys::load_or_create(&folder.path().join("keys"), &environment).expect("a key file"),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
