@@ -9,6 +9,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Deserialize;
 
+use super::form::Form;
 use super::guard::SignedIn;
 use super::message::command_of;
 use super::page::{self, Frame, Trouble};
@@ -153,7 +154,7 @@ pub async fn ask_about_command(
 pub async fn act_on_command(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    given: web::Form<Given>,
+    Form(given): Form<Given>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
     let verb = Verb::parse(&path.1).ok_or_else(no_such_act)?;
@@ -162,11 +163,7 @@ pub async fn act_on_command(
     let (act, finding) = match read {
         Ok(read) => read,
         Err(problem) => {
-            let page = ActPage {
-                problem: Some(problem),
-                given: given.into_inner(),
-                ..act_page(&request, &shared, verb, &command)
-            };
+            let page = ActPage { problem: Some(problem), given, ..act_page(&request, &shared, verb, &command) };
             return Ok(page::html(StatusCode::BAD_REQUEST, &page));
         }
     };
@@ -270,7 +267,7 @@ pub async fn ask_about_message(
 pub async fn replay_message(
     request: HttpRequest,
     id: web::Path<String>,
-    given: web::Form<Given>,
+    Form(given): Form<Given>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
     let id = message_id(&id)?;
@@ -289,6 +286,6 @@ pub async fn replay_message(
         },
         Err(problem) => problem,
     };
-    let page = ActPage { problem: Some(problem), given: given.into_inner(), ..message_page(&request, &shared, id) };
+    let page = ActPage { problem: Some(problem), given, ..message_page(&request, &shared, id) };
     Ok(page::html(StatusCode::UNPROCESSABLE_ENTITY, &page))
 }

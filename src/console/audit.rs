@@ -42,7 +42,8 @@ pub async fn show(
     asked: web::Query<Asked>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
-    let look = Look { act: "view", subject: "audit log".into(), searched: None, source: None, is_content: true };
+    let look =
+        Look { act: "view", subject: "audit log".into(), searched: None, of: None, source: None, is_content: true };
     shared.looked(&request, look).await?;
     let written = shared.deps.audit.audit_written().await?;
     let last = asked.upto.unwrap_or(written).min(written);

@@ -34,12 +34,14 @@ pub const SESSION_MAX: Duration = Duration::from_secs(12 * 3_600);
 const RENEW_AFTER: Duration = Duration::from_secs(60);
 /// Wrong passwords for a name before it is locked.
 const TRIES_MAX: u32 = 5;
-/// For so long, and counted within so long.
+/// For so long, and counted within so long. A name that is tried all the time stays locked: so does a name that is guessed.
 const LOCKED_FOR: Duration = Duration::from_secs(15 * 60);
 /// Names that are counted; a flood of others pushes the oldest out.
 const COUNTED_MAX: usize = 10_000;
 /// Each takes 19 MiB for some tens of milliseconds.
 const CHECKS_AT_ONCE: usize = 2;
+/// Whoever waits longer is told to come again.
+const CHECK_WAIT_MAX: Duration = Duration::from_secs(5);
 const CONTEXT: &str = "console session";
 const COOKIE_BYTES_MAX: usize = 2_048;
 /// Checked where there is no such account, so that this takes as long: the digest of nothing that anybody knows.
@@ -64,6 +66,8 @@ pub enum Refused {
     Wrong,
     /// Too many wrong ones for this name.
     Locked,
+    /// Too many passwords are looked at already.
+    Busy,
 }
 
 struct Tries {
@@ -93,7 +97,12 @@ impl Door {
         environment: &Environment,
     ) -> Result<Session, Refused> {
         let now = environment.now();
-        let _place = self.checks.acquire().await;
+        if self.is_locked(name, now) {
+            return Err(Refused::Locked);
+        }
+        let place = tokio::time::timeout(CHECK_WAIT_MAX, self.checks.acquire()).await;
+        let _place = place.map_err(|_| Refused::Busy)?;
+        // Others may have tried meanwhile.
         if self.is_locked(name, now) {
             return Err(Refused::Locked);
         }
@@ -130,7 +139,12 @@ impl Door {
             tries.retain(|_, tries| tries.last + LOCKED_FOR > now);
         }
         if tries.len() >= COUNTED_MAX {
-            tries.clear();
+            let oldest = tries.iter().filter(|(_, tries)| tries.count < TRIES_MAX).min_by_key(|(_, tries)| tries.last);
+            let oldest = oldest.map(|(name, _)| name.clone());
+            match oldest {
+                Some(name) => drop(tries.remove(&name)),
+                None => tries.clear(),
+            }
         }
         let tries = tries.entry(name.to_owned()).or_insert(Tries { count: 0, last: now });
         if tries.last + LOCKED_FOR <= now {

@@ -8,7 +8,7 @@ use actix_web::cookie::Cookie;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, HttpRequest, web};
+use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, web};
 
 use super::door::Session;
 use super::page::{self, Frame, Trouble};
@@ -17,20 +17,28 @@ use crate::inbound::http::Shared;
 use crate::inbound::http::callers::{Caller, Needs};
 use crate::inbound::http::cookies::is_from_elsewhere;
 
+/// A part of a page that its script reads again says so.
+const ASKED_BY_SCRIPT: &str = "hx-request";
+
 /// The session of a request, where somebody is signed in.
 #[derive(Clone)]
 pub struct SignedIn(pub Session);
 
+/// Browsers come over TLS, to this listener or to a proxy before it.
+fn is_over_tls(shared: &Shared) -> bool {
+    shared.listener.tls.is_some() || shared.deps.sign_in.as_ref().is_some_and(|deps| deps.desk.is_over_tls())
+}
+
 /// With TLS no other host, and no page without TLS, can set it.
 pub fn cookie_name(shared: &Shared) -> &'static str {
-    if shared.listener.tls.is_some() { "__Host-ers-gateway" } else { "ers-gateway" }
+    if is_over_tls(shared) { "__Host-ers-gateway" } else { "ers-gateway" }
 }
 
 pub fn session_cookie(shared: &Shared, value: String) -> Cookie<'static> {
     Cookie::build(cookie_name(shared), value)
         .path("/")
         .http_only(true)
-        .secure(shared.listener.tls.is_some())
+        .secure(is_over_tls(shared))
         .same_site(actix_web::cookie::SameSite::Strict)
         .finish()
 }
@@ -71,6 +79,11 @@ pub async fn guard<B: MessageBody + 'static>(
             request.extensions_mut().insert(caller);
         }
         None if opens => {}
+        None if request.headers().contains_key(ASKED_BY_SCRIPT) => {
+            let mut answer = HttpResponse::Unauthorized();
+            answer.insert_header(("hx-redirect", "/console/sign-in"));
+            return Ok(request.into_response(answer.finish()).map_into_right_body());
+        }
         None if request.method() == Method::GET => {
             let to = format!("/console/sign-in?to={}", page::encoded(&back_to(request.request())));
             return Ok(request.into_response(page::see_other(&to)).map_into_right_body());
@@ -87,7 +100,9 @@ pub async fn guard<B: MessageBody + 'static>(
             return Ok(request.into_response(refusal).map_into_right_body());
         }
     }
-    let session = request.extensions().get::<SignedIn>().cloned();
+    // What a page asks by itself is no sign that somebody is there.
+    let is_asked_by_itself = request.headers().contains_key(ASKED_BY_SCRIPT);
+    let session = request.extensions().get::<SignedIn>().cloned().filter(|_| !is_asked_by_itself);
     let mut response = next.call(request).await?.map_into_left_body();
     if let Some(SignedIn(session)) = session
         && let Some(renewed) = shared.deps.console.renewed(&session, shared.environment.now())

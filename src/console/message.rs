@@ -13,6 +13,7 @@ use super::page::{self, Frame, Trouble, time};
 use super::words::{self, Happening, state_tag};
 use crate::command::{CommandId, MessageId, State, Verdict};
 use crate::inbound::http::Shared;
+use crate::inbound::http::callers::Caller;
 use crate::inbound::http::looks::Look;
 use crate::store::{AttemptView, CommandView, MessageView};
 
@@ -94,6 +95,8 @@ pub async fn show(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
     let message = message_of(&shared, &id).await?;
+    let is_noted = Caller::of(&request).is_some_and(|caller| caller.is_signed_in());
+    shared.looked(&request, Look::at(format!("message {}", message.id), &message.source, is_noted)).await?;
     let mut commands = Vec::new();
     for command in shared.deps.search.commands_of(message.id).await? {
         commands.push(story(&shared, &command).await?);

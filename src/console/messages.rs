@@ -8,6 +8,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use super::form::Form;
 use super::page::{self, Frame, Trouble, encoded, time};
 use super::words::state_tag;
 use crate::command::{MessageId, NhsNumber, State, Ubrn, Verdict};
@@ -95,6 +96,7 @@ pub async fn list(
             act: "search",
             subject: "messages by control id".into(),
             searched: Some(format!("control id {control_id}")),
+            of: None,
             source: filter.source.as_deref(),
             is_content: true,
         };
@@ -135,7 +137,7 @@ pub struct Identifier {
 /// By an identifier, which is in no address and no log.
 pub async fn search(
     request: HttpRequest,
-    identifier: web::Form<Identifier>,
+    Form(identifier): Form<Identifier>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
     let mut shown = Messages {
@@ -155,7 +157,8 @@ pub async fn search(
             return Ok(page::html(StatusCode::BAD_REQUEST, &shown));
         }
     };
-    let look = Look { act: "search", subject: what.into(), searched: None, source: None, is_content: true };
+    let of = filter.patient.or(filter.referral.as_ref().map(|referral| referral.digest));
+    let look = Look { act: "search", subject: what.into(), searched: None, of, source: None, is_content: true };
     shared.looked(&request, look).await?;
     shown.rows = shared.deps.search.messages(filter).await?.iter().map(row).collect();
     Ok(page::ok(&shown))

@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Deserialize;
 
+use super::form::Form;
 use super::page::{self, Frame, Trouble, ago, time};
 use super::words::class_text;
 use crate::command::CommandId;
@@ -142,7 +143,7 @@ async fn require(request: &HttpRequest, shared: &Shared) -> Result<SignedIn, Tro
 
 pub async fn choose(
     request: HttpRequest,
-    form: web::Form<RoleForm>,
+    Form(form): Form<RoleForm>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
     let SignedIn { person, .. } = require(&request, &shared).await?;
@@ -164,7 +165,7 @@ pub async fn choose(
 
 pub async fn confirm(
     request: HttpRequest,
-    form: web::Form<Vec<(String, String)>>,
+    Form(form): Form<Vec<(String, String)>>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
     let SignedIn { person, .. } = require(&request, &shared).await?;

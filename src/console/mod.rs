@@ -9,6 +9,7 @@ mod acts;
 mod assets;
 mod audit;
 mod door;
+mod form;
 mod guard;
 mod hl7_view;
 mod message;

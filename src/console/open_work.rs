@@ -9,10 +9,11 @@ use super::page::{self, Frame, Trouble, ago, time};
 use super::words::{class_text, state_tag};
 use crate::command::{CommandId, MessageId, State};
 use crate::inbound::http::Shared;
+use crate::inbound::http::looks::Look;
 use crate::store::{CommandView, MessageFilter};
 
-/// Messages that are looked through for one page.
-const PAGE: usize = 100;
+/// Messages that are looked through for one page, from the newest.
+const PAGE: usize = 500;
 const STATES: [&str; 5] = ["failed", "in_doubt", "unauthorised", "waiting", "queued"];
 
 #[derive(Default, Deserialize)]
@@ -61,6 +62,12 @@ pub async fn show(
         asked.map_err(|_| Trouble::new(StatusCode::BAD_REQUEST, "This address has a name that is not known here"))?;
     let state = STATES.into_iter().find(|state| *state == asked.state).unwrap_or("failed");
     let now = shared.environment.now();
+    let frame = Frame::of(&request, &shared, "Open work");
+    if frame.sees_content {
+        let subject = format!("open work: {state}");
+        let look = Look { act: "view", subject, searched: None, of: None, source: None, is_content: true };
+        shared.looked(&request, look).await?;
+    }
     let filter =
         MessageFilter { state: Some(state.into()), before: asked.before, max: PAGE + 1, ..MessageFilter::default() };
     let mut found = shared.deps.search.messages(filter).await?;
@@ -70,22 +77,31 @@ pub async fn show(
     let mut rows = Vec::new();
     for message in &found {
         let commands = shared.deps.search.commands_of(message.id).await?;
-        rows.extend(commands.iter().filter(|command| command.state.name() == state).map(|command| OpenRow {
-            command: command.id,
-            message: message.id,
-            name: command.name.clone(),
-            class: class_text(command.class),
-            source: command.source.clone(),
-            local_id: command.body.get("localId").and_then(|id| id.as_str()).unwrap_or_default().to_owned(),
-            received: time(command.received_at),
-            age: ago(command.received_at, now),
-            why: why(command),
-            rank: command.class.rank(),
+        rows.extend(commands.iter().filter(|command| command.state.name() == state).map(|command| {
+            OpenRow {
+                command: command.id,
+                message: message.id,
+                name: command.name.clone(),
+                class: class_text(command.class),
+                source: command.source.clone(),
+                // The sender's own identifier of the referral is content.
+                local_id: command
+                    .body
+                    .get("localId")
+                    .and_then(|id| id.as_str())
+                    .filter(|_| frame.sees_content)
+                    .unwrap_or_default()
+                    .to_owned(),
+                received: time(command.received_at),
+                age: ago(command.received_at, now),
+                why: why(command),
+                rank: command.class.rank(),
+            }
         }));
     }
     rows.sort_by(|a, b| (a.rank, &a.received).cmp(&(b.rank, &b.received)));
     Ok(page::ok(&OpenWork {
-        frame: Frame::of(&request, &shared, "Open work"),
+        frame,
         states: STATES.map(|name| StateLink { name, text: state_tag(name).text, is_shown: name == state }).into(),
         what: state_tag(state).text,
         rows,

@@ -11,6 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::acts::said_by;
+use super::form::Form;
 use super::page::{self, Frame, Trouble, time};
 use crate::inbound::http::Shared;
 use crate::replays;
@@ -70,6 +71,9 @@ pub struct Asked {
     cause: String,
     share: String,
     overtaken: String,
+    /// Of the preview: nothing received later is replayed, and what was ticked then.
+    until: String,
+    previewed: String,
     form: String,
     by: String,
     why: String,
@@ -79,10 +83,18 @@ impl Asked {
     fn filter(&self) -> Result<ReplayFilter, &'static str> {
         let given = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
         let cause = given(&self.cause).map(|id| id.parse().map_err(|_| "There is no such problem")).transpose()?;
+        let of = match self.of.as_str() {
+            "failed" => ReplayOf::Failed,
+            "rejected" => ReplayOf::Rejected,
+            _ => return Err("Say what is replayed: what failed, or what was refused"),
+        };
         Ok(ReplayFilter {
-            of: if self.of == "rejected" { ReplayOf::Rejected } else { ReplayOf::Failed },
+            of,
             source: given(&self.source),
             cause,
+            until: given(&self.until)
+                .map(|at| at.parse().map_err(|_| "The preview is not known: begin again"))
+                .transpose()?,
             ..ReplayFilter::default()
         })
     }
@@ -141,9 +153,11 @@ fn counts(json: &Value) -> Vec<(String, u64)> {
 async fn preview(
     request: &HttpRequest,
     shared: &Shared,
-    asked: Asked,
+    mut asked: Asked,
     problem: Option<String>,
 ) -> Result<Preview, Trouble> {
+    asked.until = shared.environment.now().to_string();
+    asked.previewed = if asked.sends_overtaken() { "yes".into() } else { "no".into() };
     let filter = asked.filter().map_err(|why| Trouble::new(StatusCode::BAD_REQUEST, why))?;
     let (store, intake) = (&*shared.deps.store, Some(&*shared.deps.intake));
     let would = replays::preview(store, intake, &filter, asked.sends_overtaken()).await?;
@@ -182,12 +196,15 @@ pub async fn new(
 
 pub async fn begin(
     request: HttpRequest,
-    asked: web::Form<Asked>,
+    Form(asked): Form<Asked>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
-    let asked = asked.into_inner();
-    let read = said_by(&request, &shared, (&asked.form, &asked.by, &asked.why))
-        .and_then(|act| Ok((act, asked.filter()?, asked.share()?)));
+    let read = said_by(&request, &shared, (&asked.form, &asked.by, &asked.why)).and_then(|act| {
+        match asked.previewed == if asked.sends_overtaken() { "yes" } else { "no" } {
+            true => Ok((act, asked.filter()?, asked.share()?)),
+            false => Err("It comes to something else now, as below: look again, then replay".into()),
+        }
+    });
     let (act, filter, share) = match read {
         Ok(read) => read,
         Err(problem) => {
@@ -223,9 +240,6 @@ struct Progress {
     counts: Vec<(&'static str, u64)>,
     items: Vec<ItemRow>,
     acts: Vec<(&'static str, &'static str)>,
-    form: String,
-    asks_name: bool,
-    may_act: bool,
 }
 
 struct ItemRow {
@@ -262,7 +276,8 @@ async fn progress(request: &HttpRequest, shared: &Shared, replay: &BulkReplay) -
         of: in_words(&replay.filter),
         standing: replay.standing.name(),
         by: replay.by.clone(),
-        why: replay.why.clone(),
+        // May name a patient.
+        why: if frame.may_audit || frame.sees_content { replay.why.clone() } else { String::new() },
         begun: time(replay.created_at),
         changed: time(replay.changed_at),
         share: (replay.share.part() * 100.0).round() as u64,
@@ -284,9 +299,6 @@ async fn progress(request: &HttpRequest, shared: &Shared, replay: &BulkReplay) -
             ReplayStanding::Paused => vec![("resume", "Resume"), ("cancel", "Cancel")],
             ReplayStanding::Cancelled | ReplayStanding::Done => Vec::new(),
         },
-        form: frame.form,
-        asks_name: frame.asks_name,
-        may_act: frame.may_act,
     })
 }
 
@@ -312,7 +324,7 @@ pub async fn live(
 pub async fn change(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    asked: web::Form<Asked>,
+    Form(asked): Form<Asked>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
     let to = match path.1.as_str() {

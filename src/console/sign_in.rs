@@ -11,6 +11,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::door::Refused;
+use super::form::Form;
 use super::guard::{SignedIn, session_cookie};
 use super::page::{self, Frame, Trouble};
 use crate::config::HttpAccess;
@@ -72,10 +73,10 @@ pub async fn form(request: HttpRequest, wanted: web::Query<Wanted>, shared: web:
 
 pub async fn sign_in(
     request: HttpRequest,
-    given: web::Form<Given>,
+    Form(given): Form<Given>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
-    let Given { name, password, to } = given.into_inner();
+    let Given { name, password, to } = given;
     if name.chars().count() > NAME_CHARS_MAX || password.len() > PASSWORD_BYTES_MAX {
         return Err(Trouble::new(StatusCode::BAD_REQUEST, "The name or the password is too long"));
     }
@@ -99,19 +100,20 @@ pub async fn sign_in(
             Ok(response)
         }
         Err(refused) => {
-            let (why, problem) = match refused {
+            let (why, problem) = match &refused {
                 Refused::Wrong => ("wrong name or password", "The name or the password is wrong"),
                 Refused::Locked => (
                     "locked after wrong passwords",
                     "Too many wrong passwords for this name: try again in a quarter of an hour",
                 ),
+                Refused::Busy => ("too many at once", "Too many people sign in at once: try again in a moment"),
             };
             tracing::warn!(place = place_of(&request), why, "a sign-in was refused");
-            shared
-                .deps
-                .audit
-                .note(Noted { act: "refuse sign in", subject: "console".into(), by: act(who, why) })
-                .await?;
+            // One for each password that was looked at: what is turned away before floods no log that is kept.
+            if refused == Refused::Wrong {
+                let noted = Noted { act: "refuse sign in", subject: "console".into(), by: act(who, why) };
+                shared.deps.audit.note(noted).await?;
+            }
             Ok(page::html(StatusCode::UNAUTHORIZED, &page(&request, &shared, &to, &name, Some(problem))))
         }
     }

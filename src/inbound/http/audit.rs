@@ -23,7 +23,8 @@ struct After {
 /// `written` is counted before the entries are read, so that it is never more than there are in a log that is whole.
 pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
     let asked: After = query(&request)?;
-    let look = Look { act: "view", subject: "audit log".into(), searched: None, source: None, is_content: true };
+    let look =
+        Look { act: "view", subject: "audit log".into(), searched: None, of: None, source: None, is_content: true };
     shared.looked(&request, look).await?;
     let audit = &shared.deps.audit;
     let written = audit.audit_written().await?;

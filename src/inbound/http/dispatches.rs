@@ -56,7 +56,9 @@ pub async fn get(
     let id: DispatchId = id(&path)?;
     let answer = shown(id, &shared).await?;
     let subject = format!("dispatch {id}");
-    shared.looked(&request, Look { act: "view", subject, searched: None, source: None, is_content: false }).await?;
+    shared
+        .looked(&request, Look { act: "view", subject, searched: None, of: None, source: None, is_content: false })
+        .await?;
     Ok(answer)
 }
 

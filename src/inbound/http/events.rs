@@ -28,7 +28,8 @@ struct After {
 
 pub async fn get(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, ProblemDocument> {
     let asked: After = query(&request)?;
-    let look = Look { act: "view", subject: "events".into(), searched: None, source: None, is_content: false };
+    let look =
+        Look { act: "view", subject: "events".into(), searched: None, of: None, source: None, is_content: false };
     shared.looked(&request, look).await?;
     let streams = header(request.headers(), ACCEPT.as_str())
         .is_some_and(|accept| accept.to_ascii_lowercase().contains("text/event-stream"));

@@ -38,6 +38,8 @@ pub struct Look<'a> {
     pub subject: String,
     /// What was searched for; beside the chain, as reasons are.
     pub searched: Option<String>,
+    /// Tells apart looks that are called the same, by what is kept nowhere: digest of whom was searched for.
+    pub of: Option<[u8; 32]>,
     /// Of which source, if of one.
     pub source: Option<&'a str>,
     /// More than identifiers, codes and states.
@@ -46,7 +48,7 @@ pub struct Look<'a> {
 
 impl<'a> Look<'a> {
     pub fn at(subject: String, source: &'a str, is_content: bool) -> Self {
-        Self { act: "view", subject, searched: None, source: Some(source), is_content }
+        Self { act: "view", subject, searched: None, of: None, source: Some(source), is_content }
     }
 }
 
@@ -61,6 +63,7 @@ struct Seen {
     place: String,
     act: &'static str,
     subject: String,
+    of: Option<[u8; 32]>,
     why: String,
 }
 
@@ -92,7 +95,8 @@ impl Shared {
         let reason = said(request.headers(), ACTING_REASON)?;
         let caller = Caller::of(request).ok_or_else(ProblemDocument::unavailable)?;
         let own = self.listener.source.as_deref();
-        let is_own = look.source.is_some_and(|source| caller.owns(source) || own == Some(source));
+        let is_own =
+            !caller.is_signed_in() && look.source.is_some_and(|source| caller.owns(source) || own == Some(source));
         let (by, kind) = match person {
             Some(person) => caller.signed(&person),
             None if !look.is_content || is_own => return Ok(()),
@@ -100,7 +104,7 @@ impl Shared {
             None => (caller.name().or(own).unwrap_or(UNNAMED).to_owned(), ActorKind::Program),
         };
         let why = [look.searched, reason].into_iter().flatten().collect::<Vec<_>>().join("; ");
-        let seen = Seen { by, place: place_of(request), act: look.act, subject: look.subject, why };
+        let seen = Seen { by, place: place_of(request), act: look.act, subject: look.subject, of: look.of, why };
         let now = self.environment.instant();
         if self.looks.knows(&seen, now) {
             return Ok(());

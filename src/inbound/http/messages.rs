@@ -151,7 +151,8 @@ async fn page(
     let (referral, patient) = (filter.referral(keys)?, filter.patient(keys)?);
     if let Some((subject, searched)) = filter.searched() {
         let source = filter.source.as_deref();
-        let look = Look { act: "search", subject: subject.into(), searched, source, is_content: true };
+        let of = patient.or(referral.as_ref().map(|referral| referral.digest));
+        let look = Look { act: "search", subject: subject.into(), searched, of, source, is_content: true };
         shared.looked(request, look).await?;
     }
     let page = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);

@@ -32,7 +32,7 @@ pub mod problem;
 mod problems;
 mod replays;
 mod reports;
-mod request;
+pub mod request;
 mod routes;
 mod settle;
 pub mod sign_in;

@@ -12,7 +12,7 @@ use super::cell::{Cell, Row};
 use super::tables::{STEP, Table};
 use super::{Batch, Highest, Limits, Place};
 use crate::environment::Environment;
-use crate::store::sqlite::{Stopped, prove};
+use crate::store::sqlite::{MAKE_MENTIONS, Stopped, prove};
 use crate::store::{Result, damaged};
 
 #[derive(Clone)]
@@ -51,9 +51,12 @@ impl SqliteEnd {
         answered.unwrap_or_else(|_| Err(damaged("the question was stopped")))
     }
 
-    /// Notes where messages begin, so that numbers of commands can be told.
+    /// Makes what a gateway makes later, and notes where messages begin, so that numbers of commands can be told.
     pub(super) async fn ready_to_read(&self) -> Result<()> {
         self.ask(|connection| {
+            let made: i64 =
+                connection.query_row("SELECT coalesce(max(message), 0) FROM mention", [], |row| row.get(0))?;
+            connection.execute(MAKE_MENTIONS, [made])?;
             Ok(connection.execute_batch(
                 "DROP TABLE IF EXISTS temp.numbered;
                  CREATE TEMP TABLE numbered (

@@ -19,7 +19,7 @@ use crate::store::suite::given::{
     local, message, progress, the_claimed, ubrn,
 };
 use crate::store::{
-    Admitted, AliasKind, ClaimedCommand, DispatchFilter, Held, HeldPiece, LegalHold, Made, MessageFilter,
+    Admission, Admitted, AliasKind, ClaimedCommand, DispatchFilter, Held, HeldPiece, LegalHold, Made, MessageFilter,
     NewBulkReplay, NewDispatch, NewEvent, OpenError, OwedAnswer, ProblemFilter, Progress, Purge, PurgePlace,
     ReplayCandidate, ReplayCandidates, ReplayFilter, ReplayItem, ReplayOutcome, SealedSecret, Share, Snapshot,
     Spending, Store, StorePlace, open, open_to_act,
@@ -337,6 +337,29 @@ async fn a_store_goes_to_postgres_and_back_and_says_the_same() {
     let back = copied(&database, &second).await;
     assert_eq!(there, back);
     same(&lines, &with(&second, told).await);
+}
+
+/// Whose rows in a file are made later, for many at once.
+#[tokio::test]
+async fn whom_the_newest_messages_mention_goes_along() {
+    let places = Places::new();
+    let (first, database) = (places.file("first.db"), places.database());
+    let newest = with(&first, async |store| {
+        let two = Admission { patients: vec![[7; 32], [8; 32]], ..message("M1").with(command(&[local("r1")])) };
+        let newest = admitted(store, two).await;
+        arrives(store, &[local("nobody")]).await;
+        newest
+    })
+    .await;
+    copied(&first, &database).await;
+    with(&database, async |store| {
+        for patient in [[7; 32], [8; 32]] {
+            let found = store.messages_of_patient(patient, 0, 10).await.expect("read");
+            assert_eq!(found.iter().map(|placed| placed.id).collect::<Vec<_>>(), [newest]);
+        }
+        assert_eq!(store.unread_messages(0, 10).await.expect("read"), []);
+    })
+    .await;
 }
 
 /// What every copy must do next, and in which order.

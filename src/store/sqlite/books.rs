@@ -93,6 +93,11 @@ impl Books {
         Ok(books)
     }
 
+    /// The number that the next message gets.
+    pub(super) fn next_message(&self) -> i64 {
+        self.next_message
+    }
+
     /// To be called when a transaction was not committed.
     pub(super) fn forget(&mut self) {
         self.bells = Bells::default();

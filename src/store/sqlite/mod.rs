@@ -69,6 +69,7 @@ use tokio::runtime::Handle;
 
 use self::books::Books;
 use self::checkpoints::Checkpoints;
+pub(super) use self::patient::MAKE_MENTIONS;
 use self::readers::Readers;
 use self::room::Room;
 pub(super) use self::stopped::{Stopped, prove};

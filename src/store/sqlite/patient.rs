@@ -12,6 +12,16 @@ use crate::store::{Act, Held, LegalHold, Noted, PatientDigest, PlacedMessage, Re
 /// Rows in one statement.
 const MENTIONS_AT_ONCE: usize = 32;
 
+/// The rows of `mention` of messages behind `?1`, out of what stands in their own rows: 32 bytes each, and one empty row where
+/// nobody is mentioned.
+pub(in crate::store) const MAKE_MENTIONS: &str = "INSERT OR IGNORE INTO mention (message, patient)
+     WITH RECURSIVE piece (number, patient, rest) AS (
+       SELECT number, substr(patients, 1, 32), substr(patients, 33) FROM message
+       WHERE number > ?1 AND patients IS NOT NULL
+       UNION ALL SELECT number, substr(rest, 1, 32), substr(rest, 33) FROM piece WHERE length(rest) > 0
+     )
+     SELECT number, patient FROM piece";
+
 /// In the texts that both stores share.
 pub(super) fn here(sql: &str) -> String {
     sql.replace("{first}", "m.first_command")
@@ -25,24 +35,11 @@ pub(super) fn held() -> String {
 impl Books {
     /// The rows of all messages that came since they were last made. Before anything is asked of them.
     pub(super) fn make_mentions(&mut self) -> Result<()> {
-        let mut newer = self.connection.prepare_cached(
-            "SELECT number, patients FROM message WHERE number > ?1 AND patients IS NOT NULL ORDER BY number",
-        )?;
-        let mut rows = newer.query([self.mentions_made])?;
-        let mut made = Vec::with_capacity(MENTIONS_AT_ONCE);
-        while let Some(row) = rows.next()? {
-            let number = row.get(0)?;
-            let blob = row.get_ref(1)?.as_blob().map_err(|_| damaged("whom a message mentions"))?;
-            for patient in mentioned(blob.as_chunks().0) {
-                made.push((number, patient.to_vec()));
-                if made.len() == MENTIONS_AT_ONCE {
-                    insert(&self.connection, &made)?;
-                    made.clear();
-                }
-            }
-            self.mentions_made = number;
+        if self.mentions_made + 1 < self.next_message() {
+            self.connection.prepare_cached(MAKE_MENTIONS)?.execute([self.mentions_made])?;
+            self.mentions_made = self.next_message() - 1;
         }
-        insert(&self.connection, &made)
+        Ok(())
     }
 
     /// Each once; with none, that it was read.

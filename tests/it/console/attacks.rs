@@ -208,3 +208,42 @@ pub async fn state(gateway: &Serve, visitor: &mut Visitor, command: &str) -> &'s
     }
     "not open"
 }
+
+/// Each patient who is searched for is a row of its own, and a listener that belongs to a source hides nobody's looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_search_and_look_of_a_person_is_noted() {
+    let ers = ers();
+    let mut gateway = Serve::new(&ers);
+    gateway.settings["people"] = people();
+    gateway.settings["listeners"][1]["source"] = "northmoor".into();
+    gateway.start_and_wait().await;
+    MllpSender::new(gateway.mllp).deliver(&northmoor("C1", "NM-1", "9994120034", None)).await;
+    let mut reader = Visitor::signed_in(&gateway, "clinician").await;
+    let mut found = String::new();
+    for number in ["9994120034", "9994121405", "9994120034"] {
+        let form = [("kind", "nhs"), ("value", number)];
+        let page = reader.post(&gateway, "/console/messages/search", &form).await.text().await.expect("a page");
+        assert!(!page.contains(number), "{page}");
+        if number == "9994120034" {
+            found = page;
+        }
+    }
+    let (_, rest) = found.split_once("href=\"/console/messages/").expect("the message is found by its patient");
+    let id = rest.split('"').next().expect("an id").to_owned();
+    for page in [format!("/console/messages/{id}"), format!("/console/messages/{id}/content")] {
+        assert_eq!(reader.get(&gateway, &page).await.status(), StatusCode::OK);
+    }
+    let mut viewer = Visitor::signed_in(&gateway, "viewer").await;
+    let open = viewer.get(&gateway, "/console/messages").await.text().await.expect("a page");
+    assert!(!open.contains("By an identifier"), "{open}");
+    let mut security = Visitor::signed_in(&gateway, "security").await;
+    let log = security.get(&gateway, "/console/audit").await.text().await.expect("a page");
+    assert_eq!(log.matches("search: messages by NHS number").count(), 2, "{log}");
+    assert!(
+        log.contains(&format!("view: message {id}")) && log.contains(&format!("view: content of message {id}")),
+        "{log}"
+    );
+    assert!(!log.contains("9994120034"), "{log}");
+    assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    ers.stop().await;
+}
