@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::metrics::rules::{dashboards, expressions, panels};
 use crate::support::cluster::Cluster;
+use crate::support::consumer::listen;
 use crate::support::postgres::Postgres;
 use crate::support::prometheus::Prometheus;
 use crate::support::proxy::{Proxy, Wire};
@@ -100,8 +101,7 @@ async fn each_alert_fires_in_its_fault_and_in_no_other_and_ends_with_it() {
     }
     // Somebody takes the events.
     let consumer = node.client().await;
-    consumer.declare("alerts.events").await;
-    consumer.bind("alerts.events", exchange, "#").await;
+    listen(&consumer, exchange, "alerts.events").await;
 
     let prometheus = Prometheus::start(&jobs).await;
     referred(&well, &patients, "WELL-1").await;
@@ -194,8 +194,7 @@ async fn gateways_that_share_a_store_are_one_and_the_one_that_stands_by_is_no_fa
     cluster.set_broker(node, "ers.shared-alerts", None);
     cluster.give_mappings();
     cluster.start().await;
-    consumer.declare("shared-alerts.events").await;
-    consumer.bind("shared-alerts.events", "ers.shared-alerts", "#").await;
+    listen(&consumer, "ers.shared-alerts", "shared-alerts.events").await;
     let addresses: Vec<_> = cluster.gateways.iter().map(|gateway| gateway.http).collect();
     let prometheus = Prometheus::start(&[(JOB, &addresses)]).await;
     cluster.ers.inject(refusal());
