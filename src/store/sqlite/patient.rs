@@ -13,10 +13,10 @@ use crate::store::{Act, Held, LegalHold, Noted, PatientDigest, PlacedMessage, Re
 const MENTIONS_AT_ONCE: usize = 32;
 
 /// The rows of `mention` of messages behind `?1`, out of what stands in their own rows: 32 bytes each, and one empty row where
-/// nobody is mentioned.
+/// nobody is mentioned (`substr` of an empty blob is NULL).
 pub(in crate::store) const MAKE_MENTIONS: &str = "INSERT OR IGNORE INTO mention (message, patient)
      WITH RECURSIVE piece (number, patient, rest) AS (
-       SELECT number, substr(patients, 1, 32), substr(patients, 33) FROM message
+       SELECT number, coalesce(substr(patients, 1, 32), x''), substr(patients, 33) FROM message
        WHERE number > ?1 AND patients IS NOT NULL
        UNION ALL SELECT number, substr(rest, 1, 32), substr(rest, 33) FROM piece WHERE length(rest) > 0
      )
