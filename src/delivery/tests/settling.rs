@@ -496,8 +496,7 @@ async fn a_clock_that_is_set_forward_does_not_shorten_the_wait_before_the_first_
 
 #[tokio::test(start_paused = true)]
 async fn many_doubts_share_the_lists_that_they_read_and_each_keeps_the_evidence() {
-    let full = std::env::var("ERS_GATEWAY_TEST_FULL").is_ok_and(|full| full == "1");
-    let doubts: usize = if full { 1_200 } else { 60 };
+    let doubts: usize = 60;
     let world = World::started_as(REFERRER, SimulatorConfig::default()).await;
     world.simulator().inject(Fault::on("A011", Action::lost_answer()).times(doubts as u64));
     let numbers = (0..).map(|number: u32| format!("99900{number:05}"));
