@@ -395,7 +395,6 @@ impl Rooms {
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             known: self.known.clone(),
-            content: self.store.clone(),
             console: self.console.clone(),
             sign_in: Some(self.sign_in.clone()),
         };

@@ -198,7 +198,7 @@ pub async fn content(
 ) -> Result<HttpResponse, Trouble> {
     let message = message_of(&shared, &id).await?;
     shared.looked(&request, Look::at(format!("content of message {}", message.id), &message.source, true)).await?;
-    let raw = shared.deps.content.read_message(message.id, 0..CONTENT_BYTES_MAX).await?;
+    let raw = shared.deps.store.read_message(message.id, 0..CONTENT_BYTES_MAX).await?;
     let encoding = Encoding::for_label(message.charset.as_bytes()).unwrap_or(encoding_rs::UTF_8);
     let text = encoding.decode(&raw).0;
     let segments = hl7_view::segments(&text);

@@ -57,8 +57,8 @@ use crate::intake::Receive;
 use crate::keys::Keys;
 use crate::sign_in::Desk;
 use crate::store::{
-    AuditStore, CommandView, ContentStore, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore,
-    SearchStore, Signals, Store,
+    AuditStore, CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore, SearchStore,
+    Signals, Store,
 };
 use crate::tls::{self, TlsError};
 use crate::waiting::Waiting;
@@ -109,9 +109,8 @@ pub struct HttpDeps {
     pub keys: Keys,
     pub metrics: crate::metrics::Registry,
     pub readiness: Arc<Readiness>,
-    /// Of now: they change while the gateway runs.
-    pub content: Arc<dyn ContentStore>,
     pub console: Arc<Door>,
+    /// Of now: they change while the gateway runs.
     pub known: watch::Receiver<Arc<Known>>,
     pub sign_in: Option<SignInDeps>,
 }

@@ -63,7 +63,6 @@ impl HttpGateway {
         let keys = Keys::load_or_create(&folder.path().join("gateway.key"), &environment).expect("keys");
         let deps = HttpDeps {
             instance: "under-test".into(),
-            content: store.clone(),
             console: Arc::new(Door::new(keys)),
             intake: intake.clone(),
             search: records.clone(),
