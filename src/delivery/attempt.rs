@@ -151,8 +151,8 @@ impl Run {
                 continue;
             }
             if self.looking.is_some() && classified.verdict == Verdict::Success {
-                let (correlation_id, response) = (correlation_id, answer.response.clone());
-                let read = SharedRead { begun: began, correlation_id, response };
+                let (response, body) = (answer.response.clone(), answer.body.clone());
+                let read = SharedRead { begun: began, correlation_id, response, body };
                 self.shared.shared_reads.put(client.key(), &call, read);
             }
             return self.act_on(out, answer, classified).await;
@@ -167,9 +167,9 @@ impl Run {
 
     /// The evidence stands with this command as well, under the correlation id that e-RS knows it by.
     async fn absorb_shared(&mut self, out: Outgoing<'_>, read: SharedRead) -> Result<Flow, Abandoned> {
-        let SharedRead { correlation_id, response, .. } = read;
+        let SharedRead { correlation_id, response, body, .. } = read;
         let attempt = self.new_attempt(out, correlation_id);
-        let answer = Answer::again(response);
+        let answer = Answer { response, body, document: None };
         // Of the read before.
         self.ledger.commit().await?;
         self.keep_evidence(attempt, &answer);

@@ -11,12 +11,13 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::ers::Response;
-use crate::mapping::{CallBody, PreparedCall};
+use crate::mapping::{CallBody, PreparedCall, ReplyBody};
 
 /// Shorter than between two looks at one doubt, so that each look sees something new.
 const FRESH: Duration = Duration::from_secs(15);
 const READS_MAX: usize = 8;
-const BYTES_MAX: usize = 32 << 20;
+/// As text; their trees take up to nine times as much.
+const BYTES_MAX: usize = 16 << 20;
 
 /// What is asked, and through which connection.
 #[derive(PartialEq)]
@@ -40,6 +41,8 @@ pub(super) struct SharedRead {
     pub(super) begun: Instant,
     pub(super) correlation_id: String,
     pub(super) response: Response,
+    /// That of the response: read once for all who look into it.
+    pub(super) body: ReplyBody,
 }
 
 /// The oldest first.
@@ -101,7 +104,8 @@ mod tests {
 
     fn read(begun: Instant, bytes: usize) -> SharedRead {
         let response = Response { status: 200, headers: Vec::new(), body: vec![b' '; bytes].into() };
-        SharedRead { begun, correlation_id: "read".into(), response }
+        let body = ReplyBody::of(response.body.clone());
+        SharedRead { begun, correlation_id: "read".into(), response, body }
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use super::operations::Operation;
 use super::plan::{FollowUp, NextCall, PlanEnd, PlanEvent, PlanState, PreparedCall, Reply};
 use super::set::{Absorbed, PlanContext, PlanProblem};
 use super::step_conditions::{Again, Lack};
-use super::template::{Condition, Path, Scope, Template, Written, reply_value};
+use super::template::{Condition, Path, Scope, SeenReply, Template, Written};
 
 pub(super) use compile::compile;
 pub(super) use settling::compile_settlings;
@@ -228,22 +228,22 @@ impl CommandPlan {
     ) -> Result<Absorbed, PlanProblem> {
         let step = self.step_of(state, call)?;
         // A worklist may be large, and a tree is only made of it for who looks at it.
-        let value = if step.looks_at_reply() { reply_value(reply) } else { Value::Null };
+        let seen = step.looks_at_reply().then(|| SeenReply::of(reply));
         let item = self.item_of(step, context, state);
         let mut saved = state.saved.clone();
         for (name, template) in &step.save {
-            let scope = Scope { context, saved: &saved, item: item.as_ref(), index: state.item, reply: Some(&value) };
+            let scope = Scope { context, saved: &saved, item: item.as_ref(), index: state.item, reply: seen.as_ref() };
             if let Some(rendered) = template.render(&scope)? {
                 saved.insert(name.clone(), rendered);
             }
         }
         for (name, template) in &step.collect {
             let scope =
-                Scope { context, saved: &state.saved, item: item.as_ref(), index: state.item, reply: Some(&value) };
+                Scope { context, saved: &state.saved, item: item.as_ref(), index: state.item, reply: seen.as_ref() };
             let rendered = template.render(&scope)?.unwrap_or_default();
             push(&mut saved, name, rendered);
         }
-        let scope = Scope { context, saved: &saved, item: item.as_ref(), index: state.item, reply: Some(&value) };
+        let scope = Scope { context, saved: &saved, item: item.as_ref(), index: state.item, reply: seen.as_ref() };
         check(&step.require, &scope)?;
         let mut absorbed = Absorbed { events: rendered_events(&step.events, &scope)?, ..Absorbed::default() };
         if let Some(compare) = &step.compare {

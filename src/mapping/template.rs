@@ -10,6 +10,7 @@
 //! | `$if: { command.then: triage }` | in a mapping: dropped unless all conditions hold |
 //! | `$where: "{{ … }}"` | in a mapping: dropped unless the expression is true |
 //! | `$each: command.shortlist` | in a mapping inside a list: once for each entry, as `item` (and `index`) |
+//! | `$mentions: saved.patient` | beside `$each`: only entries in which that text is a value somewhere; looked for before anything is evaluated |
 //! | `$use: ServiceSearchCriteria` | in a mapping: the fragment of that name |
 //!
 //! Roots: `command`, `known`, `connection`, `settings`, `saved`, `now`, in repetition `item` and `index`,
@@ -20,6 +21,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::diagnostic::{Diagnostics, Place, did_you_mean};
@@ -57,6 +59,7 @@ pub struct Mapping {
     conditions: Vec<Condition>,
     filter: Option<Box<Template>>,
     each: Option<Path>,
+    mentions: Option<Path>,
     inner: Option<Arc<Template>>,
     members: Vec<(String, Template)>,
 }
@@ -163,21 +166,42 @@ pub struct Scope<'s> {
     pub saved: &'s Map<String, Value>,
     pub item: Option<&'s Value>,
     pub index: usize,
-    pub reply: Option<&'s Value>,
+    pub reply: Option<&'s SeenReply<'s>>,
 }
 
-/// `{status, headers, body, document}` as templates see it.
-pub fn reply_value(reply: &Reply) -> Value {
-    let headers: Map<String, Value> =
-        reply.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), Value::from(value.as_str()))).collect();
-    let document = serde_json::to_value(&reply.document).unwrap_or_default();
-    let members = [
-        ("status", reply.status.into()),
-        ("headers", Value::Object(headers)),
-        ("body", reply.body.tree().clone()),
-        ("document", document),
-    ];
-    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
+/// `{status, headers, body, document}` as templates see an answer: its body stays where it is, for it may be large.
+#[derive(Serialize)]
+pub struct SeenReply<'r> {
+    body: &'r Value,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+impl<'r> SeenReply<'r> {
+    pub fn of(reply: &'r Reply) -> Self {
+        let headers: Map<String, Value> =
+            reply.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str().into())).collect();
+        let document = serde_json::to_value(&reply.document).unwrap_or_default();
+        let others = [("status", reply.status.into()), ("headers", Value::Object(headers)), ("document", document)];
+        let others = others.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { body: reply.body.tree(), others }
+    }
+
+    fn member(&self, name: &str) -> Option<&Value> {
+        match name {
+            "body" => Some(self.body),
+            _ => self.others.get(name),
+        }
+    }
+}
+
+/// A root as an expression gets it: nothing is copied that is kept elsewhere.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Lent<'s> {
+    Value(Cow<'s, Value>),
+    Saved(&'s Map<String, Value>),
+    Reply(&'s SeenReply<'s>),
 }
 
 impl Scope<'_> {
@@ -188,20 +212,25 @@ impl Scope<'_> {
             Root::Connection => Cow::Borrowed(self.context.connection),
             Root::Settings => Cow::Borrowed(self.context.settings),
             Root::Item => Cow::Borrowed(self.item?),
-            Root::Reply => Cow::Borrowed(self.reply?),
             Root::Index => Cow::Owned(Value::from(self.index)),
             Root::Now => Cow::Owned(Value::from(self.context.now)),
             Root::CommandId => Cow::Owned(Value::from(self.context.id)),
-            Root::Saved | Root::Result | Root::Failure | Root::Document | Root::Event | Root::Message => return None,
+            Root::Saved | Root::Reply | Root::Result | Root::Failure | Root::Document | Root::Event | Root::Message => {
+                return None;
+            }
         })
     }
 
     /// `None` when nothing is there, or null.
     pub fn lookup(&self, path: &Path) -> Option<Cow<'_, Value>> {
-        if path.root == Root::Saved {
+        if matches!(path.root, Root::Saved | Root::Reply) {
             let (first, rest) = path.steps.split_first()?;
             let Step::Member(name) = first else { return None };
-            return walk(self.saved.get(name)?, rest, self.index).map(Cow::Borrowed);
+            let member = match path.root {
+                Root::Saved => self.saved.get(name)?,
+                _ => self.reply?.member(name)?,
+            };
+            return walk(member, rest, self.index).map(Cow::Borrowed);
         }
         if path.root.is_saved_by_name() {
             return walk(self.saved.get(path.root.name())?, &path.steps, self.index).map(Cow::Borrowed);
@@ -222,16 +251,27 @@ impl Scope<'_> {
 
     /// Only what the expression names: an answer of e-RS may be large, and an expression may stand in each of its entries.
     fn for_expression(&self, expression: &Expression) -> minijinja::Value {
-        let mut context: BTreeMap<&str, Cow<'_, Value>> = BTreeMap::new();
+        let mut context: BTreeMap<&str, Lent<'_>> = BTreeMap::new();
         for (name, root) in all_roots().filter(|(name, _)| expression.mentions(name)) {
             let value = match root {
-                Root::Saved => Some(Cow::Owned(Value::Object(self.saved.clone()))),
-                _ if root.is_saved_by_name() => self.saved.get(*name).map(Cow::Borrowed),
-                _ => self.root(*root),
+                Root::Saved => Some(Lent::Saved(self.saved)),
+                Root::Reply => self.reply.map(Lent::Reply),
+                _ if root.is_saved_by_name() => self.saved.get(*name).map(|value| Lent::Value(Cow::Borrowed(value))),
+                _ => self.root(*root).map(Lent::Value),
             };
             context.extend(value.map(|value| (*name, value)));
         }
         minijinja::Value::from(minijinja::value::Serde(&context))
+    }
+}
+
+/// Whether `text` is one of its values, however deep.
+fn mentions(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(value) => value == text,
+        Value::Array(items) => items.iter().any(|item| mentions(item, text)),
+        Value::Object(members) => members.values().any(|member| mentions(member, text)),
+        _ => false,
     }
 }
 
@@ -285,7 +325,15 @@ impl Template {
         };
         let Self::Map(mapping) = self else { return Ok(()) };
         let items = scope.lookup(each);
+        let wanted = match &mapping.mentions {
+            None => None,
+            Some(path) => path.resolve(scope)?,
+        };
+        let wanted = wanted.as_ref().and_then(Value::as_str);
         for (index, item) in items.iter().filter_map(|value| value.as_array()).flatten().enumerate() {
+            if wanted.is_some_and(|text| !mentions(item, text)) {
+                continue;
+            }
             list.extend(mapping.render(&Scope { item: Some(item), index, ..*scope })?);
         }
         Ok(())
@@ -444,6 +492,7 @@ impl TemplateCompiler<'_> {
             conditions: Vec::new(),
             filter: None,
             each: None,
+            mentions: None,
             inner: None,
             members: Vec::new(),
         };
@@ -453,9 +502,10 @@ impl TemplateCompiler<'_> {
                 "$if" => mapping.conditions = self.conditions(node),
                 "$where" => mapping.filter = Some(Box::new(self.template(node))),
                 "$each" => mapping.each = self.paths_of(node).into_iter().next(),
+                "$mentions" => mapping.mentions = self.paths_of(node).into_iter().next(),
                 "$use" => mapping.inner = self.fragment(node),
                 name if name.starts_with('$') => {
-                    let hint = did_you_mean(name, ["$need", "$if", "$where", "$each", "$use"]);
+                    let hint = did_you_mean(name, ["$need", "$if", "$where", "$each", "$mentions", "$use"]);
                     self.diagnostics.report_with_hint(&self.file, key.at, format!("unknown form `{name}`"), hint);
                 }
                 name => {
@@ -466,6 +516,9 @@ impl TemplateCompiler<'_> {
         }
         if mapping.inner.is_some() && !mapping.members.is_empty() {
             self.diagnostics.report(&self.file, at, "`$use` stands alone: the fragment is the whole value");
+        }
+        if mapping.mentions.is_some() && mapping.each.is_none() {
+            self.diagnostics.report(&self.file, at, "`$mentions` stands beside `$each`: it picks entries");
         }
         Template::Map(mapping)
     }

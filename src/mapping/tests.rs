@@ -551,6 +551,7 @@ mod hostile {
             "call",
             "A011",
             "$each",
+            "$mentions",
             "$use",
             "$need",
             "{command.x}",
