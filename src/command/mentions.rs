@@ -42,10 +42,16 @@ fn in_narrow(text: &[u8]) -> BTreeSet<NhsNumber> {
     let mut found = BTreeSet::new();
     // The two runs before the last.
     let (mut first, mut second) = (Run::default(), Run::default());
-    let mut at = 0;
-    while let Some(start) = text[at..].iter().position(u8::is_ascii_digit).map(|gap| at + gap) {
-        let end =
-            text[start..].iter().position(|byte| !byte.is_ascii_digit()).map_or(text.len(), |length| start + length);
+    // No run of interest is shorter than this, so that one byte in as many is looked at.
+    const SHORTEST: usize = 3;
+    let mut at = SHORTEST - 1;
+    while let Some(byte) = text.get(at) {
+        if !byte.is_ascii_digit() {
+            at += SHORTEST;
+            continue;
+        }
+        let start = text[..at].iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |before| before + 1);
+        let end = text[at..].iter().position(|byte| !byte.is_ascii_digit()).map_or(text.len(), |length| at + length);
         let last = Run { start, end };
         let is_in_parts = (first.len(), second.len(), last.len()) == (3, 3, 4)
             && first.joins(second, text)
@@ -59,7 +65,7 @@ fn in_narrow(text: &[u8]) -> BTreeSet<NhsNumber> {
         if found.len() == MENTIONED_MAX {
             break;
         }
-        (first, second, at) = (second, last, end);
+        (first, second, at) = (second, last, end + SHORTEST);
     }
     found
 }
