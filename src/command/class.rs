@@ -28,6 +28,14 @@ impl Class {
         }
     }
 
+    /// That of a command which is one of many that are replayed: what was not in a hurry goes behind what comes in.
+    pub fn in_bulk(self) -> Self {
+        match self {
+            Self::Routine | Self::Poll => Self::Bulk,
+            Self::Interactive | Self::TwoWeekWait | Self::Urgent | Self::Bulk => self,
+        }
+    }
+
     /// Name in metrics, rows and JSON.
     pub fn name(self) -> &'static str {
         match self {

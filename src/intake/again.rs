@@ -35,13 +35,20 @@ pub enum Again {
     Impossible(&'static str),
 }
 
+/// How many are taken with it, because of one decision.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    Alone,
+    OneOfMany,
+}
+
 impl Intake {
     /// `edited`: with this content instead of its own. Without an act it is only said what would become of it.
     pub(super) async fn take_again(
         &self,
         message: MessageId,
         edited: Option<Bytes>,
-        act: Option<&Act>,
+        act: Option<(&Act, Company)>,
     ) -> Result<Again, StoreError> {
         let view = self.store.message(message).await?.ok_or(StoreError::NotFound)?;
         if view.verdict != Verdict::Rejected
@@ -80,10 +87,10 @@ impl Intake {
             Decision::Refuse(problems) => return Ok(Again::StillRefused(problems)),
             decision => decision,
         };
-        let Some(act) = act else { return Ok(Again::Taken(Answer::bare(Outcome::Accepted, Vec::new()))) };
+        let Some((act, company)) = act else { return Ok(Again::Taken(Answer::bare(Outcome::Accepted, Vec::new()))) };
         tracing::info!(message.id = %message, by = act.by, "a message is taken in once more");
         let taken_again = TakenAgain { first: message, edited: is_edited, act: act.clone() };
-        Ok(match self.keep_reviewed(&received, decision, Some(taken_again)).await? {
+        Ok(match self.keep_reviewed(&received, decision, Some((taken_again, company))).await? {
             Kept::Answered(answer) => Again::Taken(answer),
             Kept::KeyReused { problems, .. } => Again::StillRefused(problems),
         })

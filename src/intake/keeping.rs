@@ -2,6 +2,7 @@
 
 use super::Intake;
 use super::admission::{Decision, Received};
+use super::again::Company;
 use super::answer::{Answer, Outcome};
 use crate::command::MessageId;
 use crate::mapping::Problem;
@@ -27,7 +28,7 @@ impl Intake {
         &self,
         received: &Received<'_>,
         decision: Decision,
-        taken_again: Option<TakenAgain>,
+        taken_again: Option<(TakenAgain, Company)>,
     ) -> Result<Kept, StoreError> {
         let (outcome, problems) = match &decision {
             Decision::Refuse(problems) => (Outcome::Rejected, problems.clone()),
@@ -35,7 +36,14 @@ impl Intake {
             Decision::Command { .. } | Decision::Hold => (Outcome::Accepted, Vec::new()),
         };
         let mut prepared = self.prepare(received, decision);
-        prepared.admission.taken_again = taken_again;
+        if let Some((taken_again, company)) = taken_again {
+            prepared.admission.taken_again = Some(taken_again);
+            if company == Company::OneOfMany {
+                for command in &mut prepared.admission.commands {
+                    command.class = command.class.in_bulk();
+                }
+            }
+        }
         let (message, commands) = (prepared.message, prepared.commands.clone());
         let answer = match self.admit(received, prepared).await? {
             Admitted::New { repeats: Some(earlier), .. } => {

@@ -32,6 +32,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use again::Company;
 pub use again::{Again, taken_from};
 pub use answer::{Answer, DEFERRED_REPLY_MAX, DeferredReply, Outcome};
 pub use difference::{Change, difference};
@@ -102,6 +103,8 @@ pub trait Receive: Send + Sync {
     async fn deferred(&self, reply: &DeferredReply, limit: Duration) -> Option<Bytes>;
     /// A refused message once more, because a person says so.
     async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError>;
+    /// The same as one of many, which goes behind what comes in if it is not urgent.
+    async fn take_again_in_bulk(&self, message: MessageId, act: &Act) -> Result<Again, StoreError>;
     /// The same with a content that a person has changed: a message of its own, linked to the first, which stays as it came.
     async fn take_edited(&self, message: MessageId, bytes: Bytes, act: &Act) -> Result<Again, StoreError>;
     /// What would become of it; nothing is stored.
@@ -227,11 +230,15 @@ impl Receive for Intake {
     }
 
     async fn take_again(&self, message: MessageId, act: &Act) -> Result<Again, StoreError> {
-        Self::take_again(self, message, None, Some(act)).await
+        Self::take_again(self, message, None, Some((act, Company::Alone))).await
+    }
+
+    async fn take_again_in_bulk(&self, message: MessageId, act: &Act) -> Result<Again, StoreError> {
+        Self::take_again(self, message, None, Some((act, Company::OneOfMany))).await
     }
 
     async fn take_edited(&self, message: MessageId, bytes: Bytes, act: &Act) -> Result<Again, StoreError> {
-        Self::take_again(self, message, Some(bytes), Some(act)).await
+        Self::take_again(self, message, Some(bytes), Some((act, Company::Alone))).await
     }
 
     async fn would_take_again(&self, message: MessageId) -> Result<Again, StoreError> {

@@ -2,7 +2,7 @@
 //!
 //! Enters: replays that the store has as running. Leaves: commands back in the queue, or messages taken in once more, each with its
 //! item. Guarantees: one instance drives them at a time; what was begun goes on after a crash where it was; live messages have
-//! precedence, for no more of a replay is on its way than its share, and no faster. A replay of which nothing gets through
+//! precedence: what is replayed and not urgent goes behind them, and no more of a replay is on its way than its share, and no faster. A replay of which nothing gets through
 //! pauses itself.
 
 mod preview;
@@ -260,7 +260,7 @@ impl Replays {
 
     async fn take_again(&self, candidate: &ReplayCandidate, act: &Act) -> Result<ReplayItem> {
         let item = |outcome, why: &str| ReplayItem::of(candidate, outcome, why);
-        Ok(match self.parts.intake.take_again(candidate.message, act).await {
+        Ok(match self.parts.intake.take_again_in_bulk(candidate.message, act).await {
             Ok(Again::Taken(answer)) => {
                 let outcome = match answer.outcome {
                     Outcome::Accepted if !answer.commands.is_empty() => ReplayOutcome::Sent,

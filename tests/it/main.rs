@@ -27,4 +27,5 @@ mod simulation;
 mod stories;
 mod support;
 mod tells;
+mod three_am;
 mod watches;

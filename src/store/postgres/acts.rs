@@ -158,6 +158,9 @@ fn decide(workspace: &mut Workspace, id: CommandId, deed: &Deed, act: &Act, envi
         row.ageless = true;
         row.deferrals = 0;
     }
+    if let Deed::Replay { bulk: Some(_) } = deed {
+        workspace.stand_behind(number)?;
+    }
     Ok(number)
 }
 

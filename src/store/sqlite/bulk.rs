@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::books::Books;
+use super::books::{Books, Placed};
 use super::columns;
 use crate::command::{CommandId, MessageId};
 use crate::store::bulk::subject;
@@ -44,9 +44,25 @@ impl Books {
             return Err(StoreError::Outdated("the bulk replay does not run any more".into()));
         }
         let command = candidate.command.ok_or(StoreError::NotFound)?;
-        self.replay(command, act)?;
+        let number = self.replay(command, act)?;
+        self.stand_behind(number)?;
         let item = ReplayItem::of(candidate, ReplayOutcome::Sent, "");
         self.note_replayed(id, &[item], act.at)
+    }
+
+    /// What is not urgent goes behind what comes in, unless something more urgent waits behind it.
+    fn stand_behind(&mut self, number: i64) -> Result<()> {
+        let placed = self.placed(number)?;
+        let behind = Placed { class: placed.class.in_bulk(), ..placed };
+        if behind.class != placed.class {
+            self.leave(placed.place());
+            self.connection
+                .prepare_cached("UPDATE command SET class = ?2 WHERE number = ?1")?
+                .execute((number, behind.class.rank()))?;
+            self.enter(behind.place());
+            self.raise(placed.thread)?;
+        }
+        Ok(())
     }
 
     pub(super) fn note_replayed(&mut self, id: Uuid, items: &[ReplayItem], at: Timestamp) -> Result<()> {

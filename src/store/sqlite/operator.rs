@@ -13,7 +13,7 @@ impl Books {
     /// limit goes, for a person has decided that it is to be sent.
     ///
     /// Refused while another command of its thread makes (or made) the same referral: it would be made twice.
-    pub(super) fn replay(&mut self, command: CommandId, act: &Act) -> Result<()> {
+    pub(super) fn replay(&mut self, command: CommandId, act: &Act) -> Result<i64> {
         if let Some(maker) = self.other_maker(command)? {
             return Err(StoreError::Outdated(format!(
                 "command {maker} makes the same referral, so replaying {command} would make a second one: discard it, \
@@ -24,7 +24,7 @@ impl Books {
         self.connection
             .prepare_cached("UPDATE command SET not_after = NULL, deferrals = 0 WHERE number = ?1")?
             .execute([number])?;
-        Ok(())
+        Ok(number)
     }
 
     /// For a command that makes a referral: the other one that its thread has for that.

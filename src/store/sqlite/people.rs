@@ -17,7 +17,7 @@ use crate::store::{
 #[async_trait]
 impl OperatorStore for SqliteStore {
     async fn replay(&self, command: CommandId, act: Act) -> Result<()> {
-        self.writer()?.write(0, move |books| books.replay(command, &act)).await
+        self.writer()?.write(0, move |books| books.replay(command, &act).map(drop)).await
     }
 
     async fn discard(&self, command: CommandId, act: Act) -> Result<()> {

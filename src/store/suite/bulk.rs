@@ -8,7 +8,7 @@ use super::given::{
     act, admitted, arrives, at, attempt, claimed, command, ends, failed, finished, into_state, local, message, new_id,
     progress, state_of,
 };
-use crate::command::{CommandId, State, Verdict};
+use crate::command::{Class, CommandId, State, Verdict};
 use crate::store::{
     NewBulkReplay, ProblemFilter, Progress, ReplayCandidate, ReplayCandidates, ReplayFilter, ReplayItem, ReplayOf,
     ReplayOutcome, ReplayStanding, Share, Store, StoreError, TakenAgain,
@@ -114,6 +114,36 @@ pub(crate) async fn what_something_later_has_overtaken_is_said(home: &dyn Home) 
     assert_eq!(state_of(&*store, last).await, State::Queued);
     let found = candidates(&*store, &ReplayFilter::default(), None).await;
     assert_eq!((found[0].command, found[0].overtaken), (Some(later), false), "what came before has not overtaken it");
+}
+
+pub(crate) async fn what_is_replayed_in_bulk_goes_behind_what_comes_in_unless_it_is_urgent(home: &dyn Home) {
+    let store = home.open().await;
+    let mut urgent = message("M1").with(command(&[local("r1")]));
+    urgent.commands[0].class = Class::Urgent;
+    let first = urgent.commands[0].id;
+    admitted(&*store, urgent).await;
+    let ids = failing(&*store, &["r2", "r3"]).await;
+    // Something urgent waits behind the last one.
+    let mut behind = message("M4").with(command(&[local("r3")]));
+    behind.commands[0].class = Class::TwoWeekWait;
+    admitted(&*store, behind).await;
+    let replay = new_replay(ReplayFilter::default());
+    let id = replay.id;
+    store.begin_replay(replay, act()).await.expect("begun");
+    for candidate in candidates(&*store, &ReplayFilter::default(), None).await {
+        store.replay_in_bulk(id, candidate, act()).await.expect("replayed");
+    }
+    let mut classes = Vec::new();
+    for id in [first, ids[0], ids[1]] {
+        classes.push(store.command(id).await.expect("read").expect("there").class);
+    }
+    assert_eq!(classes, [Class::Urgent, Class::Bulk, Class::TwoWeekWait]);
+    let live = arrives(&*store, &[local("r5")]).await;
+    let went: Vec<_> = claimed(&*store, 4).await.into_iter().map(|one| one.id).collect();
+    assert_eq!(went.len(), 4);
+    let place = |id| went.iter().position(|one| *one == id).expect("claimed");
+    assert!(place(live) < place(ids[0]), "a replayed one goes behind a live one: {went:?}");
+    store.verify().await.expect("whole");
 }
 
 pub(crate) async fn a_bulk_replay_replays_each_once_and_is_audited(home: &dyn Home) {

@@ -118,7 +118,8 @@ scenarios! {
         what_failed_is_found_for_a_replay_by_any_filter,
         refused_messages_are_found_for_a_replay_until_they_are_taken,
         what_something_later_has_overtaken_is_said,
-        a_bulk_replay_replays_each_once_and_is_audited;
+        a_bulk_replay_replays_each_once_and_is_audited,
+        what_is_replayed_in_bulk_goes_behind_what_comes_in_unless_it_is_urgent;
     reporting:
         a_day_is_counted_from_both_sides,
         a_day_is_told_once;

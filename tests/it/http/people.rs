@@ -40,13 +40,13 @@ pub fn settle(gateway: &mut Serve, ers: &SimulatorHandle) {
 }
 
 /// Somebody's browser: it follows nothing by itself, and keeps its cookies.
-struct Browser {
+pub struct Browser {
     client: reqwest::Client,
     cookies: Vec<(String, String)>,
 }
 
 impl Browser {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(SOON)
@@ -90,13 +90,13 @@ impl Browser {
         location(&back)
     }
 
-    async fn signs_in(&mut self, gateway: &Serve, user: &str) {
+    pub async fn signs_in(&mut self, gateway: &Serve, user: &str) {
         let back = self.goes_to_sign_in(gateway, user).await;
         let arrived = self.ask(Method::GET, &back, None).await;
         assert_eq!((arrived.status().as_u16(), location(&arrived).as_str()), (302, "/v1/waiting/mine"));
     }
 
-    async fn confirms(&mut self, gateway: &Serve, body: &Value) -> Value {
+    pub async fn confirms(&mut self, gateway: &Serve, body: &Value) -> Value {
         let answer = self.ask(Method::POST, &gateway.url("/v1/waiting/confirm"), Some(body)).await;
         assert_eq!(answer.status(), 200);
         told(answer).await

@@ -55,6 +55,14 @@ impl Receive for ScriptedIntake {
         Err(ers_gateway::store::StoreError::NotFound)
     }
 
+    async fn take_again_in_bulk(
+        &self,
+        _: ers_gateway::command::MessageId,
+        _: &ers_gateway::store::Act,
+    ) -> Result<ers_gateway::intake::Again, ers_gateway::store::StoreError> {
+        Err(ers_gateway::store::StoreError::NotFound)
+    }
+
     async fn take_edited(
         &self,
         _: ers_gateway::command::MessageId,

@@ -83,6 +83,10 @@ impl Receive for Door {
         Err(StoreError::NotFound)
     }
 
+    async fn take_again_in_bulk(&self, _: MessageId, _: &Act) -> Result<Again, StoreError> {
+        Err(StoreError::NotFound)
+    }
+
     async fn take_edited(&self, _: MessageId, _: Bytes, _: &Act) -> Result<Again, StoreError> {
         Err(StoreError::NotFound)
     }

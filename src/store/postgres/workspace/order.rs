@@ -50,6 +50,21 @@ impl Workspace {
         Ok(())
     }
 
+    /// What is not urgent goes behind what comes in, unless something more urgent waits behind it.
+    pub(in crate::store::postgres) fn stand_behind(&mut self, number: i64) -> Result<()> {
+        let row = self.command_mut(number)?;
+        let (from, thread, class) = (row.place(), row.thread, row.class.in_bulk());
+        if class != row.class {
+            row.class = class;
+            row.changed = true;
+            let to = row.place();
+            self.leave(from);
+            self.enter(to);
+            self.raise(thread)?;
+        }
+        Ok(())
+    }
+
     /// Gives every unfinished command that is in the way of a more urgent one of its thread that one's class
     /// (`design.md` section 8).
     pub(super) fn raise(&mut self, thread: i64) -> Result<()> {
