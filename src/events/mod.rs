@@ -4,6 +4,7 @@
 //! Guarantees: at least once, always with the same id, in order within a thread; an event leaves the
 //! outbox only after the broker confirmed it; nothing grows in memory while the broker is away.
 
+pub mod asyncapi;
 mod cloud_event;
 mod feed;
 mod inline;

@@ -9,6 +9,16 @@ use crate::command::{CommandSchemas, SchemaProblem};
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/schemas/events");
 
+/// By event name, in its order: the schemas as they stand in their files.
+pub(super) fn documents() -> impl Iterator<Item = (&'static str, Value)> {
+    let mut files: Vec<_> = FILES.files().collect();
+    files.sort_by_key(|file| file.path());
+    files.into_iter().filter_map(|file| {
+        let name = file.path().file_name()?.to_str()?.strip_suffix(".json")?;
+        Some((name, serde_json::from_slice(file.contents()).ok()?))
+    })
+}
+
 /// Compiled schemas by event name.
 pub struct EventSchemas {
     schemas: CommandSchemas,
