@@ -10,6 +10,7 @@ mod demonstration;
 mod destinations;
 mod documents;
 pub mod duration;
+mod identity_provider;
 mod load;
 mod located;
 mod pds;
@@ -38,9 +39,10 @@ pub use connections::{Access, Connection, ExchangeKey, RefreshToken, SignIn, Sig
 pub use delivery::{Delivery, Pacing};
 pub use destinations::{Acknowledgement, Destination, DestinationTls};
 pub use documents::{DocumentFolder, Documents, InEvents};
+pub use identity_provider::{Groups, IdentityProvider};
 pub use pds::Pds;
 pub use peers::{Fingerprint, Network};
-pub use people::{PasswordDigest, Person, PersonRole};
+pub use people::{Account, PasswordDigest, Person, PersonRole};
 pub use problem::{ConfigError, ConfigProblem};
 pub use retention::Retention;
 pub use tokens::{HttpAccess, Role, Token, TokenDigest};
@@ -70,6 +72,8 @@ pub struct Config {
     pub tokens: Vec<Token>,
     /// People who use the console.
     pub people: Vec<Person>,
+    /// Where people of the trust sign in to the console.
+    pub identity_provider: Option<IdentityProvider>,
     pub sources: Vec<Source>,
     pub connections: Vec<Connection>,
     /// Hospital systems that get HL7 v2 messages of ours.
@@ -105,6 +109,7 @@ impl Default for Config {
             listeners: Vec::new(),
             tokens: Vec::new(),
             people: Vec::new(),
+            identity_provider: None,
             sources: Vec::new(),
             connections: Vec::new(),
             destinations: Vec::new(),
@@ -131,7 +136,7 @@ impl Config {
     /// Who may use an HTTP listener that does not say: with tokens or people those who show that they are one of them,
     /// without any everybody, which the rules let pass only where the machine or certificates keep others away.
     pub fn http_access(&self, listener: &HttpListener) -> HttpAccess {
-        let knows_nobody = self.tokens.is_empty() && self.people.is_empty();
+        let knows_nobody = self.tokens.is_empty() && self.people.is_empty() && self.identity_provider.is_none();
         listener.access.unwrap_or(if knows_nobody { HttpAccess::Open } else { HttpAccess::Tokens })
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use argon2::password_hash::phc::PasswordHash;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// One account, made by `ers-gateway people make`.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,8 +18,22 @@ pub struct Person {
     pub content: bool,
 }
 
+/// Somebody who uses the console, however they are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub name: String,
+    pub role: PersonRole,
+    pub content: bool,
+}
+
+impl Person {
+    pub fn account(&self) -> Account {
+        Account { name: self.name.clone(), role: self.role, content: self.content }
+    }
+}
+
 /// What a person may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PersonRole {
     /// Sees what came and what became of it.

@@ -21,7 +21,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::config::Person;
+use super::provider::LetIn;
+use crate::config::{Account, Person, PersonRole};
 use crate::environment::Environment;
 use crate::inbound::http::Known;
 use crate::keys::Keys;
@@ -54,10 +55,19 @@ pub struct Session {
     pub person: String,
     /// Of the account as it was: another password, or other rights, end the session.
     account: String,
+    /// What the identity provider let them in as; `None`: the account of that name says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    granted: Option<Granted>,
     /// Stands in every form of this session.
     pub form: Uuid,
     since: Timestamp,
     seen: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Granted {
+    role: PersonRole,
+    content: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -112,20 +122,20 @@ impl Door {
         match person.filter(|_| is_right) {
             Some(person) => {
                 self.tries.lock().remove(name);
-                Ok(Session {
-                    id: environment.random_id(),
-                    account: mark(&person),
-                    person: person.name,
-                    form: environment.random_id(),
-                    since: now,
-                    seen: now,
-                })
+                Ok(begun(mark(&person), person.name, None, environment))
             }
             None => {
                 self.count(name, now);
                 Err(Refused::Wrong)
             }
         }
+    }
+
+    /// A session for whom the identity provider let in.
+    pub fn let_in(&self, known: &Known, who: LetIn, environment: &Environment) -> Option<Session> {
+        let LetIn { name, role, content } = who;
+        let account = provider_mark(known)?;
+        Some(begun(account, name, Some(Granted { role, content }), environment))
     }
 
     fn is_locked(&self, name: &str, now: Timestamp) -> bool {
@@ -161,19 +171,27 @@ impl Door {
     }
 
     /// Who the cookie is of, if it still counts.
-    pub fn open(&self, cookie: &str, known: &Known, now: Timestamp) -> Option<(Session, Person)> {
+    pub fn open(&self, cookie: &str, known: &Known, now: Timestamp) -> Option<(Session, Account)> {
         if cookie.len() > COOKIE_BYTES_MAX {
             return None;
         }
         let sealed = URL_SAFE_NO_PAD.decode(cookie).ok()?;
         let plain = self.keys.open(CONTEXT, &sealed).ok()?;
         let session: Session = serde_json::from_slice(plain.expose_secret()).ok()?;
-        let person = known.person(&session.person)?;
-        let counts = session.account == mark(person)
+        let (account, current) = match session.granted {
+            None => {
+                let person = known.person(&session.person)?;
+                (person.account(), mark(person))
+            }
+            Some(Granted { role, content }) => {
+                (Account { name: session.person.clone(), role, content }, provider_mark(known)?)
+            }
+        };
+        let counts = session.account == current
             && session.since + SESSION_MAX > now
             && session.seen + IDLE_MAX > now
             && !self.ended.lock().contains_key(&session.id);
-        counts.then(|| (session, person.clone()))
+        counts.then_some((session, account))
     }
 
     /// The same session, seen now; `None` while its cookie is new enough.
@@ -187,6 +205,24 @@ impl Door {
         ended.retain(|_, since| *since + SESSION_MAX > now);
         ended.insert(session.id, session.since);
     }
+}
+
+fn begun(account: String, person: String, granted: Option<Granted>, environment: &Environment) -> Session {
+    let now = environment.now();
+    Session {
+        id: environment.random_id(),
+        person,
+        account,
+        granted,
+        form: environment.random_id(),
+        since: now,
+        seen: now,
+    }
+}
+
+/// Changes with what the settings say of the identity provider.
+fn provider_mark(known: &Known) -> Option<String> {
+    Some(format!("provider {}", URL_SAFE_NO_PAD.encode(known.provider()?.settings.mark())))
 }
 
 fn matches(password: &str, digest: &str) -> bool {

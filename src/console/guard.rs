@@ -25,8 +25,11 @@ const ASKED_BY_SCRIPT: &str = "hx-request";
 pub struct SignedIn(pub Session);
 
 /// Browsers come over TLS, to this listener or to a proxy before it.
-fn is_over_tls(shared: &Shared) -> bool {
-    shared.listener.tls.is_some() || shared.deps.sign_in.as_ref().is_some_and(|deps| deps.desk.is_over_tls())
+pub fn is_over_tls(shared: &Shared) -> bool {
+    let provider = shared.deps.known.borrow().provider().cloned();
+    shared.listener.tls.is_some()
+        || provider.is_some_and(|provider| provider.settings.redirect_uri.starts_with("https:"))
+        || shared.deps.sign_in.as_ref().is_some_and(|deps| deps.desk.is_over_tls())
 }
 
 /// With TLS no other host, and no page without TLS, can set it.

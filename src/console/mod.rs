@@ -19,15 +19,18 @@ mod open_work;
 mod overview;
 mod page;
 mod problems;
+mod provider;
 mod replays;
 mod report;
 mod sign_in;
+mod sign_in_elsewhere;
 mod words;
 
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, Route, web};
 
 pub use door::Door;
+pub use provider::Provider;
 pub use sign_in::password_digest;
 
 use crate::inbound::http::callers::Needs;
@@ -36,10 +39,12 @@ use guard::guard;
 /// Method, path, what it needs of who opens it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const PAGES: [Entry; 31] = [
+pub const PAGES: [Entry; 33] = [
     ("get", "/console", Needs::See, || web::get().to(overview::show)),
     ("get", "/console/sign-in", Needs::Nothing, || web::get().to(sign_in::form)),
     ("post", "/console/sign-in", Needs::Nothing, || web::post().to(sign_in::sign_in)),
+    ("get", "/console/sign-in/elsewhere", Needs::Nothing, || web::get().to(sign_in_elsewhere::leave)),
+    ("get", "/console/sign-in/back", Needs::Nothing, || web::get().to(sign_in_elsewhere::come_back)),
     ("post", "/console/sign-out", Needs::See, || web::post().to(sign_in::sign_out)),
     ("get", "/console/messages", Needs::See, || web::get().to(messages::list)),
     ("post", "/console/messages/search", Needs::Content, || web::post().to(messages::search)),

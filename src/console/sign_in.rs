@@ -24,12 +24,13 @@ const NAME_CHARS_MAX: usize = 64;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
-struct SignInPage {
+pub struct SignInPage {
     frame: Frame,
     to: String,
     name: String,
-    problem: Option<&'static str>,
+    problem: Option<String>,
     has_people: bool,
+    has_provider: bool,
 }
 
 #[derive(Deserialize)]
@@ -48,19 +49,20 @@ pub struct Given {
 }
 
 /// A page of this console; anything else is its first one.
-fn inside(to: &str) -> &str {
+pub fn inside(to: &str) -> &str {
     let is_ours = to == "/console" || to.starts_with("/console/") || to.starts_with("/console?");
     let is_plain = !to.contains(['\\', '\r', '\n']) && !to.starts_with("/console/sign-");
     if is_ours && is_plain { to } else { "/console" }
 }
 
-fn page(request: &HttpRequest, shared: &Shared, to: &str, name: &str, problem: Option<&'static str>) -> SignInPage {
+pub fn page(request: &HttpRequest, shared: &Shared, to: &str, name: &str, problem: Option<String>) -> SignInPage {
     SignInPage {
         frame: Frame::of(request, shared, "Sign in"),
         to: inside(to).to_owned(),
         name: name.to_owned(),
         problem,
         has_people: shared.deps.known.borrow().has_people(),
+        has_provider: shared.deps.known.borrow().provider().is_some(),
     }
 }
 
@@ -114,7 +116,7 @@ pub async fn sign_in(
                 let noted = Noted { act: "refuse sign in", subject: "console".into(), by: act(who, why) };
                 shared.deps.audit.note(noted).await?;
             }
-            Ok(page::html(StatusCode::UNAUTHORIZED, &page(&request, &shared, &to, &name, Some(problem))))
+            Ok(page::html(StatusCode::UNAUTHORIZED, &page(&request, &shared, &to, &name, Some(problem.to_owned()))))
         }
     }
 }

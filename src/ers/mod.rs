@@ -25,6 +25,6 @@ pub use reqwest_transport::ReqwestTransport;
 pub use sign_in::{Come, Door, IdClaims, SignInRefused, Sureness};
 pub use signed_jwt::{PrivateKeyError, public_jwk};
 pub use token::{AccessToken, TokenSource};
-pub use token_endpoint::TokenError;
+pub use token_endpoint::{TokenError, encode_form};
 pub use transport::{Body, BodyStream, Request, Response, TakesDocument, Transport, TransportError};
 pub use ways::Ways;

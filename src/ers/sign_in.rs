@@ -57,6 +57,8 @@ pub enum SignInRefused {
          authenticator of that level"
     )]
     AuthenticatorAssurance,
+    #[error("no id tokens are exchanged here: the settings have no private_key for it. Sign in at the gateway")]
+    NotExchanged,
     #[error("what came back is not of this sign-in ({0}). Begin again, and tell the people who run the gateway")]
     NotOfThisSignIn(&'static str),
     #[error("e-RS knows no organisation and function of yours that this gateway is for: {0}")]
@@ -77,6 +79,7 @@ impl SignInRefused {
             Self::Unavailable(_) => "unavailable",
             Self::IdentityAssurance => "identity_assurance",
             Self::AuthenticatorAssurance => "authenticator_assurance",
+            Self::NotExchanged => "not_exchanged",
             Self::NotOfThisSignIn(_) => "not_of_this_sign_in",
             Self::NoRole(_) => "no_role",
             Self::NotTold(_) => "not_told",
@@ -184,8 +187,7 @@ impl Door {
     /// The id token of somebody who signed in elsewhere, for a session of theirs here. It is kept nowhere.
     pub async fn exchange_id_token(&self, id_token: &SecretString) -> Result<Come, SignInRefused> {
         let set_up = |why: String| SignInRefused::SetUp(why);
-        let key =
-            self.exchange.as_ref().ok_or_else(|| set_up("the settings have no key to exchange it with".into()))?;
+        let key = self.exchange.as_ref().ok_or(SignInRefused::NotExchanged)?;
         let grant = SignedJwtGrant::new(&self.client_id, &key.kid, &key.private_key)
             .map_err(|error| set_up(error.to_string()))?;
         self.come(grant.exchange(&self.endpoint, id_token).await, SignInRefused::IdToken)

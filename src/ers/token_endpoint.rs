@@ -133,7 +133,8 @@ fn seconds(value: &Value) -> Option<Duration> {
 }
 
 /// application/x-www-form-urlencoded (WHATWG URL 5.2); a space as `%20`, which every parser takes.
-pub(super) fn encode_form(form: &[(&str, &str)]) -> String {
+/// `application/x-www-form-urlencoded`.
+pub fn encode_form(form: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (name, value) in form {
         if !text.is_empty() {

@@ -29,6 +29,8 @@ use crate::store::{
 const SETTLES: Duration = Duration::from_secs(2);
 const QUESTIONS: u64 = 300;
 const PAGE: usize = 50;
+/// Of each page of the console.
+const PAGE_LOADS: usize = 5;
 const SENDERS: usize = 32;
 
 pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
@@ -44,6 +46,7 @@ pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     let start = house.ready_after().as_secs_f64();
     tokio::time::sleep(SETTLES).await;
     let full = house.gateway().resident_mb();
+    let pages = open_pages(&house, messages)?;
     house.kill_gateways();
 
     let mut figures = vec![
@@ -54,8 +57,43 @@ pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
             .less_than(10.0)
             .limited_by(format!("{empty:.1} MB with an empty store, {full:.1} MB with this one")),
     ];
+    figures.push(pages);
     figures.extend(ask(&ground, messages, scale.measured).await?);
     Ok(figures)
+}
+
+/// The console's pages, as a browser on this machine asks for them.
+fn open_pages(house: &House<'_>, messages: u64) -> Result<Figure, CliError> {
+    let day = received_at(messages / 2).strftime("%Y-%m-%d");
+    let row = Row::of(messages / 2);
+    let mut pages: Vec<String> =
+        ["", "/health", "/problems", "/open", "/messages", "/replays", "/audit"].map(str::to_owned).into();
+    pages.extend(State::NAMES.map(|state| format!("/messages?state={state}")));
+    pages.extend([
+        format!("/messages?control_id={}", row.control_id()),
+        format!("/messages?source={}&before={}", SOURCES[1], row.message()),
+        format!("/messages/{}", row.message()),
+        format!("/reports/{day}"),
+    ]);
+    let (mut times, mut slowest) = (Times::default(), (Duration::ZERO, String::new()));
+    for page in &pages {
+        for _ in 0..PAGE_LOADS {
+            let began = Instant::now();
+            let answer = house.page(&format!("/console{page}")).unwrap_or_default();
+            let took = began.elapsed();
+            if !answer.starts_with("HTTP/1.1 200") {
+                let status = answer.lines().next().unwrap_or("no answer").to_owned();
+                return Err(CliError::No(format!("the page /console{page} does not open: {status}")));
+            }
+            times.add(took);
+            if took > slowest.0 {
+                slowest = (took, page.clone());
+            }
+        }
+    }
+    Ok(Figure::new(format!("slowest of {} pages of the console", pages.len()), times.at(1.0), "ms")
+        .less_than(100.0)
+        .limited_by(format!("/console{}; p50 {:.1} ms", slowest.1, times.at(0.5))))
 }
 
 /// Of a store that is filled and that nobody has open.

@@ -94,6 +94,11 @@ impl<'w> House<'w> {
         }
     }
 
+    /// What the first instance answers to a GET, head and body.
+    pub fn page(&self, path: &str) -> Option<String> {
+        get(self.gateways.first()?.http, path)
+    }
+
     /// Where each instance takes messages.
     pub fn mllp(&self) -> Vec<SocketAddr> {
         self.gateways.iter().map(|gateway| gateway.mllp).collect()

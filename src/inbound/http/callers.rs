@@ -22,7 +22,8 @@ use super::cookies::is_from_elsewhere;
 use super::problem::ProblemDocument;
 use super::request::header;
 use super::sign_in::SignedIn;
-use crate::config::{Config, HttpAccess, Person, PersonRole, Role, Token, TokenDigest};
+use crate::config::{Account, Config, HttpAccess, Person, PersonRole, Role, Token, TokenDigest};
+use crate::console::Provider;
 use crate::store::{Act, ActorKind};
 
 /// What a route needs of who calls it.
@@ -60,7 +61,7 @@ enum Who {
     Anybody,
     Program(Token),
     /// Signed in at the console.
-    Person(Person),
+    Person(Account),
 }
 
 impl Caller {
@@ -68,7 +69,7 @@ impl Caller {
         Self { who: Who::Anybody }
     }
 
-    pub fn person(person: Person) -> Self {
+    pub fn person(person: Account) -> Self {
         Self { who: Who::Person(person) }
     }
 
@@ -160,7 +161,7 @@ fn token_may(token: &Token, needs: Needs) -> bool {
     }
 }
 
-fn person_may(person: &Person, needs: Needs) -> bool {
+fn person_may(person: &Account, needs: Needs) -> bool {
     match needs {
         Needs::Nothing | Needs::Watch | Needs::See | Needs::SeeOwn => true,
         Needs::Content => person.content,
@@ -194,6 +195,7 @@ impl FromRequest for Caller {
 pub struct Known {
     by_digest: HashMap<TokenDigest, Token>,
     people: HashMap<String, Person>,
+    provider: Option<Arc<Provider>>,
 }
 
 impl Known {
@@ -201,11 +203,17 @@ impl Known {
         Self {
             by_digest: config.tokens.iter().map(|token| (token.sha256, token.clone())).collect(),
             people: config.people.iter().map(|person| (person.name.clone(), person.clone())).collect(),
+            provider: config.identity_provider.clone().map(|settings| Arc::new(Provider::new(settings))),
         }
     }
 
     pub fn person(&self, name: &str) -> Option<&Person> {
         self.people.get(name)
+    }
+
+    /// Where people of the trust sign in.
+    pub fn provider(&self) -> Option<&Arc<Provider>> {
+        self.provider.as_ref()
     }
 
     pub fn has_people(&self) -> bool {

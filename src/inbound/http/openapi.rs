@@ -1,4 +1,4 @@
-//! `/openapi.json`: the description of this API, as it is in `schemas/openapi.json`.
+//! `/openapi.json`: the description of this API, as it is in `schemas/openapi.json`; `/asyncapi.json`: that of the events.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
@@ -7,6 +7,10 @@ pub const DOCUMENT: &str = include_str!("../../../schemas/openapi.json");
 
 pub async fn get() -> HttpResponse {
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/json")).body(DOCUMENT)
+}
+
+pub async fn asyncapi() -> HttpResponse {
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/json")).body(crate::events::asyncapi::document())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::{
 /// Method, path as OpenAPI writes it, what it needs of who calls it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const ROUTES: [Entry; 51] = [
+pub const ROUTES: [Entry; 52] = [
     ("post", "/v1/hl7v2", Needs::Send, || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", Needs::Send, || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", Needs::Send, || web::post().to(fhir::post)),
@@ -67,6 +67,7 @@ pub const ROUTES: [Entry; 51] = [
     ("get", "/metrics", Needs::Watch, || web::get().to(health::metrics)),
     ("get", "/health/live", Needs::Nothing, || web::get().to(health::live)),
     ("get", "/health/ready", Needs::Nothing, || web::get().to(health::ready)),
+    ("get", "/asyncapi.json", Needs::Nothing, || web::get().to(openapi::asyncapi)),
     ("get", "/openapi.json", Needs::Nothing, || web::get().to(openapi::get)),
 ];
 

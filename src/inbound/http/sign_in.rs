@@ -262,6 +262,7 @@ fn problem(error: DeskError) -> ProblemDocument {
             SignInRefused::Unavailable(_) => refused(StatusCode::SERVICE_UNAVAILABLE, "sign-in-unavailable"),
             SignInRefused::IdentityAssurance => refused(StatusCode::FORBIDDEN, "identity-assurance"),
             SignInRefused::AuthenticatorAssurance => refused(StatusCode::FORBIDDEN, "authenticator-assurance"),
+            SignInRefused::NotExchanged => refused(StatusCode::NOT_FOUND, "not-exchanged"),
             SignInRefused::NotOfThisSignIn(_) => refused(StatusCode::FORBIDDEN, "not-of-this-sign-in"),
             SignInRefused::NoRole(_) => refused(StatusCode::FORBIDDEN, "no-role"),
             SignInRefused::NotTold(_) => refused(StatusCode::BAD_GATEWAY, "e-rs-does-not-say"),

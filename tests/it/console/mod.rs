@@ -3,8 +3,9 @@
 mod access;
 mod attacks;
 mod clinicians;
+mod elsewhere;
 mod night;
-mod story;
+pub mod story;
 
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ const PEOPLE: [(&str, &str, bool); 5] = [
     ("security", "administrator", false),
 ];
 
-fn people() -> Value {
+pub fn people() -> Value {
     let digest = password_digest(PASSWORD, b"salt of the tests").expect("a digest");
     PEOPLE
         .iter()

@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod commands;
 mod events;
+mod fuzz;
 mod hl7v2;
 mod limits;
 mod messages;
