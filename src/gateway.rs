@@ -36,7 +36,7 @@ use crate::reports::Reports;
 use crate::retention::Retention;
 use crate::sign_in::{Desk, Ending};
 use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
-use crate::telemetry::{self, Backlog, MappingMetrics, Standing};
+use crate::telemetry::{self, Backlog, MappingMetrics, Standing, Traces, TracesError};
 use crate::waiting::Waiting;
 
 /// Frames in hand are answered, requests finish.
@@ -57,6 +57,8 @@ pub enum StartError {
     Mappings(#[from] SetError),
     #[error(transparent)]
     Delivery(#[from] delivery::SetUpError),
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     #[error("the client for e-RS cannot be made: {0}")]
     Transport(#[from] TransportError),
     #[error(transparent)]
@@ -141,6 +143,7 @@ impl Gateway {
             metrics.register(collector)?;
         }
         let keys = Keys::load_or_create(&config.key_path(), &environment)?;
+        let traces = Traces::start(config.traces.as_ref(), &config.instance, &stages.outbox, &metrics)?;
         let mapping_metrics = MappingMetrics::register(&metrics)?;
         let folder = config.mappings.clone();
         let mappings = Mappings::begin(folder, &config.instance, mapping_metrics, store.clone(), &environment).await?;
@@ -170,6 +173,7 @@ impl Gateway {
             settings: config.delivery.clone(),
             instance: config.instance.clone(),
             metrics: DeliveryMetrics::register(&metrics)?,
+            traces: traces.clone(),
         })?;
         let people = delivery.people();
         let desk = Desk::register(people.clone(), Arc::new(delivery.asker()), store.clone(), &metrics)?;
@@ -202,6 +206,7 @@ impl Gateway {
             ages: config.delivery.clone(),
             place: config.environment,
             are_patients_checked: config.pds.is_some(),
+            traces: traces.clone(),
         }));
         stages.listeners.spawn(intake.clone().watch_pieces());
         Poll {
@@ -272,7 +277,9 @@ impl Gateway {
             let published = PublisherMetrics::register(&metrics, links.clone(), schemas.clone())?;
             let signals = store.signals().clone();
             let duty = Duty::new(store.clone(), "outbox", &config.instance, &stages.outbox);
-            Publisher::new(broker.clone(), outbox, signals, duty, schemas, published, stages.outbox.clone()).start();
+            Publisher::new(broker.clone(), outbox, signals, duty, schemas, published, stages.outbox.clone())
+                .with_traces(traces)
+                .start();
             let inputs = AmqpDeps { intake, links, metrics: InputMetrics::register(&metrics)? };
             amqp::start(broker, &inputs, &stages.listeners);
         }

@@ -23,6 +23,7 @@ mod retention;
 mod rules;
 mod sources;
 mod tokens;
+mod traces;
 mod watches;
 
 use std::fmt;
@@ -46,6 +47,7 @@ pub use people::{Account, PasswordDigest, Person, PersonRole};
 pub use problem::{ConfigError, ConfigProblem};
 pub use retention::Retention;
 pub use tokens::{HttpAccess, Role, Token, TokenDigest};
+pub use traces::Traces;
 pub use watches::{FirstSight, Watch};
 
 pub use sources::{
@@ -92,6 +94,8 @@ pub struct Config {
     pub stop_notice: Option<Duration>,
     /// What is written to stderr, and how.
     pub log: Log,
+    /// Where traces go.
+    pub traces: Option<Traces>,
     /// Of the file that they were read from: hex SHA-256.
     #[serde(skip)]
     pub digest: Option<String>,
@@ -121,6 +125,7 @@ impl Default for Config {
             retention: Retention::default(),
             stop_notice: None,
             log: Log::default(),
+            traces: None,
             digest: None,
         }
     }

@@ -6,6 +6,7 @@ mod documents;
 mod people;
 mod tokens;
 mod told;
+mod traces;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -49,6 +50,7 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     listeners(config, &mut broken);
     tokens::broken_in(config, &mut broken);
     people::broken_in(config, &mut broken);
+    traces::broken_in(config, &mut broken);
     for (index, source) in config.sources.iter().enumerate() {
         one_source(config, index, source, &mut broken);
     }

@@ -18,6 +18,7 @@ use crate::command::{Failure, WaitReason};
 use crate::ers::{Classified, Response, TakesDocument as _, TransportError, Verdict, retry_after};
 use crate::mapping::{Document, Effect, PreparedCall, Reply, ReplyBody};
 use crate::store::{Alias, AliasKind, FinishedAttempt, NewAttempt, PatientDigest};
+use crate::telemetry::{Span, SpanKind};
 
 /// A record that somebody else changes each time it was read is left to a person after so many times.
 const REREADS_MAX: u32 = 3;
@@ -280,11 +281,34 @@ impl Run {
         };
         self.shared.metrics.calls.with_label_values(&[call.as_str(), outcome]).inc();
         self.shared.metrics.call_durations.with_label_values(&[call.as_str()]).observe(took.as_secs_f64());
+        self.trace_call(&attempt, answer, outcome, took);
         let finished = self.finished(&attempt, answer, outcome, took);
         match out.operation.effect {
             Effect::Read => self.ledger.read(attempt, finished),
             _ => self.ledger.finished(finished),
         }
+    }
+
+    fn trace_call(&self, attempt: &NewAttempt, answer: Option<&Answer>, outcome: &str, took: Duration) {
+        let message = self.command.message;
+        if !self.shared.traces.has(message) {
+            return;
+        }
+        let now = self.shared.environment.now();
+        let mut attributes =
+            vec![("ers.step", attempt.step.clone().into()), ("ers.outcome", outcome.to_owned().into())];
+        attributes.extend(answer.map(|answer| ("http.response.status_code", i64::from(answer.response.status).into())));
+        let span = Span {
+            id: attempt.id.0,
+            parent: Some(self.command.id.0),
+            name: attempt.call.clone().into(),
+            kind: SpanKind::Client,
+            from: now.checked_sub(took).unwrap_or(now),
+            to: now,
+            attributes,
+            failed: (outcome != "ok").then(|| outcome.to_owned()),
+        };
+        self.shared.traces.tell(message, span);
     }
 
     /// A read that another command made, kept with this one as well.

@@ -28,6 +28,7 @@ use crate::mapping::MappingSets;
 use crate::pds::PatientCheck;
 use crate::sign_in::{People, Person, SealedSession};
 use crate::store::{Claim, ClaimedCommand, Progress, Store, StoreError};
+use crate::telemetry::Traces;
 
 /// Commands leased in one commit.
 const CLAIM_MAX: usize = 64;
@@ -59,6 +60,7 @@ pub struct DeliveryParts {
     /// Name of this instance in leases.
     pub instance: String,
     pub metrics: DeliveryMetrics,
+    pub traces: Traces,
 }
 
 /// One connection with the pace of its application.
@@ -100,6 +102,7 @@ pub(super) struct Shared {
     pub(super) sources: watch::Receiver<Arc<Sources>>,
     pub(super) settings: config::Delivery,
     pub(super) metrics: DeliveryMetrics,
+    pub(super) traces: Traces,
     pub(super) breakers: Breakers,
     pub(super) kept: KeptAnswers,
     pub(super) measured: Measured,
@@ -191,6 +194,7 @@ impl Delivery {
             sources: parts.sources,
             settings: parts.settings,
             metrics: parts.metrics,
+            traces: parts.traces,
             instance: parts.instance,
         };
         let shared = Arc::new(shared);

@@ -8,8 +8,9 @@ use super::backoff;
 use super::ledger::Abandoned;
 use super::plan_record::Needs;
 use super::run::{Flow, Run};
-use crate::command::{Class, Failure, Happened, WaitReason};
+use crate::command::{Class, Failure, Happened, State, WaitReason};
 use crate::mapping::{Halt, PlanState, Settling};
+use crate::telemetry::{Span, SpanKind};
 
 /// A locked record is waited for so many times in a row: about an hour at the default ceiling.
 const LOCKED_TRIES_MAX: u32 = 20;
@@ -146,7 +147,36 @@ impl Run {
         self.ledger.state(after.clone(), why);
         self.ledger.commit().await?;
         self.shared.metrics.settled.with_label_values(&[self.command.name.as_str(), after.name()]).inc();
+        self.trace_command(&after);
         self.state = after;
         Ok(Flow::Ended)
+    }
+
+    /// A command as a whole, once nothing more is done for it by itself.
+    fn trace_command(&self, after: &State) {
+        let message = self.command.message;
+        let failed = match after {
+            State::Failed { why } => Some(why.code.clone()),
+            State::Completed | State::Discarded | State::Shadowed => None,
+            _ => return,
+        };
+        if !self.shared.traces.has(message) {
+            return;
+        }
+        let span = Span {
+            id: self.command.id.0,
+            parent: Some(message.0),
+            name: self.command.name.clone().into(),
+            kind: SpanKind::Internal,
+            from: self.command.received_at,
+            to: self.shared.environment.now(),
+            attributes: vec![
+                ("gateway.source", self.command.source.clone().into()),
+                ("gateway.class", self.command.class.name().into()),
+                ("gateway.state", after.name().into()),
+            ],
+            failed,
+        };
+        self.shared.traces.tell(message, span);
     }
 }

@@ -13,6 +13,7 @@ use crate::config::Broker;
 use crate::environment::Environment;
 use crate::instances::Duty;
 use crate::store::{OutboxStore, Signals};
+use crate::telemetry::Traces;
 
 /// When the gateway stops, what is still in the outbox gets this long; the rest goes out after the next start.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
@@ -29,6 +30,7 @@ pub struct Publisher {
     pub(super) metrics: PublisherMetrics,
     pub(super) environment: Environment,
     pub(super) confirm_timeout: Duration,
+    pub(super) traces: Traces,
 }
 
 impl Publisher {
@@ -41,7 +43,12 @@ impl Publisher {
         metrics: PublisherMetrics,
         environment: Environment,
     ) -> Self {
-        Self { broker, outbox, signals, duty, schemas, metrics, environment, confirm_timeout: CONFIRM_TIMEOUT }
+        let (confirm_timeout, traces) = (CONFIRM_TIMEOUT, Traces::default());
+        Self { broker, outbox, signals, duty, schemas, metrics, environment, confirm_timeout, traces }
+    }
+
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// Gives up a broker that does not confirm an event for `limit`.

@@ -13,7 +13,9 @@ use super::publisher::Publisher;
 use super::window::Window;
 use crate::amqp::TopologyError;
 use crate::backoff::Backoff;
+use crate::command::MessageId;
 use crate::store::{StoreError, StoredEvent};
+use crate::telemetry::{Span, SpanKind};
 
 /// A missed bell costs at most this; also how often the channel is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,7 +42,7 @@ pub enum SessionError {
     Store(#[from] StoreError),
 }
 
-type Answered = (u64, String, Result<Said, SessionError>);
+type Answered = (u64, String, Option<(MessageId, Span)>, Result<Said, SessionError>);
 
 pub struct Session<'a> {
     publisher: &'a Publisher,
@@ -146,10 +148,28 @@ impl<'a> Session<'a> {
             let sent = self.line.publish(&event, body.as_bytes());
             let sent = tokio::time::timeout(self.publisher.confirm_timeout, sent).await;
             let said = sent.map_err(|_| SessionError::Stalled)??;
+            let span = self.span_of(&event);
             let (position, name) = (event.position, event.name);
-            self.confirming.push(async move { (position, name, said.await) }.boxed());
+            self.confirming.push(async move { (position, name, span, said.await) }.boxed());
         }
         Ok(())
+    }
+
+    /// The last span of a message's trace: from what happened to the broker's word that it has it.
+    fn span_of(&self, event: &StoredEvent) -> Option<(MessageId, Span)> {
+        let id = |name: &str| event.data[name].as_str().and_then(|text| text.parse::<uuid::Uuid>().ok());
+        let message = id("message").map(MessageId).filter(|message| self.publisher.traces.has(*message))?;
+        let span = Span {
+            id: event.id.0,
+            parent: Some(id("command").unwrap_or(message.0)),
+            name: format!("publish {}", event.name).into(),
+            kind: SpanKind::Producer,
+            from: event.at,
+            to: event.at,
+            attributes: vec![("messaging.system", "rabbitmq".into()), ("gateway.source", event.source.clone().into())],
+            failed: None,
+        };
+        Some((message, span))
     }
 
     /// A fact is too late to be taken back here: it is published, and people are told of the fault.
@@ -167,7 +187,7 @@ impl<'a> Session<'a> {
     }
 
     /// What the broker said about one publish. Only what it has leads to a confirmation in the outbox.
-    fn take(&mut self, (position, name, said): Answered, backoff: &mut Backoff) -> Result<(), SessionError> {
+    fn take(&mut self, (position, name, span, said): Answered, backoff: &mut Backoff) -> Result<(), SessionError> {
         let metrics = &self.publisher.metrics;
         match said? {
             said @ (Said::Taken | Said::TakenByNobody) => {
@@ -177,6 +197,10 @@ impl<'a> Session<'a> {
                     tracing::warn!(event.name = %name, "no queue is bound for this event; it is only in the feed");
                 }
                 metrics.published(&name);
+                if let Some((message, span)) = span {
+                    let span = Span { to: self.publisher.environment.now(), ..span };
+                    self.publisher.traces.tell(message, span);
+                }
                 self.confirmed.push(position);
                 backoff.reset();
             }

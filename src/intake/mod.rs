@@ -50,6 +50,7 @@ use crate::given::Given;
 use crate::keys::Keys;
 use crate::mapping::MappingSets;
 use crate::store::{Act, DispatchContent, OwedAnswer, Store, StoreError, Transport};
+use crate::telemetry::{Span, SpanKind, Traces};
 
 /// One message as a transport received it.
 #[derive(Debug)]
@@ -124,6 +125,7 @@ pub struct IntakeParts {
     pub place: EnvironmentName,
     /// PDS is asked before a referral is made.
     pub are_patients_checked: bool,
+    pub traces: Traces,
 }
 
 pub struct Intake {
@@ -137,13 +139,24 @@ pub struct Intake {
     ages: Delivery,
     place: EnvironmentName,
     are_patients_checked: bool,
+    traces: Traces,
     receipts: Arc<Receipts>,
 }
 
 impl Intake {
     pub fn new(parts: IntakeParts) -> Self {
-        let IntakeParts { environment, store, mappings, sources, keys, metrics, ages, place, are_patients_checked } =
-            parts;
+        let IntakeParts {
+            environment,
+            store,
+            mappings,
+            sources,
+            keys,
+            metrics,
+            ages,
+            place,
+            are_patients_checked,
+            traces,
+        } = parts;
         let receipts = Arc::new(Receipts::new(store.clone(), environment.clone()));
         let given = Given::new(&keys);
         Self {
@@ -157,6 +170,7 @@ impl Intake {
             ages,
             place,
             are_patients_checked,
+            traces,
             receipts,
         }
     }
@@ -181,7 +195,31 @@ impl Intake {
             }
         };
         self.metrics.took(transport, answer.outcome, started.elapsed());
+        self.trace(&inbound, &answer);
         answer
+    }
+
+    /// The first span of a message's trace: that of one which is known already came with the first.
+    fn trace(&self, inbound: &Inbound, answer: &Answer) {
+        let Some(message) = answer.message.filter(|message| self.traces.has(*message)) else { return };
+        if answer.outcome == Outcome::Duplicate {
+            return;
+        }
+        let span = Span {
+            id: message.0,
+            parent: None,
+            name: "receive".into(),
+            kind: SpanKind::Server,
+            from: inbound.received_at,
+            to: self.environment.now(),
+            attributes: vec![
+                ("messaging.system", inbound.transport.name().into()),
+                ("gateway.outcome", answer.outcome.name().into()),
+                ("gateway.commands", (answer.commands.len() as i64).into()),
+            ],
+            failed: (answer.outcome == Outcome::Rejected).then(|| answer.outcome.name().to_owned()),
+        };
+        self.traces.tell(message, span);
     }
 
     /// The sender has its answer (promise 6: told apart from what e-RS did).

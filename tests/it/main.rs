@@ -28,4 +28,5 @@ mod stories;
 mod support;
 mod tells;
 mod three_am;
+mod traces;
 mod watches;

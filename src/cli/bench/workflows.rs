@@ -260,6 +260,7 @@ impl Desk {
             },
             instance: SOURCE.into(),
             metrics: DeliveryMetrics::register(&Registry::new()).map_err(|_| broken("metrics"))?,
+            traces: crate::telemetry::Traces::default(),
         })
         .map_err(|_| broken("delivery"))?;
         environment.spawn(delivery.run());

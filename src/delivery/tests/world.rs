@@ -427,6 +427,7 @@ impl World {
             settings: self.settings.clone(),
             instance: "test".into(),
             metrics: DeliveryMetrics::register(&self.registry).expect("registered once"),
+            traces: crate::telemetry::Traces::default(),
         };
         let delivery = Delivery::new(parts).expect("no key to read");
         let hands = delivery.hands();

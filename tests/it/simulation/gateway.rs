@@ -145,6 +145,7 @@ pub async fn start(ground: Ground, ers: &SimulatorHandle) -> Door {
         settings: ground.settings.clone(),
         instance: "simulated".into(),
         metrics: DeliveryMetrics::register(&registry).expect("registered once"),
+        traces: ers_gateway::telemetry::Traces::default(),
     });
     environment.spawn(delivery.expect("no key to read").run());
     let links = BrokerLinks::register(&registry).expect("registered once");
@@ -166,6 +167,7 @@ pub async fn start(ground: Ground, ers: &SimulatorHandle) -> Door {
         ages: ground.settings,
         place: FIXED.config.environment,
         are_patients_checked: false,
+        traces: ers_gateway::telemetry::Traces::default(),
     });
     Door { environment, intake: Arc::new(intake), store }
 }
