@@ -26,6 +26,8 @@ mod shared;
 mod simulation;
 mod stories;
 mod support;
+mod switching;
 mod tells;
 mod three_am;
+mod trials;
 mod watches;
