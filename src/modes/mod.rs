@@ -107,7 +107,10 @@ impl Modes {
         let switched = asked.decided(&before, &act).map_err(NotSwitched::Impossible)?;
         tracing::info!(by = act.by, what = asked.subject(), "somebody switches a mode");
         self.store.switch(switched, Noted { act: ACT, subject: asked.subject(), by: act }).await?;
-        self.look().await?;
+        // It is decided, whether it can be read back now or a moment later.
+        if let Err(error) = self.look().await {
+            tracing::warn!(%error, "what was switched holds as soon as the store answers");
+        }
         self.store.signals().dispatches.notify_waiters();
         Ok(())
     }
