@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::{IntGauge, IntGaugeVec, Opts};
 use tokio::sync::watch;
 
@@ -30,6 +31,7 @@ use crate::intake::{self, Intake, IntakeMetrics, IntakeParts, Receive};
 use crate::keys::{KeyError, Keys};
 use crate::mapping;
 use crate::metrics::Registry;
+use crate::modes::Modes;
 use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
 use crate::replays::{Replays, ReplaysParts};
 use crate::reports::Reports;
@@ -37,6 +39,7 @@ use crate::retention::Retention;
 use crate::sign_in::{Desk, Ending};
 use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
 use crate::telemetry::{self, Backlog, MappingMetrics, Standing, Traces, TracesError};
+use crate::trials::Trials;
 use crate::waiting::Waiting;
 
 /// Frames in hand are answered, requests finish.
@@ -159,8 +162,11 @@ impl Gateway {
             .chain(config.watches.iter().map(Watch::as_source))
             .map(by_its_name)
             .collect();
-        let (_, sources) = watch::channel(Arc::new(by_name));
-        let known_sources = sources.clone();
+        let modes =
+            Modes::begin(&config, by_name, store.clone(), stages.outbox.clone()).await.map_err(SetError::from)?;
+        let modes = Arc::new(modes);
+        modes.start();
+        let (sources, known_sources) = (modes.sources(), modes.sources());
         let delivery = Delivery::new(DeliveryParts {
             environment: stages.delivery.clone(),
             store: store.clone(),
@@ -196,11 +202,20 @@ impl Gateway {
         };
         let beats = Beats::register(beats, &metrics)?;
         let given = Given::new(&keys);
+        let intake_sources = Arc::new(intake::Sources::switched_by(&config.sources, modes.board()));
+        let trials = Trials {
+            store: store.clone(),
+            mappings: mappings.sets(),
+            folder: config.mappings.clone(),
+            sources: intake_sources.clone(),
+            connections: config.connections.clone(),
+            tried: Mutex::default(),
+        };
         let intake = Arc::new(Intake::new(IntakeParts {
             environment: stages.listeners.clone(),
             store: store.clone(),
             mappings: mappings.sets(),
-            sources: Arc::new(intake::Sources::new(&config.sources)),
+            sources: intake_sources.clone(),
             keys: keys.clone(),
             metrics: IntakeMetrics::register(&metrics)?,
             ages: config.delivery.clone(),
@@ -228,6 +243,7 @@ impl Gateway {
             given,
             place: config.environment,
             duty: Duty::new(store.clone(), "outbound", &config.instance, &stages.outbox),
+            board: modes.board(),
             metrics: OutboundMetrics::register(&metrics)?,
             environment: stages.outbox.clone(),
         })
@@ -265,6 +281,8 @@ impl Gateway {
             outbox: outbox.clone(),
             keys: keys.clone(),
             estimates: Arc::new(delivery.estimator()),
+            modes,
+            trials: Arc::new(trials),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
             known: known_now,
@@ -363,6 +381,8 @@ struct Rooms {
     outbox: Arc<dyn OutboxStore>,
     keys: Keys,
     estimates: Arc<dyn Estimates>,
+    modes: Arc<Modes>,
+    trials: Arc<Trials>,
     metrics: Registry,
     readiness: Arc<Readiness>,
     known: watch::Receiver<Arc<Known>>,
@@ -392,6 +412,8 @@ impl Rooms {
             instances: self.store.clone(),
             dispatches: self.store.clone(),
             estimates: self.estimates.clone(),
+            modes: Some(self.modes.clone()),
+            trials: Some(self.trials.clone()),
             feed: Feed::new(self.outbox.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),
             store: self.store.clone(),

@@ -16,7 +16,9 @@
 //! | [`events`] | the outbox | AMQP, the feed |
 //! | [`outbound`] | answers that are owed, events | HL7 v2 messages to hospital systems, and what became of them |
 //! | [`instances`] | signs of life | duties, one mapping set for all |
+//! | [`modes`] | who switches what, from when on | sources, connections and destinations as they are now |
 //! | [`problems`] | what is grouped by its cause | what it means, who can mend it, what to do |
+//! | [`trials`] | messages of the store | what their mapping made of which field, what other mappings would make of them |
 //! | [`replays`] | what a person decides about many | each carried out once, at a share of the quota |
 //! | [`reports`] | a day | what was received put against what became of it |
 //! | [`retention`] | ages | a store without what is finished and old |
@@ -44,6 +46,7 @@ pub mod intake;
 pub mod keys;
 pub mod mapping;
 pub mod metrics;
+pub mod modes;
 pub mod outbound;
 pub mod pds;
 pub mod problems;
@@ -55,4 +58,5 @@ pub mod simulator;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod trials;
 pub mod waiting;

@@ -54,6 +54,17 @@ impl Api {
         self.json(request).await
     }
 
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        let request = self.client.request(Method::PUT, self.address(path)?).json(body).timeout(TIMEOUT);
+        self.json(request).await
+    }
+
+    /// A file that the answer is about; by whom, as for [`Self::get`].
+    pub async fn post_text(&self, path: &str, text: String) -> Result<Value, CliError> {
+        let request = self.client.post(self.address(path)?).headers(self.said.clone()).body(text).timeout(TIMEOUT);
+        self.json(request).await
+    }
+
     /// A question whose body is kept out of addresses; by whom, as for [`Self::get`].
     pub async fn post_as_said(&self, path: &str, body: &Value) -> Result<Value, CliError> {
         let request = self.client.post(self.address(path)?).headers(self.said.clone()).json(body).timeout(TIMEOUT);

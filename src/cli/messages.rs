@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::cases::{Explain, MakeBundle};
 use super::exit::{CliError, Done};
 use super::patient::Number;
 use super::records::{Records, Sought, Where};
@@ -31,6 +32,8 @@ refused, or discarded before anything of it was sent, is taken in once more and 
     Replay(Decide),
     Edit(Edit),
     Difference(Difference),
+    Explain(Explain),
+    Bundle(MakeBundle),
     /// Let unauthorised commands go on, once somebody has signed in; recorded with who decided and why
     #[command(after_help = "\
 Examples:
@@ -207,6 +210,8 @@ impl Messages {
                 Self::Replay(decide) => decide.run(Decision::Replay).await,
                 Self::Edit(edit) => edit.run().await,
                 Self::Difference(difference) => difference.run().await,
+                Self::Explain(explain) => explain.run().await,
+                Self::Bundle(bundle) => bundle.run().await,
                 Self::Release(decide) => decide.run(Decision::Release).await,
                 Self::Discard(decide) => decide.run(Decision::Discard).await,
                 Self::Pass(decide) => decide.run(Decision::Pass).await,

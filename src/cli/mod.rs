@@ -5,6 +5,7 @@
 mod api;
 mod audit;
 pub mod bench;
+mod cases;
 mod check;
 mod demo;
 mod dispatches;
@@ -28,6 +29,7 @@ mod send;
 mod serve;
 mod settings;
 mod simulate;
+mod sources;
 mod stop;
 mod store;
 mod subject;
@@ -64,6 +66,8 @@ enum Command {
     #[command(subcommand)]
     Replay(replay::Replay),
     Report(report::Report),
+    #[command(subcommand)]
+    Sources(sources::Sources),
     #[command(subcommand, name = "hold")]
     Holding(hold::Holding),
     #[command(subcommand, name = "indoubt")]
@@ -102,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Problems(problems) => problems.run(),
         Command::Replay(replay) => replay.run(),
         Command::Report(report) => report.run(),
+        Command::Sources(sources) => sources.run(),
         Command::Holding(holding) => holding.run(),
         Command::InDoubt(indoubt) => indoubt.run(),
         Command::Waiting(waiting) => waiting.run(),

@@ -1,16 +1,23 @@
 //! `replay`: many failed commands or refused messages, because of one decision.
 
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::exit::Done;
-use super::records::Where;
+use super::exit::{CliError, Done};
+use super::records::{Records, Where};
 use super::runtime;
 use super::table::{cell, table};
 use crate::config::EnvironmentName;
+use crate::mapping::MappingFiles;
 use crate::store::{CauseId, ReplayFilter, ReplayOf, ReplayStanding, Share};
+use crate::trials::Rerun;
 
 /// Replay many failed commands or refused messages because of one decision
 #[derive(Subcommand)]
@@ -81,12 +88,21 @@ impl Which {
 Examples:
   ers-gateway replay preview --cause 1f0c…                  what failed for one cause
   ers-gateway replay preview --rejected --source northmoor  refused messages, some of them read once more as they would be now
-  ers-gateway replay preview --json                         everything that failed, for a program")]
+  ers-gateway replay preview --rejected --cause 1f0c… --mappings mappings   with the files of a folder, before they are loaded
+  ers-gateway replay preview --json                         everything that failed, for a program
+
+With --mappings or --on-disk nothing is stored, sent or loaded; it needs the right to content, for values are told.")]
 pub struct Preview {
     #[command(flatten)]
     place: Where,
     #[command(flatten)]
     which: Which,
+    /// Read the messages once more with the mappings of this folder, and tell which members would be others
+    #[arg(long, value_name = "FOLDER", conflicts_with = "on_disk")]
+    mappings: Option<PathBuf>,
+    /// The same with the mappings as they are on the gateway's disk now
+    #[arg(long)]
+    on_disk: bool,
     /// JSON, for a program
     #[arg(long)]
     json: bool,
@@ -190,13 +206,83 @@ impl Replay {
 impl Preview {
     async fn run(self) -> Done {
         let records = self.place.open().await?;
-        let found = records.preview_replay(&self.which.filter(), self.which.overtaken).await?;
-        match self.json {
-            true => println!("{found:#}"),
-            false => print!("{}", told(&found)),
+        let mut found = records.preview_replay(&self.which.filter(), self.which.overtaken).await?;
+        let tried = self.tried(&records, found["candidates"].as_u64()).await?;
+        if self.json {
+            if let Some(tried) = tried {
+                found["tried"] = json!(tried);
+            }
+            println!("{found:#}");
+            return Ok(());
         }
+        print!("{}", told(&found));
+        tried.iter().for_each(|tried| print!("{}", told_of_trial(tried, self.which.rejected)));
         Ok(())
     }
+
+    /// With other mappings, page by page.
+    async fn tried(&self, records: &Records, candidates: Option<u64>) -> Result<Option<Rerun>, CliError> {
+        let archive = match &self.mappings {
+            None if !self.on_disk => return Ok(None),
+            None => None,
+            Some(folder) => {
+                let files = MappingFiles::from_folder(folder)
+                    .map_err(|error| CliError::unavailable("the mappings cannot be read", error))?;
+                Some(STANDARD.encode(files.to_archive()))
+            }
+        };
+        let Records::Api(api) = records else {
+            return Err(CliError::Usage("mappings are tried by a gateway that runs: name it with --api".into()));
+        };
+        let bar = ProgressBar::new(candidates.unwrap_or_default());
+        let mut whole = Rerun::default();
+        let mut after = Some(0);
+        while let Some(from) = after.filter(|_| whole.messages < TRIED_MAX) {
+            let mut asked = json!({ "filter": self.which.filter(), "after": from });
+            if let Some(archive) = &archive {
+                asked["base64"] = archive.as_str().into();
+            }
+            let page = api.post_as_said("v1/trials", &asked).await?;
+            let page: Rerun =
+                serde_json::from_value(page).map_err(|error| CliError::unavailable("the gateway's answer", error))?;
+            after = page.next;
+            let (mapping_set, is_current) = (page.mapping_set.clone(), page.is_current);
+            whole = Rerun { mapping_set, is_current, ..whole.and(page) };
+            bar.set_position(whole.messages);
+        }
+        bar.finish_and_clear();
+        Ok(Some(whole))
+    }
+}
+
+/// Messages that one preview tries.
+const TRIED_MAX: u64 = 100_000;
+const CHANGES_SHOWN: usize = 100;
+
+fn told_of_trial(tried: &Rerun, of_refused: bool) -> String {
+    let taken: u64 = tried.taken.values().sum();
+    let mut out = format!("with these mappings, of {} messages {taken} would be taken", tried.messages);
+    let names: Vec<String> = tried.taken.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    if !names.is_empty() {
+        out += &format!(" ({})", names.join(", "));
+    }
+    out += &format!(", {} refused, {} not tried\n", tried.refused, tried.not_tried);
+    if tried.is_current {
+        out += "they are the mappings in use\n";
+    }
+    for change in tried.changes.iter().take(CHANGES_SHOWN) {
+        out += &format!("  {}\n", change.in_words());
+    }
+    for (text, count) in &tried.problems {
+        out += &format!("  still wrong in {count}: {text}\n");
+    }
+    if !of_refused {
+        out += "a command that failed keeps its mappings: for these, discard it and replay its message\n";
+    }
+    if tried.next.is_some() {
+        out += &format!("there are more than {TRIED_MAX}: name a cause or a time\n");
+    }
+    out
 }
 
 fn told(found: &Value) -> String {

@@ -11,6 +11,7 @@ mod identifiers;
 mod mentions;
 mod overtaken;
 mod schema;
+mod services;
 mod state;
 
 pub use author::author;
@@ -20,4 +21,5 @@ pub use identifiers::{AttemptId, CommandId, DispatchId, EventId, MessageId, NhsN
 pub use mentions::{MENTIONED_MAX, nhs_numbers_in};
 pub use overtaken::Overtaken;
 pub use schema::{CommandSchemas, SchemaError, SchemaProblem};
+pub use services::services;
 pub use state::{Failure, Happened, IllegalStep, State, Verdict, WaitReason};

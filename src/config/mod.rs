@@ -52,6 +52,7 @@ pub use watches::{FirstSight, Watch};
 
 pub use sources::{
     ControlIdReuse, HttpListener, Listener, MllpListener, Mode, ReplyMode, Source, Tls, UndecodableText, is_nhs_user,
+    mode_for,
 };
 
 #[derive(Clone, Debug, Deserialize)]

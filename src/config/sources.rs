@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Fingerprint, HttpAccess, Network, duration};
 
@@ -182,9 +182,17 @@ pub struct Source {
     /// Settings of the dialect, visible to mappings as `settings`.
     #[serde(default)]
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Services that somebody has switched to a mode of their own: never from the file.
+    #[serde(skip)]
+    pub services: BTreeMap<String, Mode>,
 }
 
 impl Source {
+    /// The mode of a command for these services: of several, the most careful; without any, the source's own.
+    pub fn mode_for<S: AsRef<str>>(&self, services: &[S]) -> Mode {
+        mode_for(self.mode, &self.services, services)
+    }
+
     /// The connections that may carry out its commands, the preferred one first.
     pub fn connections(&self) -> impl Iterator<Item = &str> {
         self.connection.iter().chain(&self.several_connections).map(String::as_str)
@@ -218,7 +226,7 @@ pub fn is_nhs_user(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     #[default]
@@ -227,6 +235,26 @@ pub enum Mode {
     Shadow,
     /// Messages are stored and acknowledged; their commands wait.
     Paused,
+}
+
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Shadow => "shadow",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+/// Of a command for these services, where `mode` is everybody's and `switched` what some services have instead. A pause
+/// is for all.
+pub fn mode_for<S: AsRef<str>>(mode: Mode, switched: &BTreeMap<String, Mode>, services: &[S]) -> Mode {
+    if mode == Mode::Paused || services.is_empty() {
+        return mode;
+    }
+    let is_shadow = |service: &S| *switched.get(service.as_ref()).unwrap_or(&mode) == Mode::Shadow;
+    if services.iter().any(is_shadow) { Mode::Shadow } else { Mode::Live }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -3,6 +3,7 @@
 //! Guarantees: the story has identifiers, codes and states alone; what was said and answered is on the page of its content,
 //! for who may see it, and each look there is in the audit log.
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use encoding_rs::Encoding;
@@ -13,9 +14,12 @@ use super::page::{self, Frame, Trouble, time};
 use super::words::{self, Happening, state_tag};
 use crate::command::{CommandId, MessageId, State, Verdict};
 use crate::inbound::http::Shared;
+use crate::inbound::http::bundles::zipped;
 use crate::inbound::http::callers::Caller;
 use crate::inbound::http::looks::Look;
+use crate::intake::taken_from;
 use crate::store::{AttemptView, CommandView, MessageView};
+use crate::trials::NotTried;
 
 /// Of a message, on its page; the API has the rest.
 const CONTENT_BYTES_MAX: u64 = 256 << 10;
@@ -29,22 +33,24 @@ struct MessagePage {
     head: Head,
     problems: Vec<ProblemRow>,
     may_replay: bool,
+    /// What it was edited from.
+    edited_from: Option<MessageId>,
     commands: Vec<CommandStory>,
 }
 
 /// What stands above every page of a message.
-struct Head {
-    id: MessageId,
-    source: String,
-    kind: String,
-    transport: &'static str,
-    control_id: String,
-    received: String,
-    acknowledged: String,
-    verdict: &'static str,
-    colour: &'static str,
-    bytes: u64,
-    is_held: bool,
+pub struct Head {
+    pub id: MessageId,
+    pub source: String,
+    pub kind: String,
+    pub transport: &'static str,
+    pub control_id: String,
+    pub received: String,
+    pub acknowledged: String,
+    pub verdict: &'static str,
+    pub colour: &'static str,
+    pub bytes: u64,
+    pub is_held: bool,
 }
 
 struct ProblemRow {
@@ -66,13 +72,13 @@ struct CommandStory {
     story: Vec<Happening>,
 }
 
-async fn message_of(shared: &Shared, id: &str) -> Result<MessageView, Trouble> {
+pub async fn message_of(shared: &Shared, id: &str) -> Result<MessageView, Trouble> {
     let none = || Trouble::not_found("There is no message with this identifier: it may have been removed by its age");
     let id: MessageId = id.parse().map_err(|_| none())?;
     shared.deps.search.message(id).await?.ok_or_else(none)
 }
 
-async fn head(shared: &Shared, message: &MessageView) -> Result<Head, Trouble> {
+pub async fn head(shared: &Shared, message: &MessageView) -> Result<Head, Trouble> {
     let tag = state_tag(message.verdict.name());
     Ok(Head {
         id: message.id,
@@ -111,6 +117,12 @@ pub async fn show(
         frame: Frame::of(&request, &shared, "Message"),
         head: head(&shared, &message).await?,
         problems: problems.collect(),
+        edited_from: message
+            .control_id
+            .as_deref()
+            .and_then(taken_from)
+            .filter(|(_, is_edited)| *is_edited)
+            .map(|(first, _)| first),
         may_replay: message.verdict == Verdict::Rejected || given_up,
         commands,
     }))
@@ -220,6 +232,21 @@ pub async fn content(
         is_cut: message.size > CONTENT_BYTES_MAX,
         commands,
     }))
+}
+
+/// The message as a case that names nobody, to be given to others.
+pub async fn bundle(
+    request: HttpRequest,
+    id: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Trouble> {
+    let message = message_of(&shared, &id).await?;
+    shared.looked(&request, Look::at(format!("bundle of message {}", message.id), &message.source, true)).await?;
+    match shared.trials()?.bundle(&message).await {
+        Ok(bundle) => Ok(zipped(&bundle, message.id)),
+        Err(NotTried::Impossible(why)) => Err(Trouble::new(StatusCode::CONFLICT, why)),
+        Err(NotTried::Store(error)) => Err(error.into()),
+    }
 }
 
 /// JSON is set out in lines.

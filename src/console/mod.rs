@@ -9,6 +9,8 @@ mod acts;
 mod assets;
 mod audit;
 mod door;
+mod edits;
+mod explain;
 mod form;
 mod guard;
 mod hl7_view;
@@ -24,6 +26,8 @@ mod replays;
 mod report;
 mod sign_in;
 mod sign_in_elsewhere;
+mod sources;
+mod trials;
 mod words;
 
 use actix_web::middleware::from_fn;
@@ -39,7 +43,7 @@ use guard::guard;
 /// Method, path, what it needs of who opens it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const PAGES: [Entry; 33] = [
+pub const PAGES: [Entry; 44] = [
     ("get", "/console", Needs::See, || web::get().to(overview::show)),
     ("get", "/console/sign-in", Needs::Nothing, || web::get().to(sign_in::form)),
     ("post", "/console/sign-in", Needs::Nothing, || web::post().to(sign_in::sign_in)),
@@ -50,6 +54,11 @@ pub const PAGES: [Entry; 33] = [
     ("post", "/console/messages/search", Needs::Content, || web::post().to(messages::search)),
     ("get", "/console/messages/{id}", Needs::See, || web::get().to(message::show)),
     ("get", "/console/messages/{id}/content", Needs::Content, || web::get().to(message::content)),
+    ("get", "/console/messages/{id}/explain", Needs::Content, || web::get().to(explain::show)),
+    ("get", "/console/messages/{id}/difference", Needs::Content, || web::get().to(edits::show_difference)),
+    ("get", "/console/messages/{id}/bundle", Needs::Content, || web::get().to(message::bundle)),
+    ("get", "/console/messages/{id}/edit", Needs::ActOnContent, || web::get().to(edits::ask)),
+    ("post", "/console/messages/{id}/edit", Needs::ActOnContent, || web::post().to(edits::edit)),
     ("get", "/console/messages/{id}/replay", Needs::Act, || web::get().to(acts::ask_about_message)),
     ("post", "/console/messages/{id}/replay", Needs::Act, || web::post().to(acts::replay_message)),
     ("get", "/console/commands/{id}", Needs::See, || web::get().to(message::of_command)),
@@ -62,6 +71,12 @@ pub const PAGES: [Entry; 33] = [
     ("get", "/console/replays/{id}", Needs::See, || web::get().to(replays::show)),
     ("get", "/console/replays/{id}/progress", Needs::See, || web::get().to(replays::live)),
     ("post", "/console/replays/{id}/{act}", Needs::Act, || web::post().to(replays::change)),
+    ("get", "/console/trials", Needs::Content, || web::get().to(trials::show)),
+    ("get", "/console/sources", Needs::See, || web::get().to(sources::list)),
+    ("get", "/console/sources/{kind}/{name}/{act}", Needs::Act, || web::get().to(sources::ask)),
+    ("post", "/console/sources/{kind}/{name}/{act}", Needs::Act, || web::post().to(sources::switch)),
+    ("get", "/console/comparison/{name}", Needs::Content, || web::get().to(sources::comparison)),
+    ("post", "/console/comparison/{name}", Needs::Content, || web::post().to(sources::compare)),
     ("get", "/console/reports", Needs::See, || web::get().to(report::today)),
     ("get", "/console/reports/{day}", Needs::See, || web::get().to(report::show)),
     // For users of e-RS, who sign in there: their session is asked for by the page itself.

@@ -8,7 +8,10 @@ use askama::Template;
 use super::page::{self, Frame, Trouble, ago};
 use super::words::{class_text, state_tag};
 use crate::command::Class;
+use crate::config::Mode;
 use crate::inbound::http::Shared;
+use crate::modes::Modes;
+use crate::store::SwitchKind;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -135,6 +138,7 @@ async fn health(shared: &Shared) -> Result<Health, Trouble> {
             });
         }
     }
+    wrong.extend(shared.deps.modes.as_deref().into_iter().flat_map(paused));
     wrong.sort_by_key(|wrong| !wrong.is_grave);
     let backlog = depths.iter().filter(|depth| depth.count > 0).map(|depth| {
         let tag = state_tag(&depth.state);
@@ -174,6 +178,22 @@ async fn health(shared: &Shared) -> Result<Health, Trouble> {
             })
             .collect(),
         now: page::time(now),
+    })
+}
+
+/// What somebody has paused is easily forgotten.
+fn paused(modes: &Modes) -> impl Iterator<Item = Wrong> {
+    let targets = SwitchKind::ALL
+        .into_iter()
+        .flat_map(|kind| modes.targets(kind, false).into_iter().map(move |target| (kind, target)));
+    targets.filter(|(_, target)| target.mode == Mode::Paused).map(|(kind, target)| Wrong {
+        text: match &target.switched {
+            Some(switch) => format!("The {} {} is paused, by {}", kind.name(), target.name, switch.by),
+            None => format!("The {} {} is paused", kind.name(), target.name),
+        },
+        meaning: "What comes is kept and waits. Nothing of it goes on until somebody ends the pause.",
+        link: "/console/sources".to_owned(),
+        is_grave: false,
     })
 }
 

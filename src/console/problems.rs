@@ -9,6 +9,7 @@ use crate::command::MessageId;
 use crate::inbound::http::Shared;
 use crate::problems::{PROBLEMS_MAX, advice, in_a_sentence};
 use crate::store::{CauseId, ProblemFilter};
+use crate::trials::{RowToAdd, row_to_add};
 
 #[derive(Template)]
 #[template(path = "problems.html")]
@@ -25,6 +26,8 @@ struct Row {
     patients: String,
     who: String,
     what_to_do: String,
+    /// Where a code has no row.
+    to_add: Option<RowToAdd>,
     last: String,
     example: Option<MessageId>,
     /// What a bulk replay of it is of; `None` where there is nothing to replay.
@@ -35,6 +38,7 @@ pub async fn show(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
     let filter = ProblemFilter { max: PROBLEMS_MAX, ..ProblemFilter::default() };
     let problems = shared.deps.search.problems(filter).await?;
     let now = shared.environment.now();
+    let set = shared.deps.trials.as_deref().map(|trials| trials.mappings.current());
     let rows = problems.iter().map(|problem| {
         let tag = state_tag(&problem.cause.state);
         let advice = advice(&problem.cause);
@@ -46,6 +50,7 @@ pub async fn show(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
             patients: plain(&advice.patients),
             who: plain(&advice.who),
             what_to_do: plain(&advice.what_to_do),
+            to_add: set.as_ref().and_then(|set| row_to_add(set, &problem.cause.text)),
             last: page::ago(problem.last, now),
             example: problem.examples.first().map(|example| example.message),
             replay_of: match problem.cause.state.as_str() {

@@ -49,7 +49,7 @@ pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
     Ok(page::ok(&List { frame: Frame::of(&request, &shared, "Bulk replays"), rows: rows.collect() }))
 }
 
-fn in_words(filter: &ReplayFilter) -> String {
+pub fn in_words(filter: &ReplayFilter) -> String {
     let mut words = vec![match filter.of {
         ReplayOf::Failed => "failed commands".to_owned(),
         ReplayOf::Rejected => "refused messages".to_owned(),
@@ -80,7 +80,11 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn filter(&self) -> Result<ReplayFilter, &'static str> {
+    pub fn of(of: &str, source: &str, cause: &str) -> Self {
+        Self { of: of.to_owned(), source: source.to_owned(), cause: cause.to_owned(), ..Self::default() }
+    }
+
+    pub fn filter(&self) -> Result<ReplayFilter, &'static str> {
         let given = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
         let cause = given(&self.cause).map(|id| id.parse().map_err(|_| "There is no such problem")).transpose()?;
         let of = match self.of.as_str() {

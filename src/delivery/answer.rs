@@ -261,7 +261,7 @@ impl Run {
             kind: AliasKind::Ubrn,
             digest: self.shared.keys.alias_digest(AliasKind::Ubrn, &[ubrn]),
         });
-        self.ledger.learnt(Value::Object(known.clone()), aliases.into_iter().collect());
+        self.ledger.learnt(known.clone(), aliases.into_iter().collect());
         self.known.extend(known);
     }
 

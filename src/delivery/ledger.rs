@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::engine::Shared;
 use super::lease::{Lease, Moment};
@@ -71,8 +71,12 @@ impl Ledger {
         self.dirty = true;
     }
 
-    pub(super) fn learnt(&mut self, known: Value, aliases: Vec<Alias>) {
-        self.pending.known = Some(known);
+    /// With what was learnt since the last commit.
+    pub(super) fn learnt(&mut self, known: Map<String, Value>, aliases: Vec<Alias>) {
+        let pending = self.pending.known.get_or_insert_with(|| Map::new().into());
+        if let Some(members) = pending.as_object_mut() {
+            members.extend(known);
+        }
         self.pending.aliases.extend(aliases);
         self.dirty = true;
     }

@@ -1,11 +1,14 @@
 //! How far a command's plan came: the JSON that the store keeps for it between steps and runs.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::command::Failure;
+use crate::config::{Mode, mode_for};
 use crate::mapping::{CallBody, PlanState, PreparedCall};
 use crate::store::{Confirmed, Finding};
 
@@ -61,9 +64,19 @@ pub struct PlanRecord {
     /// It came in shadow mode: never sent, whatever the mode is when its turn comes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
+    /// How its source stood when it came, where services had modes of their own and it names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrived: Option<Arrived>,
     /// In shadow mode: the calls that would have been made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preview: Vec<Value>,
+}
+
+/// Modes of a source and of its services.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Arrived {
+    pub mode: Mode,
+    pub services: BTreeMap<String, Mode>,
 }
 
 /// Who must sign in, or what must be mended, and where.
@@ -124,6 +137,12 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl PlanRecord {
+    /// Whether a command for these services came in shadow mode: it is never sent.
+    pub fn came_in_shadow(&self, services: &[String]) -> bool {
+        let arrived = self.arrived.as_ref().map(|arrived| mode_for(arrived.mode, &arrived.services, services));
+        self.shadow || arrived == Some(Mode::Shadow)
+    }
+
     /// `Null` is a plan that has not begun.
     pub fn from_value(stored: Value) -> serde_json::Result<Self> {
         if stored.is_null() { Ok(Self::default()) } else { serde_json::from_value(stored) }

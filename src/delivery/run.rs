@@ -12,7 +12,7 @@ use super::ledger::{Abandoned, Ledger};
 use super::plan_record::{PlanRecord, shown};
 use super::sets::{PinError, PinnedSet};
 use super::settle::Looking;
-use crate::command::{EventId, State, WaitReason};
+use crate::command::{EventId, State, WaitReason, services};
 use crate::config::{Mode, Source};
 use crate::mapping::{Halt, NextCall, PlanContext, PlanEnd, PlanEvent};
 use crate::store::{ClaimedCommand, NewEvent, StoreError};
@@ -92,11 +92,34 @@ impl Run {
         {
             return self.fail("UBRN_DIFFERS", "its thread's referral has another UBRN than the command names").await;
         }
-        match ground.source.mode {
-            _ if self.plan.shadow => self.shadow(&ground).await,
+        let services = self.services();
+        match ground.source.mode_for(&services) {
+            Mode::Paused => self.give_back("its source is paused").await,
+            // What was begun in e-RS is not left half done.
+            _ if self.plan.wrote => self.walk(ground).await,
+            _ if self.plan.came_in_shadow(&services) => self.shadow(&ground).await,
             Mode::Live => self.walk(ground).await,
             Mode::Shadow => self.shadow(&ground).await,
-            Mode::Paused => self.give_back("its source is paused").await,
+        }
+    }
+
+    /// The services that it is for: those that it names, or those that its referral was made for.
+    fn services(&self) -> Vec<String> {
+        let named = services(&self.command.body);
+        let known = self.known.get("services").and_then(Value::as_array).into_iter().flatten();
+        match named.is_empty() {
+            true => known.filter_map(Value::as_str).map(str::to_owned).collect(),
+            false => named.into_iter().map(str::to_owned).collect(),
+        }
+    }
+
+    /// What a referral is for is known to what follows about it, whether it was made or only rehearsed.
+    fn learn_services(&mut self) {
+        let named = services(&self.command.body);
+        let decides = self.command.body.get("shortlist").is_some() || self.command.name.starts_with("Create");
+        if !named.is_empty() && decides && self.known.get("services") != Some(&json!(named)) {
+            let services = Map::from_iter([("services".to_owned(), json!(named))]);
+            self.learn(services);
         }
     }
 
@@ -164,6 +187,7 @@ impl Run {
                     return match self.follow(follow).await? {
                         Flow::On => {
                             self.learn(known);
+                            self.learn_services();
                             for event in events {
                                 self.publish_planned(event);
                             }
@@ -194,6 +218,7 @@ impl Run {
     /// Everything but the sending: the calls as they would be, kept with the plan.
     async fn shadow(&mut self, ground: &Ground) -> Result<Flow, Abandoned> {
         let now = self.now();
+        self.learn_services();
         match self.with_context(ground, &now, |context| ground.set.mappings.preview(context)) {
             Ok(calls) => {
                 self.plan.preview = calls.iter().map(|call| shown(call, &call.headers)).collect();

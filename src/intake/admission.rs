@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::sources::KnownSource;
 use super::{Inbound, Intake};
-use crate::command::{Class, CommandId, EventId, Failure, MessageId, State, Verdict};
+use crate::command::{Class, CommandId, EventId, Failure, MessageId, State, Verdict, services};
 use crate::config::{EnvironmentName, Mode};
 use crate::mapping::{CommandPlan, Location, Problem, ThreadNames};
 use crate::store::{
@@ -288,7 +288,7 @@ impl Intake {
                     creates: CREATES.contains(&name.as_str()).then(|| business_digest(&body)),
                     mapping_set,
                     state: State::Queued,
-                    plan: self.initial_plan(source),
+                    plan: self.initial_plan(received.source, &body, now),
                     not_after: self.not_after(class, now),
                     name,
                     body,
@@ -301,9 +301,15 @@ impl Intake {
         Prepared { admission, message, commands }
     }
 
-    /// What came in shadow mode stays in it, whatever the mode is when its turn comes.
-    fn initial_plan(&self, source: &str) -> Value {
-        match self.sources.modes().of(source) {
+    /// What came in shadow mode stays in it, whatever the mode is when its turn comes. Where services have modes of their own
+    /// and the command names none, they are known when its turn comes: how its source stood is kept until then.
+    fn initial_plan(&self, source: &KnownSource, body: &Value, at: jiff::Timestamp) -> Value {
+        let standing = self.sources.standing(&source.config, at);
+        let services = services(body);
+        if services.is_empty() && !standing.services.is_empty() {
+            return json!({ "arrived": { "mode": standing.mode, "services": standing.services } });
+        }
+        match standing.mode_for(&services) {
             Mode::Live | Mode::Paused => Value::Null,
             Mode::Shadow => json!({ "shadow": true }),
         }

@@ -1,19 +1,20 @@
-//! The configured sending systems, found by name or by MSH-3 and MSH-4, and their modes, which people switch.
+//! The configured sending systems, found by name or by MSH-3 and MSH-4, and how they stand.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Peer;
-use crate::config::{Fingerprint, Mode, Source};
+use crate::config::{Fingerprint, Source};
 use crate::mapping::DEFAULT_DIALECT;
+use crate::modes::{Board, SourceStanding};
 
 pub struct Sources {
     by_name: HashMap<String, Arc<KnownSource>>,
     by_header: HashMap<(String, String), Arc<KnownSource>>,
-    modes: SourceModes,
+    board: Board,
 }
 
 /// A source with what intake works out once.
@@ -45,34 +46,16 @@ impl KnownSource {
     }
 }
 
-/// Modes of sources by name; shared with delivery, changed while running.
-#[derive(Clone, Default)]
-pub struct SourceModes {
-    modes: Arc<RwLock<HashMap<String, Mode>>>,
-}
-
-impl SourceModes {
-    pub fn of(&self, source: &str) -> Mode {
-        self.modes.read().get(source).copied().unwrap_or_default()
-    }
-
-    pub fn set(&self, source: &str, mode: Mode) {
-        self.modes.write().insert(source.to_owned(), mode);
-    }
-
-    /// Names of the sources in this mode.
-    pub fn in_mode(&self, mode: Mode) -> Vec<String> {
-        self.modes.read().iter().filter(|(_, known)| **known == mode).map(|(name, _)| name.clone()).collect()
-    }
-}
-
 impl Sources {
     pub fn new(configured: &[Source]) -> Self {
-        let modes = SourceModes::default();
+        Self::switched_by(configured, Board::default())
+    }
+
+    /// Their modes are those of the board.
+    pub fn switched_by(configured: &[Source], board: Board) -> Self {
         let mut by_name = HashMap::new();
         let mut by_header = HashMap::new();
         for config in configured {
-            modes.set(&config.name, config.mode);
             let encoding = crate::hl7::charset::named_encoding(&config.charset).unwrap_or(encoding_rs::WINDOWS_1252);
             let known = Arc::new(KnownSource {
                 settings: config.seen_by_mappings(),
@@ -86,7 +69,7 @@ impl Sources {
             }
             by_name.insert(config.name.clone(), known);
         }
-        Self { by_name, by_header, modes }
+        Self { by_name, by_header, board }
     }
 
     pub fn named(&self, name: &str) -> Option<&Arc<KnownSource>> {
@@ -99,8 +82,9 @@ impl Sources {
         exact.or_else(|| self.by_header.get(&(application.to_owned(), String::new())))
     }
 
-    pub fn modes(&self) -> &SourceModes {
-        &self.modes
+    /// How a source stands at that time.
+    pub fn standing(&self, source: &Source, at: Timestamp) -> SourceStanding {
+        self.board.source(source, at)
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Source> {

@@ -113,7 +113,7 @@ fn plan(
 }
 
 /// A call without its token; a letter by name, size and digest.
-fn shown(call: &PreparedCall) -> Value {
+pub(super) fn shown(call: &PreparedCall) -> Value {
     let headers: serde_json::Map<String, Value> =
         call.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     let body = match &call.body {

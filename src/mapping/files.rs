@@ -98,6 +98,16 @@ impl MappingFiles {
         self.files.iter().filter(|(name, _)| !name.contains("/tests/"))
     }
 
+    /// Without any.
+    pub fn empty() -> Self {
+        Self { files: BTreeMap::new() }
+    }
+
+    /// Every file by its name, tests too.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         self.files.get(name).map(String::as_str)
     }

@@ -10,7 +10,8 @@ use crate::backoff::Backoff;
 use crate::config::{self, Acknowledgement};
 use crate::environment::Environment;
 use crate::hl7::Receipt;
-use crate::store::{DispatchContent, DispatchState, DispatchStep, DueDispatch, Made, Result, Store};
+use crate::modes::Board;
+use crate::store::{DispatchContent, DispatchState, DispatchStep, DueDispatch, Made, Result, Store, SwitchKind};
 use crate::tls::{ClientTls, Identity};
 
 /// Read at once: messages may be large.
@@ -40,6 +41,8 @@ pub(super) struct Destination {
     tls: Option<ClientTls>,
     store: Arc<dyn Store>,
     events: Arc<Events>,
+    /// Whether somebody has paused it.
+    board: Board,
     metrics: DestinationMetrics,
     environment: Environment,
     connection: Option<MllpClient>,
@@ -53,6 +56,7 @@ impl Destination {
         settings: config::Destination,
         store: Arc<dyn Store>,
         events: Arc<Events>,
+        board: &Board,
         metrics: &OutboundMetrics,
         environment: &Environment,
     ) -> Self {
@@ -62,6 +66,7 @@ impl Destination {
             settings,
             store,
             events,
+            board: board.clone(),
             environment: environment.clone(),
             connection: None,
             backoff: Backoff::default(),
@@ -97,6 +102,10 @@ impl Destination {
     }
 
     async fn send_due(&mut self) -> Result<Sent> {
+        if self.board.is_paused(SwitchKind::Destination, &self.settings.name, self.environment.now()) {
+            self.hang_up();
+            return Ok(Sent::All);
+        }
         let due = self.store.due_dispatches(&self.settings.name, AT_ONCE).await?;
         if due.is_empty() {
             return Ok(Sent::All);

@@ -34,6 +34,7 @@ use crate::given::Given;
 use crate::instances::Duty;
 use crate::intake::MakeAnswers;
 use crate::mapping::MappingSets;
+use crate::modes::Board;
 use crate::store::{Result, Store};
 
 use answers::Answers;
@@ -57,6 +58,8 @@ pub struct OutboundParts {
     /// Whether it is production.
     pub place: EnvironmentName,
     pub duty: Duty,
+    /// Who of them somebody has paused.
+    pub board: Board,
     pub metrics: OutboundMetrics,
     pub environment: Environment,
 }
@@ -73,8 +76,19 @@ pub struct Outbound {
 
 impl Outbound {
     pub fn new(parts: OutboundParts) -> Self {
-        let OutboundParts { destinations, folders, store, answers, mappings, given, place, duty, metrics, environment } =
-            parts;
+        let OutboundParts {
+            destinations,
+            folders,
+            store,
+            answers,
+            mappings,
+            given,
+            place,
+            duty,
+            board,
+            metrics,
+            environment,
+        } = parts;
         let signals = store.signals().clone();
         let of_events = EventsParts {
             store: &store,
@@ -98,7 +112,9 @@ impl Outbound {
         let destinations = destinations
             .into_iter()
             .zip(&events)
-            .map(|(settings, events)| Destination::new(settings, store.clone(), events.clone(), &metrics, &environment))
+            .map(|(settings, events)| {
+                Destination::new(settings, store.clone(), events.clone(), &board, &metrics, &environment)
+            })
             .collect();
         let folders = folders
             .into_iter()

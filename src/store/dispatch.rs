@@ -156,6 +156,13 @@ pub struct DispatchDepth {
     pub oldest: Option<Timestamp>,
 }
 
+impl DispatchDepth {
+    /// It is to be sent by itself.
+    pub fn is_waiting(&self) -> bool {
+        self.state == DispatchState::Waiting
+    }
+}
+
 /// What intake, the outbound room and people need of it.
 #[async_trait]
 pub trait DispatchStore: Send + Sync {

@@ -16,6 +16,7 @@ pub mod copy;
 mod dispatch;
 mod fetched;
 mod kept_document;
+mod mode;
 mod open;
 mod own_message;
 mod partition_key;
@@ -54,6 +55,7 @@ pub use cause::{Cause, CauseId, OF_MESSAGES, Problem, ProblemExample, ProblemFil
 pub use dispatch::*;
 pub use fetched::{FETCHED_CHUNK, FetchedStore};
 pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
+pub use mode::{ModeStore, Switch, SwitchKind, Switched};
 pub use open::{OpenError, StorePlace, open, open_to_act};
 pub use pass::pass;
 pub use patient::{Held, LegalHold, PatientDigest, PatientStore, PlacedMessage};
@@ -337,6 +339,7 @@ pub trait Store:
     + DispatchStore
     + WatchStore
     + WaitingStore
+    + ModeStore
 {
     /// Rings when something was committed that another room may wait for.
     fn signals(&self) -> &Signals;

@@ -3,16 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::subject::{self, Subject};
 use crate::cli::exit::{CliError, Done};
 use crate::cli::table::table;
-use crate::hl7::{Declared, Header, Message, Undecodable, charset};
-use crate::intake::{KnownSource, Sources, is_fhir};
-use crate::mapping::{
-    Dialect, Explained, FhirDocument, Json, Kind, Language, MappingSet, Normalised, PlanContext, Trace, explain,
-};
+use crate::intake::{Sources, explain_message};
+use crate::mapping::{Explained, Language};
 
 /// Show which HL7 field or FHIR element made which e-RS element, in both directions, with what is unused
 #[derive(Args)]
@@ -48,42 +45,17 @@ impl Explain {
         let sources = Sources::new(&config.sources);
         let bytes = subject::message(&self.file)?;
         let source = subject::source(&sources, self.source.as_deref(), &bytes)?;
-        let name = source.dialect(|name| set.dialect(name).is_some());
-        let dialect = set.dialect(name).ok_or_else(|| CliError::Usage(format!("there is no dialect {name}")))?;
-        let mut trace = Trace::default();
-        let is_fhir = is_fhir(&bytes);
-        let normalised = if is_fhir {
-            from_fhir(&set, dialect, source, &bytes, &mut trace)?
-        } else {
-            from_hl7(&set, dialect, source, &bytes, &mut trace)?
-        };
-        let (command, body) = match &normalised.kind {
-            Kind::Command(draft) => (draft.name.clone(), draft.body.clone()),
-            Kind::Notice { .. } | Kind::Refused => (String::new(), Value::Null),
-        };
         let connection = subject::connection(&config, &source.config, None);
-        let known = json!({ "ubrn": body.get("ubrn").cloned().unwrap_or_else(|| "<ubrn>".into()) });
-        let settings = Value::Object(source.settings.clone());
-        let context = PlanContext {
-            command: &command,
-            id: "",
-            body: &body,
-            known: &known,
-            connection: &connection,
-            settings: &settings,
-            now: "<time of sending>",
-        };
-        let rows: Vec<Explained> =
-            explain(&set, &trace.rows, &context).into_iter().filter(|row| self.wants(row)).collect();
+        let explained = explain_message(&set, source, &connection, &bytes).map_err(CliError::No)?;
+        let rows: Vec<Explained> = explained.rows.into_iter().filter(|row| self.wants(row)).collect();
         if self.json {
             let shown = json!({
-                "mapping": normalised.mapping, "rows": rows, "unused": normalised.unused, "problems": normalised.problems,
+                "mapping": explained.mapping, "rows": rows, "unused": explained.unused, "problems": explained.problems,
             });
             println!("{shown:#}");
         } else {
-            let language = if is_fhir { Language::Fhir } else { Language::Hl7v2 };
-            print!("{}", in_words(language, &rows, &normalised.unused));
-            for problem in &normalised.problems {
+            print!("{}", in_words(explained.language, &rows, &explained.unused));
+            for problem in &explained.problems {
                 println!("{} (code {}): {}", problem.location, problem.code, problem.text);
             }
         }
@@ -96,40 +68,6 @@ impl Explain {
             row.member.contains(element.as_str()) || row.elements.iter().any(|found| found.contains(element.as_str()))
         });
         field && element
-    }
-}
-
-fn refused(why: &dyn std::fmt::Display) -> CliError {
-    CliError::No(format!("the message cannot be read: {why}"))
-}
-
-fn from_hl7(
-    set: &MappingSet,
-    dialect: &Dialect,
-    source: &KnownSource,
-    bytes: &[u8],
-    trace: &mut Trace,
-) -> Result<Normalised, CliError> {
-    let header = Header::scan(bytes).map_err(|error| refused(&error))?;
-    let charsets = header.charsets();
-    let declared = Declared { http: None, msh18: &charsets, source: source.encoding };
-    let decoded = charset::decode(bytes, declared, Undecodable::Replace).map_err(|error| refused(&error))?;
-    let message = Message::parse(&decoded.text).map_err(|error| refused(&error))?;
-    Ok(set.normalise(dialect, &message, decoded.encoding, &source.settings, Some(trace)))
-}
-
-fn from_fhir(
-    set: &MappingSet,
-    dialect: &Dialect,
-    source: &KnownSource,
-    bytes: &[u8],
-    trace: &mut Trace,
-) -> Result<Normalised, CliError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| refused(&error))?;
-    let json = Json::read(text).map_err(|error| refused(&error))?;
-    match FhirDocument::of(text, &json) {
-        Ok(document) => Ok(set.normalise_fhir(dialect, &document, &source.settings, Some(trace))),
-        Err(problems) => Ok(Normalised { problems, ..Normalised::default() }),
     }
 }
 

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cli::exit::CliError;
 use crate::cli::settings::Settings;
-use crate::config::{Access, Config, Source};
+use crate::config::{Config, Source};
 use crate::intake::{KnownSource, Sources};
 use crate::mapping::{MappingFiles, MappingSet};
+use crate::trials::connection_of;
 
 #[derive(Args)]
 pub struct Subject {
@@ -63,18 +64,7 @@ pub fn source<'s>(sources: &'s Sources, name: Option<&str>, message: &[u8]) -> R
 
 /// The connection of a source as plans see it; `--as` puts another business function in its place.
 pub fn connection(config: &Config, source: &Source, business_function: Option<&str>) -> Value {
-    let found = config.connections.iter().find(|connection| connection.name == source.first_connection());
-    let Some(connection) = found else { return json!({ "businessFunction": business_function }) };
-    let base = connection.code_system_base.as_deref().unwrap_or(&connection.base_url);
-    let mut value = json!({ "codeSystemBase": base });
-    if let Access::UserRestricted(user) = &connection.access {
-        value["organisation"] = Value::from(user.organisation.as_str());
-        value["businessFunction"] = Value::from(user.business_function.as_str());
-    }
-    if let Some(business_function) = business_function {
-        value["businessFunction"] = Value::from(business_function);
-    }
-    value
+    connection_of(&config.connections, source, business_function)
 }
 
 pub fn message(file: &Path) -> Result<Bytes, CliError> {

@@ -29,7 +29,7 @@ use self::play::{Played, Scene, play};
 use self::setting::{Ground, Setting, set};
 use super::engine::Shared;
 use super::pace::Speed;
-use crate::command::{Class, CommandId, Estimate, Unforeseen};
+use crate::command::{Class, CommandId, Estimate, Unforeseen, services};
 use crate::config::Mode;
 use crate::mapping::PlanContext;
 use crate::store::{CommandView, InstanceStanding, Queue, StoreError};
@@ -107,7 +107,7 @@ impl Estimator {
         let sources = shared.sources.borrow().clone();
         let source = sources.get(&command.source).ok_or(Unforeseen::SourceUnknown)?;
         let member = shared.members.get(source.first_connection()).ok_or(Unforeseen::SourceUnknown)?;
-        match source.mode {
+        match source.mode_for(&services(&command.body)) {
             Mode::Paused => return Err(Unforeseen::SourcePaused),
             Mode::Shadow => return Err(Unforeseen::Shadow),
             Mode::Live if command.plan.get("shadow") == Some(&Value::Bool(true)) => return Err(Unforeseen::Shadow),

@@ -29,7 +29,7 @@ async fn advice_is_asked_for_with_its_files_and_followed() {
     let done = world.until(command, "completed").await;
     assert_eq!(world.simulator().calls(), ["A020", "A044"]);
     let ubrn = done.plan["result"]["ubrn"].as_str().expect("a UBRN").to_owned();
-    assert_eq!(done.known, json!({ "ubrn": ubrn, "version": "1" }));
+    assert_eq!(done.known, json!({ "ubrn": ubrn, "version": "1", "services": ["11014"] }));
     let event = world.only_event("AdviceRequestCreated").await;
     assert_eq!((&event["ubrn"], &event["version"], &event["service"]), (&json!(ubrn), &json!("1"), &json!("11014")));
     assert!(!event.to_string().contains("What would you do?"), "{event}");

@@ -242,6 +242,11 @@ passes_on!(WatchStore {
     fn purge_snapshots(before: Timestamp) -> u64;
 });
 
+passes_on!(ModeStore {
+    fn switched() -> Vec<Switched>;
+    fn switch(switched: Switched, noted: Noted) -> ();
+});
+
 passes_on!(WaitingStore {
     fn waiting(max: usize) -> Vec<CommandView>;
     fn behind(command: CommandId) -> Vec<OpenCommand>;

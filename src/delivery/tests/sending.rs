@@ -14,7 +14,7 @@ async fn a_referral_is_sent_once_and_its_result_is_kept() {
     let command = world.admit("R1").await;
     let done = world.until(command, "completed").await;
     assert_eq!(world.ers.calls(), ["A011"]);
-    assert_eq!(done.known, json!({ "ubrn": "000000070001", "version": "1" }));
+    assert_eq!(done.known, json!({ "ubrn": "000000070001", "version": "1", "services": ["11002"] }));
     assert_eq!(done.plan["result"], json!({ "ubrn": "000000070001", "version": "1" }));
     let request = &world.ers.seen()[0];
     assert_eq!(request.header("authorization"), Some("Bearer access-1"));

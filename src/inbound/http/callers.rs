@@ -45,6 +45,8 @@ pub enum Needs {
     Audit,
     /// Changes what becomes of something.
     Act,
+    /// The same of somebody who sees what it says.
+    ActOnContent,
     /// A person who has signed in at e-RS, in their browser. No token stands for one.
     SignedIn,
 }
@@ -154,10 +156,9 @@ fn token_may(token: &Token, needs: Needs) -> bool {
         (Role::Viewer | Role::Operator, Needs::Watch | Needs::See | Needs::SeeOwn) => true,
         (Role::Viewer | Role::Operator, Needs::Content) => token.content,
         (Role::Operator, Needs::Act) => true,
-        (Role::Operator, Needs::Audit) => token.content,
-        (Role::Viewer, Needs::Act | Needs::Audit) | (Role::Viewer | Role::Operator, Needs::Send | Needs::SignedIn) => {
-            false
-        }
+        (Role::Operator, Needs::Audit | Needs::ActOnContent) => token.content,
+        (Role::Viewer, Needs::Act | Needs::ActOnContent | Needs::Audit)
+        | (Role::Viewer | Role::Operator, Needs::Send | Needs::SignedIn) => false,
     }
 }
 
@@ -166,6 +167,7 @@ fn person_may(person: &Account, needs: Needs) -> bool {
         Needs::Nothing | Needs::Watch | Needs::See | Needs::SeeOwn => true,
         Needs::Content => person.content,
         Needs::Act => person.role != PersonRole::Viewer,
+        Needs::ActOnContent => person.role != PersonRole::Viewer && person.content,
         Needs::Audit => person.role == PersonRole::Administrator,
         Needs::Send | Needs::SignedIn => false,
     }

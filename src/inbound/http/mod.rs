@@ -11,6 +11,7 @@ mod acts;
 mod answer_body;
 mod audit;
 mod awaited;
+pub mod bundles;
 pub mod callers;
 mod commands;
 pub mod cookies;
@@ -18,6 +19,7 @@ mod dispatches;
 mod documents;
 mod edits;
 mod events;
+mod explanations;
 mod fhir;
 mod health;
 mod hl7v2;
@@ -25,6 +27,7 @@ mod holds;
 mod instances;
 pub mod looks;
 mod messages;
+pub mod modes;
 mod openapi;
 mod operation_outcome;
 mod prefer;
@@ -36,6 +39,7 @@ pub mod request;
 mod routes;
 mod settle;
 pub mod sign_in;
+mod trials;
 pub mod views;
 mod waiting;
 
@@ -55,12 +59,14 @@ use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
 use crate::keys::Keys;
+use crate::modes::Modes;
 use crate::sign_in::Desk;
 use crate::store::{
     AuditStore, CommandView, DispatchStore, FetchedStore, InstanceStore, OperatorStore, PatientStore, SearchStore,
     Signals, Store,
 };
 use crate::tls::{self, TlsError};
+use crate::trials::Trials;
 use crate::waiting::Waiting;
 
 use callers::Caller;
@@ -96,6 +102,10 @@ pub struct HttpDeps {
     pub instances: Arc<dyn InstanceStore>,
     pub dispatches: Arc<dyn DispatchStore>,
     pub estimates: Arc<dyn Estimates>,
+    /// Who switches modes; `None` where nothing can be switched.
+    pub modes: Option<Arc<Modes>>,
+    /// Who reads stored messages once more.
+    pub trials: Option<Arc<Trials>>,
     pub feed: Feed,
     pub signals: Signals,
     /// All of the store, for what needs several rooms of it.

@@ -9,14 +9,14 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, Route, web};
 use super::callers::{Needs, guard};
 use super::problem::ProblemDocument;
 use super::{
-    acts, audit, commands, dispatches, documents, edits, events, fhir, health, hl7v2, holds, instances, messages,
-    openapi, problems, replays, reports, sign_in, waiting,
+    acts, audit, bundles, commands, dispatches, documents, edits, events, explanations, fhir, health, hl7v2, holds,
+    instances, messages, modes, openapi, problems, replays, reports, sign_in, trials, waiting,
 };
 
 /// Method, path as OpenAPI writes it, what it needs of who calls it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const ROUTES: [Entry; 52] = [
+pub const ROUTES: [Entry; 63] = [
     ("post", "/v1/hl7v2", Needs::Send, || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", Needs::Send, || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", Needs::Send, || web::post().to(fhir::post)),
@@ -31,17 +31,28 @@ pub const ROUTES: [Entry; 52] = [
     ("post", "/v1/commands/{id}/pass", Needs::Act, || web::post().to(acts::pass)),
     ("get", "/v1/holds", Needs::See, || web::get().to(holds::list)),
     ("post", "/v1/replays", Needs::Act, || web::post().to(replays::post)),
+    ("post", "/v1/trials", Needs::Content, || web::post().to(trials::post)),
     ("get", "/v1/replays", Needs::See, || web::get().to(replays::list)),
     ("get", "/v1/replays/{id}", Needs::See, || web::get().to(replays::get)),
     ("post", "/v1/replays/{id}/pause", Needs::Act, || web::post().to(replays::pause)),
     ("post", "/v1/replays/{id}/resume", Needs::Act, || web::post().to(replays::resume)),
     ("post", "/v1/replays/{id}/cancel", Needs::Act, || web::post().to(replays::cancel)),
+    ("get", "/v1/sources", Needs::See, || web::get().to(modes::list)),
+    ("get", "/v1/sources/{name}/mode", Needs::See, || web::get().to(modes::get)),
+    ("put", "/v1/sources/{name}/mode", Needs::Act, || web::put().to(modes::put)),
+    ("post", "/v1/sources/{name}/comparison", Needs::Content, || web::post().to(modes::comparison)),
+    ("get", "/v1/connections/{name}/mode", Needs::See, || web::get().to(modes::get)),
+    ("put", "/v1/connections/{name}/mode", Needs::Act, || web::put().to(modes::put)),
+    ("get", "/v1/destinations/{name}/mode", Needs::See, || web::get().to(modes::get)),
+    ("put", "/v1/destinations/{name}/mode", Needs::Act, || web::put().to(modes::put)),
     ("get", "/v1/reports/{day}", Needs::See, || web::get().to(reports::get)),
     ("get", "/v1/problems", Needs::See, || web::get().to(problems::list)),
     ("get", "/v1/messages", Needs::See, || web::get().to(messages::list)),
     ("post", "/v1/messages/search", Needs::Content, || web::post().to(messages::search)),
     ("post", "/v1/messages/{id}/replay", Needs::Act, || web::post().to(acts::take_again)),
     ("post", "/v1/messages/{id}/edit", Needs::Act, || web::post().to(edits::edit)),
+    ("get", "/v1/messages/{id}/explanation", Needs::Content, || web::get().to(explanations::get)),
+    ("get", "/v1/messages/{id}/bundle", Needs::Content, || web::get().to(bundles::get)),
     ("get", "/v1/messages/{id}/difference", Needs::Content, || web::get().to(edits::get_difference)),
     ("get", "/v1/messages/{id}", Needs::SeeOwn, || web::get().to(messages::get)),
     ("get", "/v1/dispatches", Needs::See, || web::get().to(dispatches::list)),

@@ -41,7 +41,7 @@ const PURGED_MADE_IT: &str = "t.purged_creator IS NOT NULL AND c.number IS NULL"
 const CREATOR: &str = "LEFT JOIN command c ON c.number = t.created_by";
 
 /// In this order: what SQLite's threads need is there before them.
-pub(super) const TABLES: [Table; 30] = [
+pub(super) const TABLES: [Table; 31] = [
     table("source", &["number"], &["number", "name"]),
     Table {
         read: &[("number", "t.number * 4096")],
@@ -101,6 +101,7 @@ pub(super) const TABLES: [Table; 30] = [
         &["replay", "subject", "message", "command", "made", "outcome", "why", "at"],
     ),
     table("day_report", &["day"], &["day", "at"]),
+    table("switched", &["kind", "name"], &["kind", "name", "version", "switches", "at"]),
     table("cause", &["id"], &["id", "source", "kind", "state", "code", "place", "text", "seen_at"]),
     Table { read: OF_MESSAGE, written: TO_MESSAGE, ..table("blame", &["message", "cause"], &["message", "cause"]) },
     table("legal_hold", &["id"], &["id", "message", "patient", "at", "by"]),

@@ -20,9 +20,9 @@ use crate::store::suite::given::{
 };
 use crate::store::{
     Admission, Admitted, AliasKind, ClaimedCommand, DispatchFilter, Held, HeldPiece, LegalHold, Made, MessageFilter,
-    NewBulkReplay, NewDispatch, NewEvent, OpenError, OwedAnswer, ProblemFilter, Progress, Purge, PurgePlace,
+    NewBulkReplay, NewDispatch, NewEvent, Noted, OpenError, OwedAnswer, ProblemFilter, Progress, Purge, PurgePlace,
     ReplayCandidate, ReplayCandidates, ReplayFilter, ReplayItem, ReplayOutcome, SealedSecret, Share, Snapshot,
-    Spending, Store, StorePlace, open, open_to_act,
+    Spending, Store, StorePlace, Switch, SwitchKind, Switched, open, open_to_act,
 };
 
 /// Small, so that there are many batches.
@@ -225,6 +225,18 @@ async fn fill(store: &dyn Store) {
     };
     assert!(store.save_snapshot(snapshot).await.expect("saved"));
     store.register_set("set-1", Bytes::from_static(b"archive"), at(1)).await.expect("kept");
+    let paused = Switch {
+        service: None,
+        mode: crate::config::Mode::Paused,
+        from: at(5),
+        by: "j.smith".into(),
+        why: "Zoë".into(),
+        at: at(5),
+    };
+    let mut switched = Switched::nothing(SwitchKind::Source, "northmoor");
+    (switched.version, switched.switches) = (1, vec![paused]);
+    let noted = Noted { act: "switch mode", subject: "source northmoor".into(), by: act() };
+    store.switch(switched, noted).await.expect("switched");
     for name in ["q1", "q2", "q3"] {
         arrives(store, &[local(name)]).await;
     }
@@ -299,6 +311,7 @@ async fn told(store: &dyn Store) -> Vec<String> {
     lines.push(format!("{:?}", store.dispatches(all).await.expect("read")));
     lines.push(format!("{:?}", store.snapshot("knee-clinic", "20001").await.expect("read")));
     lines.push(format!("{:?}", store.load_set("set-1").await.expect("read")));
+    lines.push(format!("{:?}", store.switched().await.expect("read")));
     for alias in ["p1", "p2", "p3", "p4", "r1", "a", "waits", "runs"].map(local).into_iter().chain([ubrn("b")]) {
         lines.push(format!("{:?}", store.find_thread(&alias).await.expect("read")));
     }

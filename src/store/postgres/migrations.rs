@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 13] = [
+const MIGRATIONS: [Migration; 14] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -105,6 +105,12 @@ const MIGRATIONS: [Migration; 13] = [
         number: 13,
         name: "reports",
         expand: Expansion::Whole(include_str!("migrations/0013_reports.expand.sql")),
+        contract: "",
+    },
+    Migration {
+        number: 14,
+        name: "modes",
+        expand: Expansion::Whole(include_str!("migrations/0014_modes.expand.sql")),
         contract: "",
     },
 ];

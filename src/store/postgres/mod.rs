@@ -13,7 +13,7 @@
 //! | `flight`, `lane` | statements sent together; groups of intentions, one transaction each; what became of a commit |
 //! | `workspace`, `read`, `write` | threads and commands in memory: the rules of order; from rows and back |
 //! | `intake`, `progress` | what the two lanes carry out |
-//! | `claims`, `acts` | leases, what others left running; people |
+//! | `claims`, `acts`, `modes` | leases, what others left running; people, and what they switch |
 //! | `outbox`, `content`, `kept`, `search`, `listing` | events; letters; secrets and sets; looking |
 //! | `instances`, `keeper`, `bells` | who shares the store; the line that hears the others |
 //! | `migrations`, `retention`, `upkeep`, `sources` | the schema in two phases; what goes by age; proof; sources |
@@ -41,6 +41,7 @@ mod lane;
 mod links;
 mod listing;
 mod migrations;
+mod modes;
 mod outbox;
 mod patient;
 mod people;

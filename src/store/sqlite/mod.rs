@@ -11,7 +11,7 @@
 //! | `threads`, `order` | aliases and merges; which command is claimable |
 //! | `claims`, `progress`, `recovery`, `transitions` | delivery |
 //! | `outbox` | events |
-//! | `operator`, `bulk`, `audit`, `people`, `kept` | people's acts, secrets, mapping sets |
+//! | `operator`, `bulk`, `audit`, `people`, `modes`, `kept` | people's acts, secrets, mapping sets |
 //! | `search`, `listing`, `problems`, `report`, `readers` | looking |
 //! | `retention`, `patient` | what is finished and old leaves; what is held |
 //! | `files`, `room`, `migrations`, `upkeep`, `stopped` | the file itself, and its disk |
@@ -32,6 +32,7 @@ mod kept;
 mod links;
 mod listing;
 mod migrations;
+mod modes;
 mod operator;
 mod order;
 mod outbox;

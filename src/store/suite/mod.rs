@@ -12,6 +12,7 @@ mod duties;
 mod events;
 pub(crate) mod given;
 mod links;
+mod modes;
 mod patients;
 mod people;
 mod random;
@@ -162,6 +163,8 @@ scenarios! {
     links:
         a_piece_is_held_until_it_is_let_go,
         the_number_that_comes_next_is_changed_by_who_knows_it;
+    modes:
+        a_mode_is_switched_by_who_knows_how_it_stood;
     dispatching:
         an_answer_is_due_once_its_outcome_is_known_and_made_once,
         a_destination_is_told_each_event_once,

@@ -12,6 +12,7 @@ fn opens(needs: Needs, role: &str, content: bool) -> bool {
         Needs::Nothing | Needs::See => true,
         Needs::Content => content,
         Needs::Act => role != "viewer",
+        Needs::ActOnContent => role != "viewer" && content,
         Needs::Audit => role == "administrator",
         Needs::Watch | Needs::Send | Needs::SeeOwn => panic!("no page needs this: say here who opens it"),
         // Of e-RS, who are others than those who have an account here.

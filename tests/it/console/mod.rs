@@ -2,9 +2,11 @@
 
 mod access;
 mod attacks;
+mod cases;
 mod clinicians;
 mod elsewhere;
 mod night;
+mod sources;
 pub mod story;
 
 use std::time::Duration;

@@ -42,11 +42,23 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/problems"
             | "/v1/replays"
             | "/v1/replays/{id}"
-            | "/v1/reports/{day}",
+            | "/v1/reports/{day}"
+            | "/v1/sources"
+            | "/v1/sources/{name}/mode"
+            | "/v1/connections/{name}/mode"
+            | "/v1/destinations/{name}/mode",
         ) => people,
-        ("get", "/v1/events" | "/v1/messages/{id}/difference") | ("post", "/v1/messages/search") => {
-            &["reader", "auditor"]
+        ("put", "/v1/sources/{name}/mode" | "/v1/connections/{name}/mode" | "/v1/destinations/{name}/mode") => {
+            &["operator", "auditor"]
         }
+        (
+            "get",
+            "/v1/events"
+            | "/v1/messages/{id}/difference"
+            | "/v1/messages/{id}/explanation"
+            | "/v1/messages/{id}/bundle",
+        )
+        | ("post", "/v1/messages/search" | "/v1/trials" | "/v1/sources/{name}/comparison") => &["reader", "auditor"],
         ("get", "/v1/audit") | ("post", "/v1/messages/{id}/edit") => &["auditor"],
         ("get", "/v1/sign-in/sessions" | "/v1/waiting") => people,
         (

@@ -188,6 +188,11 @@ room!(WaitingStore, layered {} {
     fn say(command: CommandId, word: Word, act: Act) -> ();
 });
 
+room!(ModeStore, layered {} {
+    fn switched() -> Vec<Switched>;
+    fn switch(switched: Switched, noted: Noted) -> ();
+});
+
 room!(MappingStore, layered {} {
     fn register_set(digest: &str, archive: Bytes, at: Timestamp) -> ();
     fn load_set(digest: &str) -> Option<Bytes>;

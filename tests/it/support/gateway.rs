@@ -73,6 +73,8 @@ impl HttpGateway {
             instances: records.clone(),
             dispatches,
             estimates: records.clone(),
+            modes: None,
+            trials: None,
             feed: Feed::new(records.clone(), records.signals.clone()),
             signals: records.signals.clone(),
             commands: Arc::new(commands.unwrap_or_else(|errors| panic!("{errors:?}"))),

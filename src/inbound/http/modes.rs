@@ -1,0 +1,143 @@
+//! Modes while running: `GET /v1/sources` (with connections and destinations); `GET` and `PUT /v1/sources/{name}/mode`,
+//! `/v1/connections/{name}/mode`, `/v1/destinations/{name}/mode`, what it would come to with `?preview=true`; and
+//! `POST /v1/sources/{name}/comparison`, what a source in shadow would have sent beside what was sent.
+//!
+//! Guarantees: nothing is switched that does not say who and why; a preview switches nothing; a comparison needs the right to
+//! content, and is noted.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Shared;
+use super::acts::said;
+use super::callers::{Caller, Needs};
+use super::looks::{ACT_TEXT_CHARS_MAX, Look, place_of};
+use super::problem::ProblemDocument;
+use super::request::{query, read_body};
+use crate::modes::{Asked, Modes, NotSwitched, Wish, compare, read_sent};
+use crate::store::SwitchKind;
+
+const BODY_BYTES_MAX: usize = 8 * 1024;
+
+type Answered = Result<HttpResponse, ProblemDocument>;
+
+impl Shared {
+    /// What is switched; a gateway without sources of its own has nothing to.
+    pub fn modes(&self) -> Result<&Modes, ProblemDocument> {
+        self.deps.modes.as_deref().ok_or_else(ProblemDocument::unavailable)
+    }
+}
+
+impl From<NotSwitched> for ProblemDocument {
+    fn from(why: NotSwitched) -> Self {
+        match why {
+            NotSwitched::Unknown => Self::not_found("There is nothing of this name in the settings."),
+            NotSwitched::Impossible(why) => {
+                Self::new(StatusCode::CONFLICT, "not-switched", "It cannot be switched so", why)
+            }
+            NotSwitched::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Reasons may name a patient.
+pub fn reads_reasons(caller: &Caller) -> bool {
+    caller.may(Needs::Audit) || caller.may(Needs::Content)
+}
+
+pub async fn list(shared: web::Data<Shared>, caller: Caller) -> Answered {
+    let (modes, reasons) = (shared.modes()?, reads_reasons(&caller));
+    Ok(HttpResponse::Ok().json(json!({
+        "sources": modes.targets(SwitchKind::Source, reasons),
+        "connections": modes.targets(SwitchKind::Connection, reasons),
+        "destinations": modes.targets(SwitchKind::Destination, reasons),
+    })))
+}
+
+/// By the first part of the path.
+fn kind(request: &HttpRequest) -> SwitchKind {
+    match request.path().split('/').nth(2) {
+        Some("connections") => SwitchKind::Connection,
+        Some("destinations") => SwitchKind::Destination,
+        _ => SwitchKind::Source,
+    }
+}
+
+pub async fn get(request: HttpRequest, name: web::Path<String>, shared: web::Data<Shared>, caller: Caller) -> Answered {
+    show(&shared, kind(&request), &name, &caller)
+}
+
+fn show(shared: &Shared, kind: SwitchKind, name: &str, caller: &Caller) -> Answered {
+    let target = shared.modes()?.target(kind, name, reads_reasons(caller)).ok_or(NotSwitched::Unknown)?;
+    Ok(HttpResponse::Ok().json(target))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutQuery {
+    #[serde(default)]
+    preview: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    mode: Wish,
+    service: Option<String>,
+    from: Option<Timestamp>,
+    by: Option<String>,
+    why: Option<String>,
+}
+
+pub async fn put(
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    shared: web::Data<Shared>,
+    caller: Caller,
+) -> Answered {
+    let PutQuery { preview } = query(&request)?;
+    let bytes = read_body(&request, payload, BODY_BYTES_MAX).await?;
+    let body: Body = serde_json::from_slice(&bytes).map_err(|_| {
+        ProblemDocument::bad_request(
+            r#"The body is {"mode": "live", "shadow", "paused", "resumed" or "settings", "service": "of a source, one alone", "from": "an instant, if not at once", "by": "who decides", "why": "the reason"}."#,
+        )
+    })?;
+    let Body { mode, service, from, by, why } = body;
+    let asked = Asked { kind: kind(&request), name: name.into_inner(), service, wish: mode, from };
+    let modes = shared.modes()?;
+    if preview {
+        return Ok(HttpResponse::Ok().json(modes.foresee(&asked).await?));
+    }
+    let (Some(by), Some(why)) = (by.filter(|by| said(by)), why.filter(|why| said(why))) else {
+        return Err(ProblemDocument::bad_request(format!(
+            "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
+        )));
+    };
+    modes.switch(&asked, caller.act(&by, place_of(&request), why, shared.environment.now())).await?;
+    show(&shared, asked.kind, &asked.name, &caller)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Since {
+    since: Option<Timestamp>,
+}
+
+pub async fn comparison(
+    request: HttpRequest,
+    payload: web::Payload,
+    name: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Answered {
+    let Since { since } = query(&request)?;
+    let bytes = read_body(&request, payload, shared.listener.body_bytes_max).await?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| ProblemDocument::bad_request("The file is text in UTF-8."))?;
+    let sent = read_sent(text).map_err(|error| ProblemDocument::bad_request(format!("The file: {error}.")))?;
+    shared.modes()?.target(SwitchKind::Source, &name, false).ok_or(NotSwitched::Unknown)?;
+    shared.looked(&request, Look::at(format!("comparison of source {name}"), &name, true)).await?;
+    Ok(HttpResponse::Ok().json(compare(&*shared.deps.store, &name, since, &sent).await?))
+}
