@@ -94,9 +94,6 @@ pub struct List {
     /// Of the patient whose NHS number is in this file; `-` asks for it, or reads standard input
     #[arg(long, value_name = "FILE")]
     nhs_number_file: Option<PathBuf>,
-    /// The key file that the store was made with; otherwise the one beside it
-    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_KEY_FILE")]
-    key_file: Option<PathBuf>,
     /// Received at or after this instant, such as 2026-03-16T09:30:00Z
     #[arg(long, value_name = "INSTANT")]
     since: Option<Timestamp>,
@@ -232,8 +229,7 @@ impl List {
             max: usize::from(self.limit),
         };
         let nhs_number = self.nhs_number_file.map(|file| Number::in_file(file).read()).transpose()?;
-        let key_file = self.key_file.or_else(|| self.place.key_file());
-        let sought = Sought { local_id: self.local_id, ubrn: self.ubrn, nhs_number, key_file };
+        let sought = Sought { local_id: self.local_id, ubrn: self.ubrn, nhs_number };
         let found = match sought.is_nothing() {
             true => records.messages(filter).await?,
             false => records.messages_of(filter, &sought).await?,

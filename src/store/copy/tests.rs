@@ -65,7 +65,7 @@ fn letter() -> Bytes {
 /// Opens a store, and closes it whole before the next one opens it.
 async fn with<T>(url: &StoreUrl, work: impl AsyncFnOnce(&dyn Store) -> T) -> T {
     let environment = Environment::system();
-    let store = open(StorePlace { url, instance: "gateway-1", reserve_bytes: 0 }, &environment).await.expect("opened");
+    let store = open(StorePlace { url, instance: "gateway-1", reserve_bytes: 0, sealing: None }, &environment).await.expect("opened");
     let done = work(&*store).await;
     let instance = crate::store::Beat {
         instance: "gateway-1".into(),
@@ -410,7 +410,7 @@ async fn a_copy_answers_resends_and_goes_on_in_order() {
     assert_eq!(with(&database, goes_on).await, expected);
     assert_eq!(with(&second, goes_on).await, expected);
     for url in [&database, &second] {
-        open_to_act(url, &Environment::system()).await.expect("opened").verify().await.expect("whole");
+        open_to_act(url, None, &Environment::system()).await.expect("opened").verify().await.expect("whole");
     }
 }
 
@@ -434,7 +434,7 @@ async fn a_copy_that_was_stopped_goes_on_and_is_opened_by_nobody_before() {
                 done = copying => panic!("not stopped: {done:?}"),
             }
             environment.drain(std::time::Duration::from_secs(5)).await;
-            let place = StorePlace { url: &to, instance: "gateway-1", reserve_bytes: 0 };
+            let place = StorePlace { url: &to, instance: "gateway-1", reserve_bytes: 0, sealing: None };
             let opened = opened_patiently(place).await;
             assert!(opened.contains("unfinished copy"), "{opened}");
         }
@@ -477,7 +477,7 @@ async fn what_is_not_empty_or_in_use_is_refused() {
     for url in [&first, &database] {
         let environment = Environment::system();
         let gateway =
-            open(StorePlace { url, instance: "gateway-2", reserve_bytes: 0 }, &environment).await.expect("opened");
+            open(StorePlace { url, instance: "gateway-2", reserve_bytes: 0, sealing: None }, &environment).await.expect("opened");
         let used = copy(url, &second, SMALL, &Environment::system(), |_| {}).await;
         assert!(matches!(used, Err(CopyError::Store { .. })), "{used:?}");
         drop(gateway);
@@ -514,7 +514,7 @@ async fn a_byte_that_differs_is_found_and_the_copy_stays_unfinished() {
             matches!(&differs, Err(CopyError::Differs { table: found, .. }) if *found == table),
             "{table}: {differs:?}"
         );
-        let opened = opened_patiently(StorePlace { url: &database, instance: "gateway-1", reserve_bytes: 0 }).await;
+        let opened = opened_patiently(StorePlace { url: &database, instance: "gateway-1", reserve_bytes: 0, sealing: None }).await;
         assert!(opened.contains("unfinished copy"), "{opened}");
     }
 }

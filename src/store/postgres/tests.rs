@@ -9,19 +9,23 @@ mod tls;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 
 use self::server::Postgres;
 use super::{Address, PostgresStore};
 use crate::environment::Environment;
-use crate::store::Store;
+use crate::keys::Keys;
 use crate::store::suite::{Home, every_store};
+use crate::store::{Result, Sealing, Store};
 
 /// A schema of a private server, and who has it open.
 struct Schema {
     /// Runs as long as somebody holds it.
     server: Arc<Postgres>,
     url: Mutex<String>,
+    /// Of key files.
+    folder: tempfile::TempDir,
     environment: Mutex<Environment>,
 }
 
@@ -29,7 +33,8 @@ impl Schema {
     fn new() -> Self {
         let server = Postgres::shared();
         let url = server.new_schema();
-        Self { server, url: Mutex::new(url), environment: Mutex::new(Environment::system()) }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { server, url: Mutex::new(url), folder, environment: Mutex::new(Environment::system()) }
     }
 
     async fn store(&self) -> PostgresStore {
@@ -39,7 +44,8 @@ impl Schema {
     async fn store_of(&self, instance: &str) -> PostgresStore {
         let environment = self.environment.lock().clone();
         let address = Address::parse(&self.url.lock()).expect("a URL");
-        PostgresStore::open(&address, instance, &environment).await.expect("opened")
+        let sealing = Some(Sealing::with(self.keys("gateway")));
+        PostgresStore::open_with(&address, instance, sealing, &environment).await.expect("opened")
     }
 }
 
@@ -59,6 +65,39 @@ impl Home for Schema {
         let runtime = tokio::runtime::Handle::current();
         let line = super::keeper::open_line(&address, &environment, &runtime).await.expect("opened");
         line.client.batch_execute(sql).await.expect("tampered");
+    }
+
+    async fn open_with(&self, sealing: Option<Sealing>) -> Result<Arc<dyn Store>> {
+        let environment = self.environment.lock().clone();
+        let address = Address::parse(&self.url.lock()).expect("a URL");
+        Ok(Arc::new(PostgresStore::open_with(&address, "gateway-1", sealing, &environment).await?))
+    }
+
+    fn keys(&self, name: &str) -> Keys {
+        let environment = self.environment.lock().clone();
+        Keys::load_or_create(&self.folder.path().join(format!("{name}.key")), &environment).expect("a key file")
+    }
+
+    /// Every row of every table, as the server copies them.
+    async fn everything(&self) -> Vec<u8> {
+        let (environment, url) = (self.environment.lock().clone(), self.url.lock().clone());
+        let address = Address::parse(&url).expect("a URL");
+        let runtime = tokio::runtime::Handle::current();
+        let line = super::keeper::open_line(&address, &environment, &runtime).await.expect("opened");
+        let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()";
+        let mut bytes = Vec::new();
+        for table in line.client.query(tables, &[]).await.expect("asked") {
+            let copy = format!("COPY {} TO STDOUT (FORMAT binary)", table.get::<_, String>(0));
+            let mut rows = Box::pin(line.client.copy_out(&copy).await.expect("copied"));
+            while let Some(row) = rows.next().await {
+                bytes.extend_from_slice(&row.expect("a row"));
+            }
+        }
+        bytes
+    }
+
+    fn id(&self, id: uuid::Uuid) -> String {
+        format!("'{id}'")
     }
 
     async fn begin_anew(&self) {
@@ -321,7 +360,7 @@ mod shared {
              VALUES ('older', 99, '0', 1, '', 0, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 'stopped', 0)";
         line.client.batch_execute(older).await.expect("a row");
         let contracted = async || {
-            let oldest = instances::oldest_schema(&store.inner.client().await.expect("a connection")).await;
+            let oldest = instances::oldest_schema(&**store.inner.client().await.expect("a connection")).await;
             let oldest = oldest.expect("read").expect("there are instances");
             migrations::contract(&line.client, oldest, environment.now()).await.expect("asked");
             let left =

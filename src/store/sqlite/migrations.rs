@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::store::{Result, StoreError};
 
-const MIGRATIONS: [(i64, &str, &str); 14] = [
+const MIGRATIONS: [(i64, &str, &str); 15] = [
     (1, "first_tables", include_str!("migrations/0001_first_tables.sql")),
     (2, "big_stores", include_str!("migrations/0002_big_stores.sql")),
     (3, "plans_that_read_again", include_str!("migrations/0003_plans_that_read_again.sql")),
@@ -22,6 +22,7 @@ const MIGRATIONS: [(i64, &str, &str); 14] = [
     (12, "replays", include_str!("migrations/0012_replays.sql")),
     (13, "reports", include_str!("migrations/0013_reports.sql")),
     (14, "mentions_later", include_str!("migrations/0014_mentions_later.sql")),
+    (15, "data_keys", include_str!("migrations/0015_data_keys.sql")),
 ];
 
 const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
