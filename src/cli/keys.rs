@@ -127,9 +127,8 @@ impl KeysArgs {
 
 /// The store of the settings, which gateways may be using, and its master key.
 async fn open(config: &Config) -> Result<(Arc<dyn Store>, Keys), CliError> {
-    let keys = settings_keys(config)?.ok_or_else(|| {
-        CliError::Unavailable(format!("there is no key file at {}", config.key_path().display()))
-    })?;
+    let keys = settings_keys(config)?
+        .ok_or_else(|| CliError::Unavailable(format!("there is no key file at {}", config.key_path().display())))?;
     let opened = store::open_beside(&config.store, Some(&keys), &Environment::system()).await;
     Ok((opened.map_err(|error| CliError::Unavailable(error.to_string()))?, keys))
 }

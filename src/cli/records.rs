@@ -152,6 +152,29 @@ impl Records {
         }
     }
 
+    /// One part of a search by text: `{"messages": […], "looked", "next"}`.
+    pub async fn messages_containing(&self, filter: MessageFilter, text: &str) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let mut body: Map<String, Value> =
+                    query_of(filter).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+                if let Some(limit) =
+                    body.get("limit").and_then(Value::as_str).and_then(|limit| limit.parse::<u64>().ok())
+                {
+                    body.insert("limit".into(), limit.into());
+                }
+                body.insert("containing".into(), text.into());
+                api.post_as_said("v1/messages/search", &Value::Object(body)).await
+            }
+            Self::Store(store, environment, _) => {
+                self.looked("search", "messages by their text".into(), None).await?;
+                let scanned = store::scan(&**store, filter, text, |_| true, environment).await?;
+                let found: Vec<_> = scanned.found.iter().map(views::message).collect();
+                Ok(json!({ "messages": found, "looked": scanned.looked, "next": scanned.next }))
+            }
+        }
+    }
+
     /// Newest first: `{"messages": […], "next"}`.
     pub async fn messages(&self, filter: MessageFilter) -> Result<Value, CliError> {
         match self {
@@ -539,7 +562,9 @@ impl From<StoreError> for CliError {
         match error {
             StoreError::NotFound => Self::NotFound("the store knows nothing of that identifier".to_owned()),
             StoreError::Outdated(_) => Self::No(error.to_string()),
-            StoreError::Unavailable(_) | StoreError::Damaged(_) | StoreError::Locked(_) => Self::Unavailable(error.to_string()),
+            StoreError::Unavailable(_) | StoreError::Damaged(_) | StoreError::Locked(_) => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }

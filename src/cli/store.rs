@@ -16,9 +16,9 @@ use super::table::table;
 use super::{legal_hold, records, runtime};
 use crate::config::{Config, StoreUrl};
 use crate::environment::Environment;
+use crate::keys::Keys;
 use crate::retention::{self, Round};
 use crate::store::copy::{self, CopyError, Limits, Step};
-use crate::keys::Keys;
 use crate::store::{self, Act, Noted, Purge, PurgePlace, Store};
 
 /// Messages, and events, in one transaction: nobody waits behind it.

@@ -25,11 +25,7 @@ impl Cipher {
         sealed.extend_from_slice(clear);
         let tag = self
             .0
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(about),
-                &mut sealed[begins..],
-            )
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(about), &mut sealed[begins..])
             .expect("AES-GCM fails only above 64 GiB of plaintext");
         sealed.extend_from_slice(tag.as_ref());
         sealed

@@ -28,6 +28,7 @@ mod queue;
 pub mod quota;
 mod records;
 mod report;
+mod scan;
 pub mod sqlite;
 mod standing;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub use patient::{Held, LegalHold, PatientDigest, PatientStore, PlacedMessage};
 pub use queue::*;
 pub use records::*;
 pub use report::{Day, DayCounts, ReportStore, Untold};
+pub use scan::{Scanned, scan};
 pub use urgency::OLDEST_EVERY;
 pub use vault::Sealing;
 pub use vault::ring::LOOK_EVERY;

@@ -21,8 +21,8 @@ use super::write::{Signature, write_and_commit};
 use crate::command::{CommandId, MessageId, State};
 use crate::environment::Environment;
 use crate::store::standing::Standing;
-use crate::store::vault::{Column, Vault};
 use crate::store::urgency::{CLAIM_MAX, Candidate, choose};
+use crate::store::vault::{Column, Vault};
 use crate::store::{Claim, ClaimedCommand, GATEWAY, Recovered, Result, StoreError, told_in_doubt};
 
 /// Instances that claim at the same time see the same heads: more are looked at than wanted.

@@ -90,14 +90,12 @@ pub(super) async fn read_document(
 ) -> Result<Bytes> {
     let (of_message, part, number) = (message.0.into_bytes(), number, i64::from(number));
     let find = client
-        .prepare_cached(
-            concat!(
-                "SELECT d.message, sum(",
-                open_size!("d.bytes"),
-                ")::bigint FROM document d JOIN message m ON m.number = d.message
+        .prepare_cached(concat!(
+            "SELECT d.message, sum(",
+            open_size!("d.bytes"),
+            ")::bigint FROM document d JOIN message m ON m.number = d.message
                  WHERE m.id = $1 AND d.number = $2 GROUP BY d.message"
-            ),
-        )
+        ))
         .await?;
     let found = client.query_opt(&find, &[&message.0, &number]).await?.ok_or(StoreError::NotFound)?;
     let of: i64 = found.try_get(0)?;

@@ -7,8 +7,8 @@ use tokio_postgres::types::ToSql;
 
 use super::audit;
 use super::columns::{self, micros, storable};
-use super::failure::Failed;
 use super::content::open_size;
+use super::failure::Failed;
 use super::patient;
 use crate::command::{DispatchId, MessageId};
 use crate::environment::Environment;

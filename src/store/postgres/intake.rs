@@ -279,8 +279,11 @@ impl Intake {
             workspace.take_alias(alias, thread);
             wanted.push(thread);
         }
-        let known =
-            if taken.len() < keys.sources.len() { known_keys(client, &keys, &taken, &self.vault).await? } else { HashMap::new() };
+        let known = if taken.len() < keys.sources.len() {
+            known_keys(client, &keys, &taken, &self.vault).await?
+        } else {
+            HashMap::new()
+        };
         if !wanted.is_empty() {
             lock(client, workspace, wanted).await?;
             // Drawn anew, under the locks.

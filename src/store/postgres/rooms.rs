@@ -12,7 +12,7 @@ use prometheus::core::Collector;
 
 use super::acts::Deed;
 use super::{
-    Inner, PostgresStore, again, claims, content, dispatch, holding, instances, intake, keyring, kept, links, listing,
+    Inner, PostgresStore, again, claims, content, dispatch, holding, instances, intake, kept, keyring, links, listing,
     migrations, outbox, problems, progress, queue, renewal, retention, search, sources, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
@@ -70,7 +70,8 @@ impl IntakeStore for PostgresStore {
     }
 
     async fn open_for_patients(&self, ids: Vec<String>) -> Result<Vec<OpenCommand>> {
-        self.ask(|inner| async move { search::open_for_patients(&*inner.client().await?, &inner.vault, &ids).await }).await
+        self.ask(|inner| async move { search::open_for_patients(&*inner.client().await?, &inner.vault, &ids).await })
+            .await
     }
 
     async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
@@ -181,12 +182,17 @@ impl Inner {
 #[async_trait]
 impl ContentStore for PostgresStore {
     async fn read_message(&self, message: MessageId, range: Range<u64>) -> Result<Bytes> {
-        self.ask(|inner| async move { content::read_message(&*inner.client().await?, &inner.vault, message, range).await }).await
+        self.ask(
+            |inner| async move { content::read_message(&*inner.client().await?, &inner.vault, message, range).await },
+        )
+        .await
     }
 
     async fn read_document(&self, message: MessageId, number: u32, range: Range<u64>) -> Result<Bytes> {
-        self.ask(|inner| async move { content::read_document(&*inner.client().await?, &inner.vault, message, number, range).await })
-            .await
+        self.ask(|inner| async move {
+            content::read_document(&*inner.client().await?, &inner.vault, message, number, range).await
+        })
+        .await
     }
 }
 
@@ -200,9 +206,9 @@ impl FetchedStore for PostgresStore {
     }
 
     async fn fetched(&self, command: CommandId, attempt: AttemptId, position: u32) -> Result<Option<Bytes>> {
-        self.ask(
-            move |inner| async move { content::fetched(&*inner.client().await?, &inner.vault, (command, attempt), position).await },
-        )
+        self.ask(move |inner| async move {
+            content::fetched(&*inner.client().await?, &inner.vault, (command, attempt), position).await
+        })
         .await
     }
 }
@@ -230,8 +236,10 @@ impl OutboxStore for PostgresStore {
     }
 
     async fn events_after(&self, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
-        self.ask(|inner| async move { outbox::events(&*inner.client().await?, &inner.vault, outbox::EVENTS_AFTER, after, max).await })
-            .await
+        self.ask(|inner| async move {
+            outbox::events(&*inner.client().await?, &inner.vault, outbox::EVENTS_AFTER, after, max).await
+        })
+        .await
     }
 
     async fn last_position(&self) -> Result<u64> {
@@ -300,11 +308,15 @@ impl RetentionStore for PostgresStore {
 impl SessionStore for PostgresStore {
     async fn load_secret(&self, connection: &str, kind: &str) -> Result<Option<SealedSecret>> {
         let (of, kind) = (connection.to_owned(), kind.to_owned());
-        self.ask(|inner| async move { kept::load_secret(&*inner.client().await?, &inner.vault, &of, &kind).await }).await
+        self.ask(|inner| async move { kept::load_secret(&*inner.client().await?, &inner.vault, &of, &kind).await })
+            .await
     }
 
     async fn save_secret(&self, secret: SealedSecret, expected: Option<u64>) -> Result<()> {
-        self.ask(|inner| async move { kept::save_secret(&*inner.client().await?, &inner.vault, &secret, expected).await }).await
+        self.ask(
+            |inner| async move { kept::save_secret(&*inner.client().await?, &inner.vault, &secret, expected).await },
+        )
+        .await
     }
 
     async fn secrets(&self, connection: &str, prefix: &str) -> Result<Vec<SealedSecret>> {
@@ -413,9 +425,9 @@ impl DispatchStore for PostgresStore {
             .ask(move |inner| async move {
                 again(&inner, |client| {
                     let (answer, vault) = (answer.clone(), inner.vault.clone());
-                    Box::pin(async move {
-                        dispatch::settle_answer(client, &vault, message, (*answer).as_ref(), at).await
-                    })
+                    Box::pin(
+                        async move { dispatch::settle_answer(client, &vault, message, (*answer).as_ref(), at).await },
+                    )
                 })
                 .await
             })
@@ -456,11 +468,15 @@ impl DispatchStore for PostgresStore {
 
     async fn due_dispatches(&self, destination: &str, max: usize) -> Result<Vec<DueDispatch>> {
         let destination = destination.to_owned();
-        self.ask(move |inner| async move { dispatch::due(&*inner.client().await?, &inner.vault, &destination, max).await }).await
+        self.ask(
+            move |inner| async move { dispatch::due(&*inner.client().await?, &inner.vault, &destination, max).await },
+        )
+        .await
     }
 
     async fn make_dispatch(&self, id: DispatchId, content: DispatchContent) -> Result<()> {
-        self.ask(move |inner| async move { dispatch::make(&*inner.client().await?, &inner.vault, id, &content).await }).await
+        self.ask(move |inner| async move { dispatch::make(&*inner.client().await?, &inner.vault, id, &content).await })
+            .await
     }
 
     async fn step_dispatch(&self, step: DispatchStep) -> Result<()> {
@@ -484,8 +500,10 @@ impl DispatchStore for PostgresStore {
     }
 
     async fn dispatch_content(&self, id: DispatchId) -> Result<Bytes> {
-        self.ask(move |inner| async move { dispatch::content(&*inner.client().await?, &inner.vault, id).await.map(Bytes::from) })
-            .await
+        self.ask(move |inner| async move {
+            dispatch::content(&*inner.client().await?, &inner.vault, id).await.map(Bytes::from)
+        })
+        .await
     }
 
     async fn dispatch_depths(&self) -> Result<Vec<DispatchDepth>> {
@@ -524,11 +542,15 @@ impl PostgresStore {
 impl WatchStore for PostgresStore {
     async fn snapshot(&self, watch: &str, service: &str) -> Result<Option<Snapshot>> {
         let (watch, service) = (watch.to_owned(), service.to_owned());
-        self.ask(|inner| async move { watching::snapshot(&*inner.client().await?, &inner.vault, &watch, &service).await }).await
+        self.ask(
+            |inner| async move { watching::snapshot(&*inner.client().await?, &inner.vault, &watch, &service).await },
+        )
+        .await
     }
 
     async fn save_snapshot(&self, snapshot: Snapshot) -> Result<bool> {
-        self.ask(|inner| async move { watching::save_snapshot(&*inner.client().await?, &inner.vault, &snapshot).await }).await
+        self.ask(|inner| async move { watching::save_snapshot(&*inner.client().await?, &inner.vault, &snapshot).await })
+            .await
     }
 
     async fn spend(&self, spending: Spending) -> Result<bool> {

@@ -78,11 +78,7 @@ pub(super) async fn command(client: &ClientWrapper, vault: &Vault, id: CommandId
     client.query_opt(&statement, &[&id.0]).await?.map(|row| command_view(&row, vault)).transpose()
 }
 
-pub(super) async fn commands_of(
-    client: &ClientWrapper,
-    vault: &Vault,
-    message: MessageId,
-) -> Result<Vec<CommandView>> {
+pub(super) async fn commands_of(client: &ClientWrapper, vault: &Vault, message: MessageId) -> Result<Vec<CommandView>> {
     let statement = client
         .prepare_cached(concat!(
             "SELECT ",
@@ -146,11 +142,7 @@ pub(super) fn command_view(row: &Row, vault: &Vault) -> Result<CommandView> {
 }
 
 /// The thread that an alias leads to, merges followed.
-pub(super) async fn find_thread(
-    client: &ClientWrapper,
-    vault: &Vault,
-    alias: &Alias,
-) -> Result<Option<ThreadView>> {
+pub(super) async fn find_thread(client: &ClientWrapper, vault: &Vault, alias: &Alias) -> Result<Option<ThreadView>> {
     match thread_of(client, alias).await? {
         Some(thread) => thread.view(vault).map(Some),
         None => Ok(None),
@@ -219,11 +211,7 @@ async fn arrival(client: &ClientWrapper, command: CommandId, into: Option<String
     }))
 }
 
-pub(super) async fn attempts(
-    client: &ClientWrapper,
-    vault: &Vault,
-    command: CommandId,
-) -> Result<Vec<AttemptView>> {
+pub(super) async fn attempts(client: &ClientWrapper, vault: &Vault, command: CommandId) -> Result<Vec<AttemptView>> {
     let statement = client
         .prepare_cached(
             "SELECT a.id, a.step, a.call, a.is_write, a.correlation_id, a.started_at, a.finished_at, a.status,

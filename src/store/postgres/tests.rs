@@ -125,8 +125,8 @@ mod shared {
         act, admitted, arrives, at, attempt, claim, command, ends, into_state, local, message, progress, the_claimed,
     };
     use crate::store::{
-        AuditStore, Claim, DeliveryStore, InstanceStore, IntakeStore, MappingStore, Noted, OperatorStore, OutboxStore,
-        Progress, QuotaAsk, SetAnnouncement, StoreError,
+        AuditStore, Claim, DeliveryStore, EncryptionStore, InstanceStore, IntakeStore, MappingStore, Noted,
+        OperatorStore, OutboxStore, Progress, QuotaAsk, SetAnnouncement, StoreError,
     };
 
     const SOON: Duration = Duration::from_secs(30);
@@ -351,14 +351,15 @@ mod shared {
     #[tokio::test]
     async fn an_older_version_that_may_come_back_keeps_what_it_needs() {
         let home = Schema::new();
-        let store = home.store().await;
         let runtime = tokio::runtime::Handle::current();
         let environment = home.environment.lock().clone();
         let address = Address::parse(&home.url.lock()).expect("a URL");
         let line = keeper::open_line(&address, &environment, &runtime).await.expect("opened");
+        migrations::expand(&line.client, &environment).await.expect("made");
         let older = "INSERT INTO instance (name, slot, version, schema, mapping_set, started_at, seen_at, standing, holds)
              VALUES ('older', 99, '0', 1, '', 0, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 'stopped', 0)";
         line.client.batch_execute(older).await.expect("a row");
+        let store = home.store().await;
         let contracted = async || {
             let oldest = instances::oldest_schema(&**store.inner.client().await.expect("a connection")).await;
             let oldest = oldest.expect("read").expect("there are instances");
@@ -368,10 +369,13 @@ mod shared {
             line.client.query_one(left, &[]).await.expect("asked").get::<_, i64>(0) == 0
         };
         assert!(!contracted().await, "it was here a moment ago");
+        assert!(!store.encryption().await.expect("asked").seals, "so nothing is written that it cannot read");
         assert!(store.has_older_versions().await.expect("asked"), "so nobody announces a set that it cannot read");
         line.client.batch_execute("UPDATE instance SET seen_at = 0 WHERE name = 'older'").await.expect("a row");
         assert!(contracted().await);
         assert!(!store.has_older_versions().await.expect("asked"));
+        store.look_at_keys(&home.keys("gateway")).await.expect("looked");
+        assert!(store.encryption().await.expect("asked").seals);
         // Two phases, each once; what the older knows is gone, so it is refused.
         line.client
             .batch_execute("INSERT INTO migration VALUES (99, 'expand', 'later', 0)")

@@ -8,8 +8,8 @@ use super::books::Books;
 use super::columns;
 use super::threads;
 use crate::store::standing::{Place, Standing};
-use crate::store::vault::{Column, Vault};
 use crate::store::urgency::{CLAIM_MAX, Candidate, choose};
+use crate::store::vault::{Column, Vault};
 use crate::store::{Claim, ClaimedCommand, Result, StoreError, leased};
 
 /// A claimed command whose JSON is still text, and sealed: reading it is the caller's work, not the one writer's.

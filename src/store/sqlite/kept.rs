@@ -12,8 +12,10 @@ use crate::store::{Result, SealedSecret, StoreError};
 
 pub(super) fn load_secret(connection: &Connection, of: &str, kind: &str) -> Result<Option<SealedSecret>> {
     let secret = connection
-        .prepare_cached("SELECT version, opened('secret.sealed', named(connection, kind), sealed), at FROM secret
-             WHERE connection = ?1 AND kind = ?2")?
+        .prepare_cached(
+            "SELECT version, opened('secret.sealed', named(connection, kind), sealed), at FROM secret
+             WHERE connection = ?1 AND kind = ?2",
+        )?
         .query_row((of, kind), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?)))
         .optional()?;
     let Some((version, sealed, at)) = secret else { return Ok(None) };
@@ -76,14 +78,7 @@ impl Books {
                     "UPDATE secret SET version = ?3, sealed = ?4, at = ?5
                      WHERE connection = ?1 AND kind = ?2 AND version = ?6",
                 )?
-                .execute((
-                    &secret.connection,
-                    &secret.kind,
-                    version,
-                    &sealed[..],
-                    at,
-                    columns::signed(expected),
-                ))?,
+                .execute((&secret.connection, &secret.kind, version, &sealed[..], at, columns::signed(expected)))?,
         };
         if saved == 0 {
             return Err(StoreError::Outdated(format!(

@@ -29,8 +29,8 @@ mod failure;
 mod files;
 mod holding;
 mod intake;
-mod keyring;
 mod kept;
+mod keyring;
 mod links;
 mod listing;
 mod migrations;
@@ -149,11 +149,7 @@ impl SqliteStore {
     /// Opens a file that a gateway may be using, to look at it: whatever would change something is
     /// `Unavailable`, and no bell rings.
     /// One that has keys needs its master key.
-    pub async fn open_to_read(
-        path: impl AsRef<Path>,
-        keys: Option<&Keys>,
-        environment: &Environment,
-    ) -> Result<Self> {
+    pub async fn open_to_read(path: impl AsRef<Path>, keys: Option<&Keys>, environment: &Environment) -> Result<Self> {
         let (runtime, path) = (Handle::current(), path.as_ref().to_path_buf());
         let vault = Vault::closed(environment);
         let readers = Readers::new(path.clone(), vault.clone(), environment.clone(), runtime.clone());

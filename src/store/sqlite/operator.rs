@@ -70,9 +70,7 @@ impl Books {
             .query_row([number], |row| Ok(columns::json(row, 0)))??;
         let plan = self.vault.seal_text(Column::CommandPlan.of_id(command.0), with_finding(plan, finding).to_string());
         self.raise_fence(number)?;
-        self.connection
-            .prepare_cached("UPDATE command SET plan = ?2 WHERE number = ?1")?
-            .execute((number, plan))?;
+        self.connection.prepare_cached("UPDATE command SET plan = ?2 WHERE number = ?1")?.execute((number, plan))?;
         let why = format!("{}: {}", finding.in_words(), act.why);
         self.change(&row, &to, act.at, &why, &act.by)?;
         self.note_act(&Noted { act: "decide", subject: format!("command {command}"), by: Act { why, ..act.clone() } })

@@ -11,8 +11,8 @@ use prometheus::core::Collector;
 
 use super::books::Books;
 use super::{
-    SqliteStore, claims, content, dispatch, holding, intake, keyring, kept, links, listing, outbox, problems, progress, queue,
-    search, threads, watching,
+    SqliteStore, claims, content, dispatch, holding, intake, kept, keyring, links, listing, outbox, problems, progress,
+    queue, search, threads, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::keys::{Fingerprint, Keys};

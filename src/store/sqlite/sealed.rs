@@ -42,9 +42,7 @@ fn opened(vault: &Vault, context: &Context<'_>) -> rusqlite::Result<Value> {
             let text = std::str::from_utf8(stored).map_err(|error| Error::Utf8Error(2, error))?;
             Value::Text(vault.open_text(place(context)?, text).map_err(out_of_a_function)?.into_owned())
         }
-        ValueRef::Blob(stored) => {
-            Value::Blob(vault.open(place(context)?, stored.to_vec()).map_err(out_of_a_function)?)
-        }
+        ValueRef::Blob(stored) => Value::Blob(vault.open(place(context)?, stored.to_vec()).map_err(out_of_a_function)?),
         _ => return Err(Error::InvalidFunctionParameterType(2, context.get_raw(2).data_type())),
     };
     Ok(value)

@@ -44,7 +44,8 @@ pub(super) fn message(connection: &Connection, id: MessageId) -> Result<Option<M
 }
 
 /// Columns of a `CommandView`, from `command c` and its `thread t`.
-pub(super) const COMMAND_COLUMNS: &str = "c.id, c.message, (SELECT name FROM source WHERE number = c.source), c.name, c.state,
+pub(super) const COMMAND_COLUMNS: &str =
+    "c.id, c.message, (SELECT name FROM source WHERE number = c.source), c.name, c.state,
      c.class, t.id, c.received_at, c.changed_at, c.mapping_set, opened('command.body', c.id, c.body),
      opened('command.plan', c.id, c.plan), opened('thread.known', t.id, t.known), c.standing, t.number, c.not_after";
 

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::SqliteStore;
 use crate::environment::Environment;
 use crate::keys::Keys;
-use crate::store::{Result, Sealing, Store};
 use crate::store::suite::{Home, every_store};
+use crate::store::{Result, Sealing, Store};
 
 struct Folder {
     folder: TempDir,
@@ -182,7 +182,9 @@ mod file {
         let home = Folder::new();
         let store = home.store().await;
         let id = arrives(&store, &[local("r1")]).await;
-        let looking = SqliteStore::open_to_read(home.path(), Some(&home.keys("gateway")), &home.environment).await.expect("opened");
+        let looking = SqliteStore::open_to_read(home.path(), Some(&home.keys("gateway")), &home.environment)
+            .await
+            .expect("opened");
         assert!(looking.command(id).await.expect("read").is_some());
         let later = arrives(&store, &[local("r1")]).await;
         assert!(looking.command(later).await.expect("read").is_some());

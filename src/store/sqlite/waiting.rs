@@ -62,9 +62,7 @@ impl Books {
             .query_row([number], |row| Ok(columns::json(row, 0)))??;
         let plan = self.vault.seal_text(Column::CommandPlan.of_id(command.0), word.noted_in(plan, act.at).to_string());
         self.raise_fence(number)?;
-        self.connection
-            .prepare_cached("UPDATE command SET plan = ?2 WHERE number = ?1")?
-            .execute((number, plan))?;
+        self.connection.prepare_cached("UPDATE command SET plan = ?2 WHERE number = ?1")?.execute((number, plan))?;
         let why = word.in_words(&act.why);
         if to != row.state {
             self.change(&row, &to, act.at, &why, &act.by)?;

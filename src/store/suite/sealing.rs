@@ -9,8 +9,8 @@ use super::Home;
 use super::given::{act, admitted, at, claimed, command, ends, local, message, new_id, the_claimed};
 use crate::command::{AttemptId, CommandId, DispatchId, MessageId, State};
 use crate::store::{
-    DispatchContent, FinishedAttempt, Made, NewAttempt, NewDispatch, NewEvent, Progress, SealedSecret, Sealing, Snapshot,
-    Store, StoreError,
+    DispatchContent, FinishedAttempt, Made, NewAttempt, NewDispatch, NewEvent, Progress, SealedSecret, Sealing,
+    Snapshot, Store, StoreError,
 };
 
 /// What each sealed column holds of, once, in this order: none of it may be found.
@@ -97,8 +97,11 @@ async fn fill(store: &dyn Store, name: &str) -> Filled {
     store.keep_fetched(command, attempt, 0, Bytes::from_static(b"MarkInFetched")).await.expect("kept");
     ends(store, &claim, State::Completed).await;
     let dispatch = DispatchId(new_id());
-    let content =
-        DispatchContent { kind: "SRM^S01".into(), control_id: name.into(), bytes: Bytes::from_static(b"MarkInDispatch") };
+    let content = DispatchContent {
+        kind: "SRM^S01".into(),
+        control_id: name.into(),
+        bytes: Bytes::from_static(b"MarkInDispatch"),
+    };
     let told = NewDispatch { id: dispatch, subject: "s".into(), event: None, made: Made::Message(content), at: at(2) };
     let destination = format!("pas-{name}");
     assert!(store.tell(&destination, None, 1, vec![told]).await.expect("told"));

@@ -20,8 +20,8 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 pub(in crate::store) use self::form::{Column, Place};
-pub(in crate::store) use self::ring::{Ring, WrappedKey};
 use self::ring::DataKey;
+pub(in crate::store) use self::ring::{Ring, WrappedKey};
 use super::{Result, StoreError};
 use crate::environment::Environment;
 use crate::keys::{Keys, NONCE_BYTES};
@@ -130,7 +130,8 @@ impl Vault {
         if !stored.starts_with(form::TEXT_MARK) {
             return Ok(Cow::Borrowed(stored));
         }
-        let sealed = form::from_text(stored).ok_or_else(|| StoreError::Damaged("a sealed text cannot be read".into()))?;
+        let sealed =
+            form::from_text(stored).ok_or_else(|| StoreError::Damaged("a sealed text cannot be read".into()))?;
         let clear = self.open(place, sealed)?;
         String::from_utf8(clear).map(Cow::Owned).map_err(|_| StoreError::Damaged("a sealed text is no text".into()))
     }

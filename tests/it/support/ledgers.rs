@@ -15,7 +15,12 @@ use crate::history::kept::Kept;
 use crate::history::{self, Asked, Done, History, Outcome, Sent};
 
 /// Every promise was kept, and the store is whole.
-pub async fn compare(told: &[Told], ers: &SimulatorHandle, (store, keys): (&StoreUrl, &Path), heard: &Heard) -> Outcome {
+pub async fn compare(
+    told: &[Told],
+    ers: &SimulatorHandle,
+    (store, keys): (&StoreUrl, &Path),
+    heard: &Heard,
+) -> Outcome {
     let environment = Environment::system();
     let keys = Keys::load(keys, &environment).expect("the gateway made it");
     let store = store::open_to_act(store, Some(&keys), &environment).await.expect("the store is whole");

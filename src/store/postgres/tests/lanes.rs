@@ -31,7 +31,13 @@ impl Batch for Numbers {
         Ok(Decided { outcomes, changes: (), bells: Bells::default() })
     }
 
-    async fn commit(&self, client: &ClientWrapper, items: &[&i64], (): &(), _: Signature) -> std::result::Result<(), Failed> {
+    async fn commit(
+        &self,
+        client: &ClientWrapper,
+        items: &[&i64],
+        (): &(),
+        _: Signature,
+    ) -> std::result::Result<(), Failed> {
         for number in items {
             client.execute("INSERT INTO number VALUES ($1)", &[*number]).await?;
         }
