@@ -213,11 +213,13 @@ fn open(row: &Row, walk: &Walk, key: &[String], vault: &Vault) -> Result<()> {
     Ok(())
 }
 
-/// Each value as it was and as it is to be.
+/// A value as it was and as it is to be.
+type OldAndNew<T> = (Option<T>, Option<T>);
+
 #[derive(Default)]
 struct Changed {
-    texts: Vec<(Option<String>, Option<String>)>,
-    bytes: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    texts: Vec<OldAndNew<String>>,
+    bytes: Vec<OldAndNew<Vec<u8>>>,
     count: u64,
 }
 

@@ -164,7 +164,7 @@ impl SqliteStore {
                 });
                 opened.await?.or(Some(keys))
             }
-            None if readers.read(|connection| keyring::rows(connection)).await?.is_empty() => None,
+            None if readers.read(keyring::rows).await?.is_empty() => None,
             None => return Err(vault::locked()),
         };
         let signals = Signals::default();

@@ -50,9 +50,8 @@ pub(in crate::store) struct Ring {
 impl Ring {
     /// The newest that may be used by now.
     pub(super) fn sealing(&self, now: Timestamp) -> Option<(u32, &Arc<DataKey>)> {
-        let newest_first = self.keys.iter().rev();
-        let usable = newest_first.clone().find(|(_, key)| key.used_from <= now);
-        usable.or_else(|| newest_first.last()).map(|(number, key)| (*number, key))
+        let usable = self.keys.iter().rev().find(|(_, key)| key.used_from <= now);
+        usable.or_else(|| self.keys.first_key_value()).map(|(number, key)| (*number, key))
     }
 }
 
