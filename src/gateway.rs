@@ -18,6 +18,7 @@ use crate::command::Estimate;
 use crate::config::{Config, EnvironmentName, HttpListener, InEvents, Listener, Source, Watch};
 use crate::console::Door;
 use crate::delivery::{self, Delivery, DeliveryMetrics, DeliveryParts, Estimator};
+use crate::encryption::Encryption;
 use crate::environment::Environment;
 use crate::ers::{ReqwestTransport, Transport, TransportError};
 use crate::events::{EventSchemas, Feed, InlineDocuments, Publisher, PublisherMetrics};
@@ -37,7 +38,7 @@ use crate::replays::{Replays, ReplaysParts};
 use crate::reports::Reports;
 use crate::retention::Retention;
 use crate::sign_in::{Desk, Ending};
-use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Store, StorePlace};
+use crate::store::{self, CommandView, InstanceStanding, OpenError, OutboxStore, Sealing, Store, StorePlace};
 use crate::telemetry::{self, Backlog, MappingMetrics, Standing, Traces, TracesError};
 use crate::trials::Trials;
 use crate::waiting::Waiting;
@@ -139,13 +140,18 @@ impl Gateway {
         };
         let metrics = telemetry::registry(&config)?;
 
-        let place =
-            StorePlace { url: &config.store, instance: &config.instance, reserve_bytes: config.store_reserve_bytes };
+        let sealing = Sealing { encrypt: config.store_encrypt, ..Sealing::with(config.master_key(&environment)?) };
+        let place = StorePlace {
+            url: &config.store,
+            instance: &config.instance,
+            reserve_bytes: config.store_reserve_bytes,
+            sealing: Some(&sealing),
+        };
         let store = store::open(place, &stages.store).await?;
+        let keys = store.keys().unwrap_or_else(|| sealing.keys.clone());
         for collector in store.collectors() {
             metrics.register(collector)?;
         }
-        let keys = Keys::load_or_create(&config.key_path(), &environment)?;
         let traces = Traces::start(config.traces.as_ref(), &config.instance, &stages.outbox, &metrics)?;
         let mapping_metrics = MappingMetrics::register(&metrics)?;
         let folder = config.mappings.clone();
@@ -309,6 +315,8 @@ impl Gateway {
             Standing::Away => storing.not_ready("the store does not answer: look at the disk"),
         });
         Retention::of(&config, &metrics)?.start(store.clone(), &stages.outbox);
+        let duty = Duty::new(store.clone(), "encryption", &config.instance, &stages.outbox);
+        Encryption::of(&config, sealing.keys, duty, &metrics)?.start(store.clone(), &stages.outbox);
         beats.start(&stages.outbox);
         let stop_notice = config.stop_notice();
         Ok(RunningGateway { addresses, metrics, store, mappings, known, beats, readiness, stop_notice, stages })

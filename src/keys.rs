@@ -1,9 +1,14 @@
-//! The key file: what seals secrets at rest and turns identifiers into digests.
+//! The master key and what hangs from it: what seals secrets at rest and turns identifiers into digests.
 //!
-//! Enters: a file of 32 random bytes (base64). Leaves: sealed secrets (AES-256-GCM) and keyed digests
-//! (HMAC-SHA256). Guarantees: each use has a key of its own, derived from the file's by label, so that
-//! neither reveals the other; a sealed secret opens only in the context that it was sealed for; nothing
-//! here is ever shown by `Debug`.
+//! Enters: 32 random bytes (base64), from a file or from the settings. Leaves: sealed secrets (AES-256-GCM), keyed
+//! digests (HMAC-SHA256), and the data keys of a store, wrapped and unwrapped. Guarantees: each use has a key of its
+//! own, derived by label, so that neither reveals the other; a sealed secret opens only in the context that it was
+//! sealed for; nothing here is ever shown by `Debug`.
+//!
+//! Digests must outlive a change of the master key, so they hang from a *root*: the first master key that a store met,
+//! which it keeps wrapped like a data key.
+
+mod cipher;
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -11,8 +16,6 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
-use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -20,21 +23,35 @@ use hmac::{Hmac, Mac as _};
 use secrecy::{ExposeSecret as _, SecretBox, SecretSlice};
 use sha2::Sha256;
 
+pub use self::cipher::{Cipher, KEY_BYTES, NONCE_BYTES, TAG_BYTES};
 use crate::command::{NhsNumber, nhs_numbers_in};
 use crate::environment::Environment;
 use crate::store::AliasKind;
 
-const KEY_BYTES: usize = 32;
-/// NIST SP 800-38D 8.2: a random 96-bit nonce in front of every ciphertext.
-const NONCE_BYTES: usize = 12;
+/// By which a store knows the master key that something was wrapped with. It reveals nothing of it.
+pub type Fingerprint = [u8; 8];
+
+/// A key that is not shown.
+pub type SecretKey = SecretBox<[u8; KEY_BYTES]>;
 
 /// The keys of one gateway. Cheap to clone; clones share the secret.
 #[derive(Clone)]
 pub struct Keys {
-    seal: Arc<Aes256Gcm>,
-    identifiers: Arc<SecretBox<[u8; KEY_BYTES]>>,
-    given: Arc<SecretBox<[u8; KEY_BYTES]>>,
+    master: Arc<Master>,
+    root: Arc<Root>,
     environment: Environment,
+}
+
+struct Master {
+    key: SecretKey,
+    wrap: Cipher,
+    fingerprint: Fingerprint,
+}
+
+struct Root {
+    seal: Cipher,
+    identifiers: SecretKey,
+    given: SecretKey,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +60,38 @@ pub enum KeyError {
     File { path: PathBuf, source: io::Error },
     #[error("{path} is not a key file: it must hold 32 random bytes as base64; `ers-gateway keys` makes one")]
     Shape { path: PathBuf },
+    #[error("`key` in the settings is no key: it must be 32 random bytes as base64, as `ers-gateway keys` makes them")]
+    Text,
     #[error("a stored secret does not open with this key file: restore the key file that it was sealed with")]
     WrongKey,
+}
+
+/// One key per use, as HKDF-Expand (RFC 5869) makes a first block: HMAC over the label.
+fn expand(key: &SecretKey, label: &str) -> [u8; KEY_BYTES] {
+    let mut mac = hmac(key.expose_secret());
+    mac.update(label.as_bytes());
+    mac.update(&[1]);
+    mac.finalize().into_bytes().into()
+}
+
+impl Master {
+    fn new(key: SecretKey) -> Self {
+        let wrap = SecretBox::new(Box::new(expand(&key, "ers-gateway wrap v1")));
+        let mut fingerprint = Fingerprint::default();
+        fingerprint.copy_from_slice(&expand(&key, "ers-gateway fingerprint v1")[..8]);
+        Self { wrap: Cipher::new(wrap.expose_secret()), fingerprint, key }
+    }
+}
+
+impl Root {
+    fn new(key: &SecretKey) -> Self {
+        let derived = |label| SecretBox::new(Box::new(expand(key, label)));
+        Self {
+            seal: Cipher::new(derived("ers-gateway seal v1").expose_secret()),
+            identifiers: derived("ers-gateway identifiers v1"),
+            given: derived("ers-gateway given v1"),
+        }
+    }
 }
 
 impl Keys {
@@ -52,67 +99,85 @@ impl Keys {
     /// that start together end up with the same file.
     pub fn load_or_create(path: &Path, environment: &Environment) -> Result<Self, KeyError> {
         let file = |source| KeyError::File { path: path.to_owned(), source };
-        let text = match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                create(path, environment).map_err(file)?;
-                fs::read_to_string(path).map_err(file)?
-            }
-            read => read.map_err(file)?,
-        };
-        let master: [u8; KEY_BYTES] = STANDARD
-            .decode(text.trim())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| KeyError::Shape { path: path.to_owned() })?;
-        Ok(Self::derive(&SecretBox::new(Box::new(master)), environment))
+        if let Err(error) = fs::metadata(path)
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            create(path, environment).map_err(file)?;
+        }
+        Self::load(path, environment)
     }
 
-    /// One key per use, as HKDF-Expand (RFC 5869) makes a first block: HMAC over the label.
-    fn derive(master: &SecretBox<[u8; KEY_BYTES]>, environment: &Environment) -> Self {
-        let expand = |label: &str| {
-            let mut mac = hmac(master.expose_secret());
-            mac.update(label.as_bytes());
-            mac.update(&[1]);
-            <[u8; KEY_BYTES]>::from(mac.finalize().into_bytes())
-        };
-        let seal = SecretBox::new(Box::new(expand("ers-gateway seal v1")));
-        let cipher = Aes256Gcm::new_from_slice(seal.expose_secret()).expect("AES-256 takes 32 bytes");
-        Self {
-            seal: Arc::new(cipher),
-            identifiers: Arc::new(SecretBox::new(Box::new(expand("ers-gateway identifiers v1")))),
-            given: Arc::new(SecretBox::new(Box::new(expand("ers-gateway given v1")))),
-            environment: environment.clone(),
-        }
+    /// Reads a key file that is there.
+    pub fn load(path: &Path, environment: &Environment) -> Result<Self, KeyError> {
+        let text = fs::read_to_string(path).map_err(|source| KeyError::File { path: path.to_owned(), source })?;
+        Self::of_text(&text, environment).map_err(|_| KeyError::Shape { path: path.to_owned() })
+    }
+
+    /// As it stands in a key file.
+    pub fn of_text(text: &str, environment: &Environment) -> Result<Self, KeyError> {
+        let key = STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(KeyError::Text)?;
+        let master = Master::new(SecretBox::new(Box::new(key)));
+        let root = Arc::new(Root::new(&master.key));
+        Ok(Self { master: Arc::new(master), root, environment: environment.clone() })
+    }
+
+    /// The same master key, with the digests of a store that has another root.
+    pub fn with_root(&self, root: &SecretKey) -> Self {
+        Self { root: Arc::new(Root::new(root)), ..self.clone() }
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.master.fingerprint
+    }
+
+    /// What becomes the root of a store that has none.
+    pub fn first_root(&self) -> SecretKey {
+        SecretBox::new(Box::new(*self.master.key.expose_secret()))
+    }
+
+    /// A key of its own for somebody's data.
+    pub fn new_key(&self) -> SecretKey {
+        let mut key = [0; KEY_BYTES];
+        self.environment.fill_random(&mut key);
+        SecretBox::new(Box::new(key))
+    }
+
+    /// A key as it may be written down: it opens with this master key, and by that name.
+    pub fn wrap(&self, name: &str, key: &SecretKey) -> Vec<u8> {
+        self.master.wrap.seal(&[], self.nonce(), name.as_bytes(), key.expose_secret())
+    }
+
+    pub fn unwrap(&self, name: &str, wrapped: &[u8]) -> Result<SecretKey, KeyError> {
+        let key = self.master.wrap.open(0, name.as_bytes(), wrapped.to_vec()).ok_or(KeyError::WrongKey)?;
+        Ok(SecretBox::new(Box::new(key.try_into().map_err(|_| KeyError::WrongKey)?)))
+    }
+
+    fn nonce(&self) -> [u8; NONCE_BYTES] {
+        let mut nonce = [0; NONCE_BYTES];
+        self.environment.fill_random(&mut nonce);
+        nonce
     }
 
     /// Seals `plain` for `context` (whose secret it is): nonce, then ciphertext and tag.
     pub fn seal(&self, context: &str, plain: &[u8]) -> Bytes {
-        let mut nonce = [0u8; NONCE_BYTES];
-        self.environment.fill_random(&mut nonce);
-        let payload = Payload { msg: plain, aad: context.as_bytes() };
-        let cipher = self
-            .seal
-            .encrypt(Nonce::from_slice(&nonce), payload)
-            .expect("AES-GCM fails only above 64 GiB of plaintext");
-        [nonce.as_slice(), &cipher].concat().into()
+        self.root.seal.seal(&[], self.nonce(), context.as_bytes(), plain).into()
     }
 
     /// Opens what [`Keys::seal`] made for the same context.
     pub fn open(&self, context: &str, sealed: &[u8]) -> Result<SecretSlice<u8>, KeyError> {
-        let (nonce, cipher) = sealed.split_at_checked(NONCE_BYTES).ok_or(KeyError::WrongKey)?;
-        let payload = Payload { msg: cipher, aad: context.as_bytes() };
-        self.seal.decrypt(Nonce::from_slice(nonce), payload).map(SecretSlice::from).map_err(|_| KeyError::WrongKey)
+        let plain = self.root.seal.open(0, context.as_bytes(), sealed.to_vec()).ok_or(KeyError::WrongKey)?;
+        Ok(SecretSlice::from(plain))
     }
 
     /// The name of a thread as the store knows it. `parts` are kept apart by their lengths, so that
     /// (`ab`, `c`) and (`a`, `bc`) differ.
     pub fn alias_digest(&self, kind: AliasKind, parts: &[&str]) -> [u8; 32] {
-        digest_of(self.identifiers.expose_secret(), std::iter::once(kind.name()).chain(parts.iter().copied()))
+        digest_of(self.root.identifiers.expose_secret(), std::iter::once(kind.name()).chain(parts.iter().copied()))
     }
 
     /// What a patient is known by in the store: whoever has the rows alone cannot tell whose they are.
     pub fn patient_digest(&self, number: &NhsNumber) -> [u8; 32] {
-        digest_of(self.identifiers.expose_secret(), ["patient", number.as_str()].into_iter())
+        digest_of(self.root.identifiers.expose_secret(), ["patient", number.as_str()].into_iter())
     }
 
     /// Of every patient whose NHS number a text mentions.
@@ -122,7 +187,7 @@ impl Keys {
 
     /// Of what the gateway gives an identifier to (`given.rs`).
     pub fn given_digest(&self, parts: &[&str]) -> [u8; 32] {
-        digest_of(self.given.expose_secret(), parts.iter().copied())
+        digest_of(self.root.given.expose_secret(), parts.iter().copied())
     }
 }
 
@@ -223,6 +288,21 @@ mod tests {
         for cut in [0, 5, NONCE_BYTES, sealed.len() - 1] {
             assert!(keys.open("int/refresh_token", &sealed[..cut]).is_err(), "{cut} bytes");
         }
+    }
+
+    #[tokio::test]
+    async fn a_wrapped_key_opens_with_its_master_key_and_by_its_name() {
+        let (one, other) = (keys(1), keys(2));
+        let key = one.new_key();
+        let wrapped = one.wrap("data key 7", &key);
+        assert_eq!(one.unwrap("data key 7", &wrapped).expect("it opens").expose_secret(), key.expose_secret());
+        assert!(one.unwrap("data key 8", &wrapped).is_err());
+        assert!(other.unwrap("data key 7", &wrapped).is_err());
+        assert_ne!(one.fingerprint(), other.fingerprint());
+        let moved = other.with_root(&one.first_root());
+        let digest = |keys: &Keys| keys.alias_digest(AliasKind::LocalId, &["northmoor", "R1"]);
+        assert_eq!(digest(&moved), digest(&one), "digests go with the root");
+        assert_eq!(moved.fingerprint(), other.fingerprint(), "wrapping stays with the master key");
     }
 
     #[tokio::test]

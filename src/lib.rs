@@ -34,6 +34,7 @@ pub mod command;
 pub mod config;
 pub mod console;
 pub mod delivery;
+pub mod encryption;
 pub mod environment;
 pub mod ers;
 pub mod events;

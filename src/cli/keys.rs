@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use jsonwebtoken::jwk::JwkSet;
 
 use super::exit::{CliError, Done};
+use super::runtime;
 use super::settings::Settings;
+use super::store::settings_keys;
 use crate::config::{Access, Config};
 use crate::environment::Environment;
 use crate::ers::public_jwk;
 use crate::keys::Keys;
+use crate::store::{self, Store};
 
 /// Make the key file that seals tokens and digests identifiers; show the public keys to register
 #[derive(Args)]
@@ -36,6 +40,45 @@ pub struct KeysArgs {
 #[derive(Subcommand)]
 enum Other {
     Jwks(Jwks),
+    Status(Status),
+    Rotate(Rotate),
+}
+
+/// Tell with which keys the store is encrypted, and whether all of it is
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway keys status --config /etc/ers-gateway/gateway.yaml
+
+Gateways may run meanwhile. Nothing secret is shown.")]
+pub struct Status {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Change the master key of a store, while gateways use it
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ers-gateway keys rotate --config gateway.yaml                      makes a new key file in the place of the old one
+  ers-gateway keys rotate --config gateway.yaml --to next.key        leaves key_file alone: for several machines, or a
+                                                                     key that is not in a file
+  ers-gateway keys rotate --config gateway.yaml --finish             the old key opens nothing any more
+
+The first step makes the new key open the store beside the old one, and a new data key take over. A gateway notices the
+new key file by itself; others are given the new key in their settings and restarted one by one. They encrypt what is
+stored anew meanwhile (`keys status`); then --finish, and destroy the old key file. Backups from before need the old one.
+
+Exit codes: 0 done, 1 not everything is encrypted anew yet, 3 not there.")]
+pub struct Rotate {
+    #[command(flatten)]
+    settings: Settings,
+    /// The new key file, made if there is none; otherwise it takes the place of key_file
+    #[arg(long, value_name = "FILE", conflicts_with = "finish")]
+    to: Option<PathBuf>,
+    /// Let go of every key but that of the settings
+    #[arg(long)]
+    finish: bool,
 }
 
 /// Print the public keys of the connections that sign (RFC 7517), to be registered with the NHS API platform
@@ -66,8 +109,11 @@ fn named_key(text: &str) -> Result<(String, PathBuf), String> {
 
 impl KeysArgs {
     pub fn run(self) -> Done {
-        if let Some(Other::Jwks(jwks)) = self.other {
-            return jwks.run();
+        match self.other {
+            Some(Other::Jwks(jwks)) => return jwks.run(),
+            Some(Other::Status(status)) => return runtime()?.block_on(status.run()),
+            Some(Other::Rotate(rotate)) => return runtime()?.block_on(rotate.run()),
+            None => {}
         }
         if self.out.exists() {
             return Err(CliError::No(format!("{} is there already, and stays as it is", self.out.display())));
@@ -77,6 +123,72 @@ impl KeysArgs {
         println!("made {}; name it as key_file in the settings, and back it up", self.out.display());
         Ok(())
     }
+}
+
+/// The store of the settings, which gateways may be using, and its master key.
+async fn open(config: &Config) -> Result<(Arc<dyn Store>, Keys), CliError> {
+    let keys = settings_keys(config)?
+        .ok_or_else(|| CliError::Unavailable(format!("there is no key file at {}", config.key_path().display())))?;
+    let opened = store::open_beside(&config.store, Some(&keys), &Environment::system()).await;
+    Ok((opened.map_err(|error| CliError::Unavailable(error.to_string()))?, keys))
+}
+
+impl Status {
+    async fn run(self) -> Done {
+        let (store, _) = open(&self.settings.load()?).await?;
+        let view = store.encryption().await?;
+        println!("{:#}", serde_json::to_value(view).map_err(|error| CliError::unavailable("the keys", error))?);
+        Ok(())
+    }
+}
+
+impl Rotate {
+    async fn run(self) -> Done {
+        let config = self.settings.load()?;
+        let (store, keys) = open(&config).await?;
+        if store.encryption().await?.keys.is_empty() {
+            return Err(CliError::No("the store has no keys yet: start a gateway on it first".into()));
+        }
+        if self.finish {
+            store.keep_only(keys.fingerprint()).await?;
+            println!("only the key of the settings opens the store now: destroy the old one");
+            return Ok(());
+        }
+        let file = |error: std::io::Error| CliError::unavailable("the new key file", error);
+        let (place, next) = match &self.to {
+            Some(to) => (None, to.clone()),
+            None if config.key.is_some() => {
+                return Err(CliError::Usage("the key is in the settings: name a file for the next one (--to)".into()));
+            }
+            None => (Some(config.key_path()), beside(&config.key_path(), "next")),
+        };
+        let new = Keys::load_or_create(&next, &Environment::system());
+        let new = new.map_err(|error| CliError::Unavailable(error.to_string()))?;
+        store.add_master(&new).await?;
+        let Some(place) = place else {
+            println!("{} opens the store as well: give it to every gateway, then --finish", next.display());
+            return Ok(());
+        };
+        // Both open the store by now, so whichever is there is right.
+        let old = beside(&place, "old");
+        if !old.exists() {
+            std::fs::hard_link(&place, &old).map_err(file)?;
+        }
+        std::fs::rename(&next, &place).map_err(file)?;
+        println!(
+            "{} is a new key, the one before it is {}; once `keys status` says that nothing is renewing any more, --finish",
+            place.display(),
+            old.display()
+        );
+        Ok(())
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
 }
 
 impl Jwks {

@@ -1,7 +1,5 @@
 //! `store hold`: what retention leaves alone, however old, until somebody lifts it.
 
-use std::path::PathBuf;
-
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -46,9 +44,6 @@ pub struct Add {
     patient: bool,
     #[command(flatten)]
     number: Number,
-    /// The key file that the store was made with; otherwise that of the settings, or the one beside the store
-    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_KEY_FILE")]
-    key_file: Option<PathBuf>,
     #[command(flatten)]
     actor: Actor,
 }
@@ -103,7 +98,7 @@ impl Add {
             Some(message) => Held::Message(message),
             None => {
                 let number = self.number.read()?;
-                let keys = patient::keys(&self.place.key_file(self.key_file.as_deref())?)?;
+                let keys = patient::keys(&*store)?;
                 patient::read_unread(&*store, &keys).await?;
                 Held::Patient(keys.patient_digest(&number))
             }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cases::{Explain, MakeBundle};
 use super::exit::{CliError, Done};
@@ -97,9 +98,9 @@ pub struct List {
     /// Of the patient whose NHS number is in this file; `-` asks for it, or reads standard input
     #[arg(long, value_name = "FILE")]
     nhs_number_file: Option<PathBuf>,
-    /// The key file that the store was made with; otherwise the one beside it
-    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_KEY_FILE")]
-    key_file: Option<PathBuf>,
+    /// With this text in it, as its sender wrote it: messages are opened and looked through one by one, newest first
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["local_id", "ubrn", "nhs_number_file"])]
+    containing: Option<String>,
     /// Received at or after this instant, such as 2026-03-16T09:30:00Z
     #[arg(long, value_name = "INSTANT")]
     since: Option<Timestamp>,
@@ -237,11 +238,11 @@ impl List {
             max: usize::from(self.limit),
         };
         let nhs_number = self.nhs_number_file.map(|file| Number::in_file(file).read()).transpose()?;
-        let key_file = self.key_file.or_else(|| self.place.key_file());
-        let sought = Sought { local_id: self.local_id, ubrn: self.ubrn, nhs_number, key_file };
-        let found = match sought.is_nothing() {
-            true => records.messages(filter).await?,
-            false => records.messages_of(filter, &sought).await?,
+        let sought = Sought { local_id: self.local_id, ubrn: self.ubrn, nhs_number };
+        let found = match (&self.containing, sought.is_nothing()) {
+            (Some(text), _) => looked_through(&records, filter, text).await?,
+            (None, true) => records.messages(filter).await?,
+            (None, false) => records.messages_of(filter, &sought).await?,
         };
         if self.json {
             println!("{found:#}");
@@ -260,6 +261,27 @@ impl List {
             println!("older ones: --before {next}");
         }
         Ok(())
+    }
+}
+
+/// Part by part, until there are as many as wanted or none are left.
+async fn looked_through(records: &Records, mut filter: MessageFilter, text: &str) -> Result<Value, CliError> {
+    let style = ProgressStyle::with_template("{spinner} {human_pos} messages looked through  {per_sec}")
+        .expect("the template is a literal");
+    let progress = ProgressBar::new_spinner().with_style(style);
+    let (mut found, wanted) = (Vec::new(), filter.max);
+    loop {
+        let mut part = records.messages_containing(filter.clone(), text).await?;
+        progress.inc(part["looked"].as_u64().unwrap_or_default());
+        if let Some(messages) = part["messages"].as_array_mut() {
+            found.append(messages);
+        }
+        filter.max = wanted.saturating_sub(found.len());
+        filter.before = part["next"].as_str().and_then(|id| id.parse().ok());
+        if filter.before.is_none() || filter.max == 0 {
+            progress.finish_and_clear();
+            return Ok(json!({ "messages": found, "next": part["next"] }));
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::exit::CliError;
 use crate::command::NhsNumber;
-use crate::environment::Environment;
 use crate::keys::Keys;
 use crate::store::{PlacedMessage, Store};
 
@@ -53,15 +52,11 @@ impl Number {
     }
 }
 
-/// The key file that is there: one made anew would find nobody.
-pub fn keys(path: &std::path::Path) -> Result<Keys, CliError> {
-    if !path.is_file() {
-        return Err(CliError::Unavailable(format!(
-            "there is no key file at {}; the store knows patients by its own (--key-file)",
-            path.display()
-        )));
-    }
-    Keys::load_or_create(path, &Environment::system()).map_err(|error| CliError::Unavailable(error.to_string()))
+/// Those that the store was opened with: it knows patients by nothing else.
+pub fn keys(store: &dyn Store) -> Result<Keys, CliError> {
+    store.keys().ok_or_else(|| {
+        CliError::Unavailable("there is no key file; the store knows patients by its own (--key-file)".into())
+    })
 }
 
 /// Notes whom the messages of older versions mention, those that nobody read yet: once, for whoever asks later.

@@ -17,7 +17,7 @@ use super::api::Api;
 use super::exit::CliError;
 use super::patient;
 use crate::command::{CommandId, DispatchId, MessageId, NhsNumber, Ubrn};
-use crate::config::{Config, EnvironmentName, StoreUrl};
+use crate::config::{EnvironmentName, StoreUrl};
 use crate::environment::Environment;
 use crate::events::cloud_event;
 use crate::inbound::http::views;
@@ -42,6 +42,9 @@ pub struct Where {
     /// Store, as the file of a gateway that does not run or as postgres://…; --api is then not used
     #[arg(long, value_name = "STORE", env = "ERS_GATEWAY_STORE_FILE")]
     pub store: Option<String>,
+    /// The key file of that store; otherwise the one beside it
+    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
     /// Who looks or decides; goes to the audit log
     #[arg(long, value_name = "NAME", env = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub by: Option<String>,
@@ -67,7 +70,9 @@ impl Where {
             }
             return Ok(Records::Api(api));
         };
-        let store = super::store::open(&StoreUrl::of_argument(store)).await?;
+        let url = StoreUrl::of_argument(store);
+        let keys = super::store::keys_of(&url, self.key_file.as_deref())?;
+        let store = super::store::open(&url, keys.as_ref()).await?;
         Ok(Records::Store(store, Environment::system(), None))
     }
 
@@ -86,12 +91,6 @@ impl Where {
                 Ok(Records::Store(store, environment, Some(looker)))
             }
         }
-    }
-
-    /// The one beside a stopped gateway's store.
-    pub fn key_file(&self) -> Option<PathBuf> {
-        let store = StoreUrl::of_argument(self.store.as_ref()?);
-        Some(Config { store, ..Config::default() }.key_path())
     }
 
     /// Who acts: nobody does without a name.
@@ -146,9 +145,32 @@ impl Records {
             Self::Store(store, ..) => {
                 let (subject, searched) = sought.noted();
                 self.looked("search", subject.into(), searched).await?;
-                let filter = sought.filter(filter)?;
+                let filter = sought.filter(filter, &**store)?;
                 let messages = store.messages(filter).await?;
                 Ok(json!({ "messages": messages.iter().map(views::message).collect::<Vec<_>>() }))
+            }
+        }
+    }
+
+    /// One part of a search by text: `{"messages": […], "looked", "next"}`.
+    pub async fn messages_containing(&self, filter: MessageFilter, text: &str) -> Result<Value, CliError> {
+        match self {
+            Self::Api(api) => {
+                let mut body: Map<String, Value> =
+                    query_of(filter).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+                if let Some(limit) =
+                    body.get("limit").and_then(Value::as_str).and_then(|limit| limit.parse::<u64>().ok())
+                {
+                    body.insert("limit".into(), limit.into());
+                }
+                body.insert("containing".into(), text.into());
+                api.post_as_said("v1/messages/search", &Value::Object(body)).await
+            }
+            Self::Store(store, environment, _) => {
+                self.looked("search", "messages by their text".into(), None).await?;
+                let scanned = store::scan(&**store, filter, text, |_| true, environment).await?;
+                let found: Vec<_> = scanned.found.iter().map(views::message).collect();
+                Ok(json!({ "messages": found, "looked": scanned.looked, "next": scanned.next }))
             }
         }
     }
@@ -474,8 +496,6 @@ pub struct Sought {
     pub local_id: Option<String>,
     pub ubrn: Option<Ubrn>,
     pub nhs_number: Option<NhsNumber>,
-    /// That the store was made with; only for a stopped gateway's.
-    pub key_file: Option<PathBuf>,
 }
 
 impl Sought {
@@ -503,9 +523,8 @@ impl Sought {
         }
     }
 
-    fn filter(&self, filter: MessageFilter) -> Result<MessageFilter, CliError> {
-        let file = self.key_file.as_deref().ok_or_else(|| CliError::Usage("name the key file: --key-file".into()))?;
-        let keys = patient::keys(file)?;
+    fn filter(&self, filter: MessageFilter, store: &dyn Store) -> Result<MessageFilter, CliError> {
+        let keys = patient::keys(store)?;
         let alias = |kind, parts: &[&str]| Alias { kind, digest: keys.alias_digest(kind, parts) };
         let referral = match (&self.ubrn, &self.local_id) {
             (Some(ubrn), _) => Some(alias(AliasKind::Ubrn, &[ubrn.as_str()])),
@@ -543,7 +562,9 @@ impl From<StoreError> for CliError {
         match error {
             StoreError::NotFound => Self::NotFound("the store knows nothing of that identifier".to_owned()),
             StoreError::Outdated(_) => Self::No(error.to_string()),
-            StoreError::Unavailable(_) | StoreError::Damaged(_) => Self::Unavailable(error.to_string()),
+            StoreError::Unavailable(_) | StoreError::Damaged(_) | StoreError::Locked(_) => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }

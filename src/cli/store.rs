@@ -16,6 +16,7 @@ use super::table::table;
 use super::{legal_hold, records, runtime};
 use crate::config::{Config, StoreUrl};
 use crate::environment::Environment;
+use crate::keys::Keys;
 use crate::retention::{self, Round};
 use crate::store::copy::{self, CopyError, Limits, Step};
 use crate::store::{self, Act, Noted, Purge, PurgePlace, Store};
@@ -91,6 +92,9 @@ pub struct Copy {
     json: bool,
     #[command(flatten)]
     actor: Actor,
+    /// The key file of both; otherwise the one beside the first, if it has one
+    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_KEY_FILE")]
+    key_file: Option<PathBuf>,
 }
 
 impl Copy {
@@ -118,7 +122,8 @@ impl Copy {
             CopyError::Store { .. } | CopyError::Nothing(_) => CliError::Unavailable(error.to_string()),
         })?;
         // In the one that goes on.
-        self.actor.note(open(&to).await?.as_ref(), "copy", format!("store {}", from.place())).await?;
+        let keys = keys_of(&from, self.key_file.as_deref())?;
+        self.actor.note(open(&to, keys.as_ref()).await?.as_ref(), "copy", format!("store {}", from.place())).await?;
         if self.json {
             println!("{}", serde_json::to_string(&copied).expect("names and numbers have a JSON form"));
             return Ok(());
@@ -240,6 +245,9 @@ pub struct Place {
     /// Store, as a file or as postgres://…; otherwise that of the settings
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
+    /// The key file of that store; otherwise that of the settings, or the one beside the store
+    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_KEY_FILE")]
+    key_file: Option<PathBuf>,
 }
 
 impl Place {
@@ -260,27 +268,46 @@ impl Place {
         Ok(retention::told_up_to(&tells, &told))
     }
 
-    /// The key file that was named, that of the settings, or the one beside the store.
-    pub fn key_file(&self, named: Option<&Path>) -> Result<PathBuf, CliError> {
-        if let Some(named) = named {
-            return Ok(named.to_owned());
-        }
-        match &self.store {
-            None => Ok(self.settings.load()?.key_path()),
-            Some(_) => Ok(Config { store: self.url()?, ..Config::default() }.key_path()),
+    /// The master key: that of the key file that was named, of the settings, or beside the store; if there is one.
+    fn keys(&self, url: &StoreUrl) -> Result<Option<Keys>, CliError> {
+        match (&self.key_file, &self.store) {
+            (None, None) => settings_keys(&self.settings.load()?),
+            (named, _) => keys_of(url, named.as_deref()),
         }
     }
 
     pub async fn open(&self) -> Result<(String, Arc<dyn Store>), CliError> {
         let url = self.url()?;
-        let store = open(&url).await?;
+        let store = open(&url, self.keys(&url)?.as_ref()).await?;
         Ok((url.place(), store))
     }
 }
 
 /// A store that is there: opening never makes one.
-pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, CliError> {
-    store::open_to_act(url, &Environment::system()).await.map_err(|error| CliError::Unavailable(error.to_string()))
+pub async fn open(url: &StoreUrl, keys: Option<&Keys>) -> Result<Arc<dyn Store>, CliError> {
+    let opened = store::open_to_act(url, keys, &Environment::system()).await;
+    opened.map_err(|error| CliError::Unavailable(error.to_string()))
+}
+
+/// Of the file that was named, which must be there, or of the one beside the store, if it is.
+pub fn keys_of(url: &StoreUrl, named: Option<&Path>) -> Result<Option<Keys>, CliError> {
+    match named {
+        Some(named) => load(named).map(Some),
+        None => settings_keys(&Config { store: url.clone(), ..Config::default() }),
+    }
+}
+
+/// Without making a key file.
+pub fn settings_keys(config: &Config) -> Result<Option<Keys>, CliError> {
+    if config.key.is_none() && !config.key_path().is_file() {
+        return Ok(None);
+    }
+    let keys = config.master_key(&Environment::system());
+    keys.map(Some).map_err(|error| CliError::Unavailable(error.to_string()))
+}
+
+fn load(path: &Path) -> Result<Keys, CliError> {
+    Keys::load(path, &Environment::system()).map_err(|error| CliError::Unavailable(error.to_string()))
 }
 
 async fn back_up(backup: &Backup) -> Done {

@@ -57,9 +57,6 @@ pub struct Export {
     /// A new file
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
-    /// The key file that the store was made with; otherwise that of the settings, or the one beside the store
-    #[arg(long, value_name = "FILE", env = "ERS_GATEWAY_KEY_FILE")]
-    key_file: Option<PathBuf>,
     #[command(flatten)]
     actor: Actor,
 }
@@ -75,7 +72,7 @@ impl Export {
     async fn run(self) -> Done {
         let (_, store) = self.place.open().await?;
         let number = self.number.read()?;
-        let keys = patient::keys(&self.place.key_file(self.key_file.as_deref())?)?;
+        let keys = patient::keys(&*store)?;
         // Before anything is shown; also where nothing is found, for it was looked for.
         self.actor.note(&*store, "export patient", "everything of a patient".into()).await?;
         patient::read_unread(&*store, &keys).await?;

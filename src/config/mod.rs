@@ -30,8 +30,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::environment::Environment;
+use crate::keys::{KeyError, Keys};
 use crate::store::postgres::Address;
 use crate::store::sqlite::RESERVE_BYTES;
 
@@ -68,6 +71,10 @@ pub struct Config {
     /// 32 random bytes (base64) that seal tokens and digest identifiers; made by `ers-gateway keys`.
     /// Without it, a key file is created beside the store.
     pub key_file: Option<PathBuf>,
+    /// The same, as it stands in such a file: for `${NAME}` and `${file:…}`.
+    pub key: Option<SecretString>,
+    /// Whether what is stored is encrypted.
+    pub store_encrypt: bool,
     /// Folder with `inbound/`, `ers/`, `codes/` …; the built-in set if absent.
     pub mappings: Option<PathBuf>,
     pub listeners: Vec<Listener>,
@@ -110,6 +117,8 @@ impl Default for Config {
             store: StoreUrl("sqlite:ers-gateway.db".into()),
             store_reserve_bytes: RESERVE_BYTES,
             key_file: None,
+            key: None,
+            store_encrypt: true,
             mappings: None,
             listeners: Vec::new(),
             tokens: Vec::new(),
@@ -144,6 +153,14 @@ impl Config {
     pub fn http_access(&self, listener: &HttpListener) -> HttpAccess {
         let knows_nobody = self.tokens.is_empty() && self.people.is_empty() && self.identity_provider.is_none();
         listener.access.unwrap_or(if knows_nobody { HttpAccess::Open } else { HttpAccess::Tokens })
+    }
+
+    /// The master key of the store; its file is made if there is none.
+    pub fn master_key(&self, environment: &Environment) -> Result<Keys, KeyError> {
+        match &self.key {
+            Some(key) => Keys::of_text(key.expose_secret(), environment),
+            None => Keys::load_or_create(&self.key_path(), environment),
+        }
     }
 
     /// The file that was named, or one beside the store.

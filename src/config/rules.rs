@@ -70,7 +70,7 @@ pub fn broken(config: &Config) -> Vec<Broken> {
     if config.store.sqlite_path().is_none() && !config.store.is_postgres() {
         broken.push(broken_rule("store", "must be sqlite:PATH or postgres://user:password@host/database"));
     }
-    if config.store.is_postgres() && config.key_file.is_none() {
+    if config.store.is_postgres() && config.key_file.is_none() && config.key.is_none() {
         broken.push(broken_rule("key_file", "must be set with a shared store: all its gateways need the same keys"));
     }
     if tracing_subscriber::EnvFilter::try_new(&config.log.filter).is_err() {

@@ -41,7 +41,9 @@ impl From<StoreError> for LetterError {
         match error {
             StoreError::Unavailable(why) => Self::Unavailable(why),
             StoreError::NotFound => Self::Damaged("its message is not in the store"),
-            StoreError::Outdated(_) | StoreError::Damaged(_) => Self::Damaged("the store cannot read it"),
+            StoreError::Outdated(_) | StoreError::Damaged(_) | StoreError::Locked(_) => {
+                Self::Damaged("the store cannot read it")
+            }
         }
     }
 }

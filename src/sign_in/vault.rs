@@ -74,6 +74,6 @@ fn vault_error(error: StoreError) -> VaultError {
     match error {
         StoreError::Outdated(_) => VaultError::Outdated,
         StoreError::Unavailable(_) => VaultError::Unavailable(error.to_string()),
-        StoreError::NotFound | StoreError::Damaged(_) => VaultError::Damaged(error.to_string()),
+        StoreError::NotFound | StoreError::Damaged(_) | StoreError::Locked(_) => VaultError::Damaged(error.to_string()),
     }
 }

@@ -14,6 +14,7 @@ mod cause;
 mod contradictions;
 pub mod copy;
 mod dispatch;
+pub mod encryption;
 mod fetched;
 mod kept_document;
 mod mode;
@@ -22,16 +23,19 @@ mod own_message;
 mod partition_key;
 mod pass;
 mod patient;
+mod pieces;
 pub mod postgres;
 mod queue;
 pub mod quota;
 mod records;
 mod report;
+mod scan;
 pub mod sqlite;
 mod standing;
 #[cfg(test)]
 pub(crate) mod suite;
 mod urgency;
+mod vault;
 mod waiting;
 mod watching;
 
@@ -53,16 +57,20 @@ pub use bulk::{
 };
 pub use cause::{Cause, CauseId, OF_MESSAGES, Problem, ProblemExample, ProblemFilter};
 pub use dispatch::*;
+pub use encryption::{EncryptionStore, EncryptionView, Renewed};
 pub use fetched::{FETCHED_CHUNK, FetchedStore};
 pub use kept_document::{FoundDocument, KeptDocument, document_at, place_of_document};
 pub use mode::{ModeStore, Switch, SwitchKind, Switched};
-pub use open::{OpenError, StorePlace, open, open_to_act};
+pub use open::{OpenError, StorePlace, open, open_beside, open_to_act};
 pub use pass::pass;
 pub use patient::{Held, LegalHold, PatientDigest, PatientStore, PlacedMessage};
 pub use queue::*;
 pub use records::*;
 pub use report::{Day, DayCounts, ReportStore, Untold};
+pub use scan::{Scanned, scan};
 pub use urgency::OLDEST_EVERY;
+pub use vault::Sealing;
+pub use vault::ring::LOOK_EVERY;
 pub use waiting::{Confirmed, WaitingStore, Word};
 pub use watching::*;
 
@@ -81,6 +89,9 @@ pub enum StoreError {
     /// The file or a row cannot be read. For a person.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// It is encrypted, and not with the key that was given, if any was. For who set it up.
+    #[error("{0}")]
+    Locked(String),
 }
 
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -340,6 +351,7 @@ pub trait Store:
     + WatchStore
     + WaitingStore
     + ModeStore
+    + EncryptionStore
 {
     /// Rings when something was committed that another room may wait for.
     fn signals(&self) -> &Signals;

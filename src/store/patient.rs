@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Act, Result};
@@ -38,6 +39,14 @@ impl LegalHold {
             Held::Patient(_) => format!("legal hold {} on a patient", self.id),
         }
     }
+}
+
+/// Whether the body of a command is about one of these patients (NHS numbers, or local ids).
+pub(super) fn is_about(body: &Value, ids: &[String]) -> bool {
+    let patient = &body["patient"];
+    let local = patient["localIds"].as_array().into_iter().flatten();
+    let named = patient["nhsNumber"].as_str().into_iter().chain(local.filter_map(Value::as_str));
+    named.into_iter().any(|id| ids.iter().any(|wanted| wanted == id))
 }
 
 /// A message with its place in the order of arrival.

@@ -2,7 +2,10 @@
 
 use std::io::IsTerminal;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Log, LogFormat};
@@ -24,8 +27,18 @@ pub fn start_logs(log: &Log) -> Result<(), LogError> {
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false).with_writer(std::io::stderr);
     match log.format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).finish().try_init()?,
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).compact().finish().try_init()?,
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(true).finish().with(filter_fn(is_allowed)).try_init()?;
+        }
+        LogFormat::Text => {
+            let terminal = std::io::stderr().is_terminal();
+            lines.with_ansi(terminal).compact().finish().with(filter_fn(is_allowed)).try_init()?;
+        }
     }
     Ok(())
+}
+
+/// The AMQP client traces every frame, with the messages in it: no filter of the settings brings patients into a log.
+fn is_allowed(metadata: &Metadata<'_>) -> bool {
+    !(*metadata.level() == Level::TRACE && metadata.target().starts_with("lapin"))
 }

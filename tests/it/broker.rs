@@ -66,7 +66,7 @@ async fn through_stops_and_kills_of_the_broker_referrals_go_on_and_every_event_a
     assert!(gateway.stop().await.success(), "{}", gateway.log_end());
 
     let heard = Heard::all(&node, EVENTS).await;
-    let found = ledgers::compare(&told, &ers, &gateway.store_url(), &heard).await;
+    let found = ledgers::compare(&told, &ers, (&gateway.store_url(), &gateway.key_file()), &heard).await;
     eprintln!("{:?}: the ledgers are compared", began.elapsed());
     eprintln!("{found}; {made_without_a_broker} events waited for the broker, {} came again", heard.repeats);
     assert!(made_without_a_broker > 10, "the outbox held what the broker could not take");

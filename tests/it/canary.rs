@@ -1,5 +1,5 @@
-//! Marked patients go through everything, refusals and failures too; then every log line, metric, error body,
-//! acknowledgement and header of a dead letter is searched for them.
+//! Marked patients go through everything, refusals and failures too; then every log line down to `trace`, metric, error
+//! body, acknowledgement and header of a dead letter is searched for them, and so are the files of the store and a backup.
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ impl Canary {
         broker.declare(&input).await;
         broker.declare(&format!("{input}.rejected")).await;
         let mut gateway = Serve::new(&ers);
-        gateway.settings["log"] = json!({"format": format, "filter": "info,ers_gateway=debug"});
+        gateway.settings["log"] = json!({"format": format, "filter": "trace"});
         gateway.settings["broker"] = json!({
             "urls": [node.url()],
             "exchange": exchange,
@@ -427,6 +427,18 @@ async fn events(canary: &mut Canary, format: &str) {
     canary.heard.push(("an event".to_owned(), events.join("\n").into_bytes()));
 }
 
+/// With encryption, nobody reads anything in the store, its log or a backup.
+fn store_files(canary: &mut Canary) {
+    let folder = canary.gateway.folder.path();
+    let (store, backup) = (folder.join("gateway.db"), folder.join("backup.db"));
+    ers_gateway::store::back_up_file(&store, &backup).expect("backed up");
+    for name in ["gateway.db", "gateway.db-wal", "backup.db"] {
+        let Ok(bytes) = std::fs::read(folder.join(name)) else { continue };
+        canary.heard.push((format!("the file {name}"), bytes));
+    }
+    assert!(canary.heard.iter().any(|(name, bytes)| name == "the file backup.db" && bytes.len() > 100_000));
+}
+
 async fn nothing_of_a_patient_is_told(format: &str) {
     let node = RabbitMq::shared();
     let mut canary = Canary::start(node, format).await;
@@ -442,11 +454,16 @@ async fn nothing_of_a_patient_is_told(format: &str) {
     }
     // Once more what was under way: recovery has its say too.
     canary.gateway.kill();
+    for name in ["gateway.db", "gateway.db-wal"] {
+        let bytes = std::fs::read(canary.gateway.folder.path().join(name)).expect("a crash left it");
+        canary.heard.push((format!("the file {name} after a crash"), bytes));
+    }
     canary.gateway.start_and_wait().await;
     canary.get("/metrics").await;
     assert!(canary.gateway.stop().await.success());
     events(&mut canary, format).await;
 
+    store_files(&mut canary);
     let log = canary.gateway.log();
     assert!(log.lines().count() > 50, "hardly anything was logged:\n{log}");
     assert_eq!(log.lines().next().is_some_and(|line| line.starts_with('{')), format == "json", "{format}");

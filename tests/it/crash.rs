@@ -113,7 +113,7 @@ async fn killed_at_any_instant_nothing_acknowledged_is_missing_and_nothing_is_do
     assert_eq!(client.depth(&format!("{INPUT}.rejected")).await, 0, "nothing was to be refused");
 
     let heard = Heard::all(&node, EVENTS).await;
-    let found = ledgers::compare(&told, &ers, &gateway.store_url(), &heard).await;
+    let found = ledgers::compare(&told, &ers, (&gateway.store_url(), &gateway.key_file()), &heard).await;
     eprintln!("{found}, {} events repeated", heard.repeats);
     assert!(found.referrals >= u64::from(kills) * 10 / slower, "there was hardly any load: {found}");
     ers.stop().await;

@@ -9,6 +9,7 @@ mod console;
 mod coverage;
 mod crash;
 mod documents;
+mod encryption;
 mod history;
 mod house;
 mod http;

@@ -82,7 +82,7 @@ impl Ground {
 
     pub async fn open(&self) -> Result<Arc<dyn Store>, CliError> {
         let url = StoreUrl(self.url());
-        let place = StorePlace { url: &url, instance: INSTANCE, reserve_bytes: RESERVE_BYTES };
+        let place = StorePlace { url: &url, instance: INSTANCE, reserve_bytes: RESERVE_BYTES, sealing: None };
         store::open(place, &Environment::system()).await.map_err(|error| CliError::unavailable("a store", error))
     }
 

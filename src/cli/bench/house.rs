@@ -24,6 +24,8 @@ pub(super) struct Wishes<'w> {
     /// Messages are stored and acknowledged, their commands wait: nothing but intake is measured.
     pub paused: bool,
     pub pacing_off: bool,
+    /// Nothing is encrypted in the store.
+    pub in_clear: bool,
     pub amqp: Option<&'w str>,
 }
 
@@ -246,6 +248,9 @@ fn settings_of(instance: &str, mllp: SocketAddr, http: SocketAddr, ers: SocketAd
              organisation: {organisation}, business_function: REFERRING_CLINICIAN_ADMIN }}"
         );
     }
+    if wishes.in_clear {
+        yaml.push_str("store_encrypt: false\n");
+    }
     if wishes.pacing_off {
         yaml.push_str("delivery: { pacing: { enabled: false } }\n");
     }
@@ -263,10 +268,15 @@ mod tests {
     #[test]
     fn the_settings_are_valid_and_for_the_simulator() {
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let wishes = Wishes { paused: true, pacing_off: true, amqp: Some("amqp://guest:guest@127.0.0.1:5672/%2f") };
+        let wishes = Wishes {
+            paused: true,
+            pacing_off: true,
+            in_clear: true,
+            amqp: Some("amqp://guest:guest@127.0.0.1:5672/%2f"),
+        };
         let settings = settings_of("bench-1", address(4_711), address(4_712), address(4_713), wishes);
         let config = Config::parse(&settings, Path::new("bench.yaml"), &|_| None).expect("valid settings");
         assert_eq!(config.environment, EnvironmentName::Simulator);
-        assert!(!config.delivery.pacing.enabled);
+        assert!(!config.delivery.pacing.enabled && !config.store_encrypt);
     }
 }

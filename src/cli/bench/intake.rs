@@ -28,6 +28,7 @@ pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     let alone = Measured::with(&house, &load, 1, scale).await?;
     let many = Measured::with(&house, &load, connections, scale).await?;
     let mut figures = many.figures(&format!("durable intake, {connections} connections"), 5_000.0);
+    figures.extend(many.beside_clear(in_clear(scale, &load, connections).await?));
     match house.ground.clone() {
         Ground::Sqlite(file) => {
             house.kill_gateways();
@@ -50,6 +51,12 @@ pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     }
     figures.extend(alone.figures("durable intake, 1 connection, stop-and-wait", 800.0));
     Ok(figures)
+}
+
+/// The same on a store of its own in which nothing is encrypted: messages a second.
+async fn in_clear(scale: &Scale, load: &Load, connections: usize) -> Result<f64, CliError> {
+    let house = House::open(scale, Wishes { paused: true, in_clear: true, ..Wishes::default() }).await?;
+    Ok(Measured::with(&house, load, connections, scale).await?.answers.per_second())
 }
 
 async fn bare_loop(scale: &Scale, schema: &Schema, group: usize, connections: usize) -> Result<f64, CliError> {
@@ -89,6 +96,14 @@ impl Measured {
             Figure::new(what, rate, "/s").at_least(at_least).limited_by(self.used.told(rate)),
             Figure::new("  p50", self.answers.milliseconds_at(0.5), "ms"),
             p99.less_than(30.0),
+        ]
+    }
+
+    fn beside_clear(&self, clear: f64) -> [Figure; 2] {
+        [
+            Figure::new("  with store_encrypt: false", clear, "/s"),
+            Figure::new("  encrypted intake as a share of that", 100.0 * self.answers.per_second() / clear, "%")
+                .at_least(85.0),
         ]
     }
 

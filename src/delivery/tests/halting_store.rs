@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
 use crate::environment::Environment;
+use crate::keys::{Fingerprint, Keys};
 use crate::store::sqlite::SqliteStore;
 use crate::store::*;
 
@@ -252,3 +253,25 @@ passes_on!(WaitingStore {
     fn behind(command: CommandId) -> Vec<OpenCommand>;
     fn say(command: CommandId, word: Word, act: Act) -> ();
 });
+
+#[async_trait]
+impl EncryptionStore for HaltingStore {
+    fn keys(&self) -> Option<Keys> {
+        self.store.keys()
+    }
+    async fn encryption(&self) -> Result<EncryptionView> {
+        self.store.encryption().await
+    }
+    async fn look_at_keys(&self, master: &Keys) -> Result<()> {
+        self.store.look_at_keys(master).await
+    }
+    async fn add_master(&self, next: &Keys) -> Result<()> {
+        self.store.add_master(next).await
+    }
+    async fn keep_only(&self, master: Fingerprint) -> Result<()> {
+        self.store.keep_only(master).await
+    }
+    async fn renew(&self) -> Result<Option<Renewed>> {
+        self.store.renew().await
+    }
+}

@@ -14,7 +14,7 @@ use super::request::{id, query, read_body};
 use super::views;
 use crate::command::{MessageId, NhsNumber, State, Ubrn, Verdict};
 use crate::keys::Keys;
-use crate::store::{Alias, AliasKind, CauseId, MessageFilter, PatientDigest};
+use crate::store::{Alias, AliasKind, CauseId, MessageFilter, MessageView, PatientDigest, scan};
 
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 500;
@@ -32,6 +32,8 @@ struct Filter {
     ubrn: Option<String>,
     /// Only in a body.
     nhs_number: Option<String>,
+    /// Only in a body: messages are looked through one by one.
+    containing: Option<String>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     before: Option<MessageId>,
@@ -46,6 +48,8 @@ impl Filter {
     fn searched(&self) -> Option<(&'static str, Option<String>)> {
         let named = |what: &str, value: &str| Some(format!("{what} {value}"));
         match self {
+            // Never what it was: it may be a patient's name.
+            Self { containing: Some(_), .. } => Some(("messages by their text", None)),
             Self { nhs_number: Some(_), .. } => Some(("messages by NHS number", None)),
             Self { ubrn: Some(ubrn), .. } => Some(("messages by UBRN", named("UBRN", ubrn))),
             Self { local_id: Some(id), .. } => Some(("messages by local id", named("local id", id))),
@@ -56,7 +60,7 @@ impl Filter {
 
     /// Identifiers of referrals and patients are content; a control id is the sender's own number.
     fn is_of_a_patient(&self) -> bool {
-        self.nhs_number.is_some() || self.ubrn.is_some() || self.local_id.is_some()
+        self.containing.is_some() || self.nhs_number.is_some() || self.ubrn.is_some() || self.local_id.is_some()
     }
 
     fn referral(&self, keys: &Keys) -> Result<Option<Alias>, ProblemDocument> {
@@ -115,9 +119,9 @@ pub async fn list(
     caller: Caller,
 ) -> Result<HttpResponse, ProblemDocument> {
     let filter: Filter = query(&request)?;
-    if filter.nhs_number.is_some() {
+    if filter.nhs_number.is_some() || filter.containing.is_some() {
         return Err(ProblemDocument::bad_request(
-            "An NHS number is kept out of addresses, which proxies log: POST /v1/messages/search takes it in its body.",
+            "An NHS number or a text is kept out of addresses, which proxies log: POST /v1/messages/search takes it in its body.",
         ));
     }
     if filter.is_of_a_patient() && !caller.may(Needs::Content) {
@@ -156,28 +160,48 @@ async fn page(
         shared.looked(request, look).await?;
     }
     let page = filter.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-    let mut found = shared
-        .deps
-        .search
-        .messages(MessageFilter {
-            source: filter.source,
-            verdict: filter.verdict,
-            state: filter.state,
-            control_id: filter.control_id,
-            cause: filter.cause,
-            referral,
-            patient,
-            since: filter.since,
-            until: filter.until,
-            before: filter.before,
-            max: page + 1,
-        })
-        .await?;
+    let containing = filter.containing;
+    let filter = MessageFilter {
+        source: filter.source,
+        verdict: filter.verdict,
+        state: filter.state,
+        control_id: filter.control_id,
+        cause: filter.cause,
+        referral,
+        patient,
+        since: filter.since,
+        until: filter.until,
+        before: filter.before,
+        max: page + 1,
+    };
+    if let Some(text) = containing.filter(|text| !text.is_empty()) {
+        let filter = MessageFilter { max: page, ..filter };
+        return containing_text(request, shared, filter, &text).await;
+    }
+    let mut found = shared.deps.search.messages(filter).await?;
     let more = found.len() > page;
     found.truncate(page);
     let mut body = json!({ "messages": found.iter().map(views::message).collect::<Vec<_>>() });
     if let Some(last) = found.last().filter(|_| more) {
         body["next"] = json!(last.id);
+    }
+    Ok(HttpResponse::Ok().json(body))
+}
+
+/// One part of a search: what it found, how many it looked through, and where it goes on.
+async fn containing_text(
+    request: &HttpRequest,
+    shared: &web::Data<Shared>,
+    filter: MessageFilter,
+    text: &str,
+) -> Result<HttpResponse, ProblemDocument> {
+    let caller = Caller::of(request);
+    let sees = |view: &MessageView| caller.as_ref().is_some_and(|caller| caller.sees_content_of(&view.source));
+    let scanned = scan(&*shared.deps.store, filter, text, sees, &shared.environment).await?;
+    let found: Vec<_> = scanned.found.iter().map(views::message).collect();
+    let mut body = json!({ "messages": found, "looked": scanned.looked });
+    if let Some(next) = scanned.next {
+        body["next"] = json!(next);
     }
     Ok(HttpResponse::Ok().json(body))
 }

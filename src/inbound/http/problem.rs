@@ -132,7 +132,7 @@ impl From<StoreError> for ProblemDocument {
                 "It is in another state by now. Read it again before deciding.",
             ),
             StoreError::Unavailable(_) => Self::unavailable(),
-            StoreError::Damaged(text) => {
+            StoreError::Damaged(text) | StoreError::Locked(text) => {
                 tracing::error!(error = %text, "the store is damaged");
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,

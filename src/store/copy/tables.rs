@@ -41,7 +41,7 @@ const PURGED_MADE_IT: &str = "t.purged_creator IS NOT NULL AND c.number IS NULL"
 const CREATOR: &str = "LEFT JOIN command c ON c.number = t.created_by";
 
 /// In this order: what SQLite's threads need is there before them.
-pub(super) const TABLES: [Table; 31] = [
+pub(super) const TABLES: [Table; 32] = [
     table("source", &["number"], &["number", "name"]),
     Table {
         read: &[("number", "t.number * 4096")],
@@ -111,9 +111,13 @@ pub(super) const TABLES: [Table; 31] = [
         read: &[
             ("number", "#t.number#"),
             ("lease_until", "iif(t.standing = 2, 0, NULL)"),
-            ("local_id", "iif(json_type(t.body, '$.localId') = 'text', json_extract(t.body, '$.localId'), NULL)"),
+            // Apart from the body only where that is sealed.
+            (
+                "local_id",
+                "iif(t.body LIKE 'sealed:%', t.local_id,
+                     iif(json_type(t.body, '$.localId') = 'text', json_extract(t.body, '$.localId'), NULL))",
+            ),
         ],
-        written: &[("local_id", "")],
         ..table(
             "command",
             &["number"],
@@ -215,6 +219,11 @@ pub(super) const TABLES: [Table; 31] = [
         "outbox",
         &["position"],
         &["position", "id", "name", "at", "source", "subject", "thread", "sequence", "confirmed_at", "data"],
+    ),
+    table(
+        "data_key",
+        &["number", "master"],
+        &["number", "master", "wrapped", "made_at", "used_from", "retired", "seals"],
     ),
     table("secret", &["connection", "kind"], &["connection", "kind", "version", "sealed", "at"]),
     table("held_piece", &["source", "pointer"], &["source", "pointer", "message", "at"]),

@@ -11,6 +11,7 @@ use super::{CopiedTable, CopyError, Limits, Step, copy};
 use crate::command::{CommandId, MessageId, State};
 use crate::config::StoreUrl;
 use crate::environment::Environment;
+use crate::keys::Keys;
 use crate::store::postgres::tests::server::Postgres;
 use crate::store::sqlite::SqliteStore;
 use crate::store::suite::dispatching::new_dispatch;
@@ -21,7 +22,7 @@ use crate::store::suite::given::{
 use crate::store::{
     Admission, Admitted, AliasKind, ClaimedCommand, DispatchFilter, Held, HeldPiece, LegalHold, Made, MessageFilter,
     NewBulkReplay, NewDispatch, NewEvent, Noted, OpenError, OwedAnswer, ProblemFilter, Progress, Purge, PurgePlace,
-    ReplayCandidate, ReplayCandidates, ReplayFilter, ReplayItem, ReplayOutcome, SealedSecret, Share, Snapshot,
+    ReplayCandidate, ReplayCandidates, ReplayFilter, ReplayItem, ReplayOutcome, SealedSecret, Sealing, Share, Snapshot,
     Spending, Store, StorePlace, Switch, SwitchKind, Switched, open, open_to_act,
 };
 
@@ -62,10 +63,19 @@ fn letter() -> Bytes {
     (0..LETTER).map(|index| u8::try_from(index % 251).expect("small")).collect()
 }
 
+/// All of them have the same key, as copies of one have.
+fn sealing() -> Sealing {
+    let keys = Keys::of_text("KjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjI=", &Environment::system());
+    Sealing::with(keys.expect("32 bytes"))
+}
+
 /// Opens a store, and closes it whole before the next one opens it.
 async fn with<T>(url: &StoreUrl, work: impl AsyncFnOnce(&dyn Store) -> T) -> T {
     let environment = Environment::system();
-    let store = open(StorePlace { url, instance: "gateway-1", reserve_bytes: 0 }, &environment).await.expect("opened");
+    let store =
+        open(StorePlace { url, instance: "gateway-1", reserve_bytes: 0, sealing: Some(&sealing()) }, &environment)
+            .await
+            .expect("opened");
     let done = work(&*store).await;
     let instance = crate::store::Beat {
         instance: "gateway-1".into(),
@@ -423,7 +433,12 @@ async fn a_copy_answers_resends_and_goes_on_in_order() {
     assert_eq!(with(&database, goes_on).await, expected);
     assert_eq!(with(&second, goes_on).await, expected);
     for url in [&database, &second] {
-        open_to_act(url, &Environment::system()).await.expect("opened").verify().await.expect("whole");
+        open_to_act(url, Some(&sealing().keys), &Environment::system())
+            .await
+            .expect("opened")
+            .verify()
+            .await
+            .expect("whole");
     }
 }
 
@@ -447,7 +462,8 @@ async fn a_copy_that_was_stopped_goes_on_and_is_opened_by_nobody_before() {
                 done = copying => panic!("not stopped: {done:?}"),
             }
             environment.drain(std::time::Duration::from_secs(5)).await;
-            let place = StorePlace { url: &to, instance: "gateway-1", reserve_bytes: 0 };
+            let sealing = sealing();
+            let place = StorePlace { url: &to, instance: "gateway-1", reserve_bytes: 0, sealing: Some(&sealing) };
             let opened = opened_patiently(place).await;
             assert!(opened.contains("unfinished copy"), "{opened}");
         }
@@ -490,7 +506,9 @@ async fn what_is_not_empty_or_in_use_is_refused() {
     for url in [&first, &database] {
         let environment = Environment::system();
         let gateway =
-            open(StorePlace { url, instance: "gateway-2", reserve_bytes: 0 }, &environment).await.expect("opened");
+            open(StorePlace { url, instance: "gateway-2", reserve_bytes: 0, sealing: Some(&sealing()) }, &environment)
+                .await
+                .expect("opened");
         let used = copy(url, &second, SMALL, &Environment::system(), |_| {}).await;
         assert!(matches!(used, Err(CopyError::Store { .. })), "{used:?}");
         drop(gateway);
@@ -499,7 +517,11 @@ async fn what_is_not_empty_or_in_use_is_refused() {
     // Killed, it may still be alive.
     let killed = copy(&database, &second, SMALL, &Environment::system(), |_| {}).await.expect_err("refused");
     assert!(killed.to_string().contains("gateway gateway-2 has this database"), "{killed}");
-    assert!(SqliteStore::open(Path::new(&places.path("first.db")), &Environment::system()).await.is_ok());
+    assert!(
+        SqliteStore::open_with(Path::new(&places.path("first.db")), Some(sealing()), &Environment::system())
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -527,7 +549,13 @@ async fn a_byte_that_differs_is_found_and_the_copy_stays_unfinished() {
             matches!(&differs, Err(CopyError::Differs { table: found, .. }) if *found == table),
             "{table}: {differs:?}"
         );
-        let opened = opened_patiently(StorePlace { url: &database, instance: "gateway-1", reserve_bytes: 0 }).await;
+        let opened = opened_patiently(StorePlace {
+            url: &database,
+            instance: "gateway-1",
+            reserve_bytes: 0,
+            sealing: Some(&sealing()),
+        })
+        .await;
         assert!(opened.contains("unfinished copy"), "{opened}");
     }
 }

@@ -14,6 +14,7 @@ use super::workspace::Workspace;
 use super::write::{Signature, write_and_commit};
 use crate::command::{CommandId, Failure, Happened, State};
 use crate::environment::Environment;
+use crate::store::vault::Column;
 use crate::store::{Act, Finding, Noted, Result, StoreError, Word, with_finding};
 
 /// The desk of what happens rarely, whoever does it.
@@ -115,7 +116,9 @@ pub(super) async fn act_on(
     let number = decide(&mut workspace, id, deed, act, environment)?;
     if let Deed::Decide(_) | Deed::Say(_) = deed {
         let row = client.query_one(PLAN, &[&number]).await?;
-        let plan = deed.noted_in(columns::json(&row, 0)?, act).map(|plan| plan.to_string());
+        let place = Column::CommandPlan.of_id(id.0);
+        let plan = deed.noted_in(columns::sealed_json(&row, 0, &workspace.vault, place)?, act);
+        let plan = plan.map(|plan| workspace.vault.seal_text(place, plan.to_string()));
         let row = workspace.commands.get_mut(&number).ok_or(StoreError::NotFound)?;
         (row.plan, row.changed) = (Some(plan), true);
     }

@@ -76,5 +76,5 @@ pub(in crate::store) async fn is_unfinished(client: &Client) -> Result<bool> {
 }
 
 pub(in crate::store) async fn prove(client: &ClientWrapper) -> Result<()> {
-    upkeep::verify(client).await
+    upkeep::verify(client, None).await
 }

@@ -22,6 +22,7 @@ use crate::command::{CommandId, MessageId, State};
 use crate::environment::Environment;
 use crate::store::standing::Standing;
 use crate::store::urgency::{CLAIM_MAX, Candidate, choose};
+use crate::store::vault::{Column, Vault};
 use crate::store::{Claim, ClaimedCommand, GATEWAY, Recovered, Result, StoreError, told_in_doubt};
 
 /// Instances that claim at the same time see the same heads: more are looked at than wanted.
@@ -68,7 +69,7 @@ const RUNNING: &str = "SELECT DISTINCT thread FROM command
      WHERE standing IN (2, 5) AND standing <> 7 AND (owner = $1 OR lease_until < $2)";
 
 const UNANSWERED: &str =
-    "SELECT c.number, a.step, a.call, a.started_at, command.plan FROM unnest($1::bigint[]) AS c (number)
+    "SELECT c.number, a.step, a.call, a.started_at, command.plan, command.id FROM unnest($1::bigint[]) AS c (number)
      JOIN command USING (number) CROSS JOIN LATERAL (
        SELECT step, call, started_at FROM attempt
        WHERE command = c.number AND attempt.fence = command.fence AND is_write AND finished_at IS NULL
@@ -76,6 +77,7 @@ const UNANSWERED: &str =
      ) a";
 
 pub(super) struct Claims {
+    pub(super) vault: Vault,
     pub(super) environment: Environment,
     pub(super) sources: Arc<RwLock<Sources>>,
     pub(super) desk: i32,
@@ -85,7 +87,7 @@ pub(super) struct Claims {
 
 impl Claims {
     fn workspace(&self) -> Workspace {
-        Workspace::new(&self.sources)
+        Workspace::new(&self.sources, &self.vault)
     }
 
     /// The claim itself need not survive a crash of the database: what is lost with it is queued as before, and the
@@ -219,13 +221,13 @@ impl Claims {
                 message: MessageId(row.message),
                 source: workspace.source_name(row.source)?.to_owned(),
                 name: row.name.clone(),
-                body: columns::json(stored, 4)?,
+                body: columns::sealed_json(stored, 4, &self.vault, Column::CommandBody.of_id(row.id))?,
                 class: row.class,
-                thread: workspace.thread(row.thread)?.view()?,
+                thread: workspace.thread(row.thread)?.view(&self.vault)?,
                 received_at: columns::time(stored, 1)?,
                 not_after: columns::optional_time(stored, 2)?,
                 mapping_set: stored.try_get(3).map_err(Failed::from)?,
-                plan: columns::json(stored, 5)?,
+                plan: columns::sealed_json(stored, 5, &self.vault, Column::CommandPlan.of_id(row.id))?,
                 state: row.state.clone(),
                 deferrals: u32::try_from(row.deferrals).unwrap_or(0),
                 fence: u64::try_from(row.fence).unwrap_or(0),
@@ -305,7 +307,8 @@ impl Claims {
         let (step, call): (String, String) = (attempt.try_get(1)?, attempt.try_get(2)?);
         let since = columns::time(attempt, 3)?;
         let why = format!("{why}; {call} was about to be sent or sent");
-        for (name, data) in told_in_doubt(&columns::json(attempt, 4)?) {
+        let place = Column::CommandPlan.of_id(attempt.try_get(5)?);
+        for (name, data) in told_in_doubt(&columns::sealed_json(attempt, 4, &self.vault, place)?) {
             workspace.publish_of(number, name, now, data.clone(), &self.environment)?;
         }
         let more: Value = json!({ "call": call, "step": step, "since": since });

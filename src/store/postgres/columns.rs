@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 
 use crate::command::{Class, Verdict};
 use crate::store::standing::Standing;
+use crate::store::vault::{Place, Vault};
 use crate::store::{AliasKind, InstanceStanding, Result, Transport, damaged};
 
 /// Text from outside: PostgreSQL keeps no NUL in text, so it stands as U+FFFD. The raw message is bytes and keeps it.
@@ -50,6 +51,18 @@ pub(super) fn json(row: &Row, column: usize) -> Result<Value> {
 
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|_| damaged("a JSON column cannot be read"))
+}
+
+/// Of a column that may be sealed; `NULL` for JSON null.
+pub(super) fn sealed_json(row: &Row, column: usize, vault: &Vault, place: Place) -> Result<Value> {
+    match row.try_get::<_, Option<&str>>(column)? {
+        None => Ok(Value::Null),
+        Some(text) => read(&vault.open_text(place, text)?),
+    }
+}
+
+pub(super) fn sealed_bytes(row: &Row, column: usize, vault: &Vault, place: Place) -> Result<Vec<u8>> {
+    vault.open(place, row.try_get(column)?)
 }
 
 /// Text of a value for a column that is `NULL` for JSON null.

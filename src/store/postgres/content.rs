@@ -8,11 +8,23 @@ use tokio_postgres::Row;
 
 use super::columns;
 use crate::command::{AttemptId, CommandId, MessageId};
+use crate::store::pieces::CHUNK;
+use crate::store::vault::{Column, Vault};
 use crate::store::{Result, StoreError, damaged};
 
-/// A longer message has its bytes in chunks.
-pub(super) const INLINE_MAX: usize = 32 << 10;
-const CHUNK: usize = 256 << 10;
+/// How long a value is when it is open (`vault::form`): that it is sealed is told by its first eight bytes.
+macro_rules! open_size {
+    ($column:literal) => {
+        concat!(
+            "(length(",
+            $column,
+            ") - CASE WHEN substring(",
+            $column,
+            r" FROM 1 FOR 8) = '\xf5e55ea1ed0001ff'::bytea THEN 40 ELSE 0 END)"
+        )
+    };
+}
+pub(super) use open_size;
 
 /// Columns of chunks that are to be written.
 #[derive(Default)]
@@ -24,9 +36,7 @@ pub(super) struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    /// An empty document is one empty chunk, so that it exists.
-    pub(super) fn add(&mut self, message: i64, number: i64, content: &'a [u8]) {
-        let chunks = content.chunks(CHUNK).chain(content.is_empty().then_some(&[][..]));
+    pub(super) fn add(&mut self, message: i64, number: i64, chunks: &'a [Bytes]) {
         for (position, chunk) in (0..).zip(chunks) {
             self.of.push(message);
             self.numbers.push(number);
@@ -40,7 +50,12 @@ impl<'a> Chunks<'a> {
     }
 }
 
-pub(super) async fn read_message(client: &ClientWrapper, message: MessageId, range: Range<u64>) -> Result<Bytes> {
+pub(super) async fn read_message(
+    client: &ClientWrapper,
+    vault: &Vault,
+    message: MessageId,
+    range: Range<u64>,
+) -> Result<Bytes> {
     let find = client.prepare_cached("SELECT number, size, raw IS NOT NULL FROM message WHERE id = $1").await?;
     let found = client.query_opt(&find, &[&message.0]).await?.ok_or(StoreError::NotFound)?;
     let (number, is_inline): (i64, bool) = (found.try_get(0)?, found.try_get(2)?);
@@ -49,10 +64,11 @@ pub(super) async fn read_message(client: &ClientWrapper, message: MessageId, ran
         return Ok(Bytes::new());
     }
     if is_inline {
-        let read = client.prepare_cached("SELECT substring(raw FROM $2 FOR $3) FROM message WHERE number = $1").await?;
-        let (from, length) = (small(range.start + 1)?, small(range.end - range.start)?);
-        let raw: Vec<u8> = client.query_one(&read, &[&number, &from, &length]).await?.try_get(0)?;
-        return Ok(raw.into());
+        let read = client.prepare_cached("SELECT raw FROM message WHERE number = $1").await?;
+        let row = client.query_one(&read, &[&number]).await?;
+        let raw = columns::sealed_bytes(&row, 0, vault, Column::MessageRaw.of_id(message.0))?;
+        let wanted = within(&range, raw.len()).ok_or_else(|| damaged("a message is shorter than it says"))?;
+        return Ok(Bytes::from(raw).slice(wanted));
     }
     let chunks = chunks(&range)?;
     let read = client
@@ -61,21 +77,25 @@ pub(super) async fn read_message(client: &ClientWrapper, message: MessageId, ran
              WHERE message = $1 AND position BETWEEN $2 AND $3 ORDER BY position",
         )
         .await?;
-    join(&client.query(&read, &[&number, &chunks.start, &chunks.end]).await?, &range)
+    let rows = client.query(&read, &[&number, &chunks.start, &chunks.end]).await?;
+    join(&rows, &range, |at, chunk| vault.open(Column::MessageChunk.chunk(message.0.into_bytes(), 0, at), chunk))
 }
 
 pub(super) async fn read_document(
     client: &ClientWrapper,
+    vault: &Vault,
     message: MessageId,
     number: u32,
     range: Range<u64>,
 ) -> Result<Bytes> {
-    let number = i64::from(number);
+    let (of_message, part, number) = (message.0.into_bytes(), number, i64::from(number));
     let find = client
-        .prepare_cached(
-            "SELECT d.message, sum(length(d.bytes))::bigint FROM document d JOIN message m ON m.number = d.message
-             WHERE m.id = $1 AND d.number = $2 GROUP BY d.message",
-        )
+        .prepare_cached(concat!(
+            "SELECT d.message, sum(",
+            open_size!("d.bytes"),
+            ")::bigint FROM document d JOIN message m ON m.number = d.message
+                 WHERE m.id = $1 AND d.number = $2 GROUP BY d.message"
+        ))
         .await?;
     let found = client.query_opt(&find, &[&message.0, &number]).await?.ok_or(StoreError::NotFound)?;
     let of: i64 = found.try_get(0)?;
@@ -87,15 +107,19 @@ pub(super) async fn read_document(
              WHERE message = $1 AND number = $2 AND position BETWEEN $3 AND $4 ORDER BY position",
         )
         .await?;
-    join(&client.query(&read, &[&of, &number, &chunks.start, &chunks.end]).await?, &range)
+    let rows = client.query(&read, &[&of, &number, &chunks.start, &chunks.end]).await?;
+    join(&rows, &range, |at, chunk| vault.open(Column::Document.chunk(of_message, part, at), chunk))
 }
 
 pub(super) async fn keep_fetched(
     client: &ClientWrapper,
+    vault: &Vault,
     (command, attempt): (CommandId, AttemptId),
     position: u32,
     chunk: &[u8],
 ) -> Result<()> {
+    let sealer = vault.sealer();
+    let chunk = &*sealer.bytes(Column::Fetched.chunk(attempt.0.into_bytes(), 0, position), chunk);
     let position = i32::try_from(position).map_err(|_| damaged("a document has too many chunks"))?;
     let keep = client
         .prepare_cached(
@@ -112,9 +136,11 @@ pub(super) async fn keep_fetched(
 
 pub(super) async fn fetched(
     client: &ClientWrapper,
+    vault: &Vault,
     (command, attempt): (CommandId, AttemptId),
     position: u32,
 ) -> Result<Option<Bytes>> {
+    let place = Column::Fetched.chunk(attempt.0.into_bytes(), 0, position);
     let position = i32::try_from(position).map_err(|_| damaged("a document has too many chunks"))?;
     let read = client
         .prepare_cached(
@@ -123,7 +149,7 @@ pub(super) async fn fetched(
         )
         .await?;
     let row = client.query_opt(&read, &[&command.0, &attempt.0, &position]).await?;
-    row.map(|row| Ok(Bytes::from(row.try_get::<_, Vec<u8>>(0)?))).transpose()
+    row.map(|row| Ok(Bytes::from(columns::sealed_bytes(&row, 0, vault, place)?))).transpose()
 }
 
 fn clip(range: Range<u64>, size: u64) -> Range<u64> {
@@ -135,6 +161,12 @@ fn small(number: u64) -> Result<i32> {
     i32::try_from(number).map_err(|_| damaged("content is larger than it can be"))
 }
 
+/// Where a range lies in so many bytes.
+fn within(range: &Range<u64>, size: usize) -> Option<Range<usize>> {
+    let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+    (end <= size).then_some(start..end)
+}
+
 /// First and last chunk of a range.
 fn chunks(range: &Range<u64>) -> Result<Range<i32>> {
     let chunk = CHUNK as u64;
@@ -142,12 +174,12 @@ fn chunks(range: &Range<u64>) -> Result<Range<i32>> {
 }
 
 /// Puts the chunks of a range together. Only what lies in the range is kept in memory.
-fn join(rows: &[Row], range: &Range<u64>) -> Result<Bytes> {
+fn join(rows: &[Row], range: &Range<u64>, open: impl Fn(u32, Vec<u8>) -> Result<Vec<u8>>) -> Result<Bytes> {
     let mut joined = BytesMut::new();
     for row in rows {
-        let position = u64::try_from(row.try_get::<_, i32>(0)?).map_err(|_| damaged("a chunk before the first"))?;
-        let start = position * CHUNK as u64;
-        let bytes: &[u8] = row.try_get(1)?;
+        let position = u32::try_from(row.try_get::<_, i32>(0)?).map_err(|_| damaged("a chunk before the first"))?;
+        let start = u64::from(position) * CHUNK as u64;
+        let bytes = open(position, row.try_get(1)?)?;
         let wanted = clip(range.start.saturating_sub(start)..range.end.saturating_sub(start), bytes.len() as u64);
         let wanted = usize::try_from(wanted.start).unwrap_or(0)..usize::try_from(wanted.end).unwrap_or(0);
         joined.extend_from_slice(&bytes[wanted]);

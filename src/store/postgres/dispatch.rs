@@ -7,11 +7,13 @@ use tokio_postgres::types::ToSql;
 
 use super::audit;
 use super::columns::{self, micros, storable};
+use super::content::open_size;
 use super::failure::Failed;
 use super::patient;
 use crate::command::{DispatchId, MessageId};
 use crate::environment::Environment;
 use crate::store::patient::THREADS_OF_EVENTS;
+use crate::store::vault::{Column, Vault};
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
     NewDispatch, Noted, OwedAnswer, Result, StoreError, ToldPlace, damaged,
@@ -19,8 +21,11 @@ use crate::store::{
 
 macro_rules! view_columns {
     () => {
-        "id, destination, kind, control_id, subject, state, created_at, changed_at, tries, why,
-         coalesce(length(content), 0)::bigint, number"
+        concat!(
+            "id, destination, kind, control_id, subject, state, created_at, changed_at, tries, why, coalesce(",
+            open_size!("content"),
+            ", 0)::bigint, number"
+        )
     };
 }
 
@@ -60,6 +65,7 @@ pub(super) async fn answers_due(client: &ClientWrapper, max: usize) -> Result<Ve
 
 pub(super) async fn settle_answer(
     client: &ClientWrapper,
+    vault: &Vault,
     message: MessageId,
     answer: Option<&NewDispatch>,
     at: Timestamp,
@@ -72,7 +78,7 @@ pub(super) async fn settle_answer(
         )
         .await?;
     if let (Some(row), Some(answer)) = (&settled, answer) {
-        add(client, row.try_get(0)?, answer).await?;
+        add(client, vault, row.try_get(0)?, answer).await?;
     }
     client.batch_execute("COMMIT").await?;
     Ok(settled.is_some())
@@ -110,9 +116,9 @@ pub(super) async fn was_dispatched(client: &ClientWrapper, destination: &str, co
 
 pub(super) async fn tell(
     client: &ClientWrapper,
+    vault: &Vault,
     destination: &str,
-    from: Option<u64>,
-    to: u64,
+    (from, to): (Option<u64>, u64),
     dispatches: &[NewDispatch],
 ) -> std::result::Result<bool, Failed> {
     let to = columns::signed(to);
@@ -129,20 +135,28 @@ pub(super) async fn tell(
     };
     if changed == 1 {
         for dispatch in dispatches {
-            add(client, destination, dispatch).await?;
+            add(client, vault, destination, dispatch).await?;
         }
     }
     client.batch_execute("COMMIT").await?;
     Ok(changed == 1)
 }
 
-async fn add(client: &ClientWrapper, destination: &str, dispatch: &NewDispatch) -> std::result::Result<(), Failed> {
+async fn add(
+    client: &ClientWrapper,
+    vault: &Vault,
+    destination: &str,
+    dispatch: &NewDispatch,
+) -> std::result::Result<(), Failed> {
     let (state, kind, control_id, why, content) = match &dispatch.made {
         Made::Message(content) => {
             (DispatchState::Waiting, &*content.kind, &*content.control_id, "", Some(&content.bytes[..]))
         }
         Made::Unmade(why) => (DispatchState::Unmade, "", "", &**why, None),
     };
+    let sealer = vault.sealer();
+    let content = content.map(|content| sealer.bytes(Column::DispatchContent.of_id(dispatch.id.0), content));
+    let content = content.as_deref();
     let statement = client
         .prepare_cached(
             "INSERT INTO dispatch (id, destination, state, kind, control_id, subject, event, created_at, changed_at,
@@ -172,7 +186,12 @@ async fn add(client: &ClientWrapper, destination: &str, dispatch: &NewDispatch) 
     Ok(())
 }
 
-pub(super) async fn due(client: &ClientWrapper, destination: &str, max: usize) -> Result<Vec<DueDispatch>> {
+pub(super) async fn due(
+    client: &ClientWrapper,
+    vault: &Vault,
+    destination: &str,
+    max: usize,
+) -> Result<Vec<DueDispatch>> {
     let statement = client
         .prepare_cached(
             "SELECT id, event, tries, kind, control_id, content, put_off FROM dispatch
@@ -181,10 +200,11 @@ pub(super) async fn due(client: &ClientWrapper, destination: &str, max: usize) -
         .await?;
     let rows = client.query(&statement, &[&destination, &columns::signed(max as u64)]).await?;
     let due = |row: &Row| -> Result<DueDispatch> {
-        let content: Option<Vec<u8>> = row.try_get(5)?;
+        let (id, content): (_, Option<Vec<u8>>) = (row.try_get(0)?, row.try_get(5)?);
+        let content = content.map(|sealed| vault.open(Column::DispatchContent.of_id(id), sealed)).transpose()?;
         let (kind, control_id) = (row.try_get(3)?, row.try_get(4)?);
         Ok(DueDispatch {
-            id: DispatchId(row.try_get(0)?),
+            id: DispatchId(id),
             event: row.try_get::<_, Option<i64>>(1)?.map(i64::unsigned_abs),
             tries: u32::try_from(row.try_get::<_, i32>(2)?).unwrap_or_default(),
             put_off: u32::try_from(row.try_get::<_, i32>(6)?).unwrap_or_default(),
@@ -194,11 +214,18 @@ pub(super) async fn due(client: &ClientWrapper, destination: &str, max: usize) -
     rows.iter().map(due).collect()
 }
 
-pub(super) async fn make(client: &ClientWrapper, id: DispatchId, content: &DispatchContent) -> Result<()> {
+pub(super) async fn make(
+    client: &ClientWrapper,
+    vault: &Vault,
+    id: DispatchId,
+    content: &DispatchContent,
+) -> Result<()> {
+    let sealer = vault.sealer();
+    let bytes = sealer.bytes(Column::DispatchContent.of_id(id.0), &content.bytes);
     client
         .execute(
             "UPDATE dispatch SET kind = $2, control_id = $3, content = $4 WHERE id = $1 AND content IS NULL",
-            &[&id.0, &content.kind, &content.control_id, &&content.bytes[..]],
+            &[&id.0, &content.kind, &content.control_id, &&bytes[..]],
         )
         .await?;
     Ok(())
@@ -265,10 +292,10 @@ pub(super) async fn dispatches(client: &ClientWrapper, filter: &DispatchFilter) 
     client.query(&sql, &values).await?.iter().map(view).collect()
 }
 
-pub(super) async fn content(client: &ClientWrapper, id: DispatchId) -> Result<Vec<u8>> {
+pub(super) async fn content(client: &ClientWrapper, vault: &Vault, id: DispatchId) -> Result<Vec<u8>> {
     let row = client.query_opt("SELECT content FROM dispatch WHERE id = $1", &[&id.0]).await?;
     let content: Option<Vec<u8>> = row.ok_or(StoreError::NotFound)?.try_get(0)?;
-    Ok(content.unwrap_or_default())
+    vault.open(Column::DispatchContent.of_id(id.0), content.unwrap_or_default())
 }
 
 pub(super) async fn depths(client: &ClientWrapper) -> Result<Vec<DispatchDepth>> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
+use tokio_postgres::GenericClient;
 
 use super::columns;
 use super::failure::Failed;
@@ -113,7 +114,7 @@ pub(super) async fn instances(client: &ClientWrapper) -> Result<Vec<InstanceView
 
 /// The newest migration that the oldest instance knows which may still come back: one that was seen lately, stopped
 /// or not.
-pub(super) async fn oldest_schema(client: &ClientWrapper) -> Result<Option<i32>> {
+pub(super) async fn oldest_schema(client: &impl GenericClient) -> Result<Option<i32>> {
     let row = client
         .query_one(
             concat!("SELECT min(schema) FROM instance WHERE seen_at > ", clock!(), " - $1"),

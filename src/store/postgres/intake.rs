@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use super::audit;
 use super::columns::{self, micros, storable};
-use super::content::{Chunks, INLINE_MAX};
+use super::content::Chunks;
 use super::failure::Failed;
 use super::flight::Flight;
 use super::lane::{Batch, Decided};
@@ -23,7 +24,9 @@ use super::workspace::{Arrival, Command, EventText, Workspace};
 use super::write::{Signature, write_and_commit};
 use crate::command::{CommandId, Failure, MessageId, State, Verdict};
 use crate::environment::Environment;
+use crate::store::pieces::{Document, Raw, sealed_raw};
 use crate::store::standing::Standing;
+use crate::store::vault::{Column, Vault};
 use crate::store::{
     Admission, Admitted, Cause, NewCommand, NewMessage, Noted, RESENT_WITH_A_CHANGE, Result, StoreError, Stored,
     TakenAgain,
@@ -59,9 +62,15 @@ const INSERT_CHUNKS: &str = "INSERT INTO message_chunk (message, position, bytes
 const INSERT_DOCUMENTS: &str = "INSERT INTO document (message, number, position, bytes)
      SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::bytea[])";
 
-/// An admission with its JSON already written out: that work is the caller's, not the lane's.
+/// An admission with its JSON already written out and all content sealed: that work is the caller's, not the lane's.
 pub(super) struct Prepared {
+    /// Without what is taken out of it.
     admission: Admission,
+    size: usize,
+    raw: Raw,
+    documents: Vec<Document>,
+    acknowledgement: Acknowledgement,
+    plans: Vec<Option<String>>,
     source: i32,
     control_id: Option<String>,
     bodies: Vec<String>,
@@ -73,32 +82,57 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(mut admission: Admission, source: i32) -> Self {
-        let bodies = admission.commands.iter_mut().map(|command| std::mem::take(&mut command.body));
-        let (local_ids, bodies) = bodies
-            .map(|body| {
-                (body.get("localId").and_then(Value::as_str).map(|id| storable(id).into_owned()), body.to_string())
-            })
-            .unzip();
+    pub(super) fn new(mut admission: Admission, source: i32, vault: &Vault) -> Self {
+        let sealer = vault.sealer();
+        let (mut local_ids, mut bodies, mut plans) = (Vec::new(), Vec::new(), Vec::new());
+        for command in &mut admission.commands {
+            let sealed = |column: Column, text| sealer.text(column.of_id(command.id.0), text);
+            let body = std::mem::take(&mut command.body);
+            let local_id = body.get("localId").and_then(Value::as_str).map(|id| storable(id).into_owned());
+            local_ids.push(local_id.map(|id| sealed(Column::CommandLocalId, id)));
+            bodies.push(sealed(Column::CommandBody, body.to_string()));
+            let plan = (!command.plan.is_null()).then(|| command.plan.to_string());
+            plans.push(plan.map(|plan| sealed(Column::CommandPlan, plan)));
+        }
+        let id = admission.message.id;
+        let raw = std::mem::take(&mut admission.message.raw);
+        let documents = std::mem::take(&mut admission.documents);
+        let acknowledgement = std::mem::take(&mut admission.acknowledgement);
         let message = &admission.message;
         let causes = match admission.verdict {
             Verdict::Rejected => Cause::of_message(&message.source, &message.problems),
             _ => Vec::new(),
         };
+        let place = Column::MessageAcknowledgement.of_id(id.0);
         Self {
             source,
             causes,
+            size: raw.len(),
+            raw: sealed_raw(id, raw, &sealer),
+            documents: documents.into_iter().map(|document| Document::sealed(id, document, &sealer)).collect(),
+            acknowledgement: Acknowledgement {
+                sealed: sealer.shared(place, acknowledgement.clone()),
+                clear: acknowledgement,
+            },
+            plans,
             control_id: admission.message.control_id.as_deref().map(|id| storable(id).into_owned()),
             bodies,
             local_ids,
             problems: columns::optional_text(&admission.message.problems),
-            events: admission.events.iter().map(EventText::of).collect(),
+            events: admission.events.iter().map(|event| EventText::of(event, &sealer)).collect(),
             admission,
         }
     }
 }
 
+/// As it is stored, and as a resend in the same group gets it.
+struct Acknowledgement {
+    sealed: Bytes,
+    clear: Bytes,
+}
+
 pub(super) struct Intake {
+    pub(super) vault: Vault,
     pub(super) environment: Environment,
     pub(super) sources: Arc<RwLock<Sources>>,
 }
@@ -114,7 +148,7 @@ pub(super) struct Changes {
 struct Known {
     sha256: [u8; 32],
     message: Uuid,
-    acknowledgement: Vec<u8>,
+    acknowledgement: Bytes,
 }
 
 impl Batch for Intake {
@@ -123,12 +157,11 @@ impl Batch for Intake {
     type Changes = Changes;
 
     fn weight(item: &Prepared) -> usize {
-        let documents: usize = item.admission.documents.iter().map(|document| document.content.len()).sum();
-        item.admission.message.raw.len() + documents
+        item.size + item.documents.iter().map(Document::size).sum::<usize>()
     }
 
     async fn decide(&self, client: &ClientWrapper, items: &[&Prepared]) -> std::result::Result<Decided<Self>, Failed> {
-        let mut workspace = Workspace::new(&self.sources);
+        let mut workspace = Workspace::new(&self.sources, &self.vault);
         let (mut known, numbers) = self.read(client, items, &mut workspace).await?;
         let mut changes = Vec::with_capacity(items.len());
         let mut outcomes = Vec::with_capacity(items.len());
@@ -142,7 +175,7 @@ impl Batch for Intake {
                 let taken = Known {
                     sha256: message.sha256,
                     message: message.id.0,
-                    acknowledgement: item.admission.acknowledgement.to_vec(),
+                    acknowledgement: item.acknowledgement.clear.clone(),
                 };
                 known.insert((item.source, control_id.clone()), taken);
             }
@@ -184,12 +217,12 @@ impl Batch for Intake {
         let mut chunks = Chunks::default();
         let mut documents = Chunks::default();
         for (index, number, ..) in &changes.messages {
-            let admission = &items[*index].admission;
-            if admission.message.raw.len() > INLINE_MAX {
-                chunks.add(*number, 0, &admission.message.raw);
+            let item = items[*index];
+            if let Raw::Chunks(sealed) = &item.raw {
+                chunks.add(*number, 0, sealed);
             }
-            for document in &admission.documents {
-                documents.add(*number, i64::from(document.number), &document.content);
+            for document in &item.documents {
+                documents.add(*number, i64::from(document.number), &document.chunks);
             }
         }
         let mut flight = Flight::of(client);
@@ -246,8 +279,11 @@ impl Intake {
             workspace.take_alias(alias, thread);
             wanted.push(thread);
         }
-        let known =
-            if taken.len() < keys.sources.len() { known_keys(client, &keys, &taken).await? } else { HashMap::new() };
+        let known = if taken.len() < keys.sources.len() {
+            known_keys(client, &keys, &taken, &self.vault).await?
+        } else {
+            HashMap::new()
+        };
         if !wanted.is_empty() {
             lock(client, workspace, wanted).await?;
             // Drawn anew, under the locks.
@@ -352,7 +388,7 @@ fn arriving(item: &Prepared, index: usize, number: i64, thread: i64, changed: Op
         lease: None,
         creates: command.creates,
         local_id: item.local_ids[index].clone(),
-        plan: (!command.plan.is_null()).then(|| Some(command.plan.to_string())),
+        plan: item.plans[index].clone().map(Some),
         ageless: false,
         arrival: Some(Arrival {
             received_at: message.received_at,
@@ -394,7 +430,7 @@ fn answer_to_known(known: &Known, message: &NewMessage) -> Admitted {
         return Admitted::ControlIdReused { message: first };
     }
     // Empty when the first message was purged: who asks then makes the answer anew.
-    let acknowledgement = known.acknowledgement.clone().into();
+    let acknowledgement = known.acknowledgement.clone();
     Admitted::Resend { stored: Stored::committed(first), acknowledgement, message: first }
 }
 
@@ -402,6 +438,7 @@ async fn known_keys(
     client: &ClientWrapper,
     keys: &Keys<'_>,
     taken: &[tokio_postgres::Row],
+    vault: &Vault,
 ) -> std::result::Result<HashMap<(i32, String), Known>, Failed> {
     let mut free = std::collections::HashSet::new();
     for row in taken {
@@ -415,11 +452,12 @@ async fn known_keys(
         if free.contains(&key) {
             continue;
         }
-        let acknowledgement: Option<Vec<u8>> = row.try_get(4)?;
+        let (message, acknowledgement): (Uuid, Option<Vec<u8>>) = (row.try_get(3)?, row.try_get(4)?);
+        let place = Column::MessageAcknowledgement.of_id(message);
         let first = Known {
             sha256: columns::digest(row.try_get(2)?)?,
-            message: row.try_get(3)?,
-            acknowledgement: acknowledgement.unwrap_or_default(),
+            message,
+            acknowledgement: vault.open(place, acknowledgement.unwrap_or_default())?.into(),
         };
         known.insert(key, first);
     }
@@ -494,12 +532,15 @@ impl<'a> Messages<'a> {
             columns.charsets.push(&message.charset);
             columns.received_at.push(micros(message.received_at));
             columns.verdicts.push(verdict.name());
-            columns.sizes.push(columns::signed(message.raw.len() as u64));
+            columns.sizes.push(columns::signed(item.size as u64));
             columns.sha256.push(&message.sha256);
             columns.problems.push(item.problems.as_deref());
             columns.commands.push(*commands);
-            columns.acknowledgements.push(&item.admission.acknowledgement);
-            columns.raw.push((message.raw.len() <= INLINE_MAX).then_some(&message.raw[..]));
+            columns.acknowledgements.push(&item.acknowledgement.sealed);
+            columns.raw.push(match &item.raw {
+                Raw::Inline(raw) => Some(&raw[..]),
+                Raw::Chunks(_) => None,
+            });
         }
         columns
     }

@@ -162,7 +162,7 @@ impl Keeper {
     async fn look(&self, line: &Line) -> Result<()> {
         sources::read_all(&self.pool, &self.sources).await?;
         let client = self.pool.get().await?;
-        if let Some(oldest) = instances::oldest_schema(&client).await? {
+        if let Some(oldest) = instances::oldest_schema(&**client).await? {
             migrations::contract(&line.client, oldest, self.environment.now()).await?;
         }
         Ok(())

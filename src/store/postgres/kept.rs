@@ -5,9 +5,15 @@ use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 
 use super::columns;
+use crate::store::vault::{Column, Vault};
 use crate::store::{Result, SealedSecret, SetAnnouncement, StoreError, damaged};
 
-pub(super) async fn load_secret(client: &ClientWrapper, of: &str, kind: &str) -> Result<Option<SealedSecret>> {
+pub(super) async fn load_secret(
+    client: &ClientWrapper,
+    vault: &Vault,
+    of: &str,
+    kind: &str,
+) -> Result<Option<SealedSecret>> {
     let statement =
         client.prepare_cached("SELECT version, sealed, at FROM secret WHERE connection = $1 AND kind = $2").await?;
     let Some(row) = client.query_opt(&statement, &[&of, &kind]).await? else { return Ok(None) };
@@ -15,14 +21,21 @@ pub(super) async fn load_secret(client: &ClientWrapper, of: &str, kind: &str) ->
         connection: of.to_owned(),
         kind: kind.to_owned(),
         version: u64::try_from(row.try_get::<_, i64>(0)?).map_err(|_| damaged("a secret of negative version"))?,
-        sealed: row.try_get::<_, Vec<u8>>(1)?.into(),
+        sealed: columns::sealed_bytes(&row, 1, vault, Column::Secret.named([of, kind]))?.into(),
         at: columns::time(&row, 2)?,
     }))
 }
 
-pub(super) async fn save_secret(client: &ClientWrapper, secret: &SealedSecret, expected: Option<u64>) -> Result<()> {
+pub(super) async fn save_secret(
+    client: &ClientWrapper,
+    vault: &Vault,
+    secret: &SealedSecret,
+    expected: Option<u64>,
+) -> Result<()> {
     let (version, at) = (columns::signed(secret.version), secret.at.as_microsecond());
-    let sealed = &secret.sealed[..];
+    let place = Column::Secret.named([&secret.connection, &secret.kind]);
+    let sealer = vault.sealer();
+    let sealed = &*sealer.bytes(place, &secret.sealed);
     let saved = match expected {
         None => {
             client
@@ -52,7 +65,12 @@ pub(super) async fn save_secret(client: &ClientWrapper, secret: &SealedSecret, e
     Ok(())
 }
 
-pub(super) async fn secrets(client: &ClientWrapper, of: &str, prefix: &str) -> Result<Vec<SealedSecret>> {
+pub(super) async fn secrets(
+    client: &ClientWrapper,
+    vault: &Vault,
+    of: &str,
+    prefix: &str,
+) -> Result<Vec<SealedSecret>> {
     let statement = client
         .prepare_cached(
             "SELECT kind, version, sealed, at FROM secret WHERE connection = $1 AND starts_with(kind, $2) ORDER BY kind",
@@ -60,11 +78,12 @@ pub(super) async fn secrets(client: &ClientWrapper, of: &str, prefix: &str) -> R
         .await?;
     let rows = client.query(&statement, &[&of, &prefix]).await?;
     let secret = |row: &tokio_postgres::Row| {
+        let kind: String = row.try_get(0)?;
         Ok(SealedSecret {
             connection: of.to_owned(),
-            kind: row.try_get(0)?,
             version: columns::count(row, 1)?,
-            sealed: row.try_get::<_, Vec<u8>>(2)?.into(),
+            sealed: columns::sealed_bytes(row, 2, vault, Column::Secret.named([of, &kind]))?.into(),
+            kind,
             at: columns::time(row, 3)?,
         })
     };

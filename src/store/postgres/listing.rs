@@ -10,6 +10,7 @@ use super::problems;
 use super::search::{message_columns, message_view, thread_number};
 use crate::command::Verdict;
 use crate::store::standing::Standing;
+use crate::store::vault::Vault;
 use crate::store::{Alias, CauseId, MessageFilter, MessageView, PatientDigest, Result};
 
 /// Messages in one answer.
@@ -40,7 +41,11 @@ enum Candidates {
 }
 
 /// The messages that match, newest first.
-pub(super) async fn messages(client: &ClientWrapper, filter: &MessageFilter) -> Result<Vec<MessageView>> {
+pub(super) async fn messages(
+    client: &ClientWrapper,
+    vault: &Vault,
+    filter: &MessageFilter,
+) -> Result<Vec<MessageView>> {
     let max = filter.max.min(MESSAGES_MAX);
     let Some(mut below) = upper_end(client, filter).await? else { return Ok(Vec::new()) };
     let above = match filter.since {
@@ -54,7 +59,7 @@ pub(super) async fn messages(client: &ClientWrapper, filter: &MessageFilter) -> 
         let Some(last) = numbers.last().copied() else { break };
         let wanted = numbers.into_iter().filter(|number| *number >= above).collect();
         let wanted = with_all(client, wanted, filter, &candidates).await?;
-        for view in load(client, &wanted).await? {
+        for view in load(client, vault, &wanted).await? {
             if found.len() < max && matches(&view, filter) {
                 found.push(view);
             }
@@ -230,7 +235,7 @@ async fn by_control_id(client: &ClientWrapper, control_id: &str) -> Result<Vec<i
 }
 
 /// Views of messages, newest first.
-async fn load(client: &ClientWrapper, numbers: &Vec<i64>) -> Result<Vec<MessageView>> {
+async fn load(client: &ClientWrapper, vault: &Vault, numbers: &Vec<i64>) -> Result<Vec<MessageView>> {
     let statement = client
         .prepare_cached(concat!(
             "SELECT ",
@@ -238,7 +243,7 @@ async fn load(client: &ClientWrapper, numbers: &Vec<i64>) -> Result<Vec<MessageV
             " FROM message m WHERE m.number = ANY ($1) ORDER BY m.number DESC"
         ))
         .await?;
-    client.query(&statement, &[numbers]).await?.iter().map(message_view).collect()
+    client.query(&statement, &[numbers]).await?.iter().map(|row| message_view(row, vault)).collect()
 }
 
 fn matches(view: &MessageView, filter: &MessageFilter) -> bool {

@@ -28,7 +28,7 @@ enum Expansion {
     Beside(&'static str),
 }
 
-const MIGRATIONS: [Migration; 14] = [
+const MIGRATIONS: [Migration; 15] = [
     Migration {
         number: 1,
         name: "first_tables",
@@ -113,7 +113,16 @@ const MIGRATIONS: [Migration; 14] = [
         expand: Expansion::Whole(include_str!("migrations/0014_modes.expand.sql")),
         contract: "",
     },
+    Migration {
+        number: DATA_KEYS,
+        name: "data_keys",
+        expand: Expansion::Whole(include_str!("migrations/0015_data_keys.expand.sql")),
+        contract: "",
+    },
 ];
+
+/// Older versions cannot read what is sealed.
+const DATA_KEYS: i32 = 15;
 
 /// The newest migration that this version knows.
 pub(super) const NEWEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].number;
@@ -242,6 +251,12 @@ async fn applied(client: &Client) -> Result<Applied> {
         )
         .await?;
     Ok(Applied { expanded: row.try_get(0)?, contracted: row.try_get(1)? })
+}
+
+/// True once no version can come back that could not read what is sealed.
+pub(super) async fn may_seal(client: &impl tokio_postgres::GenericClient) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM migration WHERE phase = 'contract' AND number >= $1)";
+    Ok(client.query_one(sql, &[&DATA_KEYS]).await?.try_get(0)?)
 }
 
 fn require_usable(applied: &Applied) -> Result<()> {

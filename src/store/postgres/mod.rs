@@ -17,6 +17,7 @@
 //! | `outbox`, `content`, `kept`, `search`, `listing` | events; letters; secrets and sets; looking |
 //! | `instances`, `keeper`, `bells` | who shares the store; the line that hears the others |
 //! | `migrations`, `retention`, `upkeep`, `sources` | the schema in two phases; what goes by age; proof; sources |
+//! | `keyring`, `renewal` | data keys; what is sealed anew |
 //! | `alone` | a database that no gateway has, for a copy |
 
 mod acts;
@@ -37,6 +38,7 @@ mod instances;
 mod intake;
 mod keeper;
 mod kept;
+mod keyring;
 mod lane;
 mod links;
 mod listing;
@@ -49,6 +51,7 @@ mod problems;
 mod progress;
 mod queue;
 mod read;
+mod renewal;
 mod report;
 mod retention;
 mod rooms;
@@ -89,9 +92,11 @@ use self::lane::{Lane, LaneParts};
 use self::progress::Steps;
 use self::sources::Sources;
 use self::workspace::Workspace;
+use super::vault::{Sealing, Vault};
 use super::{Act, Beat, InstanceStanding, NewEvent, Result, Signals, StoreError};
 use crate::command::CommandId;
 use crate::environment::Environment;
+use crate::keys::Keys;
 
 /// Between two questions whether the database is there, when a gateway starts.
 const START_RETRY: Duration = Duration::from_secs(1);
@@ -118,12 +123,24 @@ struct Inner {
     signals: Signals,
     environment: Environment,
     runtime: Handle,
+    vault: Vault,
+    /// With which it was opened, if it was.
+    keys: Option<Keys>,
+    /// By the settings.
+    encrypt: bool,
     /// Name of this instance; `None` for who only looks.
     instance: Option<String>,
     displaced: Arc<AtomicBool>,
     commits: IntCounter,
     /// Ends the keeper with the store.
     _closes: DropGuard,
+}
+
+/// With what it was unlocked.
+struct Opened {
+    vault: Vault,
+    keys: Option<Keys>,
+    encrypt: bool,
 }
 
 /// As what a store is opened.
@@ -147,13 +164,31 @@ struct ClaimDesk {
 impl PostgresStore {
     /// Opens the store as an instance, and brings it up to date. A database that is not there yet is waited for; one
     /// that refuses this user is an error. Its tasks are those of the runtime that it is opened on.
+    ///
+    /// Without keys: one that has none.
     pub async fn open(address: &Address, instance: &str, environment: &Environment) -> Result<Self> {
+        Self::open_with(address, instance, None, environment).await
+    }
+
+    /// The same, with what seals and opens its content.
+    pub async fn open_with(
+        address: &Address,
+        instance: &str,
+        sealing: Option<Sealing>,
+        environment: &Environment,
+    ) -> Result<Self> {
         let runtime = Handle::current();
         let line = wait_for(address, environment, &runtime).await?;
         alone::share(&line.client).await?;
         migrations::expand(&line.client, environment).await?;
         keeper::take_name(&line, instance, environment).await?;
         let place = take_place(&line, instance, environment).await?;
+        // Nobody waits for older versions where there were none.
+        if let Some(oldest) = instances::oldest_schema(&line.client).await? {
+            migrations::contract(&line.client, oldest, environment.now()).await?;
+        }
+        let vault = Vault::closed(environment);
+        let keys = keyring::unlock(&line.client, &vault, sealing.as_ref(), environment.now()).await?;
         let first_desk = place * instances::DESKS;
         let groups = open_desks(&line, first_desk, environment.now()).await?;
         let parts = Parts::new(address, environment, runtime.clone(), &line).await?;
@@ -168,8 +203,8 @@ impl PostgresStore {
             desk: first_desk + desk,
             last_group: groups,
         };
-        let intake = Intake { environment: environment.clone(), sources: parts.sources.clone() };
-        let steps = Steps { environment: environment.clone(), sources: parts.sources.clone() };
+        let intake = Intake { vault: vault.clone(), environment: environment.clone(), sources: parts.sources.clone() };
+        let steps = Steps { vault: vault.clone(), environment: environment.clone(), sources: parts.sources.clone() };
         let (intake, steps) = (Lane::new(intake, lane(INTAKE_DESK)), Lane::new(steps, lane(STEPS_DESK)));
         let displaced = Arc::new(AtomicBool::new(false));
         let closing = environment.shutdown().child_token();
@@ -187,24 +222,30 @@ impl PostgresStore {
         environment.spawn_on(&runtime, keeper.keep(line));
         let claims_desk = first_desk + CLAIMS_DESK;
         let role = Role::Instance { name: instance.to_owned(), intake, steps, claims_desk };
-        Ok(Self::with(parts, environment, runtime, role, displaced, closing))
+        let sealing = Opened { vault, keys, encrypt: sealing.is_some_and(|sealing| sealing.encrypt) };
+        Ok(Self::with(parts, sealing, environment, runtime, role, displaced, closing))
     }
 
     /// Opens a store that gateways may be using, to look at it and to act on commands.
-    pub async fn open_to_look(address: &Address, environment: &Environment) -> Result<Self> {
+    /// One that has keys needs its master key.
+    pub async fn open_to_look(address: &Address, keys: Option<&Keys>, environment: &Environment) -> Result<Self> {
         let runtime = Handle::current();
         let line = keeper::open_line(address, environment, &runtime).await?;
         migrations::require_readable(&line.client).await?;
         alone::refuse_unfinished(&line.client).await?;
+        let vault = Vault::closed(environment);
+        let keys = keyring::unlock_to_look(&line.client, &vault, keys).await?;
         let parts = Parts::new(address, environment, runtime.clone(), &line).await?;
         sources::read_all(&parts.pool, &parts.sources).await?;
         let displaced = Arc::new(AtomicBool::new(true));
         let closing = environment.shutdown().child_token();
-        Ok(Self::with(parts, environment, runtime, Role::Looker, displaced, closing))
+        let sealing = Opened { encrypt: vault.is_sealing(), vault, keys };
+        Ok(Self::with(parts, sealing, environment, runtime, Role::Looker, displaced, closing))
     }
 
     fn with(
         parts: Parts,
+        sealing: Opened,
         environment: &Environment,
         runtime: Handle,
         role: Role,
@@ -215,7 +256,13 @@ impl PostgresStore {
             Role::Instance { name, intake, steps, claims_desk } => (Some(name), Some(intake), Some(steps), claims_desk),
             Role::Looker => (None, None, None, acts::COMMON_DESK),
         };
-        let claims = Claims { environment: environment.clone(), sources: parts.sources.clone(), desk, turns: 0 };
+        let claims = Claims {
+            vault: sealing.vault.clone(),
+            environment: environment.clone(),
+            sources: parts.sources.clone(),
+            desk,
+            turns: 0,
+        };
         let inner = Inner {
             pool: parts.pool,
             intake,
@@ -226,6 +273,9 @@ impl PostgresStore {
             signals: parts.signals,
             environment: environment.clone(),
             runtime,
+            vault: sealing.vault,
+            keys: sealing.keys,
+            encrypt: sealing.encrypt,
             instance,
             displaced,
             commits: parts.commits,
@@ -236,7 +286,7 @@ impl PostgresStore {
 
     /// Proves the store whole: references, order, audit chain, counts. Takes as long as the store is large.
     pub async fn verify(&self) -> Result<()> {
-        self.ask(|inner| async move { upkeep::verify(&*inner.client().await?).await }).await
+        self.ask(|inner| async move { upkeep::verify(&*inner.client().await?, Some(&inner.vault)).await }).await
     }
 
     /// Runs on the runtime of the store, whoever asks: its connections live there.
@@ -258,7 +308,7 @@ impl Inner {
     }
 
     fn workspace(&self) -> Workspace {
-        Workspace::new(&self.sources)
+        Workspace::new(&self.sources, &self.vault)
     }
 
     /// An act in a transaction of its own, done again while another is in the way.

@@ -10,6 +10,7 @@ use super::flight::Flight;
 use super::write::{ADD_TO_TALLY, UNCONFIRMED};
 use crate::command::EventId;
 use crate::store::partition_key::partition_key;
+use crate::store::vault::{Column, Vault};
 use crate::store::{OutboxDepth, Result, StoredEvent};
 
 /// Events in one answer.
@@ -23,24 +24,31 @@ pub(super) const EVENTS_AFTER: &str =
     "SELECT position, id, name, at, source, subject, thread, sequence, data FROM outbox
      WHERE position > $1 ORDER BY position LIMIT $2";
 
-pub(super) async fn events(client: &ClientWrapper, sql: &str, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
+pub(super) async fn events(
+    client: &ClientWrapper,
+    vault: &Vault,
+    sql: &str,
+    after: u64,
+    max: usize,
+) -> Result<Vec<StoredEvent>> {
     let statement = client.prepare_cached(sql).await?;
     let limit = columns::signed(max.min(EVENTS_MAX) as u64);
     let rows = client.query(&statement, &[&columns::signed(after), &limit]).await?;
-    rows.iter().map(event).collect()
+    rows.iter().map(|row| event(row, vault)).collect()
 }
 
-fn event(row: &Row) -> Result<StoredEvent> {
+fn event(row: &Row, vault: &Vault) -> Result<StoredEvent> {
+    let id = row.try_get(1)?;
     Ok(StoredEvent {
         position: columns::count(row, 0)?,
-        id: EventId(row.try_get(1)?),
+        id: EventId(id),
         name: row.try_get(2)?,
         at: columns::time(row, 3)?,
         source: row.try_get(4)?,
         subject: row.try_get(5)?,
         thread: partition_key(row.try_get::<_, uuid::Uuid>(6)?.into_bytes()),
         sequence: columns::count(row, 7)?,
-        data: columns::json(row, 8)?,
+        data: columns::sealed_json(row, 8, vault, Column::EventData.of_id(id))?,
     })
 }
 

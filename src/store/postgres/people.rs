@@ -36,7 +36,7 @@ impl OperatorStore for PostgresStore {
 #[async_trait]
 impl WaitingStore for PostgresStore {
     async fn waiting(&self, max: usize) -> Result<Vec<CommandView>> {
-        self.ask(move |inner| async move { waiting::waiting(&*inner.client().await?, max).await }).await
+        self.ask(move |inner| async move { waiting::waiting(&*inner.client().await?, &inner.vault, max).await }).await
     }
 
     async fn behind(&self, command: CommandId) -> Result<Vec<OpenCommand>> {

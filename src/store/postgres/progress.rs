@@ -24,6 +24,7 @@ use super::workspace::{EventText, Workspace};
 use super::write::{Signature, write_and_commit};
 use crate::command::State;
 use crate::environment::Environment;
+use crate::store::vault::{Column, Vault};
 use crate::store::{GATEWAY, Progress, Result, StoreError};
 
 const INSERT_ATTEMPTS: &str =
@@ -41,7 +42,7 @@ const FINISH_ATTEMPTS: &str = "WITH finished AS (
        WHERE a.command = u.command AND a.id = u.id RETURNING 1
      ) SELECT 1 / (count(*) = cardinality($1))::int FROM finished";
 
-/// A progress with its JSON already written out.
+/// A progress with its JSON already written out and sealed.
 pub(super) struct Prepared {
     progress: Progress,
     plan: Option<String>,
@@ -51,18 +52,29 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(progress: Progress) -> Self {
+    pub(super) fn new(progress: Progress, vault: &Vault) -> Self {
+        let sealer = vault.sealer();
+        let plan = progress.plan.as_ref().and_then(columns::optional_text);
+        let request = progress
+            .started
+            .as_ref()
+            .map(|started| sealer.text(Column::AttemptRequest.of_id(started.id.0), started.request.to_string()));
+        let response = progress.finished.as_ref().and_then(|finished| {
+            let text = columns::optional_text(&finished.response)?;
+            Some(sealer.text(Column::AttemptResponse.of_id(finished.id.0), text))
+        });
         Self {
-            plan: progress.plan.as_ref().and_then(columns::optional_text),
-            request: progress.started.as_ref().map(|started| started.request.to_string()).unwrap_or_default(),
-            response: progress.finished.as_ref().and_then(|finished| columns::optional_text(&finished.response)),
-            events: progress.events.iter().map(EventText::of).collect(),
+            plan: plan.map(|plan| sealer.text(Column::CommandPlan.of_id(progress.command.0), plan)),
+            request: request.unwrap_or_default(),
+            response,
+            events: progress.events.iter().map(|event| EventText::of(event, &sealer)).collect(),
             progress,
         }
     }
 }
 
 pub(super) struct Steps {
+    pub(super) vault: Vault,
     pub(super) environment: Environment,
     pub(super) sources: Arc<RwLock<Sources>>,
 }
@@ -84,7 +96,7 @@ impl Batch for Steps {
     }
 
     async fn decide(&self, client: &ClientWrapper, items: &[&Prepared]) -> std::result::Result<Decided<Self>, Failed> {
-        let mut workspace = Workspace::new(&self.sources);
+        let mut workspace = Workspace::new(&self.sources, &self.vault);
         let offset = self.read(client, items, &mut workspace).await?;
         let mut commands = Vec::with_capacity(items.len());
         let mut outcomes = Vec::with_capacity(items.len());

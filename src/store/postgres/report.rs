@@ -31,7 +31,8 @@ pub(super) async fn publish(
     let drawn = client.query_one("SELECT nextval('thread_number')", &[]).await?;
     workspace.thread_numbers.push(drawn.try_get(0)?);
     let thread = workspace.begin_thread(event.id.0)?;
-    workspace.publish(thread, event, &EventText::of(event))?;
+    let text = EventText::of(event, &workspace.vault.sealer());
+    workspace.publish(thread, event, &text)?;
     write_and_commit(client, &workspace, Signature { desk: COMMON_DESK, group: None }, Flight::of(client)).await?;
     Ok(Some(workspace))
 }

@@ -12,10 +12,13 @@ use prometheus::core::Collector;
 
 use super::acts::Deed;
 use super::{
-    Inner, PostgresStore, again, claims, content, dispatch, holding, instances, intake, kept, links, listing,
-    migrations, outbox, problems, progress, queue, retention, search, sources, watching,
+    Inner, PostgresStore, again, claims, content, dispatch, holding, instances, intake, kept, keyring, links, listing,
+    migrations, outbox, problems, progress, queue, renewal, retention, search, sources, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
+use crate::keys::{Fingerprint, Keys};
+use crate::store::encryption::{self, EncryptionStore, EncryptionView, Renewed};
+use crate::store::vault;
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
@@ -39,14 +42,14 @@ impl IntakeStore for PostgresStore {
         self.ask(|inner| async move {
             let lane = inner.intake.clone().ok_or_else(only_looking)?;
             let source = sources::number_of(&inner.pool, &inner.sources, &admission.message.source).await?;
-            lane.write(intake::Prepared::new(admission, source)).await
+            lane.write(intake::Prepared::new(admission, source, &inner.vault)).await
         })
         .await
     }
 
     async fn find_thread(&self, alias: &Alias) -> Result<Option<ThreadView>> {
         let alias = alias.clone();
-        self.ask(|inner| async move { search::find_thread(&*inner.client().await?, &alias).await }).await
+        self.ask(|inner| async move { search::find_thread(&*inner.client().await?, &inner.vault, &alias).await }).await
     }
 
     async fn acknowledged(&self, messages: Vec<(MessageId, Timestamp)>) -> Result<()> {
@@ -67,7 +70,8 @@ impl IntakeStore for PostgresStore {
     }
 
     async fn open_for_patients(&self, ids: Vec<String>) -> Result<Vec<OpenCommand>> {
-        self.ask(|inner| async move { search::open_for_patients(&*inner.client().await?, &ids).await }).await
+        self.ask(|inner| async move { search::open_for_patients(&*inner.client().await?, &inner.vault, &ids).await })
+            .await
     }
 
     async fn hold(&self, command: CommandId, why: Failure, act: Act) -> Result<()> {
@@ -114,7 +118,7 @@ impl DeliveryStore for PostgresStore {
     async fn record(&self, progress: Progress) -> Result<()> {
         self.ask(|inner| async move {
             let lane = inner.steps.clone().ok_or_else(only_looking)?;
-            lane.write(progress::Prepared::new(progress)).await
+            lane.write(progress::Prepared::new(progress, &inner.vault)).await
         })
         .await
     }
@@ -178,12 +182,17 @@ impl Inner {
 #[async_trait]
 impl ContentStore for PostgresStore {
     async fn read_message(&self, message: MessageId, range: Range<u64>) -> Result<Bytes> {
-        self.ask(|inner| async move { content::read_message(&*inner.client().await?, message, range).await }).await
+        self.ask(
+            |inner| async move { content::read_message(&*inner.client().await?, &inner.vault, message, range).await },
+        )
+        .await
     }
 
     async fn read_document(&self, message: MessageId, number: u32, range: Range<u64>) -> Result<Bytes> {
-        self.ask(|inner| async move { content::read_document(&*inner.client().await?, message, number, range).await })
-            .await
+        self.ask(|inner| async move {
+            content::read_document(&*inner.client().await?, &inner.vault, message, number, range).await
+        })
+        .await
     }
 }
 
@@ -191,15 +200,15 @@ impl ContentStore for PostgresStore {
 impl FetchedStore for PostgresStore {
     async fn keep_fetched(&self, command: CommandId, attempt: AttemptId, position: u32, chunk: Bytes) -> Result<()> {
         self.ask(move |inner| async move {
-            content::keep_fetched(&*inner.client().await?, (command, attempt), position, &chunk).await
+            content::keep_fetched(&*inner.client().await?, &inner.vault, (command, attempt), position, &chunk).await
         })
         .await
     }
 
     async fn fetched(&self, command: CommandId, attempt: AttemptId, position: u32) -> Result<Option<Bytes>> {
-        self.ask(
-            move |inner| async move { content::fetched(&*inner.client().await?, (command, attempt), position).await },
-        )
+        self.ask(move |inner| async move {
+            content::fetched(&*inner.client().await?, &inner.vault, (command, attempt), position).await
+        })
         .await
     }
 }
@@ -208,7 +217,7 @@ impl FetchedStore for PostgresStore {
 impl OutboxStore for PostgresStore {
     async fn unconfirmed(&self, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
         self.ask(|inner| async move {
-            outbox::events(&*inner.client().await?, outbox::UNCONFIRMED_EVENTS, after, max).await
+            outbox::events(&*inner.client().await?, &inner.vault, outbox::UNCONFIRMED_EVENTS, after, max).await
         })
         .await
     }
@@ -227,8 +236,10 @@ impl OutboxStore for PostgresStore {
     }
 
     async fn events_after(&self, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
-        self.ask(|inner| async move { outbox::events(&*inner.client().await?, outbox::EVENTS_AFTER, after, max).await })
-            .await
+        self.ask(|inner| async move {
+            outbox::events(&*inner.client().await?, &inner.vault, outbox::EVENTS_AFTER, after, max).await
+        })
+        .await
     }
 
     async fn last_position(&self) -> Result<u64> {
@@ -239,19 +250,19 @@ impl OutboxStore for PostgresStore {
 #[async_trait]
 impl SearchStore for PostgresStore {
     async fn message(&self, id: MessageId) -> Result<Option<MessageView>> {
-        self.ask(|inner| async move { search::message(&*inner.client().await?, id).await }).await
+        self.ask(|inner| async move { search::message(&*inner.client().await?, &inner.vault, id).await }).await
     }
 
     async fn messages(&self, filter: MessageFilter) -> Result<Vec<MessageView>> {
-        self.ask(|inner| async move { listing::messages(&*inner.client().await?, &filter).await }).await
+        self.ask(|inner| async move { listing::messages(&*inner.client().await?, &inner.vault, &filter).await }).await
     }
 
     async fn command(&self, id: CommandId) -> Result<Option<CommandView>> {
-        self.ask(|inner| async move { search::command(&*inner.client().await?, id).await }).await
+        self.ask(|inner| async move { search::command(&*inner.client().await?, &inner.vault, id).await }).await
     }
 
     async fn commands_of(&self, message: MessageId) -> Result<Vec<CommandView>> {
-        self.ask(|inner| async move { search::commands_of(&*inner.client().await?, message).await }).await
+        self.ask(|inner| async move { search::commands_of(&*inner.client().await?, &inner.vault, message).await }).await
     }
 
     async fn transitions(&self, command: CommandId) -> Result<Vec<TransitionView>> {
@@ -259,7 +270,7 @@ impl SearchStore for PostgresStore {
     }
 
     async fn attempts(&self, command: CommandId) -> Result<Vec<AttemptView>> {
-        self.ask(|inner| async move { search::attempts(&*inner.client().await?, command).await }).await
+        self.ask(|inner| async move { search::attempts(&*inner.client().await?, &inner.vault, command).await }).await
     }
 
     async fn holds(&self, max: usize) -> Result<Vec<Hold>> {
@@ -297,16 +308,20 @@ impl RetentionStore for PostgresStore {
 impl SessionStore for PostgresStore {
     async fn load_secret(&self, connection: &str, kind: &str) -> Result<Option<SealedSecret>> {
         let (of, kind) = (connection.to_owned(), kind.to_owned());
-        self.ask(|inner| async move { kept::load_secret(&*inner.client().await?, &of, &kind).await }).await
+        self.ask(|inner| async move { kept::load_secret(&*inner.client().await?, &inner.vault, &of, &kind).await })
+            .await
     }
 
     async fn save_secret(&self, secret: SealedSecret, expected: Option<u64>) -> Result<()> {
-        self.ask(|inner| async move { kept::save_secret(&*inner.client().await?, &secret, expected).await }).await
+        self.ask(
+            |inner| async move { kept::save_secret(&*inner.client().await?, &inner.vault, &secret, expected).await },
+        )
+        .await
     }
 
     async fn secrets(&self, connection: &str, prefix: &str) -> Result<Vec<SealedSecret>> {
         let (of, prefix) = (connection.to_owned(), prefix.to_owned());
-        self.ask(|inner| async move { kept::secrets(&*inner.client().await?, &of, &prefix).await }).await
+        self.ask(|inner| async move { kept::secrets(&*inner.client().await?, &inner.vault, &of, &prefix).await }).await
     }
 
     async fn remove_secret(&self, connection: &str, kind: &str, expected: u64) -> Result<()> {
@@ -338,7 +353,7 @@ impl MappingStore for PostgresStore {
 
     async fn has_older_versions(&self) -> Result<bool> {
         self.ask(|inner| async move {
-            let oldest = instances::oldest_schema(&*inner.client().await?).await?;
+            let oldest = instances::oldest_schema(&**inner.client().await?).await?;
             Ok(oldest.is_some_and(|oldest| oldest < migrations::NEWEST))
         })
         .await
@@ -409,8 +424,10 @@ impl DispatchStore for PostgresStore {
         let settled = self
             .ask(move |inner| async move {
                 again(&inner, |client| {
-                    let answer = answer.clone();
-                    Box::pin(async move { dispatch::settle_answer(client, message, (*answer).as_ref(), at).await })
+                    let (answer, vault) = (answer.clone(), inner.vault.clone());
+                    Box::pin(
+                        async move { dispatch::settle_answer(client, &vault, message, (*answer).as_ref(), at).await },
+                    )
                 })
                 .await
             })
@@ -439,8 +456,8 @@ impl DispatchStore for PostgresStore {
         let told = self
             .ask(move |inner| async move {
                 again(&inner, |client| {
-                    let what = what.clone();
-                    Box::pin(async move { dispatch::tell(client, &what.0, from, to, &what.1).await })
+                    let (what, vault) = (what.clone(), inner.vault.clone());
+                    Box::pin(async move { dispatch::tell(client, &vault, &what.0, (from, to), &what.1).await })
                 })
                 .await
             })
@@ -451,11 +468,15 @@ impl DispatchStore for PostgresStore {
 
     async fn due_dispatches(&self, destination: &str, max: usize) -> Result<Vec<DueDispatch>> {
         let destination = destination.to_owned();
-        self.ask(move |inner| async move { dispatch::due(&*inner.client().await?, &destination, max).await }).await
+        self.ask(
+            move |inner| async move { dispatch::due(&*inner.client().await?, &inner.vault, &destination, max).await },
+        )
+        .await
     }
 
     async fn make_dispatch(&self, id: DispatchId, content: DispatchContent) -> Result<()> {
-        self.ask(move |inner| async move { dispatch::make(&*inner.client().await?, id, &content).await }).await
+        self.ask(move |inner| async move { dispatch::make(&*inner.client().await?, &inner.vault, id, &content).await })
+            .await
     }
 
     async fn step_dispatch(&self, step: DispatchStep) -> Result<()> {
@@ -479,8 +500,10 @@ impl DispatchStore for PostgresStore {
     }
 
     async fn dispatch_content(&self, id: DispatchId) -> Result<Bytes> {
-        self.ask(move |inner| async move { dispatch::content(&*inner.client().await?, id).await.map(Bytes::from) })
-            .await
+        self.ask(move |inner| async move {
+            dispatch::content(&*inner.client().await?, &inner.vault, id).await.map(Bytes::from)
+        })
+        .await
     }
 
     async fn dispatch_depths(&self) -> Result<Vec<DispatchDepth>> {
@@ -519,11 +542,15 @@ impl PostgresStore {
 impl WatchStore for PostgresStore {
     async fn snapshot(&self, watch: &str, service: &str) -> Result<Option<Snapshot>> {
         let (watch, service) = (watch.to_owned(), service.to_owned());
-        self.ask(|inner| async move { watching::snapshot(&*inner.client().await?, &watch, &service).await }).await
+        self.ask(
+            |inner| async move { watching::snapshot(&*inner.client().await?, &inner.vault, &watch, &service).await },
+        )
+        .await
     }
 
     async fn save_snapshot(&self, snapshot: Snapshot) -> Result<bool> {
-        self.ask(|inner| async move { watching::save_snapshot(&*inner.client().await?, &snapshot).await }).await
+        self.ask(|inner| async move { watching::save_snapshot(&*inner.client().await?, &inner.vault, &snapshot).await })
+            .await
     }
 
     async fn spend(&self, spending: Spending) -> Result<bool> {
@@ -555,5 +582,47 @@ impl Store for PostgresStore {
 
     async fn verify(&self) -> Result<()> {
         Self::verify(self).await
+    }
+}
+
+#[async_trait]
+impl EncryptionStore for PostgresStore {
+    fn keys(&self) -> Option<Keys> {
+        self.inner.keys.clone()
+    }
+
+    async fn encryption(&self) -> Result<EncryptionView> {
+        self.ask(|inner| async move {
+            let client = inner.client().await?;
+            let renewed = keyring::renewed(&**client).await?;
+            Ok(encryption::view(&keyring::rows(&**client).await?, inner.vault.current(), renewed))
+        })
+        .await
+    }
+
+    async fn look_at_keys(&self, master: &Keys) -> Result<()> {
+        let keys = master.clone();
+        self.ask(|inner| async move {
+            let (encrypt, now) = (inner.encrypt, inner.environment.now());
+            keyring::look(&*inner.client().await?, &inner.vault, (&keys, encrypt), now).await
+        })
+        .await
+    }
+
+    async fn add_master(&self, next: &Keys) -> Result<()> {
+        let next = next.clone();
+        self.ask(|inner| async move {
+            let keys = inner.keys.clone().ok_or_else(vault::locked)?;
+            keyring::add_master(&*inner.client().await?, &keys, &next, inner.environment.now()).await
+        })
+        .await
+    }
+
+    async fn keep_only(&self, master: Fingerprint) -> Result<()> {
+        self.ask(move |inner| async move { keyring::keep_only(&*inner.client().await?, master).await }).await
+    }
+
+    async fn renew(&self) -> Result<Option<Renewed>> {
+        self.ask(|inner| async move { renewal::renew(&*inner.client().await?, &inner.vault).await }).await
     }
 }

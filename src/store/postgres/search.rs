@@ -9,7 +9,9 @@ use super::columns;
 use super::read;
 use super::workspace::Thread;
 use crate::command::{AttemptId, Class, CommandId, MessageId, ThreadId};
+use crate::store::patient::is_about;
 use crate::store::standing::Standing;
+use crate::store::vault::{Column, Vault};
 use crate::store::{
     Alias, AttemptView, CommandView, Depth, GATEWAY, MessageView, OpenCommand, Result, ThreadView, TransitionView,
     damaged,
@@ -29,9 +31,10 @@ macro_rules! message_columns {
 }
 pub(super) use message_columns;
 
-pub(super) fn message_view(row: &Row) -> Result<MessageView> {
+pub(super) fn message_view(row: &Row, vault: &Vault) -> Result<MessageView> {
+    let id = row.try_get(0)?;
     Ok(MessageView {
-        id: MessageId(row.try_get(0)?),
+        id: MessageId(id),
         source: row.try_get(1)?,
         transport: columns::transport(row, 2)?,
         control_id: row.try_get(3)?,
@@ -42,14 +45,14 @@ pub(super) fn message_view(row: &Row) -> Result<MessageView> {
         size: columns::count(row, 8)?,
         charset: row.try_get(9)?,
         problems: columns::json(row, 10)?,
-        acknowledgement: row.try_get::<_, Vec<u8>>(11)?.into(),
+        acknowledgement: columns::sealed_bytes(row, 11, vault, Column::MessageAcknowledgement.of_id(id))?.into(),
     })
 }
 
-pub(super) async fn message(client: &ClientWrapper, id: MessageId) -> Result<Option<MessageView>> {
+pub(super) async fn message(client: &ClientWrapper, vault: &Vault, id: MessageId) -> Result<Option<MessageView>> {
     let statement =
         client.prepare_cached(concat!("SELECT ", message_columns!(), " FROM message m WHERE m.id = $1")).await?;
-    client.query_opt(&statement, &[&id.0]).await?.as_ref().map(message_view).transpose()
+    client.query_opt(&statement, &[&id.0]).await?.map(|row| message_view(&row, vault)).transpose()
 }
 
 macro_rules! command_columns {
@@ -64,7 +67,7 @@ macro_rules! command_columns {
 }
 pub(super) use command_columns;
 
-pub(super) async fn command(client: &ClientWrapper, id: CommandId) -> Result<Option<CommandView>> {
+pub(super) async fn command(client: &ClientWrapper, vault: &Vault, id: CommandId) -> Result<Option<CommandView>> {
     let statement = client
         .prepare_cached(concat!(
             "SELECT ",
@@ -72,10 +75,10 @@ pub(super) async fn command(client: &ClientWrapper, id: CommandId) -> Result<Opt
             " FROM command c JOIN thread t ON t.number = c.thread WHERE c.id = $1"
         ))
         .await?;
-    client.query_opt(&statement, &[&id.0]).await?.as_ref().map(command_view).transpose()
+    client.query_opt(&statement, &[&id.0]).await?.map(|row| command_view(&row, vault)).transpose()
 }
 
-pub(super) async fn commands_of(client: &ClientWrapper, message: MessageId) -> Result<Vec<CommandView>> {
+pub(super) async fn commands_of(client: &ClientWrapper, vault: &Vault, message: MessageId) -> Result<Vec<CommandView>> {
     let statement = client
         .prepare_cached(concat!(
             "SELECT ",
@@ -84,50 +87,64 @@ pub(super) async fn commands_of(client: &ClientWrapper, message: MessageId) -> R
              JOIN thread t ON t.number = c.thread WHERE m.id = $1 ORDER BY c.number"
         ))
         .await?;
-    client.query(&statement, &[&message.0]).await?.iter().map(command_view).collect()
+    client.query(&statement, &[&message.0]).await?.iter().map(|row| command_view(row, vault)).collect()
 }
 
-pub(super) async fn open_for_patients(client: &ClientWrapper, ids: &[String]) -> Result<Vec<OpenCommand>> {
+/// Bodies that are looked through at a time.
+const BODIES_MAX: i64 = 1_000;
+
+pub(super) async fn open_for_patients(
+    client: &ClientWrapper,
+    vault: &Vault,
+    ids: &[String],
+) -> Result<Vec<OpenCommand>> {
     let statement = client
         .prepare_cached(
-            "SELECT c.id, t.id, c.name FROM command c JOIN thread t ON t.number = c.thread
-             WHERE c.standing IN (0, 1, 2, 3, 4, 5, 6)
-               AND (c.body::jsonb #>> '{patient,nhsNumber}' = ANY ($1) OR c.body::jsonb #> '{patient,localIds}' ?| $1)
-             ORDER BY c.number",
+            "SELECT c.id, t.id, c.name, c.body, c.number FROM command c JOIN thread t ON t.number = c.thread
+             WHERE c.standing IN (0, 1, 2, 3, 4, 5, 6) AND c.number > $1 ORDER BY c.number LIMIT $2",
         )
         .await?;
-    let rows = client.query(&statement, &[&ids]).await?;
-    let open = |row: &Row| {
-        Ok(OpenCommand { id: CommandId(row.try_get(0)?), thread: ThreadId(row.try_get(1)?), name: row.try_get(2)? })
-    };
-    rows.iter().map(open).collect()
+    let (mut found, mut after) = (Vec::new(), 0_i64);
+    loop {
+        let rows = client.query(&statement, &[&after, &BODIES_MAX]).await?;
+        let Some(last) = rows.last() else { return Ok(found) };
+        after = last.try_get(4)?;
+        for row in &rows {
+            let id = row.try_get(0)?;
+            if is_about(&columns::sealed_json(row, 3, vault, Column::CommandBody.of_id(id))?, ids) {
+                let (thread, name) = (ThreadId(row.try_get(1)?), row.try_get(2)?);
+                found.push(OpenCommand { id: CommandId(id), thread, name });
+            }
+        }
+    }
 }
 
-pub(super) fn command_view(row: &Row) -> Result<CommandView> {
+pub(super) fn command_view(row: &Row, vault: &Vault) -> Result<CommandView> {
+    let (id, thread) = (row.try_get(0)?, row.try_get(6)?);
     Ok(CommandView {
-        id: CommandId(row.try_get(0)?),
+        id: CommandId(id),
         message: MessageId(row.try_get(1)?),
         source: row.try_get(2)?,
         name: row.try_get(3)?,
         state: columns::read(row.try_get(4)?)?,
         class: columns::class(row, 5)?,
-        thread: ThreadId(row.try_get(6)?),
+        thread: ThreadId(thread),
         // What holds the others of a thread: the one that runs, or else the first that is not held itself.
         held_by: row.try_get::<_, Option<uuid::Uuid>>(13)?.map(CommandId),
         received_at: columns::time(row, 7)?,
         changed_at: columns::time(row, 8)?,
         not_after: columns::optional_time(row, 14)?,
         mapping_set: row.try_get(9)?,
-        body: columns::json(row, 10)?,
-        plan: columns::json(row, 11)?,
-        known: columns::json(row, 12)?,
+        body: columns::sealed_json(row, 10, vault, Column::CommandBody.of_id(id))?,
+        plan: columns::sealed_json(row, 11, vault, Column::CommandPlan.of_id(id))?,
+        known: columns::sealed_json(row, 12, vault, Column::ThreadKnown.of_id(thread))?,
     })
 }
 
 /// The thread that an alias leads to, merges followed.
-pub(super) async fn find_thread(client: &ClientWrapper, alias: &Alias) -> Result<Option<ThreadView>> {
+pub(super) async fn find_thread(client: &ClientWrapper, vault: &Vault, alias: &Alias) -> Result<Option<ThreadView>> {
     match thread_of(client, alias).await? {
-        Some(thread) => thread.view().map(Some),
+        Some(thread) => thread.view(vault).map(Some),
         None => Ok(None),
     }
 }
@@ -194,7 +211,7 @@ async fn arrival(client: &ClientWrapper, command: CommandId, into: Option<String
     }))
 }
 
-pub(super) async fn attempts(client: &ClientWrapper, command: CommandId) -> Result<Vec<AttemptView>> {
+pub(super) async fn attempts(client: &ClientWrapper, vault: &Vault, command: CommandId) -> Result<Vec<AttemptView>> {
     let statement = client
         .prepare_cached(
             "SELECT a.id, a.step, a.call, a.is_write, a.correlation_id, a.started_at, a.finished_at, a.status,
@@ -205,8 +222,9 @@ pub(super) async fn attempts(client: &ClientWrapper, command: CommandId) -> Resu
     let rows = client.query(&statement, &[&command.0, &HISTORY_MAX]).await?;
     rows.iter()
         .map(|row| {
+            let id = row.try_get(0)?;
             Ok(AttemptView {
-                id: AttemptId(row.try_get(0)?),
+                id: AttemptId(id),
                 step: row.try_get(1)?,
                 call: row.try_get(2)?,
                 is_write: row.try_get(3)?,
@@ -216,8 +234,8 @@ pub(super) async fn attempts(client: &ClientWrapper, command: CommandId) -> Resu
                 status: row.try_get::<_, Option<i32>>(7)?.and_then(|status| u16::try_from(status).ok()),
                 outcome: row.try_get(8)?,
                 duration_ms: row.try_get::<_, Option<i64>>(9)?.and_then(|ms| u64::try_from(ms).ok()),
-                request: columns::json(row, 10)?,
-                response: columns::json(row, 11)?,
+                request: columns::sealed_json(row, 10, vault, Column::AttemptRequest.of_id(id))?,
+                response: columns::sealed_json(row, 11, vault, Column::AttemptResponse.of_id(id))?,
             })
         })
         .collect()

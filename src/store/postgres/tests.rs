@@ -9,19 +9,23 @@ mod tls;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 
 use self::server::Postgres;
 use super::{Address, PostgresStore};
 use crate::environment::Environment;
-use crate::store::Store;
+use crate::keys::Keys;
 use crate::store::suite::{Home, every_store};
+use crate::store::{Result, Sealing, Store};
 
 /// A schema of a private server, and who has it open.
 struct Schema {
     /// Runs as long as somebody holds it.
     server: Arc<Postgres>,
     url: Mutex<String>,
+    /// Of key files.
+    folder: tempfile::TempDir,
     environment: Mutex<Environment>,
 }
 
@@ -29,7 +33,8 @@ impl Schema {
     fn new() -> Self {
         let server = Postgres::shared();
         let url = server.new_schema();
-        Self { server, url: Mutex::new(url), environment: Mutex::new(Environment::system()) }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { server, url: Mutex::new(url), folder, environment: Mutex::new(Environment::system()) }
     }
 
     async fn store(&self) -> PostgresStore {
@@ -39,7 +44,8 @@ impl Schema {
     async fn store_of(&self, instance: &str) -> PostgresStore {
         let environment = self.environment.lock().clone();
         let address = Address::parse(&self.url.lock()).expect("a URL");
-        PostgresStore::open(&address, instance, &environment).await.expect("opened")
+        let sealing = Some(Sealing::with(self.keys("gateway")));
+        PostgresStore::open_with(&address, instance, sealing, &environment).await.expect("opened")
     }
 }
 
@@ -59,6 +65,39 @@ impl Home for Schema {
         let runtime = tokio::runtime::Handle::current();
         let line = super::keeper::open_line(&address, &environment, &runtime).await.expect("opened");
         line.client.batch_execute(sql).await.expect("tampered");
+    }
+
+    async fn open_with(&self, sealing: Option<Sealing>) -> Result<Arc<dyn Store>> {
+        let environment = self.environment.lock().clone();
+        let address = Address::parse(&self.url.lock()).expect("a URL");
+        Ok(Arc::new(PostgresStore::open_with(&address, "gateway-1", sealing, &environment).await?))
+    }
+
+    fn keys(&self, name: &str) -> Keys {
+        let environment = self.environment.lock().clone();
+        Keys::load_or_create(&self.folder.path().join(format!("{name}.key")), &environment).expect("a key file")
+    }
+
+    /// Every row of every table, as the server copies them.
+    async fn everything(&self) -> Vec<u8> {
+        let (environment, url) = (self.environment.lock().clone(), self.url.lock().clone());
+        let address = Address::parse(&url).expect("a URL");
+        let runtime = tokio::runtime::Handle::current();
+        let line = super::keeper::open_line(&address, &environment, &runtime).await.expect("opened");
+        let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()";
+        let mut bytes = Vec::new();
+        for table in line.client.query(tables, &[]).await.expect("asked") {
+            let copy = format!("COPY {} TO STDOUT (FORMAT binary)", table.get::<_, String>(0));
+            let mut rows = Box::pin(line.client.copy_out(&copy).await.expect("copied"));
+            while let Some(row) = rows.next().await {
+                bytes.extend_from_slice(&row.expect("a row"));
+            }
+        }
+        bytes
+    }
+
+    fn id(&self, id: uuid::Uuid) -> String {
+        format!("'{id}'")
     }
 
     async fn begin_anew(&self) {
@@ -86,8 +125,8 @@ mod shared {
         act, admitted, arrives, at, attempt, claim, command, ends, into_state, local, message, progress, the_claimed,
     };
     use crate::store::{
-        AuditStore, Claim, DeliveryStore, InstanceStore, IntakeStore, MappingStore, Noted, OperatorStore, OutboxStore,
-        Progress, QuotaAsk, SetAnnouncement, StoreError,
+        AuditStore, Claim, DeliveryStore, EncryptionStore, InstanceStore, IntakeStore, MappingStore, Noted,
+        OperatorStore, OutboxStore, Progress, QuotaAsk, SetAnnouncement, StoreError,
     };
 
     const SOON: Duration = Duration::from_secs(30);
@@ -312,16 +351,17 @@ mod shared {
     #[tokio::test]
     async fn an_older_version_that_may_come_back_keeps_what_it_needs() {
         let home = Schema::new();
-        let store = home.store().await;
         let runtime = tokio::runtime::Handle::current();
         let environment = home.environment.lock().clone();
         let address = Address::parse(&home.url.lock()).expect("a URL");
         let line = keeper::open_line(&address, &environment, &runtime).await.expect("opened");
+        migrations::expand(&line.client, &environment).await.expect("made");
         let older = "INSERT INTO instance (name, slot, version, schema, mapping_set, started_at, seen_at, standing, holds)
              VALUES ('older', 99, '0', 1, '', 0, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 'stopped', 0)";
         line.client.batch_execute(older).await.expect("a row");
+        let store = home.store().await;
         let contracted = async || {
-            let oldest = instances::oldest_schema(&store.inner.client().await.expect("a connection")).await;
+            let oldest = instances::oldest_schema(&**store.inner.client().await.expect("a connection")).await;
             let oldest = oldest.expect("read").expect("there are instances");
             migrations::contract(&line.client, oldest, environment.now()).await.expect("asked");
             let left =
@@ -329,10 +369,13 @@ mod shared {
             line.client.query_one(left, &[]).await.expect("asked").get::<_, i64>(0) == 0
         };
         assert!(!contracted().await, "it was here a moment ago");
+        assert!(!store.encryption().await.expect("asked").seals, "so nothing is written that it cannot read");
         assert!(store.has_older_versions().await.expect("asked"), "so nobody announces a set that it cannot read");
         line.client.batch_execute("UPDATE instance SET seen_at = 0 WHERE name = 'older'").await.expect("a row");
         assert!(contracted().await);
         assert!(!store.has_older_versions().await.expect("asked"));
+        store.look_at_keys(&home.keys("gateway")).await.expect("looked");
+        assert!(store.encryption().await.expect("asked").seals);
         // Two phases, each once; what the older knows is gone, so it is refused.
         line.client
             .batch_execute("INSERT INTO migration VALUES (99, 'expand', 'later', 0)")

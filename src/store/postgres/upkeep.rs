@@ -2,8 +2,9 @@
 
 use deadpool_postgres::ClientWrapper;
 
-use super::audit;
+use super::{audit, renewal};
 use crate::store::contradictions::{CONTRADICTIONS, PAIRS, illegal};
+use crate::store::vault::Vault;
 use crate::store::{Result, StoreError, damaged};
 
 const STATE: &str = "(c.state::json ->> 'state')";
@@ -36,9 +37,12 @@ const OWN: [(&str, &str); 4] = [
 ];
 
 /// In one snapshot, so gateways may go on meanwhile.
-pub(super) async fn verify(client: &ClientWrapper) -> Result<()> {
+pub(super) async fn verify(client: &ClientWrapper, vault: Option<&Vault>) -> Result<()> {
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0").await?;
-    let verified = verify_snapshot(client).await;
+    let verified = match (verify_snapshot(client).await, vault) {
+        (Ok(()), Some(vault)) => renewal::prove(client, vault).await,
+        (verified, _) => verified,
+    };
     client.batch_execute("COMMIT").await?;
     verified
 }

@@ -6,9 +6,10 @@ use tokio_postgres::Row;
 use super::columns;
 use super::search::{command_columns, command_view};
 use crate::command::{CommandId, ThreadId};
+use crate::store::vault::Vault;
 use crate::store::{CommandView, OpenCommand, Result};
 
-pub(super) async fn waiting(client: &ClientWrapper, max: usize) -> Result<Vec<CommandView>> {
+pub(super) async fn waiting(client: &ClientWrapper, vault: &Vault, max: usize) -> Result<Vec<CommandView>> {
     let statement = client
         .prepare_cached(concat!(
             "SELECT ",
@@ -24,7 +25,8 @@ pub(super) async fn waiting(client: &ClientWrapper, max: usize) -> Result<Vec<Co
              ORDER BY c.number LIMIT $1"
         ))
         .await?;
-    client.query(&statement, &[&columns::signed(max as u64)]).await?.iter().map(command_view).collect()
+    let rows = client.query(&statement, &[&columns::signed(max as u64)]).await?;
+    rows.iter().map(|row| command_view(row, vault)).collect()
 }
 
 pub(super) async fn behind(client: &ClientWrapper, command: CommandId) -> Result<Vec<OpenCommand>> {

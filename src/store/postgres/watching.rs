@@ -5,9 +5,15 @@ use jiff::Timestamp;
 
 use super::columns::{self, micros};
 use crate::command::CommandId;
+use crate::store::vault::{Column, Vault};
 use crate::store::{Result, Snapshot, Spending};
 
-pub(super) async fn snapshot(client: &ClientWrapper, watch: &str, service: &str) -> Result<Option<Snapshot>> {
+pub(super) async fn snapshot(
+    client: &ClientWrapper,
+    vault: &Vault,
+    watch: &str,
+    service: &str,
+) -> Result<Option<Snapshot>> {
     let sql = "SELECT version, by, at, content FROM snapshot WHERE watch = $1 AND service = $2";
     let Some(row) = client.query_opt(sql, &[&watch, &service]).await? else { return Ok(None) };
     Ok(Some(Snapshot {
@@ -16,12 +22,14 @@ pub(super) async fn snapshot(client: &ClientWrapper, watch: &str, service: &str)
         version: columns::count(&row, 0)?,
         by: CommandId(row.try_get(1)?),
         at: columns::time(&row, 2)?,
-        content: row.try_get::<_, Vec<u8>>(3)?.into(),
+        content: columns::sealed_bytes(&row, 3, vault, Column::Snapshot.named([watch, service]))?.into(),
     }))
 }
 
-pub(super) async fn save_snapshot(client: &ClientWrapper, snapshot: &Snapshot) -> Result<bool> {
+pub(super) async fn save_snapshot(client: &ClientWrapper, vault: &Vault, snapshot: &Snapshot) -> Result<bool> {
     let Snapshot { watch, service, version, by, at, content } = snapshot;
+    let sealer = vault.sealer();
+    let content = sealer.bytes(Column::Snapshot.named([watch, service]), content);
     let (at, version) = (micros(*at), columns::signed(*version));
     let changed = if version <= 1 {
         let sql = "INSERT INTO snapshot (watch, service, version, by, at, content) VALUES ($1, $2, 1, $3, $4, $5)

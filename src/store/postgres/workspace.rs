@@ -22,6 +22,7 @@ use super::bells::Bells;
 use super::sources::Sources;
 use crate::command::{Class, State};
 use crate::store::standing::{Place, Standing};
+use crate::store::vault::Vault;
 use crate::store::{Alias, Result, damaged};
 
 pub(super) use commands::Lease;
@@ -35,6 +36,7 @@ pub(super) struct Thread {
     pub(super) creator: Option<Creator>,
     /// One that was purged.
     pub(super) purged: Option<Creator>,
+    /// As it is stored.
     pub(super) known: Option<String>,
     pub(super) merged_into: Option<i64>,
     pub(super) is_new: bool,
@@ -71,6 +73,7 @@ pub(super) struct Command {
     pub(super) lease_until: Option<i64>,
     pub(super) lease: Option<i64>,
     pub(super) creates: Option<[u8; 32]>,
+    /// As it is stored.
     pub(super) local_id: Option<String>,
     /// To be written, if it changed.
     pub(super) plan: Option<Option<String>>,
@@ -119,8 +122,8 @@ pub(super) struct Published {
     pub(super) data: String,
 }
 
-#[derive(Default)]
 pub(super) struct Workspace {
+    pub(super) vault: Vault,
     pub(super) threads: BTreeMap<i64, Thread>,
     pub(super) commands: BTreeMap<i64, Command>,
     /// The unfinished commands of each thread.
@@ -151,8 +154,23 @@ pub(super) struct Named {
 }
 
 impl Workspace {
-    pub(super) fn new(sources: &RwLock<Sources>) -> Self {
-        Self { source_names: sources.read().names().clone(), ..Self::default() }
+    pub(super) fn new(sources: &RwLock<Sources>, vault: &Vault) -> Self {
+        Self {
+            vault: vault.clone(),
+            source_names: sources.read().names().clone(),
+            threads: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            unfinished: HashMap::new(),
+            aliases: HashMap::new(),
+            named: BTreeMap::new(),
+            thread_numbers: Vec::new(),
+            transitions: Vec::new(),
+            events: Vec::new(),
+            tallies: BTreeMap::new(),
+            orphans: BTreeSet::new(),
+            absorbed: Vec::new(),
+            bells: Bells::default(),
+        }
     }
 
     /// Takes in a locked thread. Its commands follow.

@@ -14,6 +14,7 @@ use crate::command::Class;
 use crate::environment::Environment;
 use crate::store::damaged;
 use crate::store::standing::{Place, Standing};
+use crate::store::vault::Vault;
 use crate::store::{Result, Settled, Signals};
 
 /// Statements that the writer keeps prepared: all of them.
@@ -27,6 +28,7 @@ const COMMANDS_NUMBERED: &str = "commands_numbered";
 pub(super) struct Books {
     pub(super) connection: Connection,
     pub(super) environment: Environment,
+    pub(super) vault: Vault,
     /// Which claim takes the oldest instead of the most urgent.
     pub(super) turns: u32,
     pub(super) leases_checked: Timestamp,
@@ -70,11 +72,12 @@ impl Bells {
 }
 
 impl Books {
-    pub(super) fn open(connection: Connection, environment: Environment) -> Result<Self> {
+    pub(super) fn open(connection: Connection, environment: Environment, vault: Vault) -> Result<Self> {
         connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
         let mut books = Self {
             connection,
             environment,
+            vault,
             turns: 0,
             leases_checked: Timestamp::UNIX_EPOCH,
             sources: HashMap::new(),

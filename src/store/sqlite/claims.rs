@@ -9,9 +9,10 @@ use super::columns;
 use super::threads;
 use crate::store::standing::{Place, Standing};
 use crate::store::urgency::{CLAIM_MAX, Candidate, choose};
+use crate::store::vault::{Column, Vault};
 use crate::store::{Claim, ClaimedCommand, Result, StoreError, leased};
 
-/// A claimed command whose JSON is still text: reading it is the caller's work, not the one writer's.
+/// A claimed command whose JSON is still text, and sealed: reading it is the caller's work, not the one writer's.
 pub(super) struct Claimed {
     command: ClaimedCommand,
     body: String,
@@ -19,11 +20,17 @@ pub(super) struct Claimed {
 }
 
 impl Claimed {
-    pub(super) fn read(self) -> Result<ClaimedCommand> {
-        let unreadable = |_| StoreError::Damaged(format!("command {} cannot be read", self.command.id));
+    pub(super) fn read(self, vault: &Vault) -> Result<ClaimedCommand> {
+        let id = self.command.id;
+        let unreadable = |_| StoreError::Damaged(format!("command {id} cannot be read"));
+        let body = vault.open_text(Column::CommandBody.of_id(id.0), &self.body)?;
+        let plan = match &self.plan {
+            Some(plan) => &vault.open_text(Column::CommandPlan.of_id(id.0), plan)?,
+            None => "null",
+        };
         Ok(ClaimedCommand {
-            body: serde_json::from_str(&self.body).map_err(unreadable)?,
-            plan: self.plan.as_deref().map_or(Ok(serde_json::Value::Null), serde_json::from_str).map_err(unreadable)?,
+            body: serde_json::from_str(&body).map_err(unreadable)?,
+            plan: serde_json::from_str(plan).map_err(unreadable)?,
             ..self.command
         })
     }

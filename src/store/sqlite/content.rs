@@ -8,32 +8,27 @@ use rusqlite::{Connection, OptionalExtension, Rows};
 use super::columns;
 use crate::command::{AttemptId, CommandId, MessageId};
 use crate::store::damaged;
-use crate::store::{NewDocument, Result, StoreError};
+use crate::store::pieces::{CHUNK, Document};
+use crate::store::{Result, StoreError};
 
-/// A longer message has its bytes in chunks.
-pub(super) const INLINE_MAX: usize = 32 << 10;
-const CHUNK: usize = 256 << 10;
-
-pub(super) fn store_chunks(connection: &Connection, message: i64, bytes: &[u8]) -> Result<()> {
+pub(super) fn store_chunks(connection: &Connection, message: i64, chunks: &[Bytes]) -> Result<()> {
     let mut statement =
         connection.prepare_cached("INSERT INTO message_chunk (message, position, bytes) VALUES (?1, ?2, ?3)")?;
-    for (position, chunk) in (0_i64..).zip(bytes.chunks(CHUNK)) {
-        statement.execute((message, position, chunk))?;
+    for (position, chunk) in (0_i64..).zip(chunks) {
+        statement.execute((message, position, &chunk[..]))?;
     }
     Ok(())
 }
 
-pub(super) fn store_documents(connection: &Connection, message: i64, documents: &[NewDocument]) -> Result<()> {
+pub(super) fn store_documents(connection: &Connection, message: i64, documents: &[Document]) -> Result<()> {
     if documents.is_empty() {
         return Ok(());
     }
     let mut statement =
         connection.prepare_cached("INSERT INTO document (message, number, position, bytes) VALUES (?1, ?2, ?3, ?4)")?;
     for document in documents {
-        // An empty document is one empty chunk, so that it exists.
-        let chunks = document.content.chunks(CHUNK).chain(document.content.is_empty().then_some(&[][..]));
-        for (position, chunk) in (0_i64..).zip(chunks) {
-            statement.execute((message, document.number, position, chunk))?;
+        for (position, chunk) in (0_i64..).zip(&document.chunks) {
+            statement.execute((message, document.number, position, &chunk[..]))?;
         }
     }
     Ok(())
@@ -47,23 +42,21 @@ pub(super) fn read_message(connection: &Connection, message: MessageId, range: R
         .ok_or(StoreError::NotFound)?;
     let range = clip(range, u64::try_from(size).map_err(|_| damaged("a message of negative size"))?);
     if range.is_empty() {
-        // substr() of an empty blob is NULL.
         return Ok(Bytes::new());
     }
     if is_inline {
         let raw: Vec<u8> = connection
-            .prepare_cached("SELECT substr(raw, ?2, ?3) FROM message WHERE number = ?1")?
-            .query_row((number, columns::signed(range.start + 1), columns::signed(range.end - range.start)), |row| {
-                row.get(0)
-            })?;
-        return Ok(raw.into());
+            .prepare_cached("SELECT opened('message.raw', id, raw) FROM message WHERE number = ?1")?
+            .query_row([number], |row| row.get(0))?;
+        let wanted = within(&range, raw.len()).ok_or_else(|| damaged("a message is shorter than it says"))?;
+        return Ok(Bytes::from(raw).slice(wanted));
     }
     let chunks = chunks(&range);
     let mut statement = connection.prepare_cached(
-        "SELECT position, bytes FROM message_chunk
+        "SELECT position, opened('message_chunk.bytes', ?4, bytes, 0, position) FROM message_chunk
          WHERE message = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position",
     )?;
-    join(statement.query((number, chunks.start, chunks.end))?, range)
+    join(statement.query((number, chunks.start, chunks.end, message.0.into_bytes()))?, range)
 }
 
 pub(super) fn read_document(
@@ -74,7 +67,7 @@ pub(super) fn read_document(
 ) -> Result<Bytes> {
     let known: Option<(i64, i64)> = connection
         .prepare_cached(
-            "SELECT d.message, sum(length(d.bytes)) FROM document d JOIN message m ON m.number = d.message
+            "SELECT d.message, sum(opened_size(d.bytes)) FROM document d JOIN message m ON m.number = d.message
              WHERE m.id = ?1 AND d.number = ?2 GROUP BY d.message",
         )?
         .query_row((message.0.into_bytes(), number), |row| Ok((row.get(0)?, row.get(1)?)))
@@ -83,10 +76,10 @@ pub(super) fn read_document(
     let range = clip(range, u64::try_from(size).map_err(|_| damaged("a document of negative size"))?);
     let chunks = chunks(&range);
     let mut statement = connection.prepare_cached(
-        "SELECT position, bytes FROM document
+        "SELECT position, opened('document.bytes', ?5, bytes, number, position) FROM document
          WHERE message = ?1 AND number = ?2 AND position BETWEEN ?3 AND ?4 ORDER BY position",
     )?;
-    join(statement.query((of, number, chunks.start, chunks.end))?, range)
+    join(statement.query((of, number, chunks.start, chunks.end, message.0.into_bytes()))?, range)
 }
 
 pub(super) fn keep_fetched(
@@ -114,7 +107,7 @@ pub(super) fn fetched(
 ) -> Result<Option<Bytes>> {
     let chunk: Option<Vec<u8>> = connection
         .prepare_cached(
-            "SELECT f.bytes FROM fetched f JOIN command c ON c.number = f.command
+            "SELECT opened('fetched.bytes', f.attempt, f.bytes, 0, f.position) FROM fetched f JOIN command c ON c.number = f.command
              WHERE c.id = ?1 AND f.attempt = ?2 AND f.position = ?3",
         )?
         .query_row((command.0.into_bytes(), attempt.0.into_bytes(), position), |row| row.get(0))
@@ -125,6 +118,12 @@ pub(super) fn fetched(
 fn clip(range: Range<u64>, size: u64) -> Range<u64> {
     let start = range.start.min(size);
     start..range.end.clamp(start, size)
+}
+
+/// Where a range lies in so many bytes.
+fn within(range: &Range<u64>, size: usize) -> Option<Range<usize>> {
+    let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+    (end <= size).then_some(start..end)
 }
 
 /// First and last chunk of a range.

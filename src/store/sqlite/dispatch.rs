@@ -8,13 +8,14 @@ use super::columns;
 use super::patient;
 use crate::command::{DispatchId, MessageId};
 use crate::store::patient::THREADS_OF_EVENTS;
+use crate::store::vault::Column;
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
     NewDispatch, Noted, OwedAnswer, Result, StoreError, ToldPlace, damaged,
 };
 
 const VIEW: &str = "id, destination, kind, control_id, subject, state, created_at, changed_at, tries, why,
-                    coalesce(length(content), 0), number";
+                    coalesce(opened_size(content), 0), number";
 /// What its outcome waits for (`Standing`): queued, held, running, waiting, unauthorised, in doubt.
 const UNDECIDED: &str = "(0, 1, 2, 3, 4, 5)";
 
@@ -71,7 +72,7 @@ pub(super) fn was_dispatched(connection: &Connection, destination: &str, control
 
 pub(super) fn due(connection: &Connection, destination: &str, max: usize) -> Result<Vec<DueDispatch>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, event, tries, kind, control_id, content, put_off FROM dispatch
+        "SELECT id, event, tries, kind, control_id, opened('dispatch.content', id, content), put_off FROM dispatch
          WHERE destination = ?1 AND state = 'waiting' ORDER BY number LIMIT ?2",
     )?;
     let mut rows = statement.query((destination, columns::signed(max as u64)))?;
@@ -144,7 +145,7 @@ pub(super) fn dispatches(connection: &Connection, filter: &DispatchFilter) -> Re
 
 pub(super) fn content(connection: &Connection, id: DispatchId) -> Result<Vec<u8>> {
     let content: Option<Option<Vec<u8>>> = connection
-        .prepare_cached("SELECT content FROM dispatch WHERE id = ?1")?
+        .prepare_cached("SELECT opened('dispatch.content', id, content) FROM dispatch WHERE id = ?1")?
         .query_row([id.0.into_bytes()], |row| row.get(0))
         .optional()?;
     content.map(Option::unwrap_or_default).ok_or(StoreError::NotFound)
@@ -248,6 +249,8 @@ impl Books {
             }
             Made::Unmade(why) => (DispatchState::Unmade, "", "", &**why, None),
         };
+        let sealer = self.vault.sealer();
+        let content = content.map(|content| sealer.bytes(Column::DispatchContent.of_id(dispatch.id.0), content));
         self.connection
             .prepare_cached(
                 "INSERT INTO dispatch (id, destination, state, kind, control_id, subject, event, created_at, changed_at,
@@ -264,17 +267,19 @@ impl Books {
                 dispatch.event.map(columns::signed),
                 dispatch.at.as_microsecond(),
                 why,
-                content,
+                content.as_deref(),
             ))?;
         Ok(())
     }
 
     pub(super) fn make_dispatch(&mut self, id: DispatchId, content: &DispatchContent) -> Result<()> {
+        let sealer = self.vault.sealer();
+        let bytes = sealer.bytes(Column::DispatchContent.of_id(id.0), &content.bytes);
         self.connection
             .prepare_cached(
                 "UPDATE dispatch SET kind = ?2, control_id = ?3, content = ?4 WHERE id = ?1 AND content IS NULL",
             )?
-            .execute((id.0.into_bytes(), &content.kind, &content.control_id, &content.bytes[..]))?;
+            .execute((id.0.into_bytes(), &content.kind, &content.control_id, &bytes[..]))?;
         Ok(())
     }
 

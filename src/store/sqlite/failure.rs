@@ -2,6 +2,7 @@
 
 use rusqlite::{Error, ErrorCode};
 
+use super::sealed;
 use crate::store::StoreError;
 
 impl From<Error> for StoreError {
@@ -25,7 +26,7 @@ impl From<Error> for StoreError {
                         Self::Outdated(format!("a row contradicts one that exists: {text}"))
                     }
                     ErrorCode::TooBig => Self::Outdated(format!("larger than a row can be: {text}")),
-                    _ => Self::Damaged(text),
+                    _ => sealed::error_in(&text).unwrap_or(Self::Damaged(text)),
                 }
             }
             Error::QueryReturnedNoRows => Self::NotFound,

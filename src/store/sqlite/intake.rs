@@ -1,14 +1,17 @@
 //! Admission: one commit for a message and everything that intake decided about it.
 
+use bytes::Bytes;
 use rusqlite::OptionalExtension;
 use serde_json::json;
 
 use super::books::{Books, Placed};
 use super::columns;
-use super::content::{self, INLINE_MAX};
+use super::content;
 use super::outbox::EventText;
 use crate::command::{CommandId, Failure, MessageId, State, Verdict};
+use crate::store::pieces::{Document, Raw, sealed_raw};
 use crate::store::standing::Standing;
+use crate::store::vault::{Column, Sealer, Vault};
 use crate::store::{
     Admission, Admitted, Cause, GATEWAY, NewCommand, NewMessage, RESENT_WITH_A_CHANGE, Result, Settled, Stored,
 };
@@ -16,39 +19,72 @@ use crate::store::{
 /// Messages whose rows of `mention` are made together.
 const MENTIONS_GATHERED: i64 = 256;
 
-/// An admission with its JSON already written out: that work is the caller's, not the one writer's.
+/// An admission with its JSON already written out and all content sealed: that work is the caller's, not the one writer's.
 pub(super) struct Prepared {
+    /// Without what is taken out of it.
     admission: Admission,
-    bodies: Vec<String>,
+    commands: Vec<CommandText>,
+    size: usize,
+    raw: Raw,
+    documents: Vec<Document>,
+    acknowledgement: Bytes,
     problems: Option<String>,
     /// Why it is refused.
     causes: Vec<Cause>,
     events: Vec<EventText>,
 }
 
+/// What stands of a command in sealed columns.
+struct CommandText {
+    body: String,
+    plan: Option<String>,
+    /// Only where the body is sealed.
+    local_id: Option<String>,
+}
+
+impl CommandText {
+    fn of(command: &mut NewCommand, sealer: &Sealer<'_>) -> Self {
+        // Taken out, so that it is freed here and not by the writer.
+        let body = std::mem::take(&mut command.body);
+        let local_id = body["localId"].as_str().filter(|_| sealer.seals()).map(str::to_owned);
+        let sealed = |column: Column, text| sealer.text(column.of_id(command.id.0), text);
+        Self {
+            body: sealed(Column::CommandBody, body.to_string()),
+            plan: (!command.plan.is_null()).then(|| sealed(Column::CommandPlan, columns::text(&command.plan))),
+            local_id: local_id.map(|id| sealed(Column::CommandLocalId, id)),
+        }
+    }
+}
+
 impl Prepared {
-    pub(super) fn new(mut admission: Admission) -> Self {
-        // Taken out, so that they are freed here and not by the writer.
-        let bodies =
-            admission.commands.iter_mut().map(|command| std::mem::take(&mut command.body).to_string()).collect();
+    pub(super) fn new(mut admission: Admission, vault: &Vault) -> Self {
+        let sealer = vault.sealer();
+        let commands = admission.commands.iter_mut().map(|command| CommandText::of(command, &sealer)).collect();
+        let id = admission.message.id;
+        let raw = std::mem::take(&mut admission.message.raw);
+        let acknowledgement = std::mem::take(&mut admission.acknowledgement);
+        let documents = std::mem::take(&mut admission.documents);
         let message = &admission.message;
         let causes = match admission.verdict {
             Verdict::Rejected => Cause::of_message(&message.source, &message.problems),
             _ => Vec::new(),
         };
         Self {
-            bodies,
+            commands,
+            size: raw.len(),
+            raw: sealed_raw(id, raw, &sealer),
+            documents: documents.into_iter().map(|document| Document::sealed(id, document, &sealer)).collect(),
+            acknowledgement: sealer.shared(Column::MessageAcknowledgement.of_id(id.0), acknowledgement),
             causes,
             problems: columns::optional_text(&admission.message.problems),
-            events: admission.events.iter().map(EventText::of).collect(),
+            events: admission.events.iter().map(|event| EventText::of(event, &sealer)).collect(),
             admission,
         }
     }
 
     /// Bytes of content that it writes.
     pub(super) fn weight(&self) -> usize {
-        let documents: usize = self.admission.documents.iter().map(|document| document.content.len()).sum();
-        self.admission.message.raw.len() + documents
+        self.size + self.documents.iter().map(Document::size).sum::<usize>()
     }
 }
 
@@ -89,7 +125,7 @@ impl Books {
             self.note_act(&again.noted())?;
             self.absolve(again.first)?;
         }
-        content::store_documents(&self.connection, number, &admission.documents)?;
+        content::store_documents(&self.connection, number, &prepared.documents)?;
         if !admission.events.is_empty() {
             let thread = match enqueued.thread {
                 Some(thread) => self.surviving(thread)?,
@@ -117,7 +153,7 @@ impl Books {
         // Empty when the first message was purged: who asks then makes the answer anew.
         let acknowledgement: Option<Vec<u8>> = self
             .connection
-            .prepare_cached("SELECT acknowledgement FROM message WHERE id = ?1")?
+            .prepare_cached("SELECT opened('message.acknowledgement', id, acknowledgement) FROM message WHERE id = ?1")?
             .query_row([first], |row| row.get(0))
             .optional()?;
         Ok(Some(Admitted::Resend {
@@ -129,7 +165,7 @@ impl Books {
 
     fn enqueue_all(&mut self, prepared: &Prepared, source: i64) -> Result<Enqueued> {
         let mut enqueued = Enqueued { first: self.next_command_number(), ..Enqueued::default() };
-        for (command, body) in prepared.admission.commands.iter().zip(&prepared.bodies) {
+        for (command, text) in prepared.admission.commands.iter().zip(&prepared.commands) {
             let thread = self.thread_of(&command.aliases, command.id.0)?;
             enqueued.thread.get_or_insert(thread);
             let changed = match self.repeated(thread, command)? {
@@ -140,7 +176,7 @@ impl Books {
                 Some((earlier, false)) => Some(earlier),
                 None => None,
             };
-            self.enqueue(&prepared.admission.message, command, body, thread, source, changed)?;
+            self.enqueue(&prepared.admission.message, command, text, thread, source, changed)?;
             enqueued.stored += 1;
         }
         Ok(enqueued)
@@ -166,7 +202,7 @@ impl Books {
         &mut self,
         message: &NewMessage,
         command: &NewCommand,
-        body: &str,
+        text: &CommandText,
         thread: i64,
         source: i64,
         changed: Option<CommandId>,
@@ -196,8 +232,8 @@ impl Books {
                 "INSERT INTO command (
                    number, id, message, source, thread, name, class, standing, state, received_at, changed_at,
                    not_after, deferrals, changes, fence, creates, mapping_set, body, plan,
-                   cause
-                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, 0, ?12, 0, ?13, ?14, ?15, ?16, ?17)",
+                   cause, local_id
+                 ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, 0, ?12, 0, ?13, ?14, ?15, ?16, ?17, ?18)",
             )?
             .execute(rusqlite::params![
                 number,
@@ -214,9 +250,10 @@ impl Books {
                 i64::from(changed.is_some()),
                 command.creates,
                 command.mapping_set,
-                body,
-                (!command.plan.is_null()).then(|| columns::text(&command.plan)),
+                text.body,
+                text.plan,
                 cause,
+                text.local_id,
             ])?;
         let placed = Placed { number, thread, standing, class: command.class, source };
         self.enter(placed.place());
@@ -250,7 +287,10 @@ impl Books {
     ) -> Result<i64> {
         let message = &prepared.admission.message;
         let number = self.take_message_number();
-        let raw = (message.raw.len() <= INLINE_MAX).then_some(&message.raw[..]);
+        let raw = match &prepared.raw {
+            Raw::Inline(raw) => Some(&raw[..]),
+            Raw::Chunks(_) => None,
+        };
         self.connection
             .prepare_cached(
                 "INSERT INTO message (
@@ -268,17 +308,17 @@ impl Books {
                 message.charset,
                 message.received_at.as_microsecond(),
                 verdict.name(),
-                columns::signed(message.raw.len() as u64),
+                columns::signed(prepared.size as u64),
                 message.sha256,
                 prepared.problems,
                 enqueued.first,
                 enqueued.stored,
-                &prepared.admission.acknowledgement[..],
+                &prepared.acknowledgement[..],
                 raw,
                 prepared.admission.patients.as_flattened(),
             ])?;
-        if raw.is_none() {
-            content::store_chunks(&self.connection, number, &message.raw)?;
+        if let Raw::Chunks(chunks) = &prepared.raw {
+            content::store_chunks(&self.connection, number, chunks)?;
         }
         Ok(number)
     }

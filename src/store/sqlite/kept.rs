@@ -7,11 +7,15 @@ use rusqlite::{Connection, OptionalExtension};
 use super::books::Books;
 use super::columns;
 use crate::store::damaged;
+use crate::store::vault::Column;
 use crate::store::{Result, SealedSecret, StoreError};
 
 pub(super) fn load_secret(connection: &Connection, of: &str, kind: &str) -> Result<Option<SealedSecret>> {
     let secret = connection
-        .prepare_cached("SELECT version, sealed, at FROM secret WHERE connection = ?1 AND kind = ?2")?
+        .prepare_cached(
+            "SELECT version, opened('secret.sealed', named(connection, kind), sealed), at FROM secret
+             WHERE connection = ?1 AND kind = ?2",
+        )?
         .query_row((of, kind), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, i64>(2)?)))
         .optional()?;
     let Some((version, sealed, at)) = secret else { return Ok(None) };
@@ -26,7 +30,7 @@ pub(super) fn load_secret(connection: &Connection, of: &str, kind: &str) -> Resu
 
 pub(super) fn secrets(connection: &Connection, of: &str, prefix: &str) -> Result<Vec<SealedSecret>> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, version, sealed, at FROM secret WHERE connection = ?1 AND substr(kind, 1, length(?2)) = ?2
+        "SELECT kind, version, opened('secret.sealed', named(connection, kind), sealed), at FROM secret WHERE connection = ?1 AND substr(kind, 1, length(?2)) = ?2
          ORDER BY kind",
     )?;
     let mut rows = statement.query((of, prefix))?;
@@ -58,6 +62,8 @@ impl Books {
     pub(super) fn save_secret(&mut self, secret: &SealedSecret, expected: Option<u64>) -> Result<()> {
         let version = columns::signed(secret.version);
         let at = secret.at.as_microsecond();
+        let sealer = self.vault.sealer();
+        let sealed = sealer.bytes(Column::Secret.named([&secret.connection, &secret.kind]), &secret.sealed);
         let saved = match expected {
             None => self
                 .connection
@@ -65,21 +71,14 @@ impl Books {
                     "INSERT INTO secret (connection, kind, version, sealed, at) VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT (connection, kind) DO NOTHING",
                 )?
-                .execute((&secret.connection, &secret.kind, version, &secret.sealed[..], at))?,
+                .execute((&secret.connection, &secret.kind, version, &sealed[..], at))?,
             Some(expected) => self
                 .connection
                 .prepare_cached(
                     "UPDATE secret SET version = ?3, sealed = ?4, at = ?5
                      WHERE connection = ?1 AND kind = ?2 AND version = ?6",
                 )?
-                .execute((
-                    &secret.connection,
-                    &secret.kind,
-                    version,
-                    &secret.sealed[..],
-                    at,
-                    columns::signed(expected),
-                ))?,
+                .execute((&secret.connection, &secret.kind, version, &sealed[..], at, columns::signed(expected)))?,
         };
         if saved == 0 {
             return Err(StoreError::Outdated(format!(

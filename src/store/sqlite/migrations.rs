@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::store::{Result, StoreError};
 
-const MIGRATIONS: [(i64, &str, &str); 15] = [
+const MIGRATIONS: [(i64, &str, &str); 16] = [
     (1, "first_tables", include_str!("migrations/0001_first_tables.sql")),
     (2, "big_stores", include_str!("migrations/0002_big_stores.sql")),
     (3, "plans_that_read_again", include_str!("migrations/0003_plans_that_read_again.sql")),
@@ -23,6 +23,7 @@ const MIGRATIONS: [(i64, &str, &str); 15] = [
     (13, "reports", include_str!("migrations/0013_reports.sql")),
     (14, "mentions_later", include_str!("migrations/0014_mentions_later.sql")),
     (15, "modes", include_str!("migrations/0015_modes.sql")),
+    (16, "data_keys", include_str!("migrations/0016_data_keys.sql")),
 ];
 
 const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;

@@ -14,6 +14,7 @@
 //! | `operator`, `bulk`, `audit`, `people`, `modes`, `kept` | people's acts, secrets, mapping sets |
 //! | `search`, `listing`, `problems`, `report`, `readers` | looking |
 //! | `retention`, `patient` | what is finished and old leaves; what is held |
+//! | `sealed`, `keyring`, `renewal` | what is encrypted: in statements, its keys, sealed anew |
 //! | `files`, `room`, `migrations`, `upkeep`, `stopped` | the file itself, and its disk |
 
 mod audit;
@@ -29,6 +30,7 @@ mod files;
 mod holding;
 mod intake;
 mod kept;
+mod keyring;
 mod links;
 mod listing;
 mod migrations;
@@ -43,10 +45,12 @@ mod progress;
 mod queue;
 mod readers;
 mod recovery;
+mod renewal;
 mod report;
 mod retention;
 mod room;
 mod rooms;
+mod sealed;
 mod search;
 mod stopped;
 #[cfg(test)]
@@ -75,8 +79,10 @@ use self::readers::Readers;
 use self::room::Room;
 pub(super) use self::stopped::{Stopped, prove};
 use self::writer::Writer;
+use super::vault::{self, Sealing, Vault};
 use super::{Beat, Result, Signals, StoreError};
 use crate::environment::Environment;
+use crate::keys::Keys;
 
 /// The writer's page cache in KiB. Larger ones cost more than they save: a commit that split a page goes through the whole of it
 /// (`sqlite3PcacheTruncate`), 2 % of the processor's time of intake at 32 MB.
@@ -98,27 +104,42 @@ pub struct SqliteStore {
     /// What this instance last said of itself, and when.
     beat: Mutex<Option<(Beat, Timestamp)>>,
     newest_set: Mutex<Option<String>>,
+    vault: Vault,
+    /// With which it was opened, if it was.
+    keys: Option<Keys>,
 }
 
 impl SqliteStore {
     /// Opens or creates the file and brings it up to date. Its threads are those of the runtime that it is
     /// opened on, which must outlive it. Reads only small tables, however much waits.
+    ///
+    /// Without keys: one that has none.
     pub async fn open(path: impl AsRef<Path>, environment: &Environment) -> Result<Self> {
+        Self::open_with(path, None, environment).await
+    }
+
+    /// The same, with what seals and opens its content.
+    pub async fn open_with(
+        path: impl AsRef<Path>,
+        sealing: Option<Sealing>,
+        environment: &Environment,
+    ) -> Result<Self> {
         let runtime = Handle::current();
         let path = path.as_ref().to_path_buf();
         let signals = Signals::default();
+        let vault = Vault::closed(environment);
         let opening = {
             let (path, environment, runtime) = (path.clone(), environment.clone(), runtime.clone());
-            let signals = signals.clone();
-            move || open_writer(&path, environment, runtime, signals)
+            let (signals, vault) = (signals.clone(), vault.clone());
+            move || open_writer(&path, (vault, sealing), environment, runtime, signals)
         };
-        let writer = environment
+        let (writer, keys) = environment
             .spawn_blocking_on(&runtime, opening)
             .await
             .unwrap_or_else(|_| Err(StoreError::Unavailable("opening was stopped".into())))?;
-        let readers = Readers::new(path.clone(), environment.clone(), runtime.clone());
+        let readers = Readers::new(path.clone(), vault.clone(), environment.clone(), runtime.clone());
         let writer = Some(Arc::new(writer));
-        Ok(Self::with(path, writer, readers, signals, environment, runtime))
+        Ok(Self::with(path, writer, readers, signals, (vault, keys), environment, runtime))
     }
 
     /// Refuses messages when no more than this is free on its disk.
@@ -128,13 +149,27 @@ impl SqliteStore {
 
     /// Opens a file that a gateway may be using, to look at it: whatever would change something is
     /// `Unavailable`, and no bell rings.
-    pub async fn open_to_read(path: impl AsRef<Path>, environment: &Environment) -> Result<Self> {
+    /// One that has keys needs its master key.
+    pub async fn open_to_read(path: impl AsRef<Path>, keys: Option<&Keys>, environment: &Environment) -> Result<Self> {
         let (runtime, path) = (Handle::current(), path.as_ref().to_path_buf());
-        let readers = Readers::new(path.clone(), environment.clone(), runtime.clone());
+        let vault = Vault::closed(environment);
+        let readers = Readers::new(path.clone(), vault.clone(), environment.clone(), runtime.clone());
         readers.read(migrations::require_newest).await?;
         readers.read(stopped::refuse_unfinished).await?;
+        let keys = match keys.cloned() {
+            Some(keys) => {
+                let vault = vault.clone();
+                let opened = readers.read({
+                    let keys = keys.clone();
+                    move |connection| keyring::take(connection, &vault, &keys)
+                });
+                opened.await?.or(Some(keys))
+            }
+            None if readers.read(keyring::rows).await?.is_empty() => None,
+            None => return Err(vault::locked()),
+        };
         let signals = Signals::default();
-        Ok(Self::with(path, None, readers, signals, environment, runtime))
+        Ok(Self::with(path, None, readers, signals, (vault, keys), environment, runtime))
     }
 
     fn with(
@@ -142,6 +177,7 @@ impl SqliteStore {
         writer: Option<Arc<Writer>>,
         readers: Readers,
         signals: Signals,
+        (vault, keys): (Vault, Option<Keys>),
         environment: &Environment,
         runtime: Handle,
     ) -> Self {
@@ -156,6 +192,8 @@ impl SqliteStore {
             runtime,
             beat: Mutex::default(),
             newest_set: Mutex::default(),
+            vault,
+            keys,
         }
     }
 
@@ -171,7 +209,27 @@ impl SqliteStore {
 
     /// Proves the file whole: pages, references, audit chain, counts. Takes as long as the file is large.
     pub async fn verify(&self) -> Result<()> {
-        self.readers.read(upkeep::verify).await
+        self.readers
+            .read(|connection| {
+                upkeep::verify(connection)?;
+                renewal::prove(connection)
+            })
+            .await
+    }
+
+    /// With a connection of its own, beside whoever writes: for the rows of keys, which nobody else keeps in memory.
+    async fn beside<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    {
+        let path = self.path.clone();
+        let worked = self.environment.spawn_blocking_on(&self.runtime, move || {
+            let mut connection = Connection::open(path)?;
+            connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")?;
+            work(&mut connection)
+        });
+        worked.await.unwrap_or_else(|_| Err(StoreError::Unavailable("a change of keys was stopped".into())))
     }
 
     /// Copies one committed moment to a new file, while everything goes on.
@@ -195,7 +253,13 @@ fn keep_plans(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn open_writer(path: &Path, environment: Environment, runtime: Handle, signals: Signals) -> Result<Writer> {
+fn open_writer(
+    path: &Path,
+    (vault, sealing): (Vault, Option<Sealing>),
+    environment: Environment,
+    runtime: Handle,
+    signals: Signals,
+) -> Result<(Writer, Option<Keys>)> {
     let lock: File = files::lock(path)?;
     files::create_private(path)?;
     let mut connection = Connection::open(path)?;
@@ -213,8 +277,10 @@ fn open_writer(path: &Path, environment: Environment, runtime: Handle, signals: 
     ))?;
     stopped::refuse_unfinished(&connection)?;
     migrations::migrate(&mut connection, environment.now())?;
+    sealed::teach(&connection, &vault)?;
+    let keys = keyring::unlock(&mut connection, &vault, sealing.as_ref(), environment.now())?;
     let copying = Connection::open(path)?;
     copying.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
-    let books = Books::open(connection, environment)?;
-    Ok(Writer::new(books, Arc::new(Checkpoints::new(copying)), runtime, signals, lock))
+    let books = Books::open(connection, environment, vault)?;
+    Ok((Writer::new(books, Arc::new(Checkpoints::new(copying)), runtime, signals, lock), keys))
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::books::Books;
 use super::columns;
 use crate::command::{CommandId, Failure, Happened, State};
+use crate::store::vault::Column;
 use crate::store::{Act, Finding, Noted, Result, StoreError, decided, with_finding};
 
 impl Books {
@@ -65,12 +66,11 @@ impl Books {
         let number = row.placed.number;
         let plan = self
             .connection
-            .prepare_cached("SELECT plan FROM command WHERE number = ?1")?
+            .prepare_cached("SELECT opened('command.plan', id, plan) FROM command WHERE number = ?1")?
             .query_row([number], |row| Ok(columns::json(row, 0)))??;
+        let plan = self.vault.seal_text(Column::CommandPlan.of_id(command.0), with_finding(plan, finding).to_string());
         self.raise_fence(number)?;
-        self.connection
-            .prepare_cached("UPDATE command SET plan = ?2 WHERE number = ?1")?
-            .execute((number, with_finding(plan, finding).to_string()))?;
+        self.connection.prepare_cached("UPDATE command SET plan = ?2 WHERE number = ?1")?.execute((number, plan))?;
         let why = format!("{}: {}", finding.in_words(), act.why);
         self.change(&row, &to, act.at, &why, &act.by)?;
         self.note_act(&Noted { act: "decide", subject: format!("command {command}"), by: Act { why, ..act.clone() } })

@@ -8,6 +8,7 @@ use super::books::Books;
 use super::columns;
 use crate::command::EventId;
 use crate::store::partition_key::partition_key;
+use crate::store::vault::{Column, Sealer};
 use crate::store::{NewEvent, OutboxDepth, Result, StoredEvent};
 
 /// Events in one answer.
@@ -17,8 +18,8 @@ const EVENTS_MAX: usize = 10_000;
 pub(super) struct EventText(String);
 
 impl EventText {
-    pub(super) fn of(event: &NewEvent) -> Self {
-        Self(event.data.to_string())
+    pub(super) fn of(event: &NewEvent, sealer: &Sealer<'_>) -> Self {
+        Self(sealer.text(Column::EventData.of_id(event.id.0), event.data.to_string()))
     }
 }
 
@@ -53,7 +54,8 @@ impl Books {
     pub(super) fn publish_about(&mut self, command: i64, name: &str, at: Timestamp, more: Value) -> Result<()> {
         let mut data = {
             let mut statement = self.connection.prepare_cached(
-                "SELECT c.id, c.name, c.message, json_extract(c.body, '$.localId'), json_extract(t.known, '$.ubrn')
+                "SELECT c.id, c.name, c.message, json_extract(opened('command.body', c.id, c.body), '$.localId'),
+                        json_extract(opened('thread.known', t.id, t.known), '$.ubrn')
                  FROM command c JOIN thread t ON t.number = c.thread WHERE c.number = ?1",
             )?;
             let mut rows = statement.query([command])?;
@@ -95,7 +97,8 @@ impl Books {
             subject: id?.to_string(),
             data: data.into(),
         };
-        self.publish(thread, &event, &EventText::of(&event))
+        let text = EventText::of(&event, &self.vault.sealer());
+        self.publish(thread, &event, &text)
     }
 
     /// Notes that the broker has these. Those confirmed before stay as they are.
@@ -119,7 +122,7 @@ impl Books {
 pub(super) fn unconfirmed(connection: &Connection, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
     events(
         connection,
-        "SELECT position, id, name, at, source, subject, thread, sequence, data FROM outbox
+        "SELECT position, id, name, at, source, subject, thread, sequence, opened('outbox.data', id, data) FROM outbox
          INDEXED BY outbox_unconfirmed
          WHERE confirmed_at IS NULL AND position > ?1 ORDER BY position LIMIT ?2",
         after,
@@ -130,7 +133,7 @@ pub(super) fn unconfirmed(connection: &Connection, after: u64, max: usize) -> Re
 pub(super) fn events_after(connection: &Connection, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
     events(
         connection,
-        "SELECT position, id, name, at, source, subject, thread, sequence, data FROM outbox
+        "SELECT position, id, name, at, source, subject, thread, sequence, opened('outbox.data', id, data) FROM outbox
          WHERE position > ?1 ORDER BY position LIMIT ?2",
         after,
         max,

@@ -173,7 +173,7 @@ impl ReportStore for SqliteStore {
     }
 
     async fn publish_report(&self, day: String, event: NewEvent) -> Result<bool> {
-        let text = EventText::of(&event);
+        let text = EventText::of(&event, &self.vault.sealer());
         self.writer()?.write(0, move |books| books.publish_report(&day, &event, &text)).await
     }
 

@@ -4,9 +4,10 @@ use super::books::Books;
 use super::columns;
 use super::outbox::EventText;
 use crate::command::State;
+use crate::store::vault::{Column, Vault};
 use crate::store::{FinishedAttempt, GATEWAY, NewAttempt, Progress, Result, StoreError};
 
-/// A progress with its JSON already written out.
+/// A progress with its JSON already written out and sealed.
 pub(super) struct Prepared {
     progress: Progress,
     plan: Option<String>,
@@ -16,12 +17,22 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(progress: Progress) -> Self {
+    pub(super) fn new(progress: Progress, vault: &Vault) -> Self {
+        let sealer = vault.sealer();
+        let plan = progress.plan.as_ref().and_then(columns::optional_text);
+        let request = progress
+            .started
+            .as_ref()
+            .map(|started| sealer.text(Column::AttemptRequest.of_id(started.id.0), started.request.to_string()));
+        let response = progress.finished.as_ref().and_then(|finished| {
+            let text = columns::optional_text(&finished.response)?;
+            Some(sealer.text(Column::AttemptResponse.of_id(finished.id.0), text))
+        });
         Self {
-            plan: progress.plan.as_ref().and_then(columns::optional_text),
-            request: progress.started.as_ref().map(|started| started.request.to_string()).unwrap_or_default(),
-            response: progress.finished.as_ref().and_then(|finished| columns::optional_text(&finished.response)),
-            events: progress.events.iter().map(EventText::of).collect(),
+            plan: plan.map(|plan| sealer.text(Column::CommandPlan.of_id(progress.command.0), plan)),
+            request: request.unwrap_or_default(),
+            response,
+            events: progress.events.iter().map(|event| EventText::of(event, &sealer)).collect(),
             progress,
         }
     }

@@ -109,7 +109,7 @@ impl Books {
         let unanswered = self
             .connection
             .prepare_cached(
-                "SELECT a.step, a.call, a.started_at, c.plan FROM attempt a JOIN command c ON c.number = a.command
+                "SELECT a.step, a.call, a.started_at, opened('command.plan', c.id, c.plan) FROM attempt a JOIN command c ON c.number = a.command
                  WHERE a.command = ?1 AND a.fence = ?2 AND a.is_write AND a.finished_at IS NULL
                  ORDER BY a.number DESC LIMIT 1",
             )?

@@ -11,10 +11,13 @@ use prometheus::core::Collector;
 
 use super::books::Books;
 use super::{
-    SqliteStore, claims, content, dispatch, holding, intake, kept, links, listing, outbox, problems, progress, queue,
-    search, threads, watching,
+    SqliteStore, claims, content, dispatch, holding, intake, kept, keyring, links, listing, outbox, problems, progress,
+    queue, search, threads, watching,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
+use crate::keys::{Fingerprint, Keys};
+use crate::store::encryption::{self, EncryptionStore, EncryptionView, Renewed};
+use crate::store::vault::{self, Column};
 use crate::store::{
     Act, Admission, Admitted, Alias, AttemptView, Beat, Claim, ClaimedCommand, CommandView, ContentStore,
     DeliveryStore, Depth, DispatchContent, DispatchDepth, DispatchFilter, DispatchStep, DispatchStore, DispatchView,
@@ -29,7 +32,7 @@ use crate::store::{
 impl IntakeStore for SqliteStore {
     async fn admit(&self, admission: Admission) -> Result<Admitted> {
         self.takes_messages()?;
-        let prepared = intake::Prepared::new(admission);
+        let prepared = intake::Prepared::new(admission, &self.vault);
         self.writer()?.write(prepared.weight(), move |books| books.admit(&prepared)).await
     }
 
@@ -87,11 +90,11 @@ impl IntakeStore for SqliteStore {
 impl DeliveryStore for SqliteStore {
     async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedCommand>> {
         let claimed = self.writer()?.write(0, move |books| books.claim(&claim)).await?;
-        claimed.into_iter().map(claims::Claimed::read).collect()
+        claimed.into_iter().map(|claimed| claimed.read(&self.vault)).collect()
     }
 
     async fn record(&self, progress: Progress) -> Result<()> {
-        let prepared = progress::Prepared::new(progress);
+        let prepared = progress::Prepared::new(progress, &self.vault);
         self.writer()?.write(prepared.weight(), move |books| books.record(&prepared)).await
     }
 
@@ -119,6 +122,8 @@ impl ContentStore for SqliteStore {
 impl FetchedStore for SqliteStore {
     async fn keep_fetched(&self, command: CommandId, attempt: AttemptId, position: u32, chunk: Bytes) -> Result<()> {
         let size = chunk.len();
+        let place = Column::Fetched.chunk(attempt.0.into_bytes(), 0, position);
+        let chunk = self.vault.sealer().shared(place, chunk);
         let keep =
             move |books: &mut Books| content::keep_fetched(&books.connection, (command, attempt), position, &chunk);
         self.writer()?.write(size, keep).await
@@ -425,5 +430,42 @@ impl Store for SqliteStore {
 
     async fn verify(&self) -> Result<()> {
         Self::verify(self).await
+    }
+}
+
+#[async_trait]
+impl EncryptionStore for SqliteStore {
+    fn keys(&self) -> Option<Keys> {
+        self.keys.clone()
+    }
+
+    async fn encryption(&self) -> Result<EncryptionView> {
+        let current = self.vault.current();
+        self.readers
+            .read(move |connection| {
+                Ok(encryption::view(&keyring::rows(connection)?, current, keyring::renewed(connection)?))
+            })
+            .await
+    }
+
+    async fn look_at_keys(&self, master: &Keys) -> Result<()> {
+        let (keys, vault) = (master.clone(), self.vault.clone());
+        self.readers.read(move |connection| keyring::take(connection, &vault, &keys)).await?;
+        let (keys, sealed, now) = (master.clone(), self.vault.take_count(), self.environment.now());
+        self.writer()?.write(0, move |books| books.look_at_keys(&keys, sealed, now)).await
+    }
+
+    async fn add_master(&self, next: &Keys) -> Result<()> {
+        let keys = self.keys.clone().ok_or_else(vault::locked)?;
+        let (next, now) = (next.clone(), self.environment.now());
+        self.beside(move |connection| keyring::add_master(connection, &keys, &next, now)).await
+    }
+
+    async fn keep_only(&self, master: Fingerprint) -> Result<()> {
+        self.beside(move |connection| keyring::keep_only(connection, master)).await
+    }
+
+    async fn renew(&self) -> Result<Option<Renewed>> {
+        self.writer()?.write(0, Books::renew).await
     }
 }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row};
 
 use super::columns;
 use crate::command::{AttemptId, Class, CommandId, MessageId, ThreadId};
+use crate::store::patient::is_about;
 use crate::store::standing::Standing;
 use crate::store::{AttemptView, CommandView, Depth, MessageView, OpenCommand, Result, TransitionView};
 
@@ -16,7 +17,7 @@ const HISTORY_MAX: i64 = 10_000;
 pub(super) const MESSAGE_COLUMNS: &str =
     "m.id, (SELECT name FROM source WHERE number = m.source), m.transport, m.control_id, m.kind, m.received_at,
      (SELECT at FROM acknowledged WHERE message = m.number), m.verdict, m.size, m.charset, m.problems,
-     m.acknowledgement, m.number";
+     opened('message.acknowledgement', m.id, m.acknowledgement), m.number";
 
 pub(super) fn message_view(row: &Row<'_>) -> Result<MessageView> {
     Ok(MessageView {
@@ -43,8 +44,10 @@ pub(super) fn message(connection: &Connection, id: MessageId) -> Result<Option<M
 }
 
 /// Columns of a `CommandView`, from `command c` and its `thread t`.
-pub(super) const COMMAND_COLUMNS: &str = "c.id, c.message, (SELECT name FROM source WHERE number = c.source), c.name, c.state,
-     c.class, t.id, c.received_at, c.changed_at, c.mapping_set, c.body, c.plan, t.known, c.standing, t.number, c.not_after";
+pub(super) const COMMAND_COLUMNS: &str =
+    "c.id, c.message, (SELECT name FROM source WHERE number = c.source), c.name, c.state,
+     c.class, t.id, c.received_at, c.changed_at, c.mapping_set, opened('command.body', c.id, c.body),
+     opened('command.plan', c.id, c.plan), opened('thread.known', t.id, t.known), c.standing, t.number, c.not_after";
 
 pub(super) fn command(connection: &Connection, id: CommandId) -> Result<Option<CommandView>> {
     let mut statement = connection.prepare_cached(&format!(
@@ -70,19 +73,17 @@ pub(super) fn commands_of(connection: &Connection, message: MessageId) -> Result
 }
 
 pub(super) fn open_for_patients(connection: &Connection, ids: &[String]) -> Result<Vec<OpenCommand>> {
-    let ids = serde_json::to_string(ids).expect("a list of texts");
     let mut statement = connection.prepare_cached(
-        "WITH wanted (id) AS (SELECT value FROM json_each(?1))
-         SELECT c.id, t.id, c.name FROM command c JOIN thread t ON t.number = c.thread
-         WHERE c.standing IN (0, 1, 2, 3, 4, 5, 6) AND c.standing <> 7
-           AND (json_extract(c.body, '$.patient.nhsNumber') IN (SELECT id FROM wanted)
-                OR EXISTS (SELECT 1 FROM json_each(c.body, '$.patient.localIds') l
-                           WHERE l.value IN (SELECT id FROM wanted)))
-         ORDER BY c.number",
+        "SELECT c.id, t.id, c.name, opened('command.body', c.id, c.body)
+         FROM command c JOIN thread t ON t.number = c.thread
+         WHERE c.standing IN (0, 1, 2, 3, 4, 5, 6) AND c.standing <> 7 ORDER BY c.number",
     )?;
-    let mut rows = statement.query([ids])?;
+    let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
+        if !is_about(&columns::json(row, 3)?, ids) {
+            continue;
+        }
         found.push(OpenCommand {
             id: CommandId(columns::uuid(row, 0)?),
             thread: ThreadId(columns::uuid(row, 1)?),
@@ -169,7 +170,7 @@ fn arrival(connection: &Connection, command: CommandId, into: Option<String>) ->
 pub(super) fn attempts(connection: &Connection, command: CommandId) -> Result<Vec<AttemptView>> {
     let mut statement = connection.prepare_cached(
         "SELECT a.id, a.step, a.call, a.is_write, a.correlation_id, a.started_at, a.finished_at, a.status, a.outcome,
-                a.duration_ms, a.request, a.response
+                a.duration_ms, opened('attempt.request', a.id, a.request), opened('attempt.response', a.id, a.response)
          FROM command c JOIN attempt a ON a.command = c.number WHERE c.id = ?1 ORDER BY a.number LIMIT ?2",
     )?;
     let mut rows = statement.query((command.0.into_bytes(), HISTORY_MAX))?;

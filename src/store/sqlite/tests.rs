@@ -10,8 +10,9 @@ use tempfile::TempDir;
 
 use super::SqliteStore;
 use crate::environment::Environment;
-use crate::store::Store;
+use crate::keys::Keys;
 use crate::store::suite::{Home, every_store};
+use crate::store::{Result, Sealing, Store};
 
 struct Folder {
     folder: TempDir,
@@ -34,7 +35,11 @@ impl Folder {
     }
 
     async fn store(&self) -> SqliteStore {
-        SqliteStore::open(self.path(), &self.environment).await.expect("opened")
+        SqliteStore::open_with(self.path(), Some(self.sealing()), &self.environment).await.expect("opened")
+    }
+
+    fn sealing(&self) -> Sealing {
+        Sealing::with(self.keys("gateway"))
     }
 }
 
@@ -50,6 +55,26 @@ impl Home for Folder {
 
     async fn tamper(&self, sql: &str) {
         Connection::open(self.path()).expect("a second connection").execute_batch(sql).expect("tampered");
+    }
+
+    async fn open_with(&self, sealing: Option<Sealing>) -> Result<Arc<dyn Store>> {
+        Ok(Arc::new(SqliteStore::open_with(self.path(), sealing, &self.environment).await?))
+    }
+
+    fn keys(&self, name: &str) -> Keys {
+        let file = self.folder.path().join(format!("{name}.key"));
+        Keys::load_or_create(&file, &self.environment).expect("a key file")
+    }
+
+    /// The file and its log.
+    async fn everything(&self) -> Vec<u8> {
+        let path = self.path().display().to_string();
+        let read = |suffix: &str| std::fs::read(format!("{path}{suffix}")).unwrap_or_default();
+        ["", "-wal", "-shm"].into_iter().flat_map(read).collect()
+    }
+
+    fn id(&self, id: uuid::Uuid) -> String {
+        format!("x'{}'", id.simple())
     }
 
     async fn begin_anew(&self) {
@@ -157,13 +182,15 @@ mod file {
         let home = Folder::new();
         let store = home.store().await;
         let id = arrives(&store, &[local("r1")]).await;
-        let looking = SqliteStore::open_to_read(home.path(), &home.environment).await.expect("opened");
+        let looking = SqliteStore::open_to_read(home.path(), Some(&home.keys("gateway")), &home.environment)
+            .await
+            .expect("opened");
         assert!(looking.command(id).await.expect("read").is_some());
         let later = arrives(&store, &[local("r1")]).await;
         assert!(looking.command(later).await.expect("read").is_some());
         assert!(matches!(looking.discard(id, act()).await, Err(StoreError::Unavailable(_))));
         let nowhere = home.folder.path().join("nowhere.db");
-        assert!(SqliteStore::open_to_read(&nowhere, &home.environment).await.is_err());
+        assert!(SqliteStore::open_to_read(&nowhere, None, &home.environment).await.is_err());
         assert!(!nowhere.exists());
     }
 
@@ -171,7 +198,7 @@ mod file {
     async fn a_second_gateway_is_refused_while_the_first_holds_the_file() {
         let home = Folder::new();
         let store = home.store().await;
-        let second = SqliteStore::open(home.path(), &home.environment).await;
+        let second = SqliteStore::open_with(home.path(), Some(home.sealing()), &home.environment).await;
         assert!(matches!(second.err(), Some(StoreError::Unavailable(_))));
         drop(store);
         home.store().await;
@@ -198,7 +225,7 @@ mod file {
         let copy = home.folder.path().join("copy.db");
         store.backup(&copy).await.expect("copied");
         assert!(matches!(store.backup(&copy).await, Err(StoreError::Outdated(_))), "never overwritten");
-        let copied = SqliteStore::open(&copy, &home.environment).await.expect("opened");
+        let copied = SqliteStore::open_with(&copy, Some(home.sealing()), &home.environment).await.expect("opened");
         copied.verify().await.expect("whole");
         assert_eq!(crate::store::suite::given::claimed_ids(&copied, 10).await, [id]);
     }
@@ -284,7 +311,7 @@ mod file {
         let home = Folder::new();
         let (made, by) = (MessageId(new_id()), CommandId(new_id()));
         first_version(&home.path(), made, by);
-        let looking = SqliteStore::open_to_read(home.path(), &home.environment).await;
+        let looking = SqliteStore::open_to_read(home.path(), Some(&home.keys("gateway")), &home.environment).await;
         assert!(matches!(looking.err(), Some(StoreError::Damaged(_))), "who only looks changes nothing");
         let store = home.store().await;
         store.verify().await.expect("whole");

@@ -8,6 +8,7 @@ use super::columns;
 use crate::command::{CommandId, ThreadId};
 use crate::store::damaged;
 use crate::store::standing::Standing;
+use crate::store::vault::Column;
 use crate::store::{Alias, AliasKind, Result, ThreadView};
 
 /// How often a thread may have been merged into another before it is damaged data.
@@ -46,7 +47,7 @@ fn follow_merges(connection: &Connection, mut thread: i64) -> Result<i64> {
 
 pub(super) fn view(connection: &Connection, thread: i64) -> Result<ThreadView> {
     let mut statement = connection.prepare_cached(
-        "SELECT t.id, t.known, coalesce(c.id, t.purged_creator_id)
+        "SELECT t.id, opened('thread.known', t.id, t.known), coalesce(c.id, t.purged_creator_id)
          FROM thread t LEFT JOIN command c ON c.number = t.created_by WHERE t.number = ?1",
     )?;
     let mut rows = statement.query([thread])?;
@@ -128,9 +129,10 @@ impl Books {
             return Ok(one);
         }
         let (survivor, absorbed) = (one.min(other), one.max(other));
-        let mut known = self.known(absorbed)?;
-        known.extend(self.known(survivor)?);
-        let known = if known.is_empty() { None } else { Some(Value::Object(known).to_string()) };
+        let (_, mut known) = self.known(absorbed)?;
+        let (id, survivors) = self.known(survivor)?;
+        known.extend(survivors);
+        let known = if known.is_empty() { None } else { Some(self.sealed_known(id, known)) };
         self.connection
             .prepare_cached("UPDATE command SET thread = ?1 WHERE thread = ?2")?
             .execute((survivor, absorbed))?;
@@ -164,21 +166,26 @@ impl Books {
         Ok(survivor)
     }
 
-    fn known(&self, thread: i64) -> Result<Map<String, Value>> {
-        match view(&self.connection, thread)?.known {
-            Value::Object(known) => Ok(known),
-            _ => Ok(Map::new()),
+    fn known(&self, thread: i64) -> Result<(ThreadId, Map<String, Value>)> {
+        let ThreadView { id, known, .. } = view(&self.connection, thread)?;
+        match known {
+            Value::Object(known) => Ok((id, known)),
+            _ => Ok((id, Map::new())),
         }
+    }
+
+    fn sealed_known(&self, thread: ThreadId, known: Map<String, Value>) -> String {
+        self.vault.seal_text(Column::ThreadKnown.of_id(thread.0), Value::Object(known).to_string())
     }
 
     /// Merges `news` into what is known of a thread, key by key.
     pub(super) fn learn(&mut self, thread: i64, news: &Value) -> Result<()> {
         let Value::Object(news) = news else { return Ok(()) };
-        let mut known = self.known(thread)?;
+        let (id, mut known) = self.known(thread)?;
         known.extend(news.clone());
         self.connection
             .prepare_cached("UPDATE thread SET known = ?2 WHERE number = ?1")?
-            .execute((thread, Value::Object(known).to_string()))?;
+            .execute((thread, self.sealed_known(id, known)))?;
         Ok(())
     }
 

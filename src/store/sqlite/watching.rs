@@ -6,11 +6,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use super::books::Books;
 use super::columns;
 use crate::command::CommandId;
+use crate::store::vault::Column;
 use crate::store::{Result, Snapshot, Spending};
 
 pub(super) fn snapshot(connection: &Connection, watch: &str, service: &str) -> Result<Option<Snapshot>> {
     let mut statement =
-        connection.prepare_cached("SELECT version, by, at, content FROM snapshot WHERE watch = ?1 AND service = ?2")?;
+        connection.prepare_cached("SELECT version, by, at, opened('snapshot.content', named(watch, service), content) FROM snapshot WHERE watch = ?1 AND service = ?2")?;
     let mut rows = statement.query((watch, service))?;
     let read = |row: &Row<'_>| -> Result<Snapshot> {
         Ok(Snapshot {
@@ -35,6 +36,8 @@ impl Books {
     pub(super) fn save_snapshot(&mut self, snapshot: &Snapshot) -> Result<bool> {
         let Snapshot { watch, service, version, by, at, content } = snapshot;
         let (by, at) = (by.0.into_bytes(), at.as_microsecond());
+        let sealer = self.vault.sealer();
+        let content = sealer.bytes(Column::Snapshot.named([watch, service]), content);
         let changed = match version {
             0 | 1 => self
                 .connection

@@ -20,14 +20,17 @@ mod recovery;
 mod referrals;
 mod reporting;
 mod retention;
+mod sealing;
 mod searching;
 mod watching;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
-use crate::store::Store;
+use crate::keys::Keys;
+use crate::store::{Result, Sealing, Store};
 
 /// Where a store lives when nobody has it open.
 #[async_trait]
@@ -38,6 +41,14 @@ pub(crate) trait Home: Send + Sync {
     async fn prove(&self);
     /// Runs statements that both stores understand, as somebody who goes past the gateway.
     async fn tamper(&self, sql: &str);
+    /// Opens it with these keys, or none.
+    async fn open_with(&self, sealing: Option<Sealing>) -> Result<Arc<dyn Store>>;
+    /// A master key of its own for each name; `gateway` is that of [`Self::open`].
+    fn keys(&self, name: &str) -> Keys;
+    /// Every byte that stands there.
+    async fn everything(&self) -> Vec<u8>;
+    /// An identifier in a statement.
+    fn id(&self, id: Uuid) -> String;
     /// Another store, empty, in the place of the one before.
     async fn begin_anew(&self);
     /// How many random steps are tried on it.
@@ -171,6 +182,13 @@ scenarios! {
         a_destination_that_left_is_known_until_it_is_told_again,
         what_is_delivered_leaves_and_what_is_refused_waits_for_a_person,
         what_was_delivered_long_ago_is_purged;
+    sealing:
+        nothing_that_is_sealed_stands_in_the_store,
+        what_stood_in_clear_is_sealed_step_by_step,
+        a_value_that_was_moved_does_not_open,
+        only_the_key_of_a_store_opens_it,
+        the_master_key_is_changed_while_the_store_is_used,
+        what_the_gateway_decides_about_a_sealed_command_is_told_in_its_own_words;
     watching:
         a_list_is_replaced_by_who_knows_how_it_was,
         an_allowance_is_spent_once_a_day_and_thing;

@@ -159,7 +159,10 @@ async fn a_stopped_gateway_can_be_looked_into_through_its_store() {
     assert_eq!(run(&["store", "verify", "--store", text(&store)]).status.code(), Some(0));
     let copy = folder.path().join("copy.db");
     assert_eq!(run(&["store", "backup", "--store", text(&store), "--to", text(&copy)]).status.code(), Some(0));
-    assert_eq!(run(&["store", "verify", "--store", text(&copy)]).status.code(), Some(0));
+    assert_eq!(run(&["store", "verify", "--store", text(&copy)]).status.code(), Some(3), "it needs its key");
+    let key = folder.path().join("store.key");
+    let proved = run(&["store", "verify", "--store", text(&copy), "--key-file", text(&key)]);
+    assert_eq!(proved.status.code(), Some(0), "{}", String::from_utf8_lossy(&proved.stderr));
     for (before, told) in [("2026-01-01", "0 messages"), (&*jiff::Timestamp::now().to_string(), "1 messages")] {
         let purged = purge(before);
         assert_eq!(purged.status.code(), Some(0), "{}", String::from_utf8_lossy(&purged.stderr));

@@ -173,7 +173,7 @@ async fn three_gateways_killed_stopped_and_cut_off_lose_nothing_and_repeat_nothi
     assert_eq!(client.depth(&format!("{INPUT}.rejected")).await, 0, "nothing was to be refused");
 
     let heard = Heard::all(&node, EVENTS).await;
-    let found = ledgers::compare(&told, &cluster.ers, &cluster.store_url(), &heard).await;
+    let found = ledgers::compare(&told, &cluster.ers, (&cluster.store_url(), &cluster.keys()), &heard).await;
     eprintln!("{:?}: {found}, {} events, {} repeated", began.elapsed(), heard.events.len(), heard.repeats);
     assert!(found.referrals >= rounds as u64 * 10, "there was hardly any load: {found}");
     cluster.stop().await;

@@ -87,7 +87,7 @@ async fn one_version_follows_another_under_load() {
         assert!(gateway.stop().await.success(), "{}", gateway.log_end());
     }
     let heard = Heard::all(&node, EVENTS).await;
-    let found = ledgers::compare(&told, &cluster.ers, &cluster.store_url(), &heard).await;
+    let found = ledgers::compare(&told, &cluster.ers, (&cluster.store_url(), &cluster.keys()), &heard).await;
     eprintln!("{found}, {} events repeated", heard.repeats);
     assert!(found.referrals > 20, "there was hardly any load: {found}");
     cluster.stop().await;

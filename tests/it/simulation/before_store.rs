@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use ers_gateway::command::{AttemptId, CommandId, DispatchId, Failure, MessageId};
+use ers_gateway::keys::{Fingerprint, Keys};
 use ers_gateway::store::*;
 use jiff::Timestamp;
 use prometheus::core::Collector;
@@ -239,3 +240,25 @@ room!(WatchStore, layered {} {
     fn unspend(spending: Spending) -> ();
     fn purge_snapshots(before: Timestamp) -> u64;
 });
+
+#[async_trait]
+impl EncryptionStore for Before {
+    fn keys(&self) -> Option<Keys> {
+        self.store.keys()
+    }
+    async fn encryption(&self) -> Result<EncryptionView> {
+        self.store.encryption().await
+    }
+    async fn look_at_keys(&self, master: &Keys) -> Result<()> {
+        self.store.look_at_keys(master).await
+    }
+    async fn add_master(&self, next: &Keys) -> Result<()> {
+        self.store.add_master(next).await
+    }
+    async fn keep_only(&self, master: Fingerprint) -> Result<()> {
+        self.store.keep_only(master).await
+    }
+    async fn renew(&self) -> Result<Option<Renewed>> {
+        self.store.renew().await
+    }
+}

@@ -16,8 +16,8 @@ use ers_gateway::keys::Keys;
 use ers_gateway::mapping::{MappingSet, MappingSets};
 use ers_gateway::metrics::Registry;
 use ers_gateway::simulator::SimulatorHandle;
-use ers_gateway::store::Store;
 use ers_gateway::store::sqlite::SqliteStore;
+use ers_gateway::store::{Sealing, Store};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
@@ -54,7 +54,8 @@ pub static FIXED: LazyLock<Fixed> = LazyLock::new(|| {
     let path = folder.path().join("empty.db");
     let environment = runtime.block_on(async { Environment::simulated(1, epoch()) });
     let keys = Keys::load_or_create(&folder.path().join("gateway.key"), &environment).expect("a key file");
-    drop(runtime.block_on(SqliteStore::open(&path, &environment)).expect("a store"));
+    let sealing = Some(Sealing::with(keys.clone()));
+    drop(runtime.block_on(SqliteStore::open_with(&path, sealing, &environment)).expect("a store"));
     drop(runtime);
     Fixed {
         set: Arc::new(MappingSet::built_in().expect("the shipped mappings are whole")),
@@ -118,7 +119,9 @@ fn connections(ers: &SimulatorHandle, life: u64) -> Vec<config::Connection> {
 pub async fn start(ground: Ground, ers: &SimulatorHandle) -> Door {
     let environment = ground.environment;
     let registry = Registry::new();
-    let store = SqliteStore::open(&ground.store, &environment).await.expect("the store opens after any crash");
+    let sealing = Some(Sealing::with(FIXED.keys.clone()));
+    let opened = SqliteStore::open_with(&ground.store, sealing, &environment).await;
+    let store = opened.expect("the store opens after any crash");
     let store = Before::put(Arc::new(store), ground.failing);
     let store = match ground.planted {
         Some(planted) => planted.before(store, &environment).await,

@@ -10,7 +10,7 @@ use ers_gateway::environment::Environment;
 use ers_gateway::ers::{Body, Request, Response, Transport, TransportError};
 use ers_gateway::store::sqlite::SqliteStore;
 use ers_gateway::store::{
-    Admission, Admitted, Alias, AliasKind, IntakeStore as _, NewAttempt, Progress, Result, Store,
+    Admission, Admitted, Alias, AliasKind, IntakeStore as _, NewAttempt, Progress, Result, Sealing, Store,
 };
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -44,7 +44,9 @@ impl Planted {
                 let folder = tempfile::tempdir().expect("a folder for a small database");
                 let path = folder.path().join("elsewhere.db");
                 std::fs::write(&path, &FIXED.empty).expect("there is room for a small database");
-                let elsewhere = SqliteStore::open(path, &environment).await.expect("a store");
+                let elsewhere = SqliteStore::open_with(path, Some(Sealing::with(FIXED.keys.clone())), &environment)
+                    .await
+                    .expect("a store");
                 Before::put(store, AcknowledgesBeforeCommit { elsewhere, environment, _folder: folder })
             }
             Bug::RetriesAfterTimeout => store,

@@ -1,7 +1,10 @@
 //! What came of a load, put before the history checker.
 
+use std::path::Path;
+
 use ers_gateway::config::StoreUrl;
 use ers_gateway::environment::Environment;
+use ers_gateway::keys::Keys;
 use ers_gateway::mapping::MappingSet;
 use ers_gateway::simulator::SimulatorHandle;
 use ers_gateway::store;
@@ -12,9 +15,15 @@ use crate::history::kept::Kept;
 use crate::history::{self, Asked, Done, History, Outcome, Sent};
 
 /// Every promise was kept, and the store is whole.
-pub async fn compare(told: &[Told], ers: &SimulatorHandle, store: &StoreUrl, heard: &Heard) -> Outcome {
+pub async fn compare(
+    told: &[Told],
+    ers: &SimulatorHandle,
+    (store, keys): (&StoreUrl, &Path),
+    heard: &Heard,
+) -> Outcome {
     let environment = Environment::system();
-    let store = store::open_to_act(store, &environment).await.expect("the store is whole");
+    let keys = Keys::load(keys, &environment).expect("the gateway made it");
+    let store = store::open_to_act(store, Some(&keys), &environment).await.expect("the store is whole");
     let kept = Kept::by(&*store).await.expect("the store is whole");
     let sent = told.iter().flat_map(sent).collect();
     let history = History { sent, done: Done::by(ers), heard: heard.arrivals.clone(), kept };

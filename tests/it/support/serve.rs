@@ -150,6 +150,11 @@ impl Serve {
         StoreUrl(self.settings["store"].as_str().expect("it is set").to_owned())
     }
 
+    /// The key file that is made beside its store.
+    pub fn key_file(&self) -> PathBuf {
+        self.folder.path().join("gateway.key")
+    }
+
     fn store(&self) -> PathBuf {
         self.folder.path().join("gateway.db")
     }

@@ -24,14 +24,20 @@ impl Batch for Numbers {
         1
     }
 
-    async fn decide(&self, client: &ClientWrapper, items: &[&i64]) -> Result<Decided<Self>, Failed> {
+    async fn decide(&self, client: &ClientWrapper, items: &[&i64]) -> std::result::Result<Decided<Self>, Failed> {
         client.batch_execute("BEGIN; CREATE TABLE IF NOT EXISTS number (number bigint)").await?;
         assert!(!items.contains(&&13), "a bug");
         let outcomes = items.iter().map(|number| Ok(**number)).collect();
         Ok(Decided { outcomes, changes: (), bells: Bells::default() })
     }
 
-    async fn commit(&self, client: &ClientWrapper, items: &[&i64], (): &(), _: Signature) -> Result<(), Failed> {
+    async fn commit(
+        &self,
+        client: &ClientWrapper,
+        items: &[&i64],
+        (): &(),
+        _: Signature,
+    ) -> std::result::Result<(), Failed> {
         for number in items {
             client.execute("INSERT INTO number VALUES ($1)", &[*number]).await?;
         }

@@ -32,9 +32,9 @@ impl Authority {
     }
 }
 
-async fn look(url: &str) -> Result<(), String> {
+async fn look(url: &str) -> std::result::Result<(), String> {
     let address = Address::parse(url).expect("a URL");
-    let opened = PostgresStore::open_to_look(&address, &Environment::system()).await;
+    let opened = PostgresStore::open_to_look(&address, None, &Environment::system()).await;
     opened.map(drop).map_err(|error| error.to_string())
 }
 

@@ -5,14 +5,15 @@ use serde_json::{Map, Value};
 
 use super::{Published, Workspace};
 use crate::environment::Environment;
+use crate::store::vault::{Column, Sealer};
 use crate::store::{NewEvent, Result};
 
 /// An event's data, written out before the database is asked.
 pub(in crate::store::postgres) struct EventText(String);
 
 impl EventText {
-    pub(in crate::store::postgres) fn of(event: &NewEvent) -> Self {
-        Self(event.data.to_string())
+    pub(in crate::store::postgres) fn of(event: &NewEvent, sealer: &Sealer<'_>) -> Self {
+        Self(sealer.text(Column::EventData.of_id(event.id.0), event.data.to_string()))
     }
 }
 
@@ -52,12 +53,13 @@ impl Workspace {
         environment: &Environment,
     ) -> Result<()> {
         let row = self.command_mut(command)?.clone();
-        let known = self.thread(row.thread)?.view()?.known;
+        let known = self.thread(row.thread)?.view(&self.vault)?.known;
         let mut data = Map::new();
         data.insert("command".into(), row.id.to_string().into());
         data.insert("commandName".into(), row.name.into());
         data.insert("message".into(), row.message.to_string().into());
         if let Some(local_id) = row.local_id {
+            let local_id = self.vault.open_text(Column::CommandLocalId.of_id(row.id), &local_id)?.into_owned();
             data.insert("localId".into(), local_id.into());
         }
         if let Some(ubrn @ Value::String(_)) = known.get("ubrn") {
@@ -87,6 +89,7 @@ impl Workspace {
             subject: row.id.to_string(),
             data: data.into(),
         };
-        self.publish(row.thread, &event, &EventText::of(&event))
+        let text = EventText::of(&event, &self.vault.sealer());
+        self.publish(row.thread, &event, &text)
     }
 }

@@ -6,19 +6,27 @@ use uuid::Uuid;
 use super::{Creator, Named, Thread, Workspace};
 use crate::command::{CommandId, ThreadId};
 use crate::store::postgres::columns;
+use crate::store::vault::{Column, Vault};
 use crate::store::{Alias, Result, ThreadView, damaged};
 
 impl Thread {
-    pub(in crate::store::postgres) fn view(&self) -> Result<ThreadView> {
+    pub(in crate::store::postgres) fn view(&self, vault: &Vault) -> Result<ThreadView> {
+        let known = self.known(vault)?;
         Ok(ThreadView {
             id: ThreadId(self.id),
-            known: self.known.as_deref().map_or(Ok(Value::Null), columns::read)?,
+            known: known.map_or(Value::Null, Value::Object),
             created_by: self.creator.map(|creator| CommandId(creator.id)),
         })
     }
 
-    fn known(&self) -> Result<Map<String, Value>> {
-        self.known.as_deref().map_or_else(|| Ok(Map::new()), columns::read)
+    fn known(&self, vault: &Vault) -> Result<Option<Map<String, Value>>> {
+        let place = Column::ThreadKnown.of_id(self.id);
+        self.known.as_deref().map(|known| columns::read(&vault.open_text(place, known)?)).transpose()
+    }
+
+    fn keep_known(&mut self, known: Map<String, Value>, vault: &Vault) {
+        let text = Value::Object(known).to_string();
+        self.known = Some(vault.seal_text(Column::ThreadKnown.of_id(self.id), text));
     }
 }
 
@@ -112,17 +120,19 @@ impl Workspace {
             command.changed = true;
         }
         self.unfinished.entry(survivor).or_default().extend(moved);
+        let vault = self.vault.clone();
         let (sequence, creator, purged, news) = {
             let absorbed = self.thread_mut(absorbed)?;
             absorbed.merged_into = Some(survivor);
             absorbed.changed = true;
-            (absorbed.sequence, absorbed.creator.take(), absorbed.purged.take(), absorbed.known()?)
+            (absorbed.sequence, absorbed.creator.take(), absorbed.purged.take(), absorbed.known(&vault)?)
         };
         self.thread_mut(absorbed)?.known = None;
         let survivor_row = self.thread_mut(survivor)?;
-        let mut known = news;
-        known.extend(survivor_row.known()?);
-        survivor_row.known = if known.is_empty() { None } else { Some(Value::Object(known).to_string()) };
+        if let Some(mut known) = news {
+            known.extend(survivor_row.known(&vault)?.unwrap_or_default());
+            survivor_row.keep_known(known, &vault);
+        }
         survivor_row.sequence = survivor_row.sequence.max(sequence);
         survivor_row.creator = earlier(survivor_row.creator, creator);
         survivor_row.purged = earlier(survivor_row.purged, purged);
@@ -137,10 +147,11 @@ impl Workspace {
     /// Merges `news` into what is known of a thread, key by key.
     pub(in crate::store::postgres) fn learn(&mut self, thread: i64, news: &Value) -> Result<()> {
         let Value::Object(news) = news else { return Ok(()) };
+        let vault = self.vault.clone();
         let row = self.thread_mut(thread)?;
-        let mut known = row.known()?;
+        let mut known = row.known(&vault)?.unwrap_or_default();
         known.extend(news.clone());
-        row.known = Some(Value::Object(known).to_string());
+        row.keep_known(known, &vault);
         row.changed = true;
         Ok(())
     }

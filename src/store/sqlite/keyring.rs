@@ -1,0 +1,149 @@
+//! Data keys: rows of the file, read and written.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::books::Books;
+use super::columns;
+use crate::keys::{Fingerprint, Keys};
+use crate::store::encryption::is_due;
+use crate::store::vault::ring::{self, ROOT};
+use crate::store::vault::{Sealing, Vault, WrappedKey, locked};
+use crate::store::{Result, StoreError, damaged};
+
+/// Everything is sealed with this data key or a later one.
+const RENEWED: &str = "renewed_to_key";
+
+pub(super) fn rows(connection: &Connection) -> Result<Vec<WrappedKey>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT number, master, wrapped, made_at, used_from, retired, seals FROM data_key ORDER BY number",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        keys.push(WrappedKey {
+            number: row.get(0)?,
+            master: row.get::<_, [u8; 8]>(1)?,
+            wrapped: row.get(2)?,
+            made_at: columns::time(row, 3)?,
+            used_from: columns::time(row, 4)?,
+            retired: row.get(5)?,
+            seals: columns::count(row, 6)?,
+        });
+    }
+    Ok(keys)
+}
+
+fn insert(connection: &Connection, keys: &[WrappedKey]) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO data_key (number, master, wrapped, made_at, used_from, retired, seals)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for key in keys {
+        statement.execute((
+            key.number,
+            key.master,
+            &key.wrapped[..],
+            key.made_at.as_microsecond(),
+            key.used_from.as_microsecond(),
+            key.retired,
+            columns::signed(key.seals),
+        ))?;
+    }
+    Ok(())
+}
+
+/// Unlocks a file that was just opened, for who writes: a new one gets its first keys. Returns the keys of its digests.
+pub(super) fn unlock(
+    connection: &mut Connection,
+    vault: &Vault,
+    sealing: Option<&Sealing>,
+    now: Timestamp,
+) -> Result<Option<Keys>> {
+    let Some(Sealing { keys, encrypt, begins }) = sealing else {
+        return if rows(connection)?.is_empty() { Ok(None) } else { Err(locked()) };
+    };
+    if rows(connection)?.is_empty() {
+        if !begins {
+            return Ok(Some(keys.clone()));
+        }
+        let transaction = connection.transaction()?;
+        insert(&transaction, &ring::first(keys, now))?;
+        transaction.commit()?;
+    }
+    let opened = take(connection, vault, keys)?;
+    vault.seal_from_now_on(*encrypt);
+    Ok(opened)
+}
+
+/// Takes what the file has by now. `None`: it has no keys yet.
+pub(super) fn take(connection: &Connection, vault: &Vault, keys: &Keys) -> Result<Option<Keys>> {
+    let Some((ring, keys)) = ring::open(&rows(connection)?, keys)? else { return Ok(None) };
+    vault.take(ring);
+    Ok(Some(keys))
+}
+
+pub(super) fn renewed(connection: &Connection) -> Result<u32> {
+    let renewed: Option<u32> = connection
+        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([RENEWED], |row| row.get(0))
+        .optional()?;
+    Ok(renewed.unwrap_or(0))
+}
+
+impl Books {
+    /// Counts what was sealed, and makes the next key when one has served.
+    pub(super) fn look_at_keys(&mut self, keys: &Keys, sealed: u64, now: Timestamp) -> Result<()> {
+        if let Some(current) = self.vault.current().filter(|_| sealed > 0) {
+            self.connection
+                .prepare_cached("UPDATE data_key SET seals = seals + ?2 WHERE number = ?1")?
+                .execute((current, columns::signed(sealed)))?;
+        }
+        let rows = rows(&self.connection)?;
+        // While two master keys open the store, one of which is not known here, nobody makes another.
+        let alone = rows.iter().all(|row| row.master == keys.fingerprint());
+        if alone && self.vault.is_sealing() && ring::is_worn(&rows, now) {
+            insert(&self.connection, &ring::next(&rows, &[keys], now))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_renewed(&self, number: u32) -> Result<()> {
+        self.note(RENEWED, number.into())
+    }
+}
+
+/// Another master key opens the file as well, and a new data key takes over from those that there are.
+pub(super) fn add_master(connection: &mut Connection, keys: &Keys, next: &Keys, now: Timestamp) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let before = rows(&transaction)?;
+    if before.iter().any(|row| row.master == next.fingerprint()) {
+        return Ok(());
+    }
+    let mut all = before.clone();
+    let more = ring::rewrapped(&before, keys, next)?;
+    transaction.execute("UPDATE data_key SET retired = 1 WHERE number <> ?1", [ROOT])?;
+    let retired = more.into_iter().map(|row| WrappedKey { retired: row.number != ROOT, ..row });
+    all.extend(retired.clone());
+    insert(&transaction, &retired.collect::<Vec<_>>())?;
+    insert(&transaction, &ring::next(&all, &[keys, next], now))?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Lets go of all other master keys, and of data keys that seal nothing any more.
+pub(super) fn keep_only(connection: &mut Connection, master: Fingerprint) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let rows = rows(&transaction)?;
+    let renewed = renewed(&transaction)?;
+    if is_due(&rows, renewed) {
+        return Err(StoreError::Outdated("not everything is sealed with the new data key yet".into()));
+    }
+    if !rows.iter().any(|row| row.number == ROOT && row.master == master) {
+        return Err(damaged("the master key that is to stay does not open the store"));
+    }
+    transaction.execute("DELETE FROM data_key WHERE master <> ?1", [master])?;
+    transaction.execute("DELETE FROM data_key WHERE retired = 1 AND number < ?1 AND number <> ?2", (renewed, ROOT))?;
+    transaction.commit()?;
+    Ok(())
+}
