@@ -24,7 +24,7 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
     let all_but_monitors: &[&str] = &["northmoor", "eastvale", "viewer", "reader", "operator", "auditor"];
     let people: &[&str] = &["viewer", "reader", "operator", "auditor"];
     match (method, path) {
-        ("get", "/health/live" | "/health/ready" | "/openapi.json") => &CALLERS,
+        ("get", "/health/live" | "/health/ready" | "/openapi.json" | "/asyncapi.json") => &CALLERS,
         ("get", "/v1/sign-in" | "/v1/sign-in/start" | "/v1/sign-in/callback") => &CALLERS,
         ("get", "/metrics") => &["monitor", "viewer", "reader", "operator", "auditor"],
         ("post", "/v1/hl7v2" | "/v1/fhir" | "/v1/hl7v2/{source}" | "/v1/fhir/{source}" | "/v1/commands/{name}") => {
