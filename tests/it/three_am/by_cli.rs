@@ -107,5 +107,5 @@ async fn four_hundred_failures_are_solved_with_the_command_line_alone() {
     night.gateway.settle(SOON).await;
     let day = ers_gateway::environment::Environment::system().now().strftime("%Y-%m-%d").to_string();
     assert!(terminal.says(&["report", "--day", &day]).contains("even"));
-    night.is_over().await;
+    night.ends_well().await;
 }

@@ -111,5 +111,5 @@ async fn four_hundred_failures_are_solved_in_the_console_alone() {
     reads(&browser, "Everything is accounted for").await;
     is_sound(&browser, "three-report").await;
     drop(browser);
-    night.is_over().await;
+    night.ends_well().await;
 }

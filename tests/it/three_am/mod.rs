@@ -173,7 +173,7 @@ impl Night {
     }
 
     /// Everything was done once, and nothing that lives waited for it.
-    async fn is_over(mut self) {
+    async fn ends_well(mut self) {
         let live = self.live.take().expect("it came all the time");
         live.stop.store(true, Ordering::Relaxed);
         let live = live.task.await.expect("all were acknowledged");
