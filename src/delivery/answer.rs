@@ -218,6 +218,10 @@ impl Run {
                 }
                 self.ledger.plan(self.plan.to_value());
                 self.learn(absorbed.known);
+                if self.plan.wrote {
+                    // Whatever becomes of the rest.
+                    self.learn_services();
+                }
                 for event in absorbed.events {
                     self.publish_planned(event);
                 }

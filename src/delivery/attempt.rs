@@ -106,6 +106,13 @@ impl Run {
             if let Some(read) = self.read_by_another(client, &call) {
                 return self.absorb_shared(Outgoing { ground, call: &call, operation }, read).await;
             }
+            // While this one waited for its turn.
+            if !self.is_in_doubt()
+                && operation.effect != Effect::Read
+                && let Flow::Ended = self.stop_if_switched(ground).await?
+            {
+                return Ok(Flow::Ended);
+            }
             let (body, fault) = match self.open_body(&call).await {
                 Ok(opened) => opened,
                 Err(error) => return self.letter_unreadable(&call, error).await,

@@ -4,7 +4,7 @@
 //! completed. Guarantees: each is there once, whatever happens in between: its control id names the command that it
 //! follows, and the store knows a resend.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ledger::Abandoned;
 use super::run::{Flow, Run};
@@ -40,12 +40,15 @@ impl Run {
         problems.iter().map(|one| format!("{} {}", one.pointer, one.text)).collect::<Vec<_>>().join(", ")
     }
 
-    /// Whose the command is that it follows, its own is.
+    /// Whose the command is that it follows, its own is; and it is for the same services.
     fn plan_of_follower(&self) -> Value {
-        match self.author() {
-            Some(author) => json!({ "author": author }),
-            None => Value::Null,
+        let mut plan = serde_json::Map::new();
+        plan.extend(self.author().map(|author| ("author".to_owned(), author.into())));
+        let services = self.services();
+        if !services.is_empty() {
+            plan.insert("services".to_owned(), services.into());
         }
+        if plan.is_empty() { Value::Null } else { plan.into() }
     }
 
     fn admission(&self, number: usize, next: FollowUp) -> Admission {

@@ -67,6 +67,9 @@ pub struct PlanRecord {
     /// How its source stood when it came, where services had modes of their own and it names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arrived: Option<Arrived>,
+    /// The services of the command that it follows, where it names none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
     /// In shadow mode: the calls that would have been made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preview: Vec<Value>,

@@ -103,18 +103,31 @@ impl Run {
         }
     }
 
-    /// The services that it is for: those that it names, or those that its referral was made for.
-    fn services(&self) -> Vec<String> {
+    /// The services that it is for: those that it names, those that its referral was made for, or those of what it follows.
+    pub(super) fn services(&self) -> Vec<String> {
         let named = services(&self.command.body);
+        if !named.is_empty() {
+            return named.into_iter().map(str::to_owned).collect();
+        }
         let known = self.known.get("services").and_then(Value::as_array).into_iter().flatten();
-        match named.is_empty() {
-            true => known.filter_map(Value::as_str).map(str::to_owned).collect(),
-            false => named.into_iter().map(str::to_owned).collect(),
+        let known: Vec<String> = known.filter_map(Value::as_str).map(str::to_owned).collect();
+        if known.is_empty() { self.plan.services.clone() } else { known }
+    }
+
+    /// Nothing of it was written yet, and its source is not live any more: it is not begun.
+    pub(super) async fn stop_if_switched(&mut self, ground: &Ground) -> Result<Flow, Abandoned> {
+        let source = self.shared.sources.borrow().get(&self.command.source).cloned();
+        let mode = source.map_or(Mode::Live, |source| source.mode_for(&self.services()));
+        match mode {
+            _ if self.plan.wrote => Ok(Flow::On),
+            Mode::Live => Ok(Flow::On),
+            Mode::Paused => self.give_back("its source was paused").await,
+            Mode::Shadow => self.shadow(ground).await,
         }
     }
 
     /// What a referral is for is known to what follows about it, whether it was made or only rehearsed.
-    fn learn_services(&mut self) {
+    pub(super) fn learn_services(&mut self) {
         let named = services(&self.command.body);
         let decides = self.command.body.get("shortlist").is_some() || self.command.name.starts_with("Create");
         if !named.is_empty() && decides && self.known.get("services") != Some(&json!(named)) {

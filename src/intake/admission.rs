@@ -301,15 +301,15 @@ impl Intake {
         Prepared { admission, message, commands }
     }
 
-    /// What came in shadow mode stays in it, whatever the mode is when its turn comes. Where services have modes of their own
+    /// What came in shadow mode stays in it, whatever the mode is when its turn comes; a pause above it changes nothing. Where services have modes of their own
     /// and the command names none, they are known when its turn comes: how its source stood is kept until then.
     fn initial_plan(&self, source: &KnownSource, body: &Value, at: jiff::Timestamp) -> Value {
         let standing = self.sources.standing(&source.config, at);
         let services = services(body);
         if services.is_empty() && !standing.services.is_empty() {
-            return json!({ "arrived": { "mode": standing.mode, "services": standing.services } });
+            return json!({ "arrived": { "mode": standing.beneath, "services": standing.services } });
         }
-        match standing.mode_for(&services) {
+        match standing.beneath_for(&services) {
             Mode::Live | Mode::Paused => Value::Null,
             Mode::Shadow => json!({ "shadow": true }),
         }

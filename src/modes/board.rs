@@ -19,11 +19,18 @@ pub struct SourceStanding {
     pub mode: Mode,
     /// Services that have another mode than it.
     pub services: BTreeMap<String, Mode>,
+    /// What it would be without any pause: what comes meanwhile is for that.
+    pub beneath: Mode,
 }
 
 impl SourceStanding {
     pub fn mode_for<S: AsRef<str>>(&self, services: &[S]) -> Mode {
         mode_for(self.mode, &self.services, services)
+    }
+
+    /// As what something came, whether it waits or not.
+    pub fn beneath_for<S: AsRef<str>>(&self, services: &[S]) -> Mode {
+        mode_for(self.beneath, &self.services, services)
     }
 }
 
@@ -45,7 +52,9 @@ impl Board {
         };
         let names = own.switches.iter().filter_map(|switch| switch.service.as_deref());
         let services = names.filter_map(|name| Some((name.to_owned(), in_force(&own.switches, Some(name), at)?.mode)));
-        SourceStanding { mode, services: services.collect() }
+        let unpaused: Vec<Switch> = own.switches.iter().filter(|switch| switch.mode != Mode::Paused).cloned().collect();
+        let beneath = in_force(&unpaused, None, at).map_or(configured.mode, |switch| switch.mode);
+        SourceStanding { mode, services: services.collect(), beneath }
     }
 
     pub fn is_paused(&self, kind: SwitchKind, name: &str, at: Timestamp) -> bool {
@@ -55,8 +64,15 @@ impl Board {
     }
 
     pub(super) fn replace(&self, switched: Vec<Switched>) {
-        let by_target = switched.into_iter().map(|one| ((one.kind, one.name.clone()), one)).collect();
-        *self.0.write() = by_target;
+        let mut known = self.0.write();
+        let by_target = switched.into_iter().map(|one| {
+            let target = (one.kind, one.name.clone());
+            // What was read before a decision of now, and comes in behind it, is old.
+            let newer = known.remove(&target).filter(|known| known.version > one.version);
+            (target, newer.unwrap_or(one))
+        });
+        let by_target = by_target.collect();
+        *known = by_target;
     }
 }
 

@@ -137,7 +137,7 @@ impl Modes {
             let mut now = Sources::clone(sources);
             let mut is_changed = false;
             for (name, configured) in &self.configured {
-                let SourceStanding { mode, services } = self.board.source(configured, at);
+                let SourceStanding { mode, services, .. } = self.board.source(configured, at);
                 let Some(source) = now.get_mut(name) else { continue };
                 if (source.mode, &source.services) != (mode, &services) {
                     tracing::info!(source = name, mode = mode.name(), "a source has another mode from now on");

@@ -26,6 +26,8 @@ pub struct Disguise {
     codes: BTreeSet<String>,
     /// Values that stay because of where they stood in the message.
     kept: BTreeSet<String>,
+    /// Behind the last test number that was given.
+    next_test_number: u64,
 }
 
 impl Disguise {
@@ -48,6 +50,11 @@ impl Disguise {
     pub fn value(&mut self, text: &str) -> String {
         if self.keeps(text) || is_small_number(text) {
             return text.to_owned();
+        }
+        let is_somebodys =
+            self.words.contains_key(&text.trim().to_uppercase()) || NhsNumber::parse(text.trim()).is_ok();
+        if is_somebodys {
+            return self.secret(text);
         }
         match date_digits(text) {
             Some(digits) if !self.dates.contains_key(&digits) => text.to_owned(),
@@ -117,6 +124,19 @@ impl Disguise {
         out
     }
 
+    /// The next one from 999 000 0000 on whose check digit holds.
+    fn test_number(&mut self) -> String {
+        loop {
+            let nine = 999_000_000 + self.next_test_number;
+            self.next_test_number += 1;
+            if let Some(number) =
+                (0..10).map(|check| format!("{nine}{check}")).find(|text| NhsNumber::parse(text).is_ok())
+            {
+                return number;
+            }
+        }
+    }
+
     fn word(&mut self, word: &str) -> String {
         let key = word.to_uppercase();
         if let Some(known) = self.words.get(&key) {
@@ -124,7 +144,7 @@ impl Disguise {
         }
         let number = self.words.len() + 1;
         let other = match NhsNumber::parse(word) {
-            Ok(_) => test_number(number),
+            Ok(_) => self.test_number(),
             Err(_) => shaped(&key, number),
         };
         self.words.insert(key, other.clone());
@@ -132,8 +152,22 @@ impl Disguise {
     }
 }
 
+/// What a line that is no segment says, by its shape alone.
+pub(super) fn shape_of(line: &str) -> String {
+    let shape = |letter: char| match letter {
+        letter if letter.is_numeric() => '9',
+        letter if letter.is_alphabetic() => 'X',
+        letter => letter,
+    };
+    line.chars().map(shape).collect()
+}
+
 /// The number counts from the end, the rest is X and 9: no two words of some length are the same.
 fn shaped(word: &str, number: usize) -> String {
+    // A name in another script: no letter of it stays.
+    if !word.chars().any(|letter| letter.is_ascii_alphanumeric()) {
+        return shape_of(word);
+    }
     for number in number.. {
         let mut left = number;
         let mut letters: Vec<char> = word
@@ -161,15 +195,6 @@ fn shaped(word: &str, number: usize) -> String {
         }
     }
     String::new()
-}
-
-/// The n-th number from 999 000 0000 on whose check digit holds.
-fn test_number(number: usize) -> String {
-    let valid = (0..).filter_map(|n: u64| {
-        let nine = 999_000_000 + n;
-        (0..10).map(|check| format!("{nine}{check}")).find(|text| NhsNumber::parse(text).is_ok())
-    });
-    valid.into_iter().nth(number).unwrap_or_default()
 }
 
 fn in_case_of(word: &str, other: &str) -> String {

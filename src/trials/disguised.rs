@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::disguise::Disguise;
+use super::disguise::{Disguise, shape_of};
 
 /// Fields that are somebody's, whatever stands in them.
 const PERSONAL: [(&str, &[u16]); 13] = [
@@ -103,6 +103,11 @@ fn for_each_value(text: &str, change: &mut dyn FnMut(Place<'_>, &str) -> Option<
         let end = &line[segment.len()..];
         let mut fields = segment.split(field);
         let name = fields.next().unwrap_or_default();
+        let is_segment = name.len() == 3 && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+        if !is_segment {
+            out.push(shape_of(segment) + end);
+            continue;
+        }
         let ordinal = match seen.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => {
                 *count += 1;
@@ -198,11 +203,13 @@ const STRUCTURAL: [&str; 16] = [
     "priority",
 ];
 /// Sentences of e-RS, of which only what is known to be somebody's is replaced.
-const SENTENCES: [&str; 3] = ["diagnostics", "display", "details"];
+const SENTENCES: [&str; 2] = ["diagnostics", "details"];
 
 pub(super) fn disguised_fhir(disguise: &mut Disguise, json: &mut Value) {
     walk(json, "", &mut |name, value| match (name, value) {
         ("birthDate" | "deceasedDateTime", Value::String(text)) => *text = disguise.date(text),
+        // Of an organisation; those of parameters are words of the standard.
+        ("name", Value::String(text)) if !is_parameter_name(text) => *text = disguise.value(text),
         (name, Value::String(text)) if STRUCTURAL.contains(&name) || SENTENCES.contains(&name) => {
             *text = disguise.known_words(text);
         }
@@ -211,6 +218,12 @@ pub(super) fn disguised_fhir(disguise: &mut Disguise, json: &mut Value) {
         (_, Value::String(text)) => *text = disguise.value(text),
         (_, value) => disguised_number(disguise, value),
     });
+}
+
+/// `referralLetterFile`
+fn is_parameter_name(text: &str) -> bool {
+    text.starts_with(|letter: char| letter.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// `NEED_TO_ADD_LATER`

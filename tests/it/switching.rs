@@ -121,6 +121,29 @@ async fn a_source_is_paused_rehearsed_and_goes_live_while_it_runs_and_after_a_re
     world.stop().await;
 }
 
+/// Somebody else sent it meanwhile: a pause above the shadow changes nothing of that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_while_a_source_in_shadow_was_paused_stays_in_shadow() {
+    let world = World::start().await;
+    let patients = Patients::new();
+    let send = async |number: u32| {
+        let message = northmoor(&format!("C{number}"), &format!("NM-{number}"), &patients.next(), None);
+        MllpSender::new(world.mllp).deliver(&message).await;
+    };
+    world.switches("sources/northmoor", json!({"mode": "shadow"})).await;
+    world.switches("connections/northmoor", json!({"mode": "paused"})).await;
+    send(1).await;
+    world.switches("sources/northmoor", json!({"mode": "paused"})).await;
+    send(2).await;
+    assert_eq!(world.count("queued").await, 2);
+    world.switches("sources/northmoor", json!({"mode": "live"})).await;
+    world.switches("connections/northmoor", json!({"mode": "resumed"})).await;
+    send(3).await;
+    world.settle().await;
+    assert_eq!((world.count("shadowed").await, world.simulator.created()), (2, 1), "{}", world.story().await);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_service_goes_live_while_the_rest_is_rehearsed_and_what_follows_goes_with_its_referral() {
     let world = World::with(|config| {

@@ -146,6 +146,10 @@ pub(super) async fn look(
         })?;
     }
     take(&**client, vault, keys).await?;
+    if !encrypt {
+        // What is written in clear from now on is sealed once that is wanted again.
+        client.execute("DELETE FROM meta WHERE name = $1", &[&RENEWED]).await?;
+    }
     vault.seal_from_now_on(encrypt && migrations::may_seal(&**client).await?);
     Ok(())
 }
@@ -162,27 +166,25 @@ pub(super) async fn add_master(client: &ClientWrapper, keys: &Keys, next: &Keys,
         if before.iter().any(|row| row.master == next.fingerprint()) {
             return Ok(());
         }
+        ring::refuse_second_change(&before, keys)?;
         let more = ring::rewrapped(&before, keys, next)?.into_iter();
         let more: Vec<_> = more.map(|row| WrappedKey { retired: row.number != ROOT, ..row }).collect();
-        client.execute("UPDATE data_key SET retired = true WHERE number <> 0", &[]).await?;
+        // The root as well, under the key that is to go: so it is known which one that is.
+        client.execute("UPDATE data_key SET retired = true", &[]).await?;
         insert(&**client, &more).await?;
         insert(&**client, &ring::next(&[before, more].concat(), &[keys, next], now)).await
     })
 }
 
-/// Lets go of all other master keys, and of data keys that seal nothing any more.
+/// Lets go of all other master keys. Data keys stay: whatever names one still opens.
 pub(super) async fn keep_only(client: &ClientWrapper, master: Fingerprint) -> Result<()> {
     alone!(client, async {
         let (rows, renewed) = (rows(&**client).await?, renewed(&**client).await?);
         if is_due(&rows, renewed) {
             return Err(StoreError::Outdated("not everything is sealed with the new data key yet".into()));
         }
-        if !rows.iter().any(|row| row.number == ROOT && row.master == master) {
-            return Err(damaged("the master key that is to stay does not open the store"));
-        }
+        ring::refuse_to_keep_the_old(&rows, master)?;
         client.execute("DELETE FROM data_key WHERE master <> $1", &[&&master[..]]).await?;
-        let sql = "DELETE FROM data_key WHERE retired AND number < $1 AND number <> 0";
-        client.execute(sql, &[&small(renewed)]).await?;
         Ok(())
     })
 }

@@ -114,6 +114,12 @@ pub(super) async fn renew(client: &ClientWrapper, vault: &Vault) -> Result<Optio
 async fn step(client: &ClientWrapper, vault: &Vault, current: u32) -> Result<Renewed> {
     // Locked: two instances that both think to have the duty take turns.
     client.batch_execute("LOCK TABLE renewal IN EXCLUSIVE MODE").await?;
+    // Walked for another data key, everything is looked at anew.
+    let key = "INSERT INTO meta (name, value) VALUES ('renewal_key', $1)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE meta.value <> excluded.value";
+    if client.execute(key, &[&i64::from(current)]).await? > 0 {
+        client.execute("DELETE FROM renewal", &[]).await?;
+    }
     let place = client.query_opt("SELECT walk, row FROM renewal", &[]).await?;
     let (number, after): (i32, Option<String>) = match place {
         Some(row) => (row.try_get(0)?, row.try_get(1)?),
@@ -290,17 +296,15 @@ impl Walk {
         (1..).zip(self.key).map(|(at, (_, kind))| format!("${at}::text::{kind}")).collect()
     }
 
-    /// Only where everything is as it was read.
+    /// Each column that is as it was read; who changed another meanwhile sealed it.
     fn update(&self) -> String {
-        let (mut set, mut as_read, mut at) = (Vec::new(), Vec::new(), self.key.len());
+        let (mut set, mut at) = (Vec::new(), self.key.len());
         for (name, _) in self.texts.iter().chain(self.bytes) {
-            as_read.push(format!("{name} IS NOT DISTINCT FROM ${}", at + 1));
-            set.push(format!("{name} = ${}", at + 2));
+            let (old, new) = (at + 1, at + 2);
+            set.push(format!("{name} = CASE WHEN {name} IS NOT DISTINCT FROM ${old} THEN ${new} ELSE {name} END"));
             at += 2;
         }
-        for ((name, _), bound) in self.key.iter().zip(self.bound()) {
-            as_read.push(format!("{name} = {bound}"));
-        }
-        format!("UPDATE {} SET {} WHERE {}", self.table, set.join(", "), as_read.join(" AND "))
+        let key = self.key.iter().zip(self.bound()).map(|((name, _), bound)| format!("{name} = {bound}"));
+        format!("UPDATE {} SET {} WHERE {}", self.table, set.join(", "), key.collect::<Vec<_>>().join(" AND "))
     }
 }

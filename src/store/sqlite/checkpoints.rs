@@ -4,6 +4,7 @@
 //! 256: 31 to 41 ms). So most of it is done beside the writer, by a connection of its own; the writer only
 //! copies the little that came since, which lets the log start again from its beginning.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::environment::Environment;
 const EVERY: Duration = Duration::from_secs(1);
 /// Commits between two checkpoints when less time passed (a burst, or a clock that stands still).
 const COMMITS_MAX: u64 = 1_000;
+/// What a commit writes beside the content of what it is for: pages of indexes, and of rows that others share.
+const COMMIT_BYTES: u64 = 64 * 1024;
 
 pub(super) struct Checkpoints {
     connection: Mutex<Connection>,
@@ -29,11 +32,16 @@ pub(super) struct Checkpoints {
     last: Mutex<Option<Instant>>,
     /// Bytes of the log that the file did not have when it was last copied.
     uncopied: AtomicU64,
+    /// Bytes that went into the log since then, as they are reckoned.
+    written: AtomicU64,
+    log: PathBuf,
 }
 
 impl Checkpoints {
-    /// `connection`: for this alone.
-    pub(super) fn new(connection: Connection) -> Self {
+    /// `connection`: for this alone, on this file.
+    pub(super) fn new(connection: Connection, file: &Path) -> Self {
+        let mut log = file.as_os_str().to_owned();
+        log.push("-wal");
         Self {
             connection: Mutex::new(connection),
             under_way: AtomicBool::new(false),
@@ -41,11 +49,21 @@ impl Checkpoints {
             commits: AtomicU64::new(0),
             last: Mutex::new(None),
             uncopied: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            log: log.into(),
         }
     }
 
-    /// Called by the writer between two transactions.
-    pub(super) fn after_commit(self: &Arc<Self>, writer: &Connection, environment: &Environment, runtime: &Handle) {
+    /// Called by the writer between two transactions. `bytes`: of content, that the last one wrote.
+    pub(super) fn after_commit(
+        self: &Arc<Self>,
+        writer: &Connection,
+        bytes: usize,
+        environment: &Environment,
+        runtime: &Handle,
+    ) {
+        // Content grows by a third where it is sealed text, and stands in pages.
+        self.written.fetch_add(2 * bytes as u64 + COMMIT_BYTES, Ordering::Relaxed);
         if self.rest.swap(false, Ordering::AcqRel) {
             self.copy(writer);
             return;
@@ -68,9 +86,12 @@ impl Checkpoints {
         }
     }
 
-    /// By how much the file may have to grow for what is in the log.
+    /// By how much the file may have to grow for what is in the log: as of the last copy, or by what came since, which is no
+    /// more than the log is long.
     pub(super) fn uncopied_bytes(&self) -> u64 {
-        self.uncopied.load(Ordering::Relaxed)
+        let length = || std::fs::metadata(&self.log).map(|log| log.len()).unwrap_or_default();
+        let since = self.written.load(Ordering::Relaxed).min(length());
+        self.uncopied.load(Ordering::Relaxed).max(since)
     }
 
     fn begin(self: &Arc<Self>, environment: &Environment, runtime: &Handle) {
@@ -85,9 +106,11 @@ impl Checkpoints {
 
     /// Copies what no reader still needs, waiting for nobody. False if it could not.
     fn copy(&self, connection: &Connection) -> bool {
+        let before = self.written.load(Ordering::Relaxed);
         match passive(connection) {
             Ok(uncopied) => {
                 self.uncopied.store(uncopied, Ordering::Relaxed);
+                self.written.fetch_sub(before, Ordering::Relaxed);
                 true
             }
             Err(error) => {

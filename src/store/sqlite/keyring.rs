@@ -9,7 +9,7 @@ use crate::keys::{Fingerprint, Keys};
 use crate::store::encryption::is_due;
 use crate::store::vault::ring::{self, ROOT};
 use crate::store::vault::{Sealing, Vault, WrappedKey, locked};
-use crate::store::{Result, StoreError, damaged};
+use crate::store::{Result, StoreError};
 
 /// Everything is sealed with this data key or a later one.
 const RENEWED: &str = "renewed_to_key";
@@ -72,6 +72,10 @@ pub(super) fn unlock(
         transaction.commit()?;
     }
     let opened = take(connection, vault, keys)?;
+    if !encrypt {
+        // What is written in clear from now on is sealed once that is wanted again.
+        connection.execute("DELETE FROM meta WHERE name = ?1", [RENEWED])?;
+    }
     vault.seal_from_now_on(*encrypt);
     Ok(opened)
 }
@@ -120,9 +124,11 @@ pub(super) fn add_master(connection: &mut Connection, keys: &Keys, next: &Keys, 
     if before.iter().any(|row| row.master == next.fingerprint()) {
         return Ok(());
     }
+    ring::refuse_second_change(&before, keys)?;
     let mut all = before.clone();
     let more = ring::rewrapped(&before, keys, next)?;
-    transaction.execute("UPDATE data_key SET retired = 1 WHERE number <> ?1", [ROOT])?;
+    // The root as well, under the key that is to go: so it is known which one that is.
+    transaction.execute("UPDATE data_key SET retired = 1", [])?;
     let retired = more.into_iter().map(|row| WrappedKey { retired: row.number != ROOT, ..row });
     all.extend(retired.clone());
     insert(&transaction, &retired.collect::<Vec<_>>())?;
@@ -131,7 +137,7 @@ pub(super) fn add_master(connection: &mut Connection, keys: &Keys, next: &Keys, 
     Ok(())
 }
 
-/// Lets go of all other master keys, and of data keys that seal nothing any more.
+/// Lets go of all other master keys. Data keys stay: whatever names one still opens.
 pub(super) fn keep_only(connection: &mut Connection, master: Fingerprint) -> Result<()> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let rows = rows(&transaction)?;
@@ -139,11 +145,8 @@ pub(super) fn keep_only(connection: &mut Connection, master: Fingerprint) -> Res
     if is_due(&rows, renewed) {
         return Err(StoreError::Outdated("not everything is sealed with the new data key yet".into()));
     }
-    if !rows.iter().any(|row| row.number == ROOT && row.master == master) {
-        return Err(damaged("the master key that is to stay does not open the store"));
-    }
+    ring::refuse_to_keep_the_old(&rows, master)?;
     transaction.execute("DELETE FROM data_key WHERE master <> ?1", [master])?;
-    transaction.execute("DELETE FROM data_key WHERE retired = 1 AND number < ?1 AND number <> ?2", (renewed, ROOT))?;
     transaction.commit()?;
     Ok(())
 }

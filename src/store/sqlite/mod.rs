@@ -282,5 +282,5 @@ fn open_writer(
     let copying = Connection::open(path)?;
     copying.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;")?;
     let books = Books::open(connection, environment, vault)?;
-    Ok((Writer::new(books, Arc::new(Checkpoints::new(copying)), runtime, signals, lock), keys))
+    Ok((Writer::new(books, Arc::new(Checkpoints::new(copying, path)), runtime, signals, lock), keys))
 }

@@ -17,6 +17,8 @@ const BYTES_MAX: usize = 2 << 20;
 /// The table that is walked, and the row up to which it was.
 const TABLE: &str = "renewal_table";
 const ROW: &str = "renewal_row";
+/// For which data key it is walked: for another, everything is looked at anew.
+const KEY: &str = "renewal_key";
 
 /// A table with sealed columns. `id`, `part` and `position`: of what each value is, from `t` and what is joined.
 struct Walk {
@@ -112,6 +114,11 @@ impl Books {
     }
 
     fn renew_step(&self, current: u32) -> Result<Renewed> {
+        if noted(&self.connection, KEY)? != i64::from(current) {
+            for (name, value) in [(KEY, i64::from(current)), (TABLE, 0), (ROW, 0)] {
+                self.note(name, value)?;
+            }
+        }
         let table = usize::try_from(noted(&self.connection, TABLE)?).unwrap_or(0);
         let mut renewed = Renewed::default();
         let Some(walk) = WALKS.get(table) else {

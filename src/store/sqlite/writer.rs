@@ -151,13 +151,14 @@ impl Writer {
     fn write_until_done(self: Arc<Self>) {
         let mut books = self.books.lock();
         while let Some(group) = self.next_group() {
+            let bytes = group.iter().map(|intention| intention.weight()).sum();
             // A panic is a bug of one intention; the callers of its group see the store as unavailable.
             let written = catch_unwind(AssertUnwindSafe(|| self.write_group(&mut books, group)));
             if written.is_err() {
                 tracing::error!("writing a group panicked; its callers were told that the store is unavailable");
                 abandon(&mut books);
             }
-            self.checkpoints.after_commit(&books.connection, &self.environment, &self.runtime);
+            self.checkpoints.after_commit(&books.connection, bytes, &self.environment, &self.runtime);
         }
     }
 

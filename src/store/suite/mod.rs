@@ -187,6 +187,7 @@ scenarios! {
         what_stood_in_clear_is_sealed_step_by_step,
         a_value_that_was_moved_does_not_open,
         only_the_key_of_a_store_opens_it,
+        a_change_in_the_middle_of_a_renewal_leaves_nothing_to_the_old_data_key,
         the_master_key_is_changed_while_the_store_is_used,
         what_the_gateway_decides_about_a_sealed_command_is_told_in_its_own_words;
     watching:

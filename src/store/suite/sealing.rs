@@ -240,6 +240,27 @@ pub(crate) async fn only_the_key_of_a_store_opens_it(home: &dyn Home) {
     home.prove().await;
 }
 
+pub(crate) async fn a_change_in_the_middle_of_a_renewal_leaves_nothing_to_the_old_data_key(home: &dyn Home) {
+    let new = home.keys("another");
+    let store = home.open().await;
+    let filled = fill(&*store, "one").await;
+    // The first tables are walked already.
+    for _ in 0..4 {
+        assert!(store.renew().await.expect("renewed").is_some_and(|step| !step.ended));
+    }
+    store.add_master(&new).await.expect("added");
+    drop(store);
+    home.tamper("UPDATE data_key SET used_from = 0").await;
+    let store = opened(home, Sealing::with(new.clone())).await;
+    while store.renew().await.expect("renewed").is_some() {}
+    store.keep_only(new.fingerprint()).await.expect("all is renewed");
+    drop(store);
+    home.tamper("DELETE FROM data_key WHERE number = 1").await;
+    let store = opened(home, Sealing::with(new)).await;
+    opens(&*store, "one", &filled).await;
+    store.verify().await.expect("whole");
+}
+
 pub(crate) async fn the_master_key_is_changed_while_the_store_is_used(home: &dyn Home) {
     let (old, new) = (home.keys("gateway"), home.keys("another"));
     let store = home.open().await;
@@ -249,6 +270,10 @@ pub(crate) async fn the_master_key_is_changed_while_the_store_is_used(home: &dyn
     while store.renew().await.expect("renewed").is_some() {}
     store.add_master(&new).await.expect("added");
     store.add_master(&new).await.expect("a second time does nothing");
+    assert!(
+        matches!(store.add_master(&home.keys("third")).await, Err(StoreError::Outdated(_))),
+        "one change at a time"
+    );
     let second = fill(&*store, "two").await;
     store.look_at_keys(&old).await.expect("looked");
     let view = store.encryption().await.expect("asked");
@@ -269,9 +294,12 @@ pub(crate) async fn the_master_key_is_changed_while_the_store_is_used(home: &dyn
         ended |= step.ended;
     }
     assert!(ended);
+    let wrong = store.keep_only(old.fingerprint()).await;
+    assert!(matches!(wrong, Err(StoreError::Outdated(_))), "the key that is to go is not kept: {wrong:?}");
     store.keep_only(new.fingerprint()).await.expect("nothing needs the old one");
     let view = store.encryption().await.expect("asked");
-    assert_eq!((view.masters, view.keys.len()), (1, 1));
+    assert_eq!((view.masters, view.keys.len()), (1, 2), "data keys stay");
+    home.tamper("DELETE FROM data_key WHERE number = 1").await;
     store.look_at_keys(&new).await.expect("looked");
     for (name, filled) in [("one", &first), ("two", &second), ("three", &third)] {
         opens(&*store, name, filled).await;

@@ -115,6 +115,30 @@ pub(in crate::store) fn rewrapped(rows: &[WrappedKey], from: &Keys, to: &Keys) -
     Ok(more)
 }
 
+/// One change at a time: whoever knows only the first key would seal with what the third does not know.
+pub(in crate::store) fn refuse_second_change(rows: &[WrappedKey], keys: &Keys) -> Result<()> {
+    match rows.iter().all(|row| row.master == keys.fingerprint()) {
+        true => Ok(()),
+        false => Err(StoreError::Outdated(
+            "the master key is being changed already: finish that first (keys rotate --finish)".into(),
+        )),
+    }
+}
+
+/// Of two master keys the one that was there first is to go, and the one that took its place stays.
+pub(in crate::store) fn refuse_to_keep_the_old(rows: &[WrappedKey], master: Fingerprint) -> Result<()> {
+    let root = rows.iter().find(|row| row.number == ROOT && row.master == master);
+    let root =
+        root.ok_or_else(|| StoreError::Damaged("the master key that is to stay does not open the store".into()))?;
+    let is_changing = rows.iter().any(|row| row.master != master);
+    match root.retired && is_changing {
+        true => Err(StoreError::Outdated(
+            "the settings here still name the key that is to go: put the new key file in its place, then finish".into(),
+        )),
+        false => Ok(()),
+    }
+}
+
 fn wrapped(keys: &Keys, number: u32, key: &SecretKey, made_at: Timestamp, used_from: Timestamp) -> WrappedKey {
     let wrapped = keys.wrap(&name(number), key);
     WrappedKey { number, master: keys.fingerprint(), wrapped, made_at, used_from, retired: false, seals: 0 }
