@@ -4,6 +4,7 @@
 //! a gateway over it.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -40,7 +41,8 @@ pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     house.kill_gateways();
 
     let (ground, messages) = (house.ground.clone(), scale.finished_messages);
-    ground.fill(0..messages, Filled::Finished).await?;
+    let key = house.key();
+    ground.fill(Some(&key), 0..messages, Filled::Finished).await?;
     let size = ground.megabytes().await?;
     house.start_gateways()?;
     let start = house.ready_after().as_secs_f64();
@@ -58,7 +60,7 @@ pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
             .limited_by(format!("{empty:.1} MB with an empty store, {full:.1} MB with this one")),
     ];
     figures.push(pages);
-    figures.extend(ask(&ground, messages, scale.measured).await?);
+    figures.extend(ask((&ground, &key), messages, scale.measured).await?);
     Ok(figures)
 }
 
@@ -97,8 +99,8 @@ fn open_pages(house: &House<'_>, messages: u64) -> Result<Figure, CliError> {
 }
 
 /// Of a store that is filled and that nobody has open.
-async fn ask(ground: &Ground, messages: u64, measured: Duration) -> Result<Vec<Figure>, CliError> {
-    let (store, name) = (ground.open().await?, ground.name());
+async fn ask((ground, key): (&Ground, &Path), messages: u64, measured: Duration) -> Result<Vec<Figure>, CliError> {
+    let (store, name) = (ground.open_with(Some(key)).await?, ground.name());
     let mut figures = look(store.as_ref(), name, messages).await?;
     let month = messages / 10;
     // Before and after, for the machine may have other things to do as well.

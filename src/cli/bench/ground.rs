@@ -18,8 +18,9 @@ use super::sqlite;
 use crate::command::{Class, CommandId, MessageId};
 use crate::config::StoreUrl;
 use crate::environment::Environment;
+use crate::keys::Keys;
 use crate::store::sqlite::RESERVE_BYTES;
-use crate::store::{self, Alias, AliasKind, Store, StorePlace};
+use crate::store::{self, Alias, AliasKind, Sealing, Store, StorePlace};
 
 /// By which a store is opened here.
 const INSTANCE: &str = "bench";
@@ -81,8 +82,17 @@ impl Ground {
     }
 
     pub async fn open(&self) -> Result<Arc<dyn Store>, CliError> {
+        self.open_with(None).await
+    }
+
+    /// One that a gateway with this key file has had; what is written here is in clear, and counts as from before.
+    pub async fn open_with(&self, key: Option<&Path>) -> Result<Arc<dyn Store>, CliError> {
         let url = StoreUrl(self.url());
-        let place = StorePlace { url: &url, instance: INSTANCE, reserve_bytes: RESERVE_BYTES, sealing: None };
+        let keys = key.map(|key| Keys::load_or_create(key, &Environment::system())).transpose();
+        let keys = keys.map_err(|error| CliError::unavailable("a key", error))?;
+        let sealing = keys.map(|keys| Sealing { encrypt: false, ..Sealing::to_act(keys) });
+        let place =
+            StorePlace { url: &url, instance: INSTANCE, reserve_bytes: RESERVE_BYTES, sealing: sealing.as_ref() };
         store::open(place, &Environment::system()).await.map_err(|error| CliError::unavailable("a store", error))
     }
 
@@ -103,8 +113,8 @@ impl Ground {
     }
 
     /// Adds rows to a store that nobody has open. The store may end between two portions.
-    pub async fn fill(&self, numbers: Range<u64>, filled: Filled) -> Result<(), CliError> {
-        drop(self.open().await?);
+    pub async fn fill(&self, key: Option<&Path>, numbers: Range<u64>, filled: Filled) -> Result<(), CliError> {
+        drop(self.open_with(key).await?);
         let mut from = numbers.start;
         while from < numbers.end {
             let to = (from + PORTION).min(numbers.end);
@@ -248,7 +258,7 @@ mod tests {
         {
             let ground = Ground::new_in(folder.path(), server).await.expect("a new store");
             for numbers in [0..30, 30..100] {
-                ground.fill(numbers, filled).await.expect("filled");
+                ground.fill(None, numbers, filled).await.expect("filled");
             }
             let store = ground.open().await.expect("opened");
             store.verify().await.expect("whole");

@@ -101,6 +101,11 @@ impl<'w> House<'w> {
         get(self.gateways.first()?.http, path)
     }
 
+    /// The key file of all instances.
+    pub fn key(&self) -> PathBuf {
+        self.folder.0.join("gateway.key")
+    }
+
     /// Where each instance takes messages.
     pub fn mllp(&self) -> Vec<SocketAddr> {
         self.gateways.iter().map(|gateway| gateway.mllp).collect()

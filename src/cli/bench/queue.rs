@@ -26,7 +26,7 @@ pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     let (mut queues, mut name) = (Vec::new(), "");
     for depth in scale.queue_depths {
         let ground = Ground::new_in(&folder.0, scale.server.as_ref()).await?;
-        ground.fill(0..depth, Filled::Waiting).await?;
+        ground.fill(None, 0..depth, Filled::Waiting).await?;
         name = ground.name();
         let store = ground.open().await?;
         // What a start left to be read is read now.

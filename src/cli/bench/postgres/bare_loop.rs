@@ -211,7 +211,7 @@ mod tests {
         let none = Rows::read(&from, 100, 64).await.expect("read");
         assert!(write(&none, &to, 2, second).await.is_err());
 
-        admitted.fill(0..3, Filled::Waiting).await.expect("filled");
+        admitted.fill(None, 0..3, Filled::Waiting).await.expect("filled");
         let few = Rows::read(&from, 100, 64).await.expect("read");
         assert!(write(&few, &to, 2, second).await.expect("written") > 0.0);
         let client = to.connect().await.expect("connected");
