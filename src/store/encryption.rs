@@ -59,8 +59,8 @@ pub trait EncryptionStore: Send + Sync {
     async fn look_at_keys(&self, master: &Keys) -> Result<()>;
     /// Another master key opens the store as well, and a new data key takes over. A second time it does nothing.
     async fn add_master(&self, next: &Keys) -> Result<()>;
-    /// Only this master key opens the store from now on. `Outdated` as long as something is sealed with a data key that
-    /// the others know.
+    /// Only this master key opens the store from now on; data keys stay. `Outdated` as long as something is sealed with a data
+    /// key that the others know, and for the master key that is to go.
     async fn keep_only(&self, master: Fingerprint) -> Result<()>;
     /// Seals a few rows anew that are in clear or sealed with a data key that is to go, in one bounded transaction, and
     /// goes on behind them the next time. `None` if there is nothing to do.

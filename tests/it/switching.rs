@@ -121,6 +121,30 @@ async fn a_source_is_paused_rehearsed_and_goes_live_while_it_runs_and_after_a_re
     world.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_follows_a_live_service_of_a_source_in_shadow_is_live_too() {
+    let world = World::with(|config| {
+        let source = config.sources.iter_mut().find(|source| source.name == "eastvale").expect("configured");
+        (source.mode, source.follow_scans) = (Mode::Shadow, true);
+    })
+    .await;
+    world.switches("sources/eastvale", json!({"mode": "live", "service": "20001"})).await;
+    world.asks("CreateReferral", "k1", &to_service("EV-1", &Patients::new().next(), "20001")).await;
+    world.asks("AttachLetters", "k2", &attach("EV-1", "one.txt", LETTER)).await;
+    // The third looks after the scan of the letter.
+    let all = async || {
+        let depths = world.gateway.store.depths().await.expect("the store answers");
+        depths.iter().map(|depth| depth.count).sum::<u64>()
+    };
+    let began = std::time::Instant::now();
+    while all().await < 3 || world.count("queued").await + world.count("running").await > 0 {
+        assert!(began.elapsed() < SOON, "{}", world.story().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.count("shadowed").await, 0, "{}", world.story().await);
+    world.stop().await;
+}
+
 /// Somebody else sent it meanwhile: a pause above the shadow changes nothing of that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_came_while_a_source_in_shadow_was_paused_stays_in_shadow() {

@@ -1,6 +1,6 @@
 //! What is in clear, or sealed with a data key that is to go, sealed anew: a few rows at a time, table after table.
 //!
-//! Guarantees: a row that changed meanwhile stays as it is, for who changed it sealed it; a crash repeats at most one step,
+//! Guarantees: a column that changed meanwhile stays as it is, for who changed it sealed it; a crash repeats at most one step,
 //! which then finds nothing to do.
 
 use deadpool_postgres::ClientWrapper;

@@ -30,7 +30,7 @@ pub(in crate::store) struct WrappedKey {
     pub(in crate::store) wrapped: Vec<u8>,
     pub(in crate::store) made_at: Timestamp,
     pub(in crate::store) used_from: Timestamp,
-    /// Its values are sealed anew, and then it goes.
+    /// Its values are sealed anew; it stays, for whatever still names it. Of the root: under a master key that is to go.
     pub(in crate::store) retired: bool,
     /// How many values it sealed.
     pub(in crate::store) seals: u64,

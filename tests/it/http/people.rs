@@ -20,6 +20,11 @@ fn ers() -> SimulatorHandle {
 
 /// Northmoor's people sign in there.
 pub fn settle(gateway: &mut Serve, ers: &SimulatorHandle) {
+    settle_of(gateway, ers, "northmoor");
+}
+
+/// The people of this source sign in there.
+pub fn settle_of(gateway: &mut Serve, ers: &SimulatorHandle, source: &str) {
     let redirect_uri = gateway.url("/v1/sign-in/callback");
     gateway.settings["connections"].as_array_mut().expect("a list").push(json!({
         "name": "people",
@@ -33,7 +38,7 @@ pub fn settle(gateway: &mut Serve, ers: &SimulatorHandle) {
         "redirect_uri": redirect_uri,
         "organisations": ["RXX00"],
     }));
-    let source = gateway.source("northmoor").as_object_mut().expect("a source");
+    let source = gateway.source(source).as_object_mut().expect("a source");
     source.remove("connection");
     source.insert("connections".into(), json!(["people"]));
     source.insert("users".into(), json!({"CY": FIRST_CLINICIAN, "DI": SECOND_CLINICIAN}));

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ers_gateway::environment::Environment;
-use ers_gateway::simulator::demonstration::FIRST_CLINICIAN;
 use ers_gateway::simulator::{Action, Fault, Simulator, SimulatorConfig, SimulatorHandle};
 use serde_json::{Value, json};
 
+use crate::http::people::settle_of;
 use crate::support::referrals::{Patients, attach, create, northmoor};
 use crate::support::sender::{HttpSender, MllpSender, field};
 use crate::support::serve::Serve;
@@ -62,7 +62,7 @@ impl Night {
         gateway.settings["mappings"] = mappings.to_str().expect("a plain name").into();
         // Ten times as fast as e-RS allows, so that the test takes a tenth of the night.
         gateway.settings["delivery"]["pacing"] = json!({ "enabled": true, "per_second": 96.0, "gap_min": "8ms" });
-        signs_in(&mut gateway, &ers);
+        settle_of(&mut gateway, &ers, "southbeck");
         console(&mut gateway);
         gateway.start_and_wait().await;
         let (seeded, requests_seeded) = (ers.referrals().len(), ers.advice_requests().len());
@@ -211,27 +211,6 @@ impl Night {
         assert!(self.gateway.stop().await.success(), "{}", self.gateway.log_end());
         self.ers.stop().await;
     }
-}
-
-/// Southbeck's people sign in themselves.
-fn signs_in(gateway: &mut Serve, ers: &SimulatorHandle) {
-    let redirect_uri = gateway.url("/v1/sign-in/callback");
-    gateway.settings["connections"].as_array_mut().expect("a list").push(json!({
-        "name": "people",
-        "access": "sign_in",
-        "base_url": ers.base_url(),
-        "token_url": ers.token_url(),
-        "client_id": "demonstration-user-application",
-        "client_secret": "demonstration-secret",
-        "authorize_url": ers.authorize_url(),
-        "userinfo_url": ers.userinfo_url(),
-        "redirect_uri": redirect_uri,
-        "organisations": ["RXX00"],
-    }));
-    let source = gateway.source("southbeck").as_object_mut().expect("a source");
-    source.remove("connection");
-    source.insert("connections".into(), json!(["people"]));
-    source.insert("users".into(), json!({ "CY": FIRST_CLINICIAN }));
 }
 
 async fn told(gateway: &Serve, path: &str) -> Value {
