@@ -14,6 +14,8 @@ use crate::telemetry::{Span, SpanKind};
 
 /// A locked record is waited for so many times in a row: about an hour at the default ceiling.
 const LOCKED_TRIES_MAX: u32 = 20;
+/// Code of a command that the store cannot read.
+const UNREADABLE: &str = "UNREADABLE";
 /// Text of a failure that goes into rows and events.
 const TEXT_CHARS_MAX: usize = 1_000;
 
@@ -141,9 +143,36 @@ impl Run {
         self.end(Happened::LeaseExpired, text.to_owned()).await
     }
 
+    /// How far it came is not known, so nothing is sent; what the store has of it stays as it is. If it was in doubt, it stays
+    /// that, and a person decides.
+    pub(super) async fn end_unreadable(&mut self, text: String) -> Result<Flow, Abandoned> {
+        tracing::error!(text, "a command cannot be read");
+        self.command.body = Value::Null;
+        self.known.clear();
+        let happened = match self.state {
+            State::InDoubt { since, .. } => {
+                let attempts = self.shared.store.attempts(self.command.id).await.unwrap_or_default();
+                if let Some(written) = attempts.iter().rfind(|attempt| attempt.is_write) {
+                    let (call, step, since) = (&written.call, &written.step, since.to_string());
+                    self.publish("DecisionNeeded", json!({ "call": call, "step": step, "since": since, "text": text }));
+                }
+                Happened::LookedInVain { look_at: None }
+            }
+            _ => {
+                self.publish("CommandFailed", json!({ "code": UNREADABLE, "text": text }));
+                Happened::Refused { why: Failure { code: UNREADABLE.to_owned(), text: text.clone() } }
+            }
+        };
+        self.rest(happened, text).await
+    }
+
     pub(super) async fn end(&mut self, happened: Happened, why: String) -> Result<Flow, Abandoned> {
-        let after = self.state.clone().after(happened).expect("a running command takes every outcome");
         self.ledger.plan(self.plan.to_value());
+        self.rest(happened, why).await
+    }
+
+    async fn rest(&mut self, happened: Happened, why: String) -> Result<Flow, Abandoned> {
+        let after = self.state.clone().after(happened).expect("a running command takes every outcome");
         self.ledger.state(after.clone(), why);
         self.ledger.commit().await?;
         self.shared.metrics.settled.with_label_values(&[self.command.name.as_str(), after.name()]).inc();

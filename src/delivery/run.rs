@@ -74,6 +74,13 @@ pub(super) async fn carry_out(shared: Arc<Shared>, command: ClaimedCommand, leas
 
 impl Run {
     async fn until_rest(&mut self) -> Result<Flow, Abandoned> {
+        if let Some((part, why)) = self.command.unreadable() {
+            let text = format!(
+                "the {part} cannot be read in the store: {why}. Bring the store back from a backup, or do by hand what its \
+                 message asks for, then discard this"
+            );
+            return self.end_unreadable(text).await;
+        }
         match PlanRecord::from_value(std::mem::take(&mut self.command.plan)) {
             Ok(plan) => self.plan = plan,
             Err(_) => return self.fail("MAPPING", "the stored plan cannot be read by this version").await,

@@ -275,7 +275,7 @@ fn error_code(failure: &str) -> u16 {
         "http_409" | "http_412" | "RECORD_LOCKED" | "VERSION_CONFLICT" => APPLICATION_RECORD_LOCKED,
         "MAPPING" | "MAPPING_SET" | "SOURCE_UNKNOWN" | "CONNECTION_UNKNOWN" | "EXPIRED" | "PDS_REFUSED"
         | "FOLLOW_UP" | "LETTER_DAMAGED" | "FORBIDDEN" | "REC_FORBIDDEN" | "NO_ACCESS" | "ACCESS_DENIED"
-        | "NOT_AUTHORISED" | "http_403" | "http_406" | "http_415" => APPLICATION_INTERNAL_ERROR,
+        | "NOT_AUTHORISED" | "UNREADABLE" | "http_403" | "http_406" | "http_415" => APPLICATION_INTERNAL_ERROR,
         _ => DATA_TYPE_ERROR,
     }
 }

@@ -34,6 +34,7 @@ pub mod sqlite;
 mod standing;
 #[cfg(test)]
 pub(crate) mod suite;
+mod unreadable;
 mod urgency;
 mod vault;
 mod waiting;
@@ -68,6 +69,7 @@ pub use queue::*;
 pub use records::*;
 pub use report::{Day, DayCounts, ReportStore, Untold};
 pub use scan::{Scanned, scan};
+pub use unreadable::why_unreadable;
 pub use urgency::OLDEST_EVERY;
 pub use vault::Sealing;
 pub use vault::ring::LOOK_EVERY;

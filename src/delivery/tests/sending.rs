@@ -105,6 +105,33 @@ async fn a_damaged_letter_fails_before_it_is_linked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_that_cannot_be_read_stops_no_other() {
+    let world = World::new(Wanted::default()).await;
+    world.set_mode(Mode::Paused);
+    let spoilt = world.admit("R1").await;
+    let begun = world.admit("R2").await;
+    let whole = world.admit("R3").await;
+    world.tamper(&format!("UPDATE command SET body = '{{cut' WHERE id = x'{}'", spoilt.0.simple()));
+    world.tamper(&format!("UPDATE command SET plan = '{{cut' WHERE id = x'{}'", begun.0.simple()));
+    world.set_mode(Mode::Live);
+    world.start();
+    world.until(whole, "completed").await;
+    for (command, part) in [(spoilt, "the command cannot be read"), (begun, "the progress cannot be read")] {
+        let failed = serde_json::to_value(world.until(command, "failed").await.state).expect("a state");
+        assert_eq!(failed["why"]["code"], "UNREADABLE");
+        assert!(failed["why"]["text"].as_str().is_some_and(|text| text.contains(part)), "{failed}");
+    }
+    assert_eq!(world.ers.calls(), ["A011"], "one of them");
+    // How far it came stays unknown: replayed, it is not begun anew.
+    world.replay(begun).await;
+    world.environment.sleep(std::time::Duration::from_secs(60)).await;
+    world.until(begun, "failed").await;
+    assert_eq!(world.ers.calls(), ["A011"]);
+    let failures = world.event_names().await.iter().filter(|name| *name == "CommandFailed").count();
+    assert_eq!(failures, 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_e_rs_refuses_fails_with_its_code_and_without_the_patient() {
     let world = World::started().await;
     world.ers.will([Does::Answers(422, "INVALID_VALUE", json!({}))]);

@@ -665,6 +665,12 @@ impl World {
     }
 
     /// A person releases a failed command.
+    /// As somebody who goes past the gateway.
+    pub fn tamper(&self, sql: &str) {
+        let path = self.folder.path().join("gateway.db");
+        rusqlite::Connection::open(path).expect("a second connection").execute_batch(sql).expect("tampered");
+    }
+
     pub async fn replay(&self, id: CommandId) {
         let act = Act::of_person("a person", "a test", "looked at it", self.now());
         self.store.replay(id, act).await.expect("released");

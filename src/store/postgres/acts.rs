@@ -15,7 +15,7 @@ use super::write::{Signature, write_and_commit};
 use crate::command::{CommandId, Failure, Happened, State};
 use crate::environment::Environment;
 use crate::store::vault::Column;
-use crate::store::{Act, Finding, Noted, Result, StoreError, Word, with_finding};
+use crate::store::{Act, Finding, Noted, Result, StoreError, Word, why_unreadable, with_finding};
 
 /// The desk of what happens rarely, whoever does it.
 pub(super) const COMMON_DESK: i32 = 0;
@@ -75,6 +75,8 @@ impl Deed {
     /// The plan with what is to stand in it.
     fn noted_in(&self, plan: Value, act: &Act) -> Option<Value> {
         match self {
+            // It stays as it is.
+            _ if why_unreadable(&plan).is_some() => None,
             Self::Decide(finding) => Some(with_finding(plan, finding)),
             Self::Say(word) => Some(word.noted_in(plan, act.at)),
             _ => None,
@@ -118,9 +120,11 @@ pub(super) async fn act_on(
         let row = client.query_one(PLAN, &[&number]).await?;
         let place = Column::CommandPlan.of_id(id.0);
         let plan = deed.noted_in(columns::sealed_json(&row, 0, &workspace.vault, place)?, act);
-        let plan = plan.map(|plan| workspace.vault.seal_text(place, plan.to_string()));
-        let row = workspace.commands.get_mut(&number).ok_or(StoreError::NotFound)?;
-        (row.plan, row.changed) = (Some(plan), true);
+        if let Some(plan) = plan {
+            let plan = workspace.vault.seal_text(place, plan.to_string());
+            let row = workspace.commands.get_mut(&number).ok_or(StoreError::NotFound)?;
+            (row.plan, row.changed) = (Some(Some(plan)), true);
+        }
     }
     let note = client.prepare_cached(audit::NOTE).await?;
     let noted = Noted { act: deed.name(), subject: format!("command {id}"), by: act.clone() };

@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 
 use crate::command::{Class, Verdict};
 use crate::store::standing::Standing;
+use crate::store::unreadable::read_json;
 use crate::store::vault::{Place, Vault};
 use crate::store::{AliasKind, InstanceStanding, Result, Transport, damaged};
 
@@ -53,11 +54,11 @@ pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|_| damaged("a JSON column cannot be read"))
 }
 
-/// Of a column that may be sealed; `NULL` for JSON null.
+/// Of a column that may be sealed, or what says why it cannot be read; `NULL` for JSON null.
 pub(super) fn sealed_json(row: &Row, column: usize, vault: &Vault, place: Place) -> Result<Value> {
     match row.try_get::<_, Option<&str>>(column)? {
         None => Ok(Value::Null),
-        Some(text) => read(&vault.open_text(place, text)?),
+        Some(text) => read_json(vault.open_text(place, text)),
     }
 }
 

@@ -13,6 +13,7 @@ use super::patient;
 use crate::command::{DispatchId, MessageId};
 use crate::environment::Environment;
 use crate::store::patient::THREADS_OF_EVENTS;
+use crate::store::unreadable::if_whole;
 use crate::store::vault::{Column, Vault};
 use crate::store::{
     Act, DispatchContent, DispatchDepth, DispatchFilter, DispatchState, DispatchStep, DispatchView, DueDispatch, Made,
@@ -201,7 +202,9 @@ pub(super) async fn due(
     let rows = client.query(&statement, &[&destination, &columns::signed(max as u64)]).await?;
     let due = |row: &Row| -> Result<DueDispatch> {
         let (id, content): (_, Option<Vec<u8>>) = (row.try_get(0)?, row.try_get(5)?);
-        let content = content.map(|sealed| vault.open(Column::DispatchContent.of_id(id), sealed)).transpose()?;
+        let content =
+            content.map(|sealed| if_whole(vault.open(Column::DispatchContent.of_id(id), sealed))).transpose()?;
+        let content = content.flatten();
         let (kind, control_id) = (row.try_get(3)?, row.try_get(4)?);
         Ok(DueDispatch {
             id: DispatchId(id),

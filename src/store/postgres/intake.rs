@@ -26,6 +26,7 @@ use crate::command::{CommandId, Failure, MessageId, State, Verdict};
 use crate::environment::Environment;
 use crate::store::pieces::{Document, Raw, sealed_raw};
 use crate::store::standing::Standing;
+use crate::store::unreadable::if_whole;
 use crate::store::vault::{Column, Vault};
 use crate::store::{
     Admission, Admitted, Cause, NewCommand, NewMessage, Noted, RESENT_WITH_A_CHANGE, Result, StoreError, Stored,
@@ -457,7 +458,10 @@ async fn known_keys(
         let first = Known {
             sha256: columns::digest(row.try_get(2)?)?,
             message,
-            acknowledgement: vault.open(place, acknowledgement.unwrap_or_default())?.into(),
+            // One that cannot be read is made anew, as one that was purged.
+            acknowledgement: if_whole(vault.open(place, acknowledgement.unwrap_or_default()))?
+                .unwrap_or_default()
+                .into(),
         };
         known.insert(key, first);
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::keyring;
 use crate::store::encryption::{RENEWED_AT_ONCE, Renewed, is_due};
+use crate::store::unreadable::if_whole;
 use crate::store::vault::form::{Column, name_digest};
 use crate::store::vault::{Place, Vault};
 use crate::store::{Result, StoreError, damaged};
@@ -234,14 +235,17 @@ fn anew(row: &Row, walk: &Walk, key: &[String], vault: &Vault) -> Result<Changed
     let mut changed = Changed::default();
     for (_, column) in walk.texts {
         let old: Option<String> = row.try_get(at)?;
-        let new = old.as_deref().map(|old| vault.renewed_text(place(*column), old)).transpose()?.flatten();
+        // What does not open stays as it is, for `prove` to find.
+        let new = old.as_deref().map(|old| if_whole(vault.renewed_text(place(*column), old))).transpose()?;
+        let new = new.flatten().flatten();
         changed.count += u64::from(new.is_some());
         changed.texts.push((old.clone(), new.or(old)));
         at += 1;
     }
     for (_, column) in walk.bytes {
         let old: Option<Vec<u8>> = row.try_get(at)?;
-        let new = old.as_deref().map(|old| vault.renewed(place(*column), old)).transpose()?.flatten();
+        let new = old.as_deref().map(|old| if_whole(vault.renewed(place(*column), old))).transpose()?;
+        let new = new.flatten().flatten();
         changed.count += u64::from(new.is_some());
         changed.bytes.push((old.clone(), new.or(old)));
         at += 1;

@@ -11,6 +11,7 @@ use super::workspace::Thread;
 use crate::command::{AttemptId, Class, CommandId, MessageId, ThreadId};
 use crate::store::patient::is_about;
 use crate::store::standing::Standing;
+use crate::store::unreadable::if_whole;
 use crate::store::vault::{Column, Vault};
 use crate::store::{
     Alias, AttemptView, CommandView, Depth, GATEWAY, MessageView, OpenCommand, Result, ThreadView, TransitionView,
@@ -45,7 +46,9 @@ pub(super) fn message_view(row: &Row, vault: &Vault) -> Result<MessageView> {
         size: columns::count(row, 8)?,
         charset: row.try_get(9)?,
         problems: columns::json(row, 10)?,
-        acknowledgement: columns::sealed_bytes(row, 11, vault, Column::MessageAcknowledgement.of_id(id))?.into(),
+        acknowledgement: if_whole(columns::sealed_bytes(row, 11, vault, Column::MessageAcknowledgement.of_id(id)))?
+            .unwrap_or_default()
+            .into(),
     })
 }
 

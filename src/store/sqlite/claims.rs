@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use rusqlite::params;
+use serde_json::Value;
 
 use super::books::Books;
 use super::columns;
 use super::threads;
 use crate::store::standing::{Place, Standing};
+use crate::store::unreadable::read_json;
 use crate::store::urgency::{CLAIM_MAX, Candidate, choose};
 use crate::store::vault::{Column, Vault};
 use crate::store::{Claim, ClaimedCommand, Result, StoreError, leased};
@@ -21,18 +23,13 @@ pub(super) struct Claimed {
 
 impl Claimed {
     pub(super) fn read(self, vault: &Vault) -> Result<ClaimedCommand> {
-        let id = self.command.id;
-        let unreadable = |_| StoreError::Damaged(format!("command {id} cannot be read"));
-        let body = vault.open_text(Column::CommandBody.of_id(id.0), &self.body)?;
+        let id = self.command.id.0;
+        let body = read_json(vault.open_text(Column::CommandBody.of_id(id), &self.body))?;
         let plan = match &self.plan {
-            Some(plan) => &vault.open_text(Column::CommandPlan.of_id(id.0), plan)?,
-            None => "null",
+            Some(plan) => read_json(vault.open_text(Column::CommandPlan.of_id(id), plan))?,
+            None => Value::Null,
         };
-        Ok(ClaimedCommand {
-            body: serde_json::from_str(&body).map_err(unreadable)?,
-            plan: serde_json::from_str(plan).map_err(unreadable)?,
-            ..self.command
-        })
+        Ok(ClaimedCommand { body, plan, ..self.command })
     }
 }
 
@@ -115,13 +112,13 @@ impl Books {
                 message: row.message,
                 source: self.source_name(row.placed.source)?.to_owned(),
                 name: row.name,
-                body: serde_json::Value::Null,
+                body: Value::Null,
                 class: row.placed.class,
                 thread: threads::view(&self.connection, row.placed.thread)?,
                 received_at: columns::time(stored, 0)?,
                 not_after: columns::optional_time(stored, 1)?,
                 mapping_set: stored.get(2)?,
-                plan: serde_json::Value::Null,
+                plan: Value::Null,
                 state: state.clone(),
                 deferrals: stored.get(3)?,
                 fence: columns::count(stored, 4)?,

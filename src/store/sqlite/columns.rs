@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::command::{Class, State, Verdict};
 use crate::store::damaged;
+use crate::store::unreadable::read_json;
 use crate::store::{Result, Transport};
 
 pub(super) fn uuid(row: &Row<'_>, column: usize) -> Result<Uuid> {
@@ -36,6 +37,14 @@ pub(super) fn json(row: &Row<'_>, column: usize) -> Result<Value> {
     match row.get_ref(column)?.as_str_or_null().map_err(|_| damaged("a JSON column holds no text"))? {
         None => Ok(Value::Null),
         Some(text) => serde_json::from_str(text).map_err(|_| damaged("a JSON column cannot be read")),
+    }
+}
+
+/// Of a column that was opened with `opened_json`; `NULL` for JSON null.
+pub(super) fn sealed_json(row: &Row<'_>, column: usize) -> Result<Value> {
+    match row.get_ref(column)?.as_str_or_null().map_err(|_| damaged("a JSON column holds no text"))? {
+        None => Ok(Value::Null),
+        Some(text) => read_json(Ok(text.into())),
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn was_dispatched(connection: &Connection, destination: &str, control
 
 pub(super) fn due(connection: &Connection, destination: &str, max: usize) -> Result<Vec<DueDispatch>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, event, tries, kind, control_id, opened('dispatch.content', id, content), put_off FROM dispatch
+        "SELECT id, event, tries, kind, control_id, opened_if_whole('dispatch.content', id, content), put_off FROM dispatch
          WHERE destination = ?1 AND state = 'waiting' ORDER BY number LIMIT ?2",
     )?;
     let mut rows = statement.query((destination, columns::signed(max as u64)))?;

@@ -150,15 +150,17 @@ impl Books {
         if sha256 != message.sha256 {
             return Ok(Some(Admitted::ControlIdReused { message: first_id }));
         }
-        // Empty when the first message was purged: who asks then makes the answer anew.
-        let acknowledgement: Option<Vec<u8>> = self
+        // Empty when the first message was purged, or its answer cannot be read: who asks then makes the answer anew.
+        let acknowledgement: Option<Option<Vec<u8>>> = self
             .connection
-            .prepare_cached("SELECT opened('message.acknowledgement', id, acknowledgement) FROM message WHERE id = ?1")?
+            .prepare_cached(
+                "SELECT opened_if_whole('message.acknowledgement', id, acknowledgement) FROM message WHERE id = ?1",
+            )?
             .query_row([first], |row| row.get(0))
             .optional()?;
         Ok(Some(Admitted::Resend {
             stored: Stored::committed(first_id),
-            acknowledgement: acknowledgement.unwrap_or_default().into(),
+            acknowledgement: acknowledgement.flatten().unwrap_or_default().into(),
             message: first_id,
         }))
     }

@@ -1,13 +1,13 @@
 //! What a person does to a command: a transition and a row of the audit log in one commit.
 
 use rusqlite::OptionalExtension as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::books::Books;
 use super::columns;
 use crate::command::{CommandId, Failure, Happened, State};
 use crate::store::vault::Column;
-use crate::store::{Act, Finding, Noted, Result, StoreError, decided, with_finding};
+use crate::store::{Act, Finding, Noted, Result, StoreError, decided, why_unreadable, with_finding};
 
 impl Books {
     /// A failed command goes back to the queue. Its plan stays, so what is known done is skipped; its age
@@ -66,14 +66,29 @@ impl Books {
         let number = row.placed.number;
         let plan = self
             .connection
-            .prepare_cached("SELECT opened('command.plan', id, plan) FROM command WHERE number = ?1")?
-            .query_row([number], |row| Ok(columns::json(row, 0)))??;
-        let plan = self.vault.seal_text(Column::CommandPlan.of_id(command.0), with_finding(plan, finding).to_string());
+            .prepare_cached("SELECT opened_json('command.plan', id, plan) FROM command WHERE number = ?1")?
+            .query_row([number], |row| Ok(columns::sealed_json(row, 0)))??;
         self.raise_fence(number)?;
-        self.connection.prepare_cached("UPDATE command SET plan = ?2 WHERE number = ?1")?.execute((number, plan))?;
+        self.keep_plan(number, command, plan, |plan| with_finding(plan, finding))?;
         let why = format!("{}: {}", finding.in_words(), act.why);
         self.change(&row, &to, act.at, &why, &act.by)?;
         self.note_act(&Noted { act: "decide", subject: format!("command {command}"), by: Act { why, ..act.clone() } })
+    }
+
+    /// A plan that cannot be read stays as it is.
+    pub(super) fn keep_plan(
+        &self,
+        number: i64,
+        command: CommandId,
+        plan: Value,
+        noted: impl FnOnce(Value) -> Value,
+    ) -> Result<()> {
+        if why_unreadable(&plan).is_some() {
+            return Ok(());
+        }
+        let plan = self.vault.seal_text(Column::CommandPlan.of_id(command.0), noted(plan).to_string());
+        self.connection.prepare_cached("UPDATE command SET plan = ?2 WHERE number = ?1")?.execute((number, plan))?;
+        Ok(())
     }
 
     fn act_on(&mut self, command: CommandId, happened: Happened, name: &'static str, act: &Act) -> Result<i64> {

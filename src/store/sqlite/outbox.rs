@@ -54,8 +54,8 @@ impl Books {
     pub(super) fn publish_about(&mut self, command: i64, name: &str, at: Timestamp, more: Value) -> Result<()> {
         let mut data = {
             let mut statement = self.connection.prepare_cached(
-                "SELECT c.id, c.name, c.message, json_extract(opened('command.body', c.id, c.body), '$.localId'),
-                        json_extract(opened('thread.known', t.id, t.known), '$.ubrn')
+                "SELECT c.id, c.name, c.message, opened_json('command.body', c.id, c.body),
+                        opened_json('thread.known', t.id, t.known)
                  FROM command c JOIN thread t ON t.number = c.thread WHERE c.number = ?1",
             )?;
             let mut rows = statement.query([command])?;
@@ -65,7 +65,7 @@ impl Books {
             data.insert("commandName".into(), row.get::<_, String>(1)?.into());
             data.insert("message".into(), columns::uuid(row, 2)?.to_string().into());
             for (name, column) in [("localId", 3), ("ubrn", 4)] {
-                if let Ok(text) = row.get_ref(column)?.as_str() {
+                if let Some(text) = columns::sealed_json(row, column)?[name].as_str() {
                     data.insert(name.into(), text.into());
                 }
             }
@@ -122,7 +122,7 @@ impl Books {
 pub(super) fn unconfirmed(connection: &Connection, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
     events(
         connection,
-        "SELECT position, id, name, at, source, subject, thread, sequence, opened('outbox.data', id, data) FROM outbox
+        "SELECT position, id, name, at, source, subject, thread, sequence, opened_json('outbox.data', id, data) FROM outbox
          INDEXED BY outbox_unconfirmed
          WHERE confirmed_at IS NULL AND position > ?1 ORDER BY position LIMIT ?2",
         after,
@@ -133,7 +133,7 @@ pub(super) fn unconfirmed(connection: &Connection, after: u64, max: usize) -> Re
 pub(super) fn events_after(connection: &Connection, after: u64, max: usize) -> Result<Vec<StoredEvent>> {
     events(
         connection,
-        "SELECT position, id, name, at, source, subject, thread, sequence, opened('outbox.data', id, data) FROM outbox
+        "SELECT position, id, name, at, source, subject, thread, sequence, opened_json('outbox.data', id, data) FROM outbox
          WHERE position > ?1 ORDER BY position LIMIT ?2",
         after,
         max,
@@ -160,7 +160,7 @@ fn event(row: &Row<'_>) -> Result<StoredEvent> {
         subject: row.get(5)?,
         thread: partition_key(row.get(6)?),
         sequence: columns::count(row, 7)?,
-        data: columns::json(row, 8)?,
+        data: columns::sealed_json(row, 8)?,
     })
 }
 

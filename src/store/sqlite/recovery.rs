@@ -109,12 +109,12 @@ impl Books {
         let unanswered = self
             .connection
             .prepare_cached(
-                "SELECT a.step, a.call, a.started_at, opened('command.plan', c.id, c.plan) FROM attempt a JOIN command c ON c.number = a.command
+                "SELECT a.step, a.call, a.started_at, opened_json('command.plan', c.id, c.plan) FROM attempt a JOIN command c ON c.number = a.command
                  WHERE a.command = ?1 AND a.fence = ?2 AND a.is_write AND a.finished_at IS NULL
                  ORDER BY a.number DESC LIMIT 1",
             )?
             .query_row((row.placed.number, columns::signed(row.fence)), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?, columns::json(row, 3)))
+                Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?, columns::sealed_json(row, 3)))
             })
             .optional()?;
         unanswered

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 use super::books::Books;
 use super::keyring;
 use crate::store::encryption::{RENEWED_AT_ONCE, Renewed, is_due};
+use crate::store::unreadable::if_whole;
 use crate::store::vault::form::{Column, name_digest};
 use crate::store::vault::{Place, Vault};
 use crate::store::{Result, StoreError, damaged};
@@ -226,9 +227,11 @@ fn size(value: &Value) -> usize {
 }
 
 fn anew(vault: &Vault, place: Place, value: &Value) -> Result<Option<Value>> {
-    match value {
-        Value::Blob(bytes) => Ok(vault.renewed(place, bytes)?.map(Value::Blob)),
-        Value::Text(text) => Ok(vault.renewed_text(place, text)?.map(Value::Text)),
+    let renewed = match value {
+        Value::Blob(bytes) => vault.renewed(place, bytes).map(|renewed| renewed.map(Value::Blob)),
+        Value::Text(text) => vault.renewed_text(place, text).map(|renewed| renewed.map(Value::Text)),
         _ => Ok(None),
-    }
+    };
+    // What does not open stays as it is, for `prove` to find.
+    Ok(if_whole(renewed)?.flatten())
 }

@@ -17,7 +17,7 @@ const HISTORY_MAX: i64 = 10_000;
 pub(super) const MESSAGE_COLUMNS: &str =
     "m.id, (SELECT name FROM source WHERE number = m.source), m.transport, m.control_id, m.kind, m.received_at,
      (SELECT at FROM acknowledged WHERE message = m.number), m.verdict, m.size, m.charset, m.problems,
-     opened('message.acknowledgement', m.id, m.acknowledgement), m.number";
+     opened_if_whole('message.acknowledgement', m.id, m.acknowledgement), m.number";
 
 pub(super) fn message_view(row: &Row<'_>) -> Result<MessageView> {
     Ok(MessageView {
@@ -32,7 +32,7 @@ pub(super) fn message_view(row: &Row<'_>) -> Result<MessageView> {
         size: columns::count(row, 8)?,
         charset: row.get(9)?,
         problems: columns::json(row, 10)?,
-        acknowledgement: row.get::<_, Vec<u8>>(11)?.into(),
+        acknowledgement: row.get::<_, Option<Vec<u8>>>(11)?.unwrap_or_default().into(),
     })
 }
 
@@ -46,8 +46,8 @@ pub(super) fn message(connection: &Connection, id: MessageId) -> Result<Option<M
 /// Columns of a `CommandView`, from `command c` and its `thread t`.
 pub(super) const COMMAND_COLUMNS: &str =
     "c.id, c.message, (SELECT name FROM source WHERE number = c.source), c.name, c.state,
-     c.class, t.id, c.received_at, c.changed_at, c.mapping_set, opened('command.body', c.id, c.body),
-     opened('command.plan', c.id, c.plan), opened('thread.known', t.id, t.known), c.standing, t.number, c.not_after";
+     c.class, t.id, c.received_at, c.changed_at, c.mapping_set, opened_json('command.body', c.id, c.body),
+     opened_json('command.plan', c.id, c.plan), opened_json('thread.known', t.id, t.known), c.standing, t.number, c.not_after";
 
 pub(super) fn command(connection: &Connection, id: CommandId) -> Result<Option<CommandView>> {
     let mut statement = connection.prepare_cached(&format!(
@@ -74,14 +74,14 @@ pub(super) fn commands_of(connection: &Connection, message: MessageId) -> Result
 
 pub(super) fn open_for_patients(connection: &Connection, ids: &[String]) -> Result<Vec<OpenCommand>> {
     let mut statement = connection.prepare_cached(
-        "SELECT c.id, t.id, c.name, opened('command.body', c.id, c.body)
+        "SELECT c.id, t.id, c.name, opened_json('command.body', c.id, c.body)
          FROM command c JOIN thread t ON t.number = c.thread
          WHERE c.standing IN (0, 1, 2, 3, 4, 5, 6) AND c.standing <> 7 ORDER BY c.number",
     )?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        if !is_about(&columns::json(row, 3)?, ids) {
+        if !is_about(&columns::sealed_json(row, 3)?, ids) {
             continue;
         }
         found.push(OpenCommand {
@@ -111,9 +111,9 @@ pub(super) fn command_view(connection: &Connection, row: &Row<'_>) -> Result<Com
         changed_at: columns::time(row, 8)?,
         not_after: columns::optional_time(row, 15)?,
         mapping_set: row.get(9)?,
-        body: columns::json(row, 10)?,
-        plan: columns::json(row, 11)?,
-        known: columns::json(row, 12)?,
+        body: columns::sealed_json(row, 10)?,
+        plan: columns::sealed_json(row, 11)?,
+        known: columns::sealed_json(row, 12)?,
     })
 }
 
@@ -170,7 +170,7 @@ fn arrival(connection: &Connection, command: CommandId, into: Option<String>) ->
 pub(super) fn attempts(connection: &Connection, command: CommandId) -> Result<Vec<AttemptView>> {
     let mut statement = connection.prepare_cached(
         "SELECT a.id, a.step, a.call, a.is_write, a.correlation_id, a.started_at, a.finished_at, a.status, a.outcome,
-                a.duration_ms, opened('attempt.request', a.id, a.request), opened('attempt.response', a.id, a.response)
+                a.duration_ms, opened_json('attempt.request', a.id, a.request), opened_json('attempt.response', a.id, a.response)
          FROM command c JOIN attempt a ON a.command = c.number WHERE c.id = ?1 ORDER BY a.number LIMIT ?2",
     )?;
     let mut rows = statement.query((command.0.into_bytes(), HISTORY_MAX))?;
@@ -187,8 +187,8 @@ pub(super) fn attempts(connection: &Connection, command: CommandId) -> Result<Ve
             status: row.get(7)?,
             outcome: row.get(8)?,
             duration_ms: row.get::<_, Option<i64>>(9)?.and_then(|ms| u64::try_from(ms).ok()),
-            request: columns::json(row, 10)?,
-            response: columns::json(row, 11)?,
+            request: columns::sealed_json(row, 10)?,
+            response: columns::sealed_json(row, 11)?,
         });
     }
     Ok(views)

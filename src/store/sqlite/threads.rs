@@ -9,7 +9,7 @@ use crate::command::{CommandId, ThreadId};
 use crate::store::damaged;
 use crate::store::standing::Standing;
 use crate::store::vault::Column;
-use crate::store::{Alias, AliasKind, Result, ThreadView};
+use crate::store::{Alias, AliasKind, Result, ThreadView, why_unreadable};
 
 /// How often a thread may have been merged into another before it is damaged data.
 const MERGES_MAX: usize = 10_000;
@@ -47,14 +47,14 @@ fn follow_merges(connection: &Connection, mut thread: i64) -> Result<i64> {
 
 pub(super) fn view(connection: &Connection, thread: i64) -> Result<ThreadView> {
     let mut statement = connection.prepare_cached(
-        "SELECT t.id, opened('thread.known', t.id, t.known), coalesce(c.id, t.purged_creator_id)
+        "SELECT t.id, opened_json('thread.known', t.id, t.known), coalesce(c.id, t.purged_creator_id)
          FROM thread t LEFT JOIN command c ON c.number = t.created_by WHERE t.number = ?1",
     )?;
     let mut rows = statement.query([thread])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     Ok(ThreadView {
         id: ThreadId(columns::uuid(row, 0)?),
-        known: columns::json(row, 1)?,
+        known: columns::sealed_json(row, 1)?,
         created_by: row.get::<_, Option<[u8; 16]>>(2)?.map(|id| CommandId(uuid::Uuid::from_bytes(id))),
     })
 }
@@ -168,6 +168,9 @@ impl Books {
 
     fn known(&self, thread: i64) -> Result<(ThreadId, Map<String, Value>)> {
         let ThreadView { id, known, .. } = view(&self.connection, thread)?;
+        if let Some(why) = why_unreadable(&known) {
+            return Err(damaged(&format!("what is known of referral thread {id} cannot be read: {why}")));
+        }
         match known {
             Value::Object(known) => Ok((id, known)),
             _ => Ok((id, Map::new())),

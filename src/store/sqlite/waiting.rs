@@ -6,7 +6,6 @@ use super::books::Books;
 use super::columns;
 use super::search::{COMMAND_COLUMNS, command_view};
 use crate::command::{CommandId, ThreadId};
-use crate::store::vault::Column;
 use crate::store::{Act, CommandView, Noted, OpenCommand, Result, StoreError, Word};
 
 pub(super) fn waiting(connection: &Connection, max: usize) -> Result<Vec<CommandView>> {
@@ -58,11 +57,10 @@ impl Books {
         let number = row.placed.number;
         let plan = self
             .connection
-            .prepare_cached("SELECT opened('command.plan', id, plan) FROM command WHERE number = ?1")?
-            .query_row([number], |row| Ok(columns::json(row, 0)))??;
-        let plan = self.vault.seal_text(Column::CommandPlan.of_id(command.0), word.noted_in(plan, act.at).to_string());
+            .prepare_cached("SELECT opened_json('command.plan', id, plan) FROM command WHERE number = ?1")?
+            .query_row([number], |row| Ok(columns::sealed_json(row, 0)))??;
         self.raise_fence(number)?;
-        self.connection.prepare_cached("UPDATE command SET plan = ?2 WHERE number = ?1")?.execute((number, plan))?;
+        self.keep_plan(number, command, plan, |plan| word.noted_in(plan, act.at))?;
         let why = word.in_words(&act.why);
         if to != row.state {
             self.change(&row, &to, act.at, &why, &act.by)?;

@@ -186,6 +186,7 @@ scenarios! {
         nothing_that_is_sealed_stands_in_the_store,
         what_stood_in_clear_is_sealed_step_by_step,
         a_value_that_was_moved_does_not_open,
+        what_cannot_be_read_harms_itself_alone,
         only_the_key_of_a_store_opens_it,
         a_change_in_the_middle_of_a_renewal_leaves_nothing_to_the_old_data_key,
         the_master_key_is_changed_while_the_store_is_used,

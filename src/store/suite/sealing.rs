@@ -6,11 +6,14 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::Home;
-use super::given::{act, admitted, at, claimed, command, ends, local, message, new_id, the_claimed};
+use super::given::{
+    act, admitted, arrives, at, attempt, claim, claimed, command, ends, local, message, new_id, progress, state_of,
+    the_claimed,
+};
 use crate::command::{AttemptId, CommandId, DispatchId, MessageId, State};
 use crate::store::{
-    DispatchContent, FinishedAttempt, Made, NewAttempt, NewDispatch, NewEvent, Progress, SealedSecret, Sealing,
-    Snapshot, Store, StoreError,
+    Admitted, DispatchContent, Finding, FinishedAttempt, Made, NewAttempt, NewDispatch, NewEvent, Progress,
+    SealedSecret, Sealing, Snapshot, Store, StoreError, why_unreadable,
 };
 
 /// What each sealed column holds of, once, in this order: none of it may be found.
@@ -226,7 +229,87 @@ pub(crate) async fn a_value_that_was_moved_does_not_open(home: &dyn Home) {
     let store = home.open().await;
     opens(&*store, "one", &one).await;
     assert!(matches!(store.read_message(two.short, 0..u64::MAX).await, Err(StoreError::Damaged(_))));
-    assert!(matches!(store.command(two.command).await, Err(StoreError::Damaged(_))));
+    let view = store.command(two.command).await.expect("read").expect("there");
+    assert_eq!(view.body["note"], "MarkInBody");
+    assert!(why_unreadable(&view.plan).is_some_and(|why| why.contains("does not open in its place")), "{}", view.plan);
+    assert!(matches!(store.verify().await, Err(StoreError::Damaged(_))), "proof finds it");
+}
+
+pub(crate) async fn what_cannot_be_read_harms_itself_alone(home: &dyn Home) {
+    let store = home.open().await;
+    let first = arrives(&*store, &[local("known")]).await;
+    let known = Some(json!({"ubrn": "000000070000"}));
+    let running = the_claimed(&*store).await;
+    store.record(Progress { known, ..progress(&running) }).await.expect("recorded");
+    ends(&*store, &running, State::Completed).await;
+    let doubtful = arrives(&*store, &[local("sent")]).await;
+    let running = the_claimed(&*store).await;
+    let sending = Progress { started: Some(attempt(true)), plan: Some(json!({"wrote": false})), ..progress(&running) };
+    store.record(sending).await.expect("recorded");
+    let follower = arrives(&*store, &[local("known")]).await;
+    let broken = arrives(&*store, &[local("broken")]).await;
+    let mut made = command(&[local("whole")]);
+    made.body = json!({"localId": "NM-7"});
+    let whole = made.id;
+    let answered = admitted(&*store, message("answered").with(made).with_event("ReferralReceived")).await;
+    admitted(&*store, message("also").with_event("ReferralReceived")).await;
+    for (from, control_id, to) in [(None, "first", 1), (Some(1), "second", 2)] {
+        let (kind, control_id) = ("SRM^S01".into(), control_id.to_owned());
+        let content = DispatchContent { kind, bytes: control_id.clone().into(), control_id };
+        let (id, subject, made) = (DispatchId(new_id()), "s".into(), Made::Message(content));
+        let told = NewDispatch { id, subject, event: None, made, at: at(2) };
+        assert!(store.tell("pas", from, to, vec![told]).await.expect("told"));
+    }
+    drop(store);
+    home.tamper(&format!(
+        "UPDATE dispatch SET content = (SELECT d.content FROM dispatch d WHERE d.control_id = 'second')
+           WHERE control_id = 'first';
+         UPDATE command SET body = (SELECT c.body FROM command c WHERE c.id = {}) WHERE id = {};
+         UPDATE command SET plan = '{{cut' WHERE id = {};
+         UPDATE thread SET known = '{{cut' WHERE known IS NOT NULL;
+         UPDATE message SET acknowledgement = (SELECT m.acknowledgement FROM message m WHERE m.control_id = 'also')
+           WHERE control_id = 'answered';
+         UPDATE outbox SET data = (SELECT o.data FROM outbox o WHERE o.position = 2) WHERE position = 1",
+        home.id(whole.0),
+        home.id(broken.0),
+        home.id(doubtful.0),
+    ))
+    .await;
+
+    let store = home.open().await;
+    assert_eq!(store.recover(at(10)).await.expect("recovered").in_doubt, 1);
+    let mut leased = store.claim(claim(10, 10)).await.expect("claimed");
+    leased.sort_by_key(|command| command.id);
+    let unreadable: Vec<_> = leased.iter().map(|one| (one.id, one.unreadable().map(|(part, _)| part))).collect();
+    let of = |id, part| (id, Some(part));
+    assert_eq!(
+        unreadable,
+        [of(doubtful, "progress"), of(follower, "knowledge of its referral"), of(broken, "command"), (whole, None)]
+    );
+    // What a person then does about them.
+    let (why, held) = (crate::command::Failure { code: "UNREADABLE".into(), text: "no".into() }, &leased[2]);
+    ends(&*store, held, State::Failed { why }).await;
+    store.discard(broken, act()).await.expect("discarded");
+    let looked = State::InDoubt { step: "create".into(), since: at(1), look_at: None };
+    ends(&*store, &leased[0], looked).await;
+    store.decide(doubtful, Finding::default(), act()).await.expect("decided");
+    assert!(matches!(state_of(&*store, doubtful).await, State::InDoubt { look_at: Some(_), .. }));
+    let plan = store.command(doubtful).await.expect("read").expect("there").plan;
+    assert!(why_unreadable(&plan).is_some(), "how far it came is not forgotten: {plan}");
+    assert_eq!(store.commands_of(answered).await.expect("read").len(), 1);
+    assert_eq!(state_of(&*store, first).await, State::Completed);
+
+    let events = store.unconfirmed(0, 10).await.expect("read");
+    let unreadable: Vec<bool> = events.iter().map(|event| why_unreadable(&event.data).is_some()).collect();
+    assert_eq!(unreadable, [true, false, false], "{events:?}");
+    assert_eq!(events[2].name, "CommandInDoubt");
+    let due = store.due_dispatches("pas", 10).await.expect("read");
+    let sent: Vec<_> = due.iter().map(|due| due.content.as_ref().map(|content| content.bytes.clone())).collect();
+    assert_eq!(sent, [None, Some(Bytes::from_static(b"second"))], "it is made anew, or set aside");
+    let again = store.admit(message("answered")).await.expect("asked");
+    assert!(matches!(&again, Admitted::Resend { acknowledgement, .. } if acknowledgement.is_empty()), "{again:?}");
+    assert!(store.message(answered).await.expect("read").expect("there").acknowledgement.is_empty());
+    while store.renew().await.expect("renewed").is_some() {}
     assert!(matches!(store.verify().await, Err(StoreError::Damaged(_))), "proof finds it");
 }
 

@@ -26,6 +26,9 @@ use super::{Result, StoreError};
 use crate::environment::Environment;
 use crate::keys::{Keys, NONCE_BYTES};
 
+/// So many data keys may be made elsewhere before this process hears of the first.
+const AHEAD_MAX: u32 = 16;
+
 /// With what a store is opened. What is sealed is opened in any case.
 #[derive(Clone, Debug)]
 pub struct Sealing {
@@ -158,8 +161,11 @@ impl Vault {
     }
 
     fn lacks(&self, number: u32) -> StoreError {
-        if self.0.ring.read().keys.is_empty() {
-            return locked();
+        let newest = self.0.ring.read().keys.keys().max().copied();
+        let Some(newest) = newest else { return locked() };
+        // Keys have numbers in their order, and are known here before they are used.
+        if !(newest..newest.saturating_add(AHEAD_MAX)).contains(&number) {
+            return StoreError::Damaged(format!("a value is sealed with data key {number}, which is not in the store"));
         }
         StoreError::Unavailable(format!("something is sealed with data key {number}, which is not known here yet"))
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Published, Workspace};
 use crate::environment::Environment;
+use crate::store::unreadable::if_whole;
 use crate::store::vault::{Column, Sealer};
 use crate::store::{NewEvent, Result};
 
@@ -59,8 +60,10 @@ impl Workspace {
         data.insert("commandName".into(), row.name.into());
         data.insert("message".into(), row.message.to_string().into());
         if let Some(local_id) = row.local_id {
-            let local_id = self.vault.open_text(Column::CommandLocalId.of_id(row.id), &local_id)?.into_owned();
-            data.insert("localId".into(), local_id.into());
+            let local_id = self.vault.open_text(Column::CommandLocalId.of_id(row.id), &local_id);
+            if let Some(local_id) = if_whole(local_id)? {
+                data.insert("localId".into(), local_id.into_owned().into());
+            }
         }
         if let Some(ubrn @ Value::String(_)) = known.get("ubrn") {
             data.insert("ubrn".into(), ubrn.clone());

@@ -6,15 +6,17 @@ use uuid::Uuid;
 use super::{Creator, Named, Thread, Workspace};
 use crate::command::{CommandId, ThreadId};
 use crate::store::postgres::columns;
+use crate::store::unreadable::read_json;
 use crate::store::vault::{Column, Vault};
 use crate::store::{Alias, Result, ThreadView, damaged};
 
 impl Thread {
     pub(in crate::store::postgres) fn view(&self, vault: &Vault) -> Result<ThreadView> {
-        let known = self.known(vault)?;
+        let place = Column::ThreadKnown.of_id(self.id);
+        let known = self.known.as_deref().map(|known| read_json(vault.open_text(place, known))).transpose()?;
         Ok(ThreadView {
             id: ThreadId(self.id),
-            known: known.map_or(Value::Null, Value::Object),
+            known: known.unwrap_or(Value::Null),
             created_by: self.creator.map(|creator| CommandId(creator.id)),
         })
     }
