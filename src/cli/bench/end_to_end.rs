@@ -20,7 +20,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) async fn measure(scale: &Scale, amqp: Option<&str>) -> Result<Vec<Figure>, CliError> {
     let house = House::open(scale, Wishes { pacing_off: true, amqp, ..Wishes::default() }).await?;
-    let to = house.mllp();
+    let to = house.mllp()?;
     let (load, frame) = (Load::new(), Frame::referral());
     let done = || match amqp {
         Some(_) => house.metric("gateway_events_published_total", "ReferralCreated"),

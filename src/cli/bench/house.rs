@@ -6,14 +6,18 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::exit::CliError;
 use super::Scale;
+use super::certificates::Certificates;
 use super::ground::Ground;
+use super::load::Doors;
 use super::process::Process;
 use crate::environment::Environment;
 use crate::keys::Keys;
+use crate::tls::client_config;
 
 const START_MAX: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -26,6 +30,8 @@ pub(super) struct Wishes<'w> {
     pub pacing_off: bool,
     /// Nothing is encrypted in the store.
     pub in_clear: bool,
+    /// Senders come over TLS and show certificates, which their sources ask for.
+    pub certificates: bool,
     pub amqp: Option<&'w str>,
 }
 
@@ -34,6 +40,7 @@ pub(super) struct House<'w> {
     simulator: Running,
     ers: SocketAddr,
     wishes: Wishes<'w>,
+    certificates: Option<Certificates>,
     pub ground: Ground,
     // After those who use them.
     folder: Folder,
@@ -58,7 +65,8 @@ impl<'w> House<'w> {
         let simulate = ["simulate", "--listen", &ers.to_string(), "--scan-delay", "0"];
         let simulator = Running::start(&simulate, &folder.0.join("simulator.log"), &ground)?;
         wait_until("the simulator", || TcpStream::connect(ers).is_ok())?;
-        let mut house = Self { gateways: Vec::new(), simulator, ers, wishes, ground, folder };
+        let certificates = wishes.certificates.then(|| Certificates::make(&folder.0)).transpose()?;
+        let mut house = Self { gateways: Vec::new(), simulator, ers, wishes, certificates, ground, folder };
         house.add_gateway()?;
         Ok(house)
     }
@@ -68,7 +76,7 @@ impl<'w> House<'w> {
         let name = format!("bench-{}", self.gateways.len() + 1);
         let settings = self.folder.0.join(format!("{name}.yaml"));
         let [mllp, http] = free_addresses()?;
-        let text = settings_of(&name, mllp, http, self.ers, self.wishes);
+        let text = settings_of(&name, mllp, http, self.ers, self.wishes, self.certificates.as_ref());
         std::fs::write(&settings, text).map_err(|error| file(&settings, &error))?;
         self.gateways.push(Gateway { running: None, settings, mllp, http, ready_after: Duration::ZERO });
         self.start_gateways()
@@ -107,8 +115,11 @@ impl<'w> House<'w> {
     }
 
     /// Where each instance takes messages.
-    pub fn mllp(&self) -> Vec<SocketAddr> {
-        self.gateways.iter().map(|gateway| gateway.mllp).collect()
+    pub fn mllp(&self) -> Result<Doors, CliError> {
+        let tls = self.certificates.as_ref().map(|certificates| client_config(&certificates.of_sender())).transpose();
+        let tls = tls.map_err(|error| CliError::unavailable("a certificate", error))?;
+        let mllp = self.gateways.iter().map(|gateway| gateway.mllp).collect();
+        Ok(Doors { mllp, tls: tls.map(|config| Arc::new(config).into()) })
     }
 
     /// From the start of the first instance's process to its first 200 at `/health/ready`.
@@ -230,17 +241,26 @@ fn get(address: SocketAddr, path: &str) -> Option<String> {
 }
 
 /// The demonstration's hospitals and connections, as a settings file. The environment says where the store is.
-fn settings_of(instance: &str, mllp: SocketAddr, http: SocketAddr, ers: SocketAddr, wishes: Wishes<'_>) -> String {
+fn settings_of(
+    instance: &str,
+    mllp: SocketAddr,
+    http: SocketAddr,
+    ers: SocketAddr,
+    wishes: Wishes<'_>,
+    certificates: Option<&Certificates>,
+) -> String {
+    let tls = certificates.map(|certificates| format!(", {}", certificates.of_listener())).unwrap_or_default();
+    let shown = certificates.map(|one| format!(", certificates: [\"{}\"]", one.sender)).unwrap_or_default();
     let mode = if wishes.paused { "paused" } else { "live" };
     let mut yaml = format!(
         "environment: simulator\ninstance: {instance}\nkey_file: gateway.key\nlisteners:\n  \
-         - {{ kind: mllp, listen: \"{mllp}\" }}\n  - {{ kind: http, listen: \"{http}\" }}\n"
+         - {{ kind: mllp, listen: \"{mllp}\"{tls} }}\n  - {{ kind: http, listen: \"{http}\" }}\n"
     );
     yaml.push_str("sources:\n");
     for (name, application, facility) in [("eastvale", "EASTVALE", "RYY00"), ("southbeck", "SBEPR", "RXX00")] {
         let _ = writeln!(
             yaml,
-            "  - {{ name: {name}, application: {application}, facility: {facility}, connection: {name}, mode: {mode}, follow_scans: false }}"
+            "  - {{ name: {name}, application: {application}, facility: {facility}, connection: {name}, mode: {mode}, follow_scans: false{shown} }}"
         );
     }
     yaml.push_str("connections:\n");
@@ -277,11 +297,16 @@ mod tests {
             paused: true,
             pacing_off: true,
             in_clear: true,
+            certificates: true,
             amqp: Some("amqp://guest:guest@127.0.0.1:5672/%2f"),
         };
-        let settings = settings_of("bench-1", address(4_711), address(4_712), address(4_713), wishes);
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let certificates = Certificates::make(folder.path()).expect("made");
+        let [mllp, http, ers] = [4_711, 4_712, 4_713].map(address);
+        let settings = settings_of("bench-1", mllp, http, ers, wishes, Some(&certificates));
         let config = Config::parse(&settings, Path::new("bench.yaml"), &|_| None).expect("valid settings");
         assert_eq!(config.environment, EnvironmentName::Simulator);
         assert!(!config.delivery.pacing.enabled && !config.store_encrypt);
+        assert!(config.sources.iter().all(|source| source.certificates.len() == 1));
     }
 }

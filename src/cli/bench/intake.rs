@@ -16,6 +16,8 @@ use super::postgres::{self, Schema};
 use super::process::{Shares, Used};
 use super::sqlite;
 
+/// How often two houses are measured in turns.
+const TURNS: usize = 3;
 /// Rows that a bare loop has at hand.
 const ROWS_MAX: u32 = 60_000;
 
@@ -29,6 +31,7 @@ pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     let many = Measured::with(&house, &load, connections, scale).await?;
     let mut figures = many.figures(&format!("durable intake, {connections} connections"), 5_000.0);
     figures.extend(many.beside_clear(in_clear(scale, &load, connections).await?));
+    figures.extend(with_certificates(scale, &load, connections).await?);
     match house.ground.clone() {
         Ground::Sqlite(file) => {
             house.kill_gateways();
@@ -59,6 +62,30 @@ async fn in_clear(scale: &Scale, load: &Load, connections: usize) -> Result<f64,
     Ok(Measured::with(&house, load, connections, scale).await?.answers.per_second())
 }
 
+/// Nobody known and nothing encrypted, then certificates over TLS and an encrypted store: both on stores of their own, in turns, for
+/// a machine is not equally fast all the time.
+async fn with_certificates(scale: &Scale, load: &Load, connections: usize) -> Result<[Figure; 3], CliError> {
+    let (mut open, mut closed) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        open.push(in_clear(scale, load, connections).await?);
+        let house = House::open(scale, Wishes { paused: true, certificates: true, ..Wishes::default() }).await?;
+        closed.push(Measured::with(&house, load, connections, scale).await?.answers.per_second());
+    }
+    let (open, closed) = (middle(open), middle(closed));
+    Ok([
+        Figure::new("  encrypted, over TLS, with certificates", closed, "/s")
+            .limited_by(format!("the middle of {TURNS}")),
+        Figure::new("  neither encrypted nor over TLS", open, "/s")
+            .limited_by(format!("the middle of {TURNS}, in turns")),
+        Figure::new("  the one as a share of the other", 100.0 * closed / open, "%").at_least(85.0),
+    ])
+}
+
+fn middle(mut rates: Vec<f64>) -> f64 {
+    rates.sort_unstable_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
 async fn bare_loop(scale: &Scale, schema: &Schema, group: usize, connections: usize) -> Result<f64, CliError> {
     let rows = postgres::bare_loop::Rows::read(schema, i64::from(ROWS_MAX), group).await?;
     let Some(server) = &scale.server else { return Ok(f64::NAN) };
@@ -82,7 +109,7 @@ impl Measured {
         let (from, to) = (scale.warm_up, scale.warm_up + scale.measured);
         let groups = Groups::of(house);
         let shares = Shares::from_now(house, scale).await?;
-        let answers = load.run(&house.mllp(), connections, &Frame::referral(), Until::Time { from, to }).await?;
+        let answers = load.run(&house.mllp()?, connections, &Frame::referral(), Until::Time { from, to }).await?;
         let (used, group) = (shares.used().await?, Groups::of(house).since(&groups));
         // What was gathered to be written later is written before anything else is measured.
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -26,7 +26,7 @@ async fn durable(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     let house = House::open(scale, Wishes { paused: true, ..Wishes::default() }).await?;
     let until = Until::Time { from: scale.warm_up, to: scale.warm_up + scale.measured };
     let shares = Shares::from_now(&house, scale).await?;
-    let answers = Load::new().run(&house.mllp(), CONNECTIONS, &Frame::with_letter(PDF_BYTES), until).await?;
+    let answers = Load::new().run(&house.mllp()?, CONNECTIONS, &Frame::with_letter(PDF_BYTES), until).await?;
     let used = shares.used().await?;
     Ok(vec![
         Figure::new("200 kB with a PDF, 32 connections", answers.per_second(), "/s")
@@ -41,12 +41,12 @@ async fn durable(scale: &Scale) -> Result<Vec<Figure>, CliError> {
 async fn memory(scale: &Scale) -> Result<Figure, CliError> {
     let house = House::open(scale, Wishes { pacing_off: true, ..Wishes::default() }).await?;
     let load = Load::new();
-    load.run(&house.mllp(), 1, &Frame::with_letter(1_000), Until::Sent(1)).await?;
+    load.run(&house.mllp()?, 1, &Frame::with_letter(1_000), Until::Sent(1)).await?;
     delivered(&house, 1.0).await?;
     let gateway = house.gateway();
     gateway.forget_peak();
     let before = gateway.resident_mb();
-    load.run(&house.mllp(), 1, &Frame::with_letter(LARGE_PDF_BYTES), Until::Sent(2)).await?;
+    load.run(&house.mllp()?, 1, &Frame::with_letter(LARGE_PDF_BYTES), Until::Sent(2)).await?;
     delivered(&house, 2.0).await?;
     Ok(Figure::new("a 5 MB letter, in and uploaded: memory on top", gateway.peak_mb() - before, "MB")
         .less_than(30.0)

@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::super::exit::CliError;
 use super::frames::{Frame, is_accepted, is_whole};
@@ -24,6 +26,29 @@ pub(super) struct Load {
     /// Messages that may have been sent at most, in all.
     pub allowed: Rc<Cell<u64>>,
 }
+
+/// Where a load goes.
+pub(super) struct Doors {
+    pub mllp: Vec<SocketAddr>,
+    /// By which a sender shows who it is.
+    pub tls: Option<TlsConnector>,
+}
+
+impl Doors {
+    /// A connection before its first message.
+    async fn enter(to: SocketAddr, tls: Option<TlsConnector>) -> std::io::Result<Box<dyn Stream>> {
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(match tls {
+            None => Box::new(stream),
+            Some(tls) => Box::new(tls.connect(ServerName::try_from("localhost").expect("a name"), stream).await?),
+        })
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 /// How long each answer took, and over what time they were measured.
 pub(super) struct Answers {
@@ -62,20 +87,21 @@ impl Load {
     }
 
     /// Spread evenly over the addresses.
-    pub async fn run(
-        &self,
-        to: &[SocketAddr],
-        connections: usize,
-        frame: &Frame,
-        until: Until,
-    ) -> Result<Answers, CliError> {
+    pub async fn run(&self, to: &Doors, connections: usize, frame: &Frame, until: Until) -> Result<Answers, CliError> {
         let began = Instant::now();
         let local = LocalSet::new();
         let tasks: Vec<_> = (0..connections)
-            .zip(to.iter().cycle())
-            .map(|(_, to)| {
+            .zip(to.mllp.iter().cycle())
+            .map(|(_, address)| {
                 let (next, allowed) = (self.next.clone(), self.allowed.clone());
-                local.spawn_local(converse(*to, frame.clone(), next, allowed, began, until))
+                local.spawn_local(converse(
+                    Doors::enter(*address, to.tls.clone()),
+                    frame.clone(),
+                    next,
+                    allowed,
+                    began,
+                    until,
+                ))
             })
             .collect();
         local.await;
@@ -93,7 +119,7 @@ impl Load {
 }
 
 async fn converse(
-    to: SocketAddr,
+    enters: impl Future<Output = std::io::Result<Box<dyn Stream>>>,
     mut frame: Frame,
     next: Rc<Cell<u64>>,
     allowed: Rc<Cell<u64>>,
@@ -101,8 +127,7 @@ async fn converse(
     until: Until,
 ) -> Result<Vec<Duration>, CliError> {
     let broken = |error: std::io::Error| CliError::unavailable("a connection of the generator", error);
-    let mut stream = TcpStream::connect(to).await.map_err(broken)?;
-    stream.set_nodelay(true).map_err(broken)?;
+    let mut stream = enters.await.map_err(broken)?;
     let mut times = Vec::new();
     let mut answer = Vec::with_capacity(4_096);
     loop {
@@ -122,6 +147,7 @@ async fn converse(
         let bytes = frame.number(number);
         let asked = Instant::now();
         stream.write_all(bytes).await.map_err(broken)?;
+        stream.flush().await.map_err(broken)?;
         answer.clear();
         while !is_whole(&answer) {
             let read = tokio::time::timeout(ANSWER_MAX, stream.read_buf(&mut answer)).await;

@@ -8,6 +8,7 @@
 //! scenario says. The generator is one thread with frames made beforehand.
 
 mod big_store;
+mod certificates;
 mod end_to_end;
 mod figure;
 mod frames;

@@ -21,7 +21,7 @@ pub(super) async fn measure(scale: &Scale) -> Result<Vec<Figure>, CliError> {
     let idle = house.gateway().resident_mb();
 
     let load = Load::new();
-    load.run(&house.mllp(), CONNECTIONS, &Frame::referral(), Until::Sent(scale.waiting_commands)).await?;
+    load.run(&house.mllp()?, CONNECTIONS, &Frame::referral(), Until::Sent(scale.waiting_commands)).await?;
     tokio::time::sleep(SETTLES).await;
     let after_filling = house.gateway().resident_mb();
     house.kill_gateways();
