@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn sessions_end_with_what_is_said_of_who_is_let_in_and_with_nothing_else() {
-        let settings = |change: &dyn Fn(&mut IdentityProvider)| {
+        type Change = fn(&mut IdentityProvider);
+        let settings = |change: Change| {
             let mut settings: IdentityProvider = serde_json::from_value(serde_json::json!({
                 "issuer": "https://sso.trust.test", "client_id": "gateway", "client_secret": "s",
                 "redirect_uri": "https://gateway.trust.test/console/sign-in/back", "groups": {"viewer": ["staff"]},
@@ -105,18 +106,18 @@ mod tests {
             change(&mut settings);
             settings.mark()
         };
-        let before = settings(&|_| {});
-        let changes: [(&str, bool, &dyn Fn(&mut IdentityProvider)); 8] = [
-            ("issuer", true, &|settings| settings.issuer.push('x')),
-            ("client_id", true, &|settings| settings.client_id.push('x')),
-            ("name_claim", true, &|settings| settings.name_claim = "email".into()),
-            ("groups_claim", true, &|settings| settings.groups_claim = "roles".into()),
-            ("another group", true, &|settings| settings.groups.viewer.push("more".into())),
-            ("the same group for more", true, &|settings| {
+        let before = settings(|_| {});
+        let changes: [(&str, bool, Change); 8] = [
+            ("issuer", true, |settings| settings.issuer.push('x')),
+            ("client_id", true, |settings| settings.client_id.push('x')),
+            ("name_claim", true, |settings| settings.name_claim = "email".into()),
+            ("groups_claim", true, |settings| settings.groups_claim = "roles".into()),
+            ("another group", true, |settings| settings.groups.viewer.push("more".into())),
+            ("the same group for more", true, |settings| {
                 settings.groups.operator = std::mem::take(&mut settings.groups.viewer);
             }),
-            ("client_secret", false, &|settings| settings.client_secret = "another".into()),
-            ("redirect_uri", false, &|settings| settings.redirect_uri = "https://other.trust.test".into()),
+            ("client_secret", false, |settings| settings.client_secret = "another".into()),
+            ("redirect_uri", false, |settings| settings.redirect_uri = "https://other.trust.test".into()),
         ];
         for (what, ends, change) in changes {
             assert_eq!(settings(change) != before, ends, "{what}");

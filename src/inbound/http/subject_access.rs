@@ -7,6 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -28,7 +29,9 @@ use crate::store::Noted;
 
 /// Parts that wait for the client.
 const PARTS_MAX: usize = 4;
-/// Seconds: it reads all events once.
+/// Whoever reads no further for so long gets no more: another may want the next.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+/// Seconds.
 const BUSY_FOR: u64 = 30;
 
 /// Of a listener: each export reads all events once.
@@ -104,6 +107,10 @@ struct ToClient(mpsc::Sender<io::Result<Bytes>>);
 #[async_trait]
 impl TakesExport for ToClient {
     async fn take(&mut self, part: Bytes) -> io::Result<()> {
-        self.0.send(Ok(part)).await.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone"))
+        match tokio::time::timeout(TAKEN_WITHIN, self.0.send(Ok(part))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone")),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take it")),
+        }
     }
 }
