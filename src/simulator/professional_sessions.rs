@@ -59,6 +59,11 @@ fn refuse(status: u16, code: &'static str, text: &str) -> Refusal {
     Refusal::one(status, Issue::new(code, text))
 }
 
+/// As for a token that is over: what was said of a session is not published.
+fn no_session(text: &str) -> Refusal {
+    Refusal::one(401, Issue::new("NO_ACCESS", text).of_kind("login"))
+}
+
 impl ProfessionalSessions {
     pub fn new(settings: &SimulatorConfig, environment: Environment) -> Self {
         Self {
@@ -117,7 +122,7 @@ impl ProfessionalSessions {
     /// A call in a session, as today's API has it, and who makes it.
     pub fn translate(&self, call: Call, path: &str, api_path: &str) -> Result<(Call, Arc<Holder>), Refusal> {
         self.asid(&call)?;
-        let no_session = || refuse(401, "NO_ACCESS", "there is no such session");
+        let no_session = || no_session("there is no such session");
         let key = call.header(SESSION_KEY).ok_or_else(no_session)?;
         let session = self.live.lock().sessions.get(key).cloned().ok_or_else(no_session)?;
         let chosen = session.permission.ok_or_else(|| refuse(403, "FORBIDDEN", "no permission was chosen (A002)"))?;
@@ -255,9 +260,9 @@ impl ProfessionalSessions {
 /// The session that path and header name alike.
 fn own<'l>(live: &'l mut Live, call: &Call, key: &str) -> Result<&'l mut ProfessionalSession, Refusal> {
     if call.header(SESSION_KEY) != Some(key) {
-        return Err(refuse(401, "NO_ACCESS", "HTTP_X_SESSION_KEY is not the session of the address"));
+        return Err(no_session("HTTP_X_SESSION_KEY is not the session of the address"));
     }
-    live.sessions.get_mut(key).ok_or_else(|| refuse(401, "NO_ACCESS", "there is no such session"))
+    live.sessions.get_mut(key).ok_or_else(|| no_session("there is no such session"))
 }
 
 /// The quota is the system's.

@@ -62,8 +62,8 @@ async fn a_session_that_is_over_is_made_anew_while_the_smartcard_is_in() {
     assert_eq!((count(&world, "A001"), world.simulator().professional_sessions()), (2, 1));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_smartcard_that_is_out_needs_a_person_and_its_token_is_tried_once() {
+/// With a session whose smartcard is out, which a command has found.
+async fn with_its_smartcard_out() -> World {
     let world = World::started_by_smartcard(|_| {}).await;
     let first = world.admit("R1").await;
     world.until(first, "completed").await;
@@ -73,6 +73,15 @@ async fn a_smartcard_that_is_out_needs_a_person_and_its_token_is_tried_once() {
     let why = world.reasons(second).await.join("; ");
     assert!(why.contains("put the smartcard in and set `smartcard_token` of connection ers"), "{why}");
     assert!(!why.contains(demonstration::SMARTCARD_TOKEN), "{why}");
+    assert_eq!(count(&world, "A001"), 2);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_smartcard_that_is_out_needs_a_person_and_its_token_is_tried_once() {
+    let world = with_its_smartcard_out().await;
+    // Longer than a refusal is kept in memory.
+    world.rest(Duration::from_secs(3_600)).await;
     let third = world.admit("R3").await;
     world.until(third, "unauthorised").await;
     assert_eq!(count(&world, "A001"), 2, "a token that was refused is not tried again");
@@ -80,30 +89,32 @@ async fn a_smartcard_that_is_out_needs_a_person_and_its_token_is_tried_once() {
     let fourth = restarted.admit("R4").await;
     restarted.until(fourth, "unauthorised").await;
     assert_eq!(count(&restarted, "A001"), 2, "also not after a restart");
-    let back = restarted.with_smartcard(Some(demonstration::NEXT_SMARTCARD_TOKEN)).await;
-    let fifth = back.admit("R5").await;
-    back.until(fifth, "completed").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_smartcard_that_is_in_again_begins_another_session() {
+    let back = with_its_smartcard_out().await.with_smartcard(Some(demonstration::NEXT_SMARTCARD_TOKEN)).await;
+    let third = back.admit("R3").await;
+    back.until(third, "completed").await;
     assert_eq!(back.simulator().professional_sessions(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_nothing_uses_any_more_is_ended() {
-    let world = World::started_by_smartcard(|_| {}).await;
-    let first = world.admit("R1").await;
-    world.until(first, "completed").await;
-    let next = world.with_smartcard(Some(demonstration::NEXT_SMARTCARD_TOKEN)).await;
-    let second = next.admit("R2").await;
-    next.until(second, "completed").await;
-    let of_sessions = |world: &World| -> Vec<_> {
-        operations(world).into_iter().filter(|operation| ["A001", "A002", "A003"].contains(operation)).collect()
-    };
-    assert_eq!(of_sessions(&next), ["A001", "A002", "A003", "A001", "A002"]);
-    assert_eq!(next.simulator().professional_sessions(), 1);
-    let gone = next.with_smartcard(None).await;
-    let third = gone.admit("R3").await;
-    gone.until(third, "unauthorised").await;
-    assert_eq!(of_sessions(&gone)[5..], ["A003"]);
-    assert_eq!(gone.simulator().professional_sessions(), 0);
+    for (token, state, of_sessions, left) in [
+        (Some(demonstration::NEXT_SMARTCARD_TOKEN), "completed", &["A001", "A002", "A003", "A001", "A002"][..], 1),
+        (None, "unauthorised", &["A001", "A002", "A003"], 0),
+    ] {
+        let world = World::started_by_smartcard(|_| {}).await;
+        let first = world.admit("R1").await;
+        world.until(first, "completed").await;
+        let next = world.with_smartcard(token).await;
+        let second = next.admit("R2").await;
+        next.until(second, state).await;
+        let asked = operations(&next).into_iter().filter(|one| ["A001", "A002", "A003"].contains(one));
+        assert_eq!(asked.collect::<Vec<_>>(), of_sessions);
+        assert_eq!(next.simulator().professional_sessions(), left);
+    }
 }
 
 #[tokio::test(start_paused = true)]
