@@ -49,6 +49,7 @@ pub mod mapping;
 pub mod metrics;
 pub mod modes;
 pub mod outbound;
+pub mod patients;
 pub mod pds;
 pub mod problems;
 pub mod replays;

@@ -1,4 +1,7 @@
 //! TLS from PEM files: a listener's certificate with the CAs of client certificates, and a client's trust.
+//!
+//! Enters: the files that the settings name. Leaves: what rustls needs. Guarantees: a listener's files are read again when they have
+//! changed; what cannot be used then changes nothing but the log; a client whose CA was taken out gets no new connection.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,12 +9,14 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::config::Tls;
 
@@ -51,67 +56,145 @@ pub fn server_config(tls: &Tls) -> Result<ServerConfig, TlsError> {
         .expect("the provider supports the default protocol versions");
     let builder = match &tls.client_ca {
         None => builder.with_no_client_auth(),
-        Some(path) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(path)?), provider())
-                .build()
-                .map_err(|error| TlsError::Authority { path: path.clone(), text: error.to_string() })?;
-            builder.with_client_cert_verifier(verifier)
-        }
+        Some(path) => builder.with_client_cert_verifier(Arc::new(ClientAuthorities(client_authorities(path)?))),
     };
-    Ok(builder.with_cert_resolver(Arc::new(Renewed::load(tls)?)))
+    let mut config = builder.with_cert_resolver(Arc::new(Certificate(certificate(tls)?)));
+    if tls.client_ca.is_some() {
+        // A session that is resumed shows no certificate: one of a CA that was taken out would go on for a day.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
+    Ok(config)
 }
 
-/// A listener's certificate, read again when its files have changed: who renews it needs not restart the gateway.
-#[derive(Debug)]
-struct Renewed {
-    tls: Tls,
-    in_use: Mutex<InUse>,
+/// What was made of files, and is made again when they have changed: who renews them needs not restart the gateway. What
+/// cannot be used leaves in use what was before.
+struct Renewed<T> {
+    /// For the log.
+    what: &'static str,
+    files: Vec<PathBuf>,
+    make: Box<dyn Fn() -> Result<T, TlsError> + Send + Sync>,
+    in_use: Mutex<InUse<T>>,
 }
 
-#[derive(Debug)]
-struct InUse {
+struct InUse<T> {
     /// Of the files, when they were last read, whatever came of it.
     stamp: Stamp,
-    key: Arc<CertifiedKey>,
+    made: T,
 }
 
-/// When certificate and private key were last written.
-type Stamp = [Option<SystemTime>; 2];
+/// When each file was last written.
+type Stamp = Vec<Option<SystemTime>>;
 
-impl Renewed {
-    fn load(tls: &Tls) -> Result<Self, TlsError> {
-        let in_use = InUse { stamp: stamp(tls), key: Arc::new(certified_key(tls)?) };
-        Ok(Self { tls: tls.clone(), in_use: Mutex::new(in_use) })
+impl<T: Clone> Renewed<T> {
+    fn load(
+        what: &'static str,
+        files: Vec<PathBuf>,
+        make: impl Fn() -> Result<T, TlsError> + Send + Sync + 'static,
+    ) -> Result<Self, TlsError> {
+        let in_use = InUse { stamp: stamp(&files), made: make()? };
+        Ok(Self { what, files, make: Box::new(make), in_use: Mutex::new(in_use) })
     }
-}
 
-impl ResolvesServerCert for Renewed {
-    /// Looks at the files at each handshake: two calls of the kernel beside a signature.
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let now = stamp(&self.tls);
+    /// Looks at the files at each handshake: a call of the kernel for each, beside a signature.
+    fn of_now(&self) -> T {
+        let now = stamp(&self.files);
         let mut in_use = self.in_use.lock();
         if now != in_use.stamp {
             in_use.stamp = now;
-            match certified_key(&self.tls) {
-                Ok(key) => {
-                    in_use.key = Arc::new(key);
-                    tracing::info!(certificate = %self.tls.certificate.display(), "a new certificate is in use");
+            match (self.make)() {
+                Ok(made) => {
+                    in_use.made = made;
+                    tracing::info!(file = %self.files[0].display(), "new {} in use", self.what);
                 }
                 // Between the writing of the one file and of the other as well.
-                Err(error) => tracing::error!(%error, "a certificate cannot be used; the one before stays in use"),
+                Err(error) => tracing::error!(%error, "new {} cannot be used; what was before stays in use", self.what),
             }
         }
-        Some(in_use.key.clone())
+        in_use.made.clone()
     }
 }
 
-fn stamp(tls: &Tls) -> Stamp {
-    [&tls.certificate, &tls.private_key].map(|path| std::fs::metadata(path).and_then(|file| file.modified()).ok())
+fn stamp(files: &[PathBuf]) -> Stamp {
+    files.iter().map(|path| std::fs::metadata(path).and_then(|file| file.modified()).ok()).collect()
+}
+
+impl<T> std::fmt::Debug for Renewed<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Renewed({} of {:?})", self.what, self.files)
+    }
+}
+
+/// A listener's own.
+#[derive(Debug)]
+struct Certificate(Renewed<Arc<CertifiedKey>>);
+
+fn certificate(tls: &Tls) -> Result<Renewed<Arc<CertifiedKey>>, TlsError> {
+    let files = vec![tls.certificate.clone(), tls.private_key.clone()];
+    let tls = tls.clone();
+    Renewed::load("certificate", files, move || Ok(Arc::new(certified_key(&tls)?)))
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.of_now())
+    }
 }
 
 fn certified_key(tls: &Tls) -> Result<CertifiedKey, TlsError> {
     CertifiedKey::from_der(certificates(&tls.certificate)?, private_key(&tls.private_key)?, &provider())
         .map_err(|source| TlsError::KeyPair { path: tls.certificate.clone(), source })
+}
+
+/// CAs of client certificates.
+#[derive(Debug)]
+struct ClientAuthorities(Renewed<Arc<dyn ClientCertVerifier>>);
+
+fn client_authorities(path: &Path) -> Result<Renewed<Arc<dyn ClientCertVerifier>>, TlsError> {
+    let of = path.to_owned();
+    Renewed::load("CAs of client certificates", vec![path.to_owned()], move || {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(&of)?), provider()).build();
+        verifier.map_err(|error| TlsError::Authority { path: of.clone(), text: error.to_string() })
+    })
+}
+
+impl ClientCertVerifier for ClientAuthorities {
+    /// None: they would have to be those of the start. A client sends the certificate that it has (RFC 8446, 4.2.4: the
+    /// extension is optional).
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.0.of_now().verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.of_now().verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.of_now().verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.of_now().supported_verify_schemes()
+    }
 }
 
 pub fn client_config(tls: &ClientTls) -> Result<ClientConfig, TlsError> {

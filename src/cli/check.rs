@@ -212,7 +212,7 @@ fn missing_files(config: &Config) -> Vec<String> {
         let key = match &connection.access {
             Access::ApplicationRestricted(signed) => Some(&signed.private_key),
             Access::SignIn(sign_in) => sign_in.exchange.as_ref().map(|exchange| &exchange.private_key),
-            Access::UserRestricted(_) => None,
+            Access::UserRestricted(_) | Access::ProfessionalSession(_) => None,
         };
         if let Some(key) = key {
             look(format!("connections[{index}].private_key"), key);

@@ -9,7 +9,9 @@ use super::store::{Actor, Place};
 use super::table::{cell, table};
 use crate::command::MessageId;
 use crate::environment::Environment;
-use crate::store::{Held, LegalHold, Store};
+use crate::inbound::http::views;
+use crate::patients;
+use crate::store::{Held, LegalHold};
 
 /// Keep a referral, or all of a patient, from being removed by age or by hand: a legal hold
 #[derive(Subcommand)]
@@ -111,7 +113,7 @@ impl Add {
         match on {
             Held::Message(message) => println!("legal hold {} on message {message} and all of its referral", hold.id),
             Held::Patient(digest) => {
-                let messages = count(&*store, digest).await?;
+                let messages = patients::messages_of(&*store, digest).await?;
                 println!("legal hold {} on a patient: {messages} messages so far", hold.id);
                 if messages == 0 {
                     println!("nothing of this patient is there: is it the right number, and the right key file?");
@@ -119,19 +121,6 @@ impl Add {
             }
         }
         Ok(())
-    }
-}
-
-async fn count(store: &dyn Store, patient: [u8; 32]) -> Result<usize, CliError> {
-    const PAGE: usize = 1_000;
-    let (mut count, mut after) = (0, 0);
-    loop {
-        let page = store.messages_of_patient(patient, after, PAGE).await?;
-        count += page.len();
-        match page.last() {
-            Some(last) if page.len() == PAGE => after = last.number,
-            _ => return Ok(count),
-        }
     }
 }
 
@@ -150,7 +139,7 @@ impl Remove {
 impl List {
     async fn run(self) -> Done {
         let (_, store) = self.place.open().await?;
-        let holds: Vec<Value> = store.legal_holds().await?.iter().map(shown).collect();
+        let holds: Vec<Value> = store.legal_holds().await?.iter().map(views::legal_hold).collect();
         if self.json {
             println!("{:#}", json!({ "holds": holds }));
             return Ok(());
@@ -162,12 +151,4 @@ impl List {
         print!("{}", table(&["since", "by", "on", "hold"], &rows));
         Ok(())
     }
-}
-
-fn shown(hold: &LegalHold) -> Value {
-    let on = match hold.on {
-        Held::Message(message) => format!("message {message} and all of its referral"),
-        Held::Patient(_) => "a patient".to_owned(),
-    };
-    json!({ "id": hold.id, "on": on, "at": hold.at, "by": hold.by })
 }

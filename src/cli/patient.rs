@@ -10,11 +10,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::exit::CliError;
 use crate::command::NhsNumber;
 use crate::keys::Keys;
-use crate::store::{PlacedMessage, Store};
+use crate::patients;
+use crate::store::Store;
 
 /// A number and a line end are less.
 const NUMBER_BYTES_MAX: u64 = 1_024;
-const PAGE: usize = 100;
 
 /// Where the NHS number comes from.
 #[derive(Args)]
@@ -59,29 +59,16 @@ pub fn keys(store: &dyn Store) -> Result<Keys, CliError> {
     })
 }
 
-/// Notes whom the messages of older versions mention, those that nobody read yet: once, for whoever asks later.
+/// Notes whom the messages of older versions mention, those that nobody read yet.
 pub async fn read_unread(store: &dyn Store, keys: &Keys) -> Result<u64, CliError> {
     let style = ProgressStyle::with_template("{spinner} {human_pos} messages of older versions read  {per_sec}")
         .expect("the template is a literal");
     let progress = ProgressBar::new_spinner().with_style(style);
-    let mut after = 0;
-    loop {
-        let page = store.unread_messages(after, PAGE).await?;
-        for PlacedMessage { number, id } in &page {
-            let mut patients = keys.patients_in(&store.read_message(*id, 0..u64::MAX).await?);
-            for command in store.commands_of(*id).await? {
-                for attempt in store.attempts(command.id).await? {
-                    patients.extend(keys.patients_in(attempt.response.to_string().as_bytes()));
-                }
-            }
-            store.note_mentions(*id, patients).await?;
-            after = *number;
-            progress.inc(1);
-            progress.tick();
-        }
-        if page.len() < PAGE {
-            progress.finish_and_clear();
-            return Ok(progress.position());
-        }
-    }
+    patients::read_unread(store, keys, |count| {
+        progress.set_position(count);
+        progress.tick();
+    })
+    .await?;
+    progress.finish_and_clear();
+    Ok(progress.position())
 }

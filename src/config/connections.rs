@@ -31,8 +31,26 @@ pub enum Access {
     ApplicationRestricted(SignedJwt),
     /// One session that somebody seeded, kept alive by its refresh token. All that it does is done in that user's name.
     UserRestricted(RefreshToken),
+    /// The same by a smartcard, at the interface that e-RS has retired.
+    ProfessionalSession(ProfessionalSession),
     /// People sign in at the gateway: a session for each, and for each what is theirs.
     SignIn(SignIn),
+}
+
+impl Access {
+    /// A session that the settings begin, not somebody who signs in.
+    pub fn is_seeded(&self) -> bool {
+        matches!(self, Self::UserRestricted(_) | Self::ProfessionalSession(_))
+    }
+
+    /// Whose a seeded session is, where the settings say so.
+    pub fn owner(&self) -> Option<&str> {
+        match self {
+            Self::UserRestricted(seeded) => seeded.user.as_deref(),
+            Self::ProfessionalSession(session) => Some(&session.user),
+            Self::ApplicationRestricted(_) | Self::SignIn(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +89,20 @@ pub struct RefreshToken {
     pub user: Option<String>,
 }
 
+/// A session that e-RS makes of the token of a smartcard that is in (A001 to A003).
+#[derive(Clone, Debug)]
+pub struct ProfessionalSession {
+    /// `XAPI_ASID`: accredited system id.
+    pub asid: String,
+    /// Single sign-on token of the smartcard. Without it the session is ended.
+    pub smartcard_token: Option<SecretString>,
+    /// ODS code.
+    pub organisation: String,
+    pub business_function: String,
+    /// NHS user id of whose smartcard it is. No command of another author runs in it.
+    pub user: String,
+}
+
 /// Where people sign in (authorisation code, RFC 6749 and 7636), and what they may be here.
 #[derive(Clone, Debug)]
 pub struct SignIn {
@@ -106,6 +138,7 @@ pub struct ExchangeKey {
 enum Written {
     ApplicationRestricted(WrittenApplication),
     UserRestricted(WrittenUser),
+    ProfessionalSession(WrittenProfessional),
     SignIn(WrittenSignIn),
 }
 
@@ -148,6 +181,24 @@ struct WrittenUser {
     on_behalf_of: Option<String>,
     #[serde(default)]
     user: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WrittenProfessional {
+    name: String,
+    base_url: String,
+    #[serde(default)]
+    code_system_base: Option<String>,
+    #[serde(default)]
+    proxy: Option<SecretString>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
+    asid: String,
+    #[serde(default)]
+    smartcard_token: Option<SecretString>,
+    organisation: String,
+    business_function: String,
+    user: String,
 }
 
 #[derive(Deserialize)]
@@ -218,6 +269,23 @@ impl From<Written> for Connection {
                     organisation: written.organisation,
                     business_function: written.business_function,
                     on_behalf_of: written.on_behalf_of,
+                    user: written.user,
+                }),
+            },
+            Written::ProfessionalSession(written) => Self {
+                name: written.name,
+                // Where its sessions are, in the place of tokens; its quota is the system's.
+                token_url: format!("{}/v1/ProfessionalSession", written.base_url.trim_end_matches('/')),
+                client_id: written.asid.clone(),
+                base_url: written.base_url,
+                code_system_base: written.code_system_base,
+                proxy: written.proxy,
+                ca: written.ca,
+                access: Access::ProfessionalSession(ProfessionalSession {
+                    asid: written.asid,
+                    smartcard_token: written.smartcard_token,
+                    organisation: written.organisation,
+                    business_function: written.business_function,
                     user: written.user,
                 }),
             },

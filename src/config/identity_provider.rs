@@ -17,6 +17,9 @@ pub struct IdentityProvider {
     pub client_secret: SecretString,
     /// `/console/sign-in/back` as browsers reach it; registered there.
     pub redirect_uri: String,
+    /// Where browsers go after they signed out there; registered there.
+    #[serde(default)]
+    pub post_logout_redirect_uri: Option<String>,
     #[serde(default = "scope")]
     pub scope: String,
     /// The claim by which the audit log knows a person.
@@ -63,11 +66,12 @@ impl Groups {
 }
 
 impl IdentityProvider {
-    /// Changes with whom it lets in and as what: sessions of before end then.
+    /// Changes with whom it lets in, by which name and as what: sessions of before end then.
     pub fn mark(&self) -> [u8; 12] {
         let Groups { viewer, operator, administrator, content } = &self.groups;
         let lists = [viewer, operator, administrator, content].map(|list| list.join("\n"));
-        let said = format!("{}\n{}\n{}\n{}", self.issuer, self.client_id, self.groups_claim, lists.join("\n\n"));
+        let Self { issuer, client_id, name_claim, groups_claim, .. } = self;
+        let said = format!("{issuer}\n{client_id}\n{name_claim}\n{groups_claim}\n{}", lists.join("\n\n"));
         let mut mark = [0; 12];
         mark.copy_from_slice(&Sha256::digest(said)[..12]);
         mark
@@ -89,6 +93,36 @@ fn groups_claim() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_end_with_what_is_said_of_who_is_let_in_and_with_nothing_else() {
+        type Change = fn(&mut IdentityProvider);
+        let settings = |change: Change| {
+            let mut settings: IdentityProvider = serde_json::from_value(serde_json::json!({
+                "issuer": "https://sso.trust.test", "client_id": "gateway", "client_secret": "s",
+                "redirect_uri": "https://gateway.trust.test/console/sign-in/back", "groups": {"viewer": ["staff"]},
+            }))
+            .expect("settings");
+            change(&mut settings);
+            settings.mark()
+        };
+        let before = settings(|_| {});
+        let changes: [(&str, bool, Change); 8] = [
+            ("issuer", true, |settings| settings.issuer.push('x')),
+            ("client_id", true, |settings| settings.client_id.push('x')),
+            ("name_claim", true, |settings| settings.name_claim = "email".into()),
+            ("groups_claim", true, |settings| settings.groups_claim = "roles".into()),
+            ("another group", true, |settings| settings.groups.viewer.push("more".into())),
+            ("the same group for more", true, |settings| {
+                settings.groups.operator = std::mem::take(&mut settings.groups.viewer);
+            }),
+            ("client_secret", false, |settings| settings.client_secret = "another".into()),
+            ("redirect_uri", false, |settings| settings.redirect_uri = "https://other.trust.test".into()),
+        ];
+        for (what, ends, change) in changes {
+            assert_eq!(settings(change) != before, ends, "{what}");
+        }
+    }
 
     #[test]
     fn somebody_is_the_most_that_their_groups_are_for_and_in_none_nobody() {

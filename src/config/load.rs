@@ -171,7 +171,7 @@ impl Config {
                         anchor(&mut exchange.private_key);
                     }
                 }
-                Access::UserRestricted(_) => {}
+                Access::UserRestricted(_) | Access::ProfessionalSession(_) => {}
             }
         }
         for tls in self.destinations.iter_mut().filter_map(|destination| destination.tls.as_mut()) {

@@ -39,7 +39,9 @@ use crate::store::postgres::Address;
 use crate::store::sqlite::RESERVE_BYTES;
 
 pub use broker::{Broker, BrokerInput, Partitions, QueueType, TopologyMode};
-pub use connections::{Access, Connection, ExchangeKey, RefreshToken, SignIn, SignedJwt, Unattended};
+pub use connections::{
+    Access, Connection, ExchangeKey, ProfessionalSession, RefreshToken, SignIn, SignedJwt, Unattended,
+};
 pub use delivery::{Delivery, Pacing};
 pub use destinations::{Acknowledgement, Destination, DestinationTls};
 pub use documents::{DocumentFolder, Documents, InEvents};

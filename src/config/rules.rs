@@ -325,7 +325,10 @@ fn watches(config: &Config, broken: &mut Vec<Broken>) {
 
 fn one_connection(environment: EnvironmentName, index: usize, connection: &Connection, broken: &mut Vec<Broken>) {
     let key = |field: &str| format!("connections[{index}].{field}");
-    for (field, url) in [("base_url", &connection.base_url), ("token_url", &connection.token_url)] {
+    // Where professional sessions are follows from base_url.
+    let is_professional = matches!(connection.access, Access::ProfessionalSession(_));
+    let token_url = (!is_professional).then_some(("token_url", &connection.token_url));
+    for (field, url) in [("base_url", &connection.base_url)].into_iter().chain(token_url) {
         let Ok(parsed) = reqwest::Url::parse(url) else {
             broken.push(broken_rule(key(field), "must be an absolute address, https://…"));
             continue;
@@ -350,6 +353,9 @@ fn one_connection(environment: EnvironmentName, index: usize, connection: &Conne
     }
     let user = match &connection.access {
         Access::UserRestricted(user) => user,
+        Access::ProfessionalSession(session) => {
+            return acting::professional(&format!("connections[{index}]"), session, broken);
+        }
         Access::SignIn(sign_in) => {
             return acting::sign_in(environment, &format!("connections[{index}]"), sign_in, broken);
         }

@@ -93,6 +93,13 @@ pub struct Door {
     checks: Semaphore,
 }
 
+impl Session {
+    /// Came in by the identity provider, where somebody may be signed in still.
+    pub fn is_by_provider(&self) -> bool {
+        self.granted.is_some()
+    }
+}
+
 impl Door {
     pub fn new(keys: Keys) -> Self {
         Self { keys, tries: Mutex::default(), ended: Mutex::default(), checks: Semaphore::new(CHECKS_AT_ONCE) }

@@ -34,6 +34,8 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Whoever signs out does not wait for it.
+const WAY_OUT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Clocks of two machines.
 const CLOCKS_APART: i64 = 60;
 const NAME_CHARS_MAX: usize = 64;
@@ -78,6 +80,9 @@ struct Description {
     authorization_endpoint: String,
     token_endpoint: String,
     jwks_uri: String,
+    /// OpenID Connect RP-Initiated Logout 1.0, 2.1.
+    #[serde(default)]
+    end_session_endpoint: Option<String>,
     #[serde(default)]
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
@@ -114,8 +119,18 @@ impl Provider {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ]);
-        let separator = if description.authorization_endpoint.contains('?') { '&' } else { '?' };
-        Ok(format!("{}{separator}{asked}", description.authorization_endpoint))
+        Ok(with_query(&description.authorization_endpoint, &asked))
+    }
+
+    /// Where a browser signs out at the provider, if it says so (RP-Initiated Logout 1.0, 2). Without a hint who it is, for no
+    /// id token is kept: the provider asks.
+    pub async fn way_out(&self) -> Result<Option<String>, NotLetIn> {
+        let said = tokio::time::timeout(WAY_OUT_TIMEOUT, self.description()).await;
+        let said = said.map_err(|_| NotLetIn::Unavailable("it does not answer".into()))??;
+        let Some(end) = said.end_session_endpoint.filter(|url| is_web_address(url)) else { return Ok(None) };
+        let mut asked = vec![("client_id", self.settings.client_id.as_str())];
+        asked.extend(self.settings.post_logout_redirect_uri.as_deref().map(|uri| ("post_logout_redirect_uri", uri)));
+        Ok(Some(with_query(&end, &encode_form(&asked))))
     }
 
     /// Who came back with this code.
@@ -199,6 +214,16 @@ impl Provider {
             },
         }
     }
+}
+
+fn with_query(url: &str, query: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}{query}")
+}
+
+/// A link to it leads to a page and runs nothing.
+fn is_web_address(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
 }
 
 /// What an id token says, if it is one of this sign-in (OpenID Connect Core 3.1.3.7).

@@ -1,7 +1,8 @@
 //! `/console/sign-in` and `/console/sign-out`.
 //!
 //! Guarantees: each sign-in, and each that failed, is in the audit log; a new session has a new cookie, whatever came with
-//! the request; nobody is sent to another site afterwards.
+//! the request; nobody is sent to another site afterwards: whoever came from the identity provider is offered the way out
+//! there, and their session here is over before.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
@@ -15,6 +16,7 @@ use super::form::Form;
 use super::guard::{SignedIn, session_cookie};
 use super::page::{self, Frame, Trouble};
 use crate::config::HttpAccess;
+use crate::inbound::http::callers::Caller;
 use crate::inbound::http::{Shared, place_of};
 use crate::store::{Act, ActorKind, Noted};
 
@@ -31,6 +33,14 @@ pub struct SignInPage {
     problem: Option<String>,
     has_people: bool,
     has_provider: bool,
+}
+
+#[derive(Template)]
+#[template(path = "signed_out.html")]
+struct SignedOutPage {
+    frame: Frame,
+    /// At the identity provider.
+    way_out: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -126,14 +136,35 @@ pub async fn sign_out(request: HttpRequest, shared: web::Data<Shared>) -> Result
     let Some(SignedIn(session)) = session else { return Ok(page::see_other("/console")) };
     let now = shared.environment.now();
     shared.deps.console.end(&session, now);
+    let is_by_provider = session.is_by_provider();
     let by =
         Act { by: session.person, kind: ActorKind::Account, place: place_of(&request), why: String::new(), at: now };
     shared.deps.audit.note(Noted { act: "sign out", subject: "console".into(), by }).await?;
-    let mut response = page::see_other("/console/sign-in");
+    let mut response = match is_by_provider {
+        true => signed_out(&request, &shared).await,
+        false => page::see_other("/console/sign-in"),
+    };
     let mut cookie = session_cookie(&shared, String::new());
     cookie.make_removal();
     response.add_cookie(&cookie).map_err(|_| Trouble::unavailable())?;
     Ok(response)
+}
+
+/// Their session here is over: the way to end that at the provider, which whoever uses the browser next would come in by.
+async fn signed_out(request: &HttpRequest, shared: &Shared) -> HttpResponse {
+    let provider = shared.deps.known.borrow().provider().cloned();
+    let way_out = match &provider {
+        None => Ok(None),
+        Some(provider) => provider.way_out().await,
+    };
+    let way_out = way_out.unwrap_or_else(|why| {
+        tracing::warn!(%why, "the identity provider does not say where to sign out");
+        None
+    });
+    // Nobody is known any more, also not to the frame.
+    request.extensions_mut().remove::<SignedIn>();
+    request.extensions_mut().remove::<Caller>();
+    page::ok(&SignedOutPage { frame: Frame::of(request, shared, "You are signed out"), way_out })
 }
 
 /// As it stands in the settings.

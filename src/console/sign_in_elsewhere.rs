@@ -1,10 +1,12 @@
 //! `/console/sign-in/elsewhere` and `/console/sign-in/back`: to the trust's identity provider, and back.
 //!
 //! Guarantees: whoever comes back began here, in the same browser, within ten minutes; each sign-in, and each that was refused, is
-//! in the audit log; nobody gets the name of a local account; nobody is sent to another site afterwards.
+//! in the audit log; nobody gets the name of a local account; nobody is sent to another site afterwards; an address that begins without end
+//! is held back.
 
 use actix_web::cookie::{Cookie, SameSite, time};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use base64::Engine as _;
@@ -17,6 +19,7 @@ use super::guard::{is_over_tls, session_cookie};
 use super::page::{self, Frame, Trouble};
 use super::provider::{self, NotLetIn, Provider};
 use super::sign_in::{self, inside};
+use crate::inbound::http::tries::{HeldBack, Try};
 use crate::inbound::http::{Shared, place_of};
 use crate::store::{Act, ActorKind, Noted};
 
@@ -85,6 +88,9 @@ pub async fn leave(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
     let provider = provider(&shared)?;
+    if let Err(held_back) = shared.deps.tries.may(Try::SignIn, &request, shared.environment.instant()) {
+        return Ok(too_often(&request, &shared, &wanted.to, held_back));
+    }
     let begun = Begun {
         state: secret(&shared),
         nonce: secret(&shared),
@@ -141,6 +147,7 @@ pub async fn come_back(
         Ok(who) => who,
         Err(why) => return refused(&request, &shared, &begun.to, &why).await,
     };
+    shared.deps.tries.ended_well(Try::SignIn, &request, shared.environment.instant());
     let name = who.name.clone();
     let session = shared.deps.console.let_in(&known, who, &shared.environment).ok_or_else(Trouble::unavailable)?;
     note(&request, &shared, "sign in", &name, "").await?;
@@ -163,6 +170,14 @@ async fn note(request: &HttpRequest, shared: &Shared, act: &'static str, by: &st
         at: shared.environment.now(),
     };
     Ok(shared.deps.audit.note(Noted { act, subject: "console".into(), by }).await?)
+}
+
+fn too_often(request: &HttpRequest, shared: &Shared, to: &str, held_back: HeldBack) -> HttpResponse {
+    let text = "Too many sign-ins were begun from this address and not finished: try again in a moment";
+    let page = sign_in::page(request, shared, to, "", Some(text.to_owned()));
+    let mut response = page::html(StatusCode::TOO_MANY_REQUESTS, &page);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(held_back.seconds()));
+    response
 }
 
 async fn refused(request: &HttpRequest, shared: &Shared, to: &str, why: &NotLetIn) -> Result<HttpResponse, Trouble> {

@@ -33,7 +33,7 @@ pub(super) enum Stands {
 pub(super) fn stands((name, access): (&str, &Access), source: &Source, among_people: bool, whose: &Whose) -> Stands {
     match access {
         Access::ApplicationRestricted(_) => Stands::Unattended,
-        Access::UserRestricted(seeded) => match (whose, &seeded.user) {
+        Access::UserRestricted(_) | Access::ProfessionalSession(_) => match (whose, access.owner()) {
             (Whose::Theirs(user) | Whose::Unknown(user), Some(owner)) if user != owner => {
                 Stands::Nothing(format!("it is user {user}'s, and the session of connection {name} is user {owner}'s"))
             }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::attempt::{Outgoing, Sent};
-use super::keeping::{Keeping, plain_type};
+use super::keeping::{Keeping, is_text, plain_type};
 use super::ledger::Abandoned;
 use super::letter::LetterError;
 use super::plan_record::Doubt;
@@ -349,8 +349,7 @@ impl Run {
 
 /// Whether e-RS answered in the place of JSON; of an operation that answers with files, whatever came.
 fn is_document(response: &Response, body: &ReplyBody, is_file: bool) -> bool {
-    let content_type = plain_type(response.header("content-type"));
-    let is_text = content_type.starts_with("text/") || content_type.ends_with("json");
+    let is_text = is_text(&plain_type(response.header("content-type")));
     let is_good = response.status / 100 == 2 && !response.body.is_empty();
     is_good && (is_file || !is_text && !body.is_json())
 }

@@ -71,8 +71,7 @@ impl TakesDocument for Keeping {
     /// What has another type than text and JSON, and says so. Without a type it may be JSON all the same.
     fn wants(&self, status: u16, content_type: Option<&str>) -> bool {
         let plain = plain_type(content_type);
-        let is_text = plain.starts_with("text/") || plain.ends_with("json");
-        status / 100 == 2 && (self.is_file || !is_text && plain != UNKNOWN_TYPE)
+        status / 100 == 2 && (self.is_file || !is_text(&plain) && plain != UNKNOWN_TYPE)
     }
 
     async fn take(&mut self, bytes: Bytes) -> Result<(), TransportError> {
@@ -88,6 +87,11 @@ impl TakesDocument for Keeping {
 }
 
 const UNKNOWN_TYPE: &str = "application/octet-stream";
+
+/// Text or JSON, that of the retired interface (`application/json+fhir`) as well.
+pub(super) fn is_text(plain_type: &str) -> bool {
+    plain_type.starts_with("text/") || plain_type.ends_with("json") || plain_type == "application/json+fhir"
+}
 
 /// Without parameters.
 pub(super) fn plain_type(content_type: Option<&str>) -> String {

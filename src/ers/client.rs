@@ -5,15 +5,17 @@
 
 use std::sync::Arc;
 
+use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::professional_session::{ASID, ProfessionalSessionGrant, SESSION_KEY};
 use super::refresh_token::{RefreshTokenGrant, SessionVault};
 use super::signed_jwt::{PrivateKeyError, SignedJwtGrant};
 use super::token::{AccessToken, GrantType, TokenSource};
 use super::token_endpoint::TokenEndpoint;
 use super::transport::{Body, Request, Transport, TransportError};
-use crate::config::{Access, Connection, Unattended};
+use crate::config::{Access, Connection, ProfessionalSession, Unattended};
 use crate::environment::Environment;
 use crate::mapping::{CallBody, Effect, Operation, PreparedCall};
 
@@ -52,7 +54,14 @@ enum Identity {
         business_function: String,
         on_behalf_of: Option<String>,
     },
+    /// Organisation and function are the session's and never sent.
+    Professional(ProfessionalSession),
 }
+
+/// Of JSON, on the retired interface.
+const LEGACY_FHIR: &str = "application/json+fhir";
+const COMM_RULE_ORG: &str = "NHSD-eRS-Comm-Rule-Org";
+const LEGACY_COMM_RULE_ORG: &str = "X-ERS-XAPI-COMM-RULE-ORG";
 
 impl Client {
     /// `vault` keeps the session of a user-restricted connection.
@@ -83,6 +92,10 @@ impl Client {
                     on_behalf_of: user.on_behalf_of.clone(),
                 };
                 (identity, GrantType::RefreshToken(Box::new(grant)))
+            }
+            Access::ProfessionalSession(session) => {
+                let grant = ProfessionalSessionGrant::new(&connection.name, session, vault);
+                (Identity::Professional(session.clone()), GrantType::ProfessionalSession(Box::new(grant)))
             }
             Access::SignIn(_) => {
                 let why = format!("nobody has signed in at connection {}", connection.name);
@@ -174,6 +187,7 @@ impl Client {
                 }
             }
             Identity::User { business_function, .. } => because(refuses_user(business_function, operation)?),
+            Identity::Professional(session) => because(refuses_professional(session, operation)?),
             // Whether they may is not known before they are there.
             Identity::Nobody => None,
         }
@@ -188,7 +202,8 @@ impl Client {
     pub fn for_plan(&self) -> Value {
         match &self.identity {
             Identity::Application { .. } | Identity::Nobody => json!({ "codeSystemBase": self.code_system_base }),
-            Identity::User { organisation, business_function, .. } => json!({
+            Identity::User { organisation, business_function, .. }
+            | Identity::Professional(ProfessionalSession { organisation, business_function, .. }) => json!({
                 "codeSystemBase": self.code_system_base,
                 "organisation": organisation,
                 "businessFunction": business_function,
@@ -225,7 +240,10 @@ impl Client {
                 put("NHSD-eRS-On-Behalf-Of-User-ID", user);
             }
         }
-        headers
+        match &self.identity {
+            Identity::Professional(session) => legacy(headers, session),
+            Identity::Nobody | Identity::Application { .. } | Identity::User { .. } => headers,
+        }
     }
 
     /// A file is elsewhere: it is fetched there, with nothing of ours. The place is a secret for as long as it lasts.
@@ -254,10 +272,19 @@ impl Client {
         token: &AccessToken,
     ) -> Request {
         let mut headers = headers.to_vec();
-        headers.push(("Authorization".into(), token.bearer()));
+        let path = match &self.identity {
+            Identity::Professional(_) => {
+                headers.push((SESSION_KEY.into(), token.secret.expose_secret().to_owned()));
+                call.path.replacen("/STU3/", "/STU3/v1/", 1)
+            }
+            Identity::Nobody | Identity::Application { .. } | Identity::User { .. } => {
+                headers.push(("Authorization".into(), token.bearer()));
+                call.path.clone()
+            }
+        };
         Request {
             method: call.method.clone(),
-            url: format!("{}{}", self.base_url, call.path),
+            url: format!("{}{path}", self.base_url),
             headers,
             body,
             timeout: operation.timeout,
@@ -270,6 +297,7 @@ pub fn refuses(access: &Access, call: &str, operation: &Operation) -> Option<&'s
     match access {
         Access::ApplicationRestricted(signed) => refuses_application(&signed.unattended, call, operation),
         Access::UserRestricted(user) => refuses_user(&user.business_function, operation),
+        Access::ProfessionalSession(session) => refuses_professional(session, operation),
         Access::SignIn(sign_in) => {
             let functions = &sign_in.business_functions;
             let why = functions.iter().map(|function| refuses_user(function, operation));
@@ -291,6 +319,28 @@ fn refuses_user(business_function: &str, operation: &Operation) -> Option<&'stat
     let may = operation.business_functions.is_empty()
         || operation.business_functions.iter().any(|one| one == business_function);
     (!may).then_some("its business function does not permit it")
+}
+
+/// What is known of the retired interface is that of STU3, and not how a file is named there.
+fn refuses_professional(session: &ProfessionalSession, operation: &Operation) -> Option<&'static str> {
+    if !operation.path.starts_with("/STU3/") {
+        return Some("the interface of professional sessions has STU3 only");
+    }
+    if operation.method == "POST" && operation.path == "/STU3/Binary" {
+        return Some("how the interface of professional sessions takes files is not known");
+    }
+    refuses_user(&session.business_function, operation)
+}
+
+/// The headers of a call as the retired interface has them.
+fn legacy(headers: Vec<(String, String)>, session: &ProfessionalSession) -> Vec<(String, String)> {
+    let mut legacy = vec![(ASID.to_owned(), session.asid.clone())];
+    legacy.extend(headers.into_iter().map(|(name, value)| match value.as_str() {
+        _ if name.eq_ignore_ascii_case(COMM_RULE_ORG) => (LEGACY_COMM_RULE_ORG.to_owned(), value),
+        "application/fhir+json" => (name, LEGACY_FHIR.to_owned()),
+        _ => (name, value),
+    }));
+    legacy
 }
 
 /// The code that a parameter of the body has.

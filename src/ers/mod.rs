@@ -6,6 +6,7 @@
 mod client;
 mod error_body;
 mod outcome;
+mod professional_session;
 mod refresh_token;
 mod reqwest_transport;
 pub mod retry_after;

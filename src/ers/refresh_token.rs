@@ -49,6 +49,27 @@ impl Session {
         let seed = Sha256::digest(refresh_token.expose_secret()).into();
         Self { refresh_token, seed, refreshing: None, ended: None }
     }
+
+    /// A professional session, known by its key, of the token with this digest. Nothing refreshes it.
+    pub(super) fn of(key: SecretString, seed: [u8; 32]) -> Self {
+        Self { refresh_token: key, seed, refreshing: None, ended: None }
+    }
+
+    pub(super) fn key(&self) -> &SecretString {
+        &self.refresh_token
+    }
+
+    pub(super) fn seed(&self) -> [u8; 32] {
+        self.seed
+    }
+
+    pub(super) fn why_ended(&self) -> Option<&str> {
+        self.ended.as_deref()
+    }
+
+    pub(super) fn ended(self, why: &str) -> Self {
+        Self { refreshing: None, ended: Some(why.to_owned()), ..self }
+    }
 }
 
 /// Where a session outlives the process. Implementations seal it.

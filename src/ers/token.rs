@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
+use super::professional_session::ProfessionalSessionGrant;
 use super::refresh_token::RefreshTokenGrant;
 use super::signed_jwt::{PrivateKeyError, SignedJwtGrant};
 use super::token_endpoint::{Grant, TokenEndpoint, TokenError};
@@ -18,7 +19,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// After a refusal that only a change of settings can cure, the server is left alone for so long.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
-/// A bearer token. Opaque, and never shown.
+/// A bearer token, or the key of a professional session. Opaque, and never shown.
 #[derive(Debug)]
 pub struct AccessToken {
     pub(super) secret: SecretString,
@@ -28,6 +29,7 @@ pub struct AccessToken {
 pub(super) enum GrantType {
     SignedJwt(SignedJwtGrant),
     RefreshToken(Box<RefreshTokenGrant>),
+    ProfessionalSession(Box<ProfessionalSessionGrant>),
     /// Nobody is there to act; why, and what to do.
     Nobody(String),
 }
@@ -96,6 +98,7 @@ impl TokenSource {
         let fetched = match &self.grant {
             GrantType::SignedJwt(grant) => grant.fetch(&self.endpoint).await,
             GrantType::RefreshToken(grant) => grant.fetch(&self.endpoint).await,
+            GrantType::ProfessionalSession(grant) => grant.fetch(&self.endpoint).await,
             GrantType::Nobody(why) => return Err(TokenError::SignInNeeded(why.clone())),
         };
         match fetched {

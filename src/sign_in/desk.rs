@@ -108,7 +108,7 @@ impl Desk {
     pub fn is_over_tls(&self) -> bool {
         self.people.connections.iter().all(|connection| match &connection.access {
             Access::SignIn(sign_in) => sign_in.redirect_uri.starts_with("https:"),
-            Access::ApplicationRestricted(_) | Access::UserRestricted(_) => true,
+            Access::ApplicationRestricted(_) | Access::UserRestricted(_) | Access::ProfessionalSession(_) => true,
         })
     }
 

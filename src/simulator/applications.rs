@@ -70,6 +70,14 @@ pub struct TestPerson {
     pub roles: Vec<Role>,
 }
 
+/// In a reader, with the token that a program gets of it.
+#[derive(Clone, Debug)]
+pub struct Smartcard {
+    pub token: String,
+    /// SDS user id of one of the test people.
+    pub user: String,
+}
+
 /// Why e-RS will not have somebody who has signed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TooLow {

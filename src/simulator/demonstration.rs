@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::applications::{Access, Application, Context, PublicKey, Role, Session, TestPerson};
+use super::applications::{Access, Application, Context, PublicKey, Role, Session, Smartcard, TestPerson};
 use super::people::{Person, Standing};
 use super::services::{Flow, Service, Slot};
 
@@ -38,6 +38,14 @@ pub const PROVIDER_CLIENT_ID: &str = "demonstration-provider-application";
 pub const REFERRER_CLIENT_ID: &str = "demonstration-referrer-application";
 /// Application-restricted, for the Personal Demographics Service alone.
 pub const PDS_CLIENT_ID: &str = "demonstration-pds-application";
+
+/// Of the retired interface: an accredited system, and tokens of the smartcards of [`USER`] (two, one after the other), of
+/// [`FIRST_CLINICIAN`], and of [`WITHOUT_ROLE`].
+pub const ASID: &str = "200000000115";
+pub const SMARTCARD_TOKEN: &str = "demonstration-smartcard";
+pub const NEXT_SMARTCARD_TOKEN: &str = "demonstration-smartcard-once-more";
+pub const CLINICIANS_SMARTCARD_TOKEN: &str = "demonstration-smartcard-of-a-clinician";
+pub const SMARTCARD_TOKEN_WITHOUT_ROLE: &str = "demonstration-smartcard-without-role";
 
 /// Where the demonstration's users work: the trust of the published samples, and the senders of the HL7 samples.
 pub const ORGANISATIONS: [&str; 6] = ["R69", "RXX00", "RYY00", "7XX00", "RWW00", "R68"];
@@ -105,6 +113,16 @@ pub fn test_people() -> Vec<TestPerson> {
         person(WEAKLY_SIGNED_IN, "Dr Gus Example", (3, 1), referrer()),
         person(WITHOUT_ROLE, "Hal Example", (3, 3), Vec::new()),
     ]
+}
+
+pub fn smartcards() -> Vec<Smartcard> {
+    let cards = [
+        (SMARTCARD_TOKEN, USER),
+        (NEXT_SMARTCARD_TOKEN, USER),
+        (CLINICIANS_SMARTCARD_TOKEN, FIRST_CLINICIAN),
+        (SMARTCARD_TOKEN_WITHOUT_ROLE, WITHOUT_ROLE),
+    ];
+    cards.map(|(token, user)| Smartcard { token: token.into(), user: user.into() }).into()
 }
 
 fn session(user: &str, refresh_token: &str, functions: &[&str]) -> Session {

@@ -5,7 +5,7 @@
 //! refuses what e-RS would refuse, naming every issue; it keeps versions, roles, access modes, quotas and
 //! locks; it loses answers, hangs and fails only when told to.
 //!
-//! Served: sign-in and the token endpoint; everything of referrers and of providers, that is A004 to A044 but for A009, A017 and A018 of an
+//! Served: sign-in and the token endpoint; professional sessions of the retired interface (A001 to A003), and STU3 calls in one; everything of referrers and of providers, that is A004 to A044 but for A009, A017 and A018 of an
 //! older API, and A039, which is assigned in no source; of the Personal Demographics Service a patient by number.
 //! Everything in it is invented, and it listens on this machine only unless told otherwise.
 
@@ -28,6 +28,7 @@ mod operations;
 mod pdf;
 pub mod people;
 mod percent;
+mod professional_sessions;
 mod quota;
 mod reference_data;
 mod referral;
@@ -60,6 +61,7 @@ pub use self::settings::{Quota, Retention, SimulatorConfig};
 pub use self::view::ReferralView;
 
 use self::decisions::ReviewOutcome;
+use self::professional_sessions::LEGACY_PATH;
 use self::server::{Listeners, OBJECT_STORE_PATH, Serving};
 use self::world::{API_PATH, AUTHORIZE_PATH, Addresses, TOKEN_PATH, USERINFO_PATH, World};
 use crate::environment::Environment;
@@ -142,6 +144,26 @@ impl SimulatorHandle {
 
     pub fn userinfo_url(&self) -> String {
         self.world.addresses.token_url.replace(TOKEN_PATH, USERINFO_PATH)
+    }
+
+    /// Of the retired interface; `…/ers-api`.
+    pub fn legacy_base_url(&self) -> String {
+        self.world.addresses.token_url.replace(TOKEN_PATH, LEGACY_PATH)
+    }
+
+    /// A smartcard is taken out: its professional sessions end, and its token makes no other.
+    pub fn take_out_smartcard(&self, token: &str) {
+        self.world.professional.take_out(token);
+    }
+
+    /// Ends all professional sessions; the smartcards stay in.
+    pub fn end_professional_sessions(&self) {
+        self.world.professional.end_all();
+    }
+
+    /// How many there are.
+    pub fn professional_sessions(&self) -> usize {
+        self.world.professional.count()
     }
 
     pub fn control_url(&self) -> &str {

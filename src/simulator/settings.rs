@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::applications::{Application, TestPerson};
+use super::applications::{Application, Smartcard, TestPerson};
 use super::demonstration;
 use super::people::Person;
 use super::services::{Service, Slot};
@@ -17,6 +17,10 @@ pub struct SimulatorConfig {
     pub applications: Vec<Application>,
     /// Who can sign in.
     pub test_people: Vec<TestPerson>,
+    /// Accredited systems of the retired interface.
+    pub asids: Vec<String>,
+    /// In, until they are taken out.
+    pub smartcards: Vec<Smartcard>,
     pub access_token_lifetime: Duration,
     /// From the login (the start of the simulator); refreshing does not prolong it.
     pub refresh_token_lifetime: Duration,
@@ -50,6 +54,8 @@ impl Default for SimulatorConfig {
             workers: 1,
             applications: demonstration::applications(),
             test_people: demonstration::test_people(),
+            asids: vec![demonstration::ASID.into()],
+            smartcards: demonstration::smartcards(),
             access_token_lifetime: Duration::from_secs(599),
             refresh_token_lifetime: Duration::from_secs(43_199),
             quota: None,

@@ -4,6 +4,7 @@
 //! a write is either carried out whole or not at all.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -23,13 +24,14 @@ use super::issue::Issue;
 use super::ledger::{Entry, Ledger};
 use super::operations::{Act, BodyKind, Target};
 use super::people::Register;
+use super::professional_sessions::{self, LEGACY_PATH, ProfessionalSessions};
 use super::quota::QuotaKeeper;
 use super::reference_data::ReferenceData;
 use super::referral::{BookingFailure, Referrals, Ubrn};
 use super::refusal::{Fhir, Refusal, usual_code};
 use super::services::Directory;
 use super::settings::SimulatorConfig;
-use super::tokens::Tokens;
+use super::tokens::{Holder, Tokens};
 use super::worklist_quota::WorklistQuota;
 use crate::environment::Environment;
 
@@ -53,6 +55,7 @@ pub struct World {
     pub addresses: Addresses,
     pub clock: SimulatorClock,
     pub tokens: Tokens,
+    pub professional: ProfessionalSessions,
     pub referrals: Referrals,
     pub advice: AdviceRequests,
     pub files: Files,
@@ -76,6 +79,7 @@ impl World {
         let retention = settings.retention;
         let world = Self {
             tokens: Tokens::new(&settings, environment.clone(), addresses.token_url.clone(), now),
+            professional: ProfessionalSessions::new(&settings, environment.clone()),
             referrals: Referrals::new(retention.referrals_max),
             advice: AdviceRequests::new(retention.referrals_max),
             files: Files::new(retention.files_max, retention.file_bytes_max, settings.scan_delay),
@@ -113,6 +117,7 @@ impl World {
         self.quota.set(self.settings.quota);
         let now = self.now();
         self.tokens.reset(now);
+        self.professional.reset();
         self.seed(now);
     }
 
@@ -159,7 +164,8 @@ impl World {
             Some(given) if call.path.starts_with(PDS_PATH) => given.to_owned(),
             _ => format!("{}-{transaction}", self.environment.random_id()),
         };
-        reply.answer.headers.push(("X-Request-ID", request_id));
+        let named = if call.path.starts_with(LEGACY_PATH) { "X_ERS_TRANSACTION_ID" } else { "X-Request-ID" };
+        reply.answer.headers.push((named, request_id));
         if let Some(correlation_id) = call.header("X-Correlation-ID") {
             reply.answer.headers.push(("X-Correlation-ID", correlation_id.to_owned()));
         }
@@ -212,6 +218,9 @@ impl World {
             let fault = self.faults.strike(&Subject { operation: "PDS", nhs_number: number, ubrn: None });
             return self.carry_out(fault, Fhir::R4, || self.demographics.answer(call, path, holder.as_deref())).await;
         }
+        if let Some(path) = call.path.strip_prefix(LEGACY_PATH) {
+            return self.legacy(call, path, entry).await;
+        }
         let path = call.path.strip_prefix(API_PATH).filter(|path| path.starts_with('/'));
         let Some(path) = path else { return Reply::sent(Answer::empty_text(404)) };
         let fhir = Fhir::of_path(path);
@@ -224,10 +233,36 @@ impl World {
 
     async fn call(&self, target: &Target, call: &Call, fhir: Fhir, entry: &mut Entry) -> Reply {
         let refused = |refusal: Refusal| Reply::sent(refusal.answer(fhir, self.now()));
-        let holder = match access::identify(self, call) {
-            Ok(holder) => holder,
-            Err(refusal) => return refused(refusal),
+        match access::identify(self, call) {
+            Ok(holder) => self.call_as(holder, target, call, fhir, entry).await,
+            Err(refusal) => refused(refusal),
+        }
+    }
+
+    /// The retired interface: sessions, and calls in one.
+    async fn legacy(&self, call: &Call, path: &str, entry: &mut Entry) -> Reply {
+        if let Some(operation) = ProfessionalSessions::operation(&call.method, path) {
+            entry.operation = operation;
+            let fault = self.faults.strike(&Subject { operation, nhs_number: None, ubrn: None });
+            let answer = || self.professional.answer(call, path);
+            let answer = || answer().unwrap_or_else(|refusal| refusal.answer(Fhir::Stu3, self.now()));
+            return self.carry_out(fault, Fhir::Stu3, answer).await;
+        }
+        let translated = self.professional.translate(call.clone(), path, API_PATH);
+        let (call, holder) = match translated {
+            Ok(translated) => translated,
+            Err(refusal) => return Reply::sent(refusal.answer(Fhir::Stu3, self.now())),
         };
+        let target = call.path.strip_prefix(API_PATH).and_then(|path| Target::of(&call.method, path));
+        let Some(target) = target else { return Reply::sent(Answer::empty_text(404)) };
+        entry.operation = target.operation().number;
+        let mut reply = self.call_as(holder, &target, &call, Fhir::Stu3, entry).await;
+        professional_sessions::as_legacy(&mut reply.answer);
+        reply
+    }
+
+    async fn call_as(&self, holder: Arc<Holder>, target: &Target, call: &Call, fhir: Fhir, entry: &mut Entry) -> Reply {
+        let refused = |refusal: Refusal| Reply::sent(refusal.answer(fhir, self.now()));
         if let Err(refusal) = access::assure(&holder) {
             return refused(refusal);
         }

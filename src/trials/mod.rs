@@ -120,9 +120,14 @@ pub fn connection_of(connections: &[Connection], source: &Source, business_funct
     let Some(connection) = found else { return json!({ "businessFunction": business_function }) };
     let base = connection.code_system_base.as_deref().unwrap_or(&connection.base_url);
     let mut value = json!({ "codeSystemBase": base });
-    if let Access::UserRestricted(user) = &connection.access {
-        value["organisation"] = Value::from(user.organisation.as_str());
-        value["businessFunction"] = Value::from(user.business_function.as_str());
+    let role = match &connection.access {
+        Access::UserRestricted(user) => Some((&user.organisation, &user.business_function)),
+        Access::ProfessionalSession(session) => Some((&session.organisation, &session.business_function)),
+        Access::ApplicationRestricted(_) | Access::SignIn(_) => None,
+    };
+    if let Some((organisation, function)) = role {
+        value["organisation"] = Value::from(organisation.as_str());
+        value["businessFunction"] = Value::from(function.as_str());
     }
     if let Some(business_function) = business_function {
         value["businessFunction"] = Value::from(business_function);

@@ -11,6 +11,12 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// A039 is assigned in no source.
 const NUMBERS: std::ops::RangeInclusive<u32> = 1..=44;
 const UNASSIGNED: u32 = 39;
+/// Made by the client itself as others ask for tokens, not by plans.
+const OF_SESSIONS: [(&str, &str); 3] = [
+    ("A001", "Create professional session"),
+    ("A002", "Select role for professional session"),
+    ("A003", "Delete professional session"),
+];
 
 /// Files of tests that name the operation, as a reader finds them.
 fn tests_of(call: &str, files: &[(String, String)]) -> String {
@@ -60,6 +66,12 @@ fn page(set: &MappingSet) -> String {
     let mut missing = Vec::new();
     for number in NUMBERS.filter(|number| *number != UNASSIGNED) {
         let call = format!("A{number:03}");
+        if let Some((_, name)) = OF_SESSIONS.iter().find(|(number, _)| *number == call) {
+            let tests = tests_of(&call, &files);
+            writeln!(page, "| {call} | {name} | harmless | `access: professional_session` | {tests} |")
+                .expect("text takes text");
+            continue;
+        }
         let Some(operation) = set.operation(&call) else {
             missing.push(call);
             continue;

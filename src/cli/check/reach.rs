@@ -216,6 +216,9 @@ fn in_whose_name(access: &Access) -> String {
             more => format!("unattended, with {more} approvals"),
         },
         Access::UserRestricted(user) => format!("a signed-in {}", user.business_function),
+        Access::ProfessionalSession(session) => {
+            format!("user {} by smartcard, as {}", session.user, session.business_function)
+        }
         Access::SignIn(sign_in) if sign_in.business_functions.is_empty() => "whoever signs in".to_owned(),
         Access::SignIn(sign_in) => format!("whoever signs in as {}", sign_in.business_functions.join(" or ")),
     }

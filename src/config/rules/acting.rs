@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{BUSINESS_FUNCTIONS, Broken, broken_rule};
 use crate::config::problem::did_you_mean;
-use crate::config::{Access, Config, EnvironmentName, SignIn, Source, is_nhs_user};
+use crate::config::{Access, Config, EnvironmentName, ProfessionalSession, SignIn, Source, is_nhs_user};
 
 pub(super) const NHS_USER: &str = "is an NHS user id: 12 digits";
 /// Where a browser comes back to; the gateway answers there.
@@ -52,10 +52,10 @@ fn sessions_of(config: &Config, index: usize, source: &Source, broken: &mut Vec<
     };
     let sign_in = source.connections().any(|name| matches!(of_source(name), Some(Access::SignIn(_))));
     let seeded: Vec<&str> =
-        source.connections().filter(|name| matches!(of_source(name), Some(Access::UserRestricted(_)))).collect();
+        source.connections().filter(|name| of_source(name).is_some_and(Access::is_seeded)).collect();
     match &source.shared_session {
         Some(name) if !seeded.contains(&name.as_str()) => {
-            let text = "must name one of its connections that is user_restricted: a seeded session";
+            let text = "must name one of its connections that is user_restricted (or a professional_session): a seeded session";
             broken.push(Broken { hint: did_you_mean(name, seeded), ..broken_rule(key("shared_session"), text) });
         }
         _ if !sign_in => {}
@@ -68,6 +68,27 @@ fn sessions_of(config: &Config, index: usize, source: &Source, broken: &mut Vec<
                 broken.push(broken_rule(key("connections"), text));
             }
         }
+    }
+}
+
+/// Nobody acts for another there: no header for it is known.
+const NOT_BY_SMARTCARD: &str = "SERVICE_PROVIDER_CLINICIAN_ADMIN";
+
+pub(super) fn professional(at: &str, session: &ProfessionalSession, broken: &mut Vec<Broken>) {
+    let key = |field: &str| format!("{at}.{field}");
+    let function = session.business_function.as_str();
+    if !BUSINESS_FUNCTIONS.contains(&function) || function == NOT_BY_SMARTCARD {
+        let known = BUSINESS_FUNCTIONS.into_iter().filter(|known| *known != NOT_BY_SMARTCARD).collect::<Vec<_>>();
+        broken.push(Broken {
+            hint: did_you_mean(function, known.iter().copied()),
+            ..broken_rule(key("business_function"), format!("must be one of {}", known.join(", ")))
+        });
+    }
+    if !is_nhs_user(&session.user) {
+        broken.push(broken_rule(key("user"), NHS_USER));
+    }
+    if session.asid.is_empty() || !session.asid.bytes().all(|byte| byte.is_ascii_digit()) {
+        broken.push(broken_rule(key("asid"), "is the accredited system id: digits"));
     }
 }
 
@@ -117,7 +138,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::broken;
-    use crate::config::{Access, Config, Connection, SignIn};
+    use crate::config::{Access, Config, Connection, ProfessionalSession, SignIn};
 
     fn sign_in() -> Connection {
         let mut connection = Config::demonstration().connections.remove(0);
@@ -173,6 +194,37 @@ mod tests {
             (json!({"connection": "people", "users": {"J.SMITH": "555"}}), vec!["sources[0].users.J.SMITH"]),
         ] {
             assert_eq!(broken_with(source.clone(), |_| {}), keys, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_professional_session_says_whose_smartcard_it_is_and_as_what() {
+        type Change = fn(&mut ProfessionalSession);
+        let keys = |change: Change| {
+            let mut session = ProfessionalSession {
+                asid: "200000000115".into(),
+                smartcard_token: None,
+                organisation: "RXX00".into(),
+                business_function: "REFERRING_CLINICIAN".into(),
+                user: "555012340003".into(),
+            };
+            change(&mut session);
+            let mut config = Config::demonstration();
+            let mut connection = config.connections.remove(0);
+            connection.access = Access::ProfessionalSession(session);
+            config.connections.insert(0, connection);
+            broken(&config).into_iter().map(|broken| broken.key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(|_| {}), [""; 0]);
+        let changes: [(&str, Change); 5] = [
+            ("user", |session| session.user = "555".into()),
+            ("asid", |session| session.asid = String::new()),
+            ("asid", |session| session.asid = "ours".into()),
+            ("business_function", |session| session.business_function = "SERVICE_PROVIDER_CLINICIAN_ADMIN".into()),
+            ("business_function", |session| session.business_function = "REFERRING".into()),
+        ];
+        for (field, change) in changes {
+            assert_eq!(keys(change), [format!("connections[0].{field}")]);
         }
     }
 

@@ -25,7 +25,9 @@ pub(super) fn broken_in(config: &Config, broken: &mut Vec<Broken>) {
 
 fn broken_provider(provider: &IdentityProvider, broken: &mut Vec<Broken>) {
     let at = |name: &str| format!("identity_provider.{name}");
-    for (name, url) in [("issuer", &provider.issuer), ("redirect_uri", &provider.redirect_uri)] {
+    let after = provider.post_logout_redirect_uri.iter().map(|uri| ("post_logout_redirect_uri", uri));
+    for (name, url) in [("issuer", &provider.issuer), ("redirect_uri", &provider.redirect_uri)].into_iter().chain(after)
+    {
         let is_safe = reqwest::Url::parse(url).is_ok_and(|url| {
             let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
             url.scheme() == "https" || url.scheme() == "http" && is_this_machine(host)
@@ -97,6 +99,7 @@ mod tests {
             ("issuer", json!("http://sso.trust.test")),
             ("issuer", json!("sso.trust.test")),
             ("redirect_uri", json!("https://gateway.trust.test/console")),
+            ("post_logout_redirect_uri", json!("http://gateway.trust.test/console/sign-in")),
             ("redirect_uri", json!("http://gateway.trust.test/console/sign-in/back")),
             ("scope", json!("profile")),
             ("groups", json!({"content": ["staff"]})),

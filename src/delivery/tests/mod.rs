@@ -15,6 +15,7 @@ mod lease;
 mod order;
 mod patience;
 mod patients;
+mod professional;
 mod quota;
 mod scans;
 mod sending;

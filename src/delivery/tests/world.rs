@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use super::fake_ers::{FakeErs, TOKEN_URL};
 use crate::command::{Class, CommandId, Estimate, MessageId, State, Verdict};
 use crate::config::{
-    self, Access, Connection, ExchangeKey, Mode, Pacing, RefreshToken, SignIn, SignedJwt, Source, Unattended, Watch,
+    self, Access, Connection, ExchangeKey, Mode, Pacing, ProfessionalSession, RefreshToken, SignIn, SignedJwt, Source,
+    Unattended, Watch,
 };
 use crate::delivery::{Delivery, DeliveryMetrics, DeliveryParts, Estimator, Hands, Sources};
 use crate::environment::Environment;
@@ -201,6 +202,35 @@ impl World {
             connection.access = Access::ApplicationRestricted(SignedJwt { private_key, kid, unattended });
         })
         .await
+    }
+
+    /// The same in a professional session of a smartcard, at the retired interface.
+    pub async fn started_by_smartcard(change: impl FnOnce(&mut ProfessionalSession)) -> Self {
+        Self::connected_to_the_simulator(SimulatorConfig::default(), |connection, _| {
+            let mut session = ProfessionalSession {
+                asid: demonstration::ASID.into(),
+                smartcard_token: Some(demonstration::SMARTCARD_TOKEN.into()),
+                organisation: "R69".into(),
+                business_function: "REFERRING_CLINICIAN".into(),
+                user: demonstration::USER.into(),
+            };
+            change(&mut session);
+            connection.code_system_base = Some(connection.base_url.clone());
+            connection.base_url = connection.base_url.replace("/referrals/FHIR", "/ers-api");
+            connection.token_url = format!("{}/v1/ProfessionalSession", connection.base_url);
+            connection.client_id.clone_from(&session.asid);
+            connection.access = Access::ProfessionalSession(session);
+        })
+        .await
+    }
+
+    /// The same store, and another token of a smartcard.
+    pub async fn with_smartcard(&self, token: Option<&str>) -> Self {
+        let mut connection = self.connection.clone();
+        if let Access::ProfessionalSession(session) = &mut connection.access {
+            session.smartcard_token = token.map(Into::into);
+        }
+        self.reconfigured_and_restarted(connection).await
     }
 
     async fn connected_to_the_simulator(config: SimulatorConfig, change: impl FnOnce(&mut Connection, &Path)) -> Self {

@@ -23,7 +23,7 @@ use crate::intake::Again;
 use crate::store::{self, Act, Finding};
 
 /// Of `{by, why}`.
-const ACT_BYTES_MAX: usize = 8 * 1024;
+pub(super) const ACT_BYTES_MAX: usize = 8 * 1024;
 
 /// Who acts, and why. Both go to the audit log.
 #[derive(Deserialize)]

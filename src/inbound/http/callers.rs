@@ -1,8 +1,8 @@
 //! Who asks, and what they may: looked at before any route answers.
 //!
-//! Enters: a request and what its route needs. Leaves: the request with its [`Caller`], or 401 or 403. Guarantees: a route
+//! Enters: a request and what its route needs. Leaves: the request with its [`Caller`], or 401, 403 or 429. Guarantees: a route
 //! that says nothing of what it needs does not compile; of a token that is not known nothing is told or logged but
-//! that it is not.
+//! that it is not, and an address that shows many is held back ([`tries`](super::tries)).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::sync::Arc;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::WWW_AUTHENTICATE;
+use actix_web::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use actix_web::middleware::Next;
-use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, dev, web};
+use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _, dev, web};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
@@ -22,6 +22,7 @@ use super::cookies::is_from_elsewhere;
 use super::problem::ProblemDocument;
 use super::request::header;
 use super::sign_in::SignedIn;
+use super::tries::Try;
 use crate::config::{Account, Config, HttpAccess, Person, PersonRole, Role, Token, TokenDigest};
 use crate::console::Provider;
 use crate::store::{Act, ActorKind};
@@ -47,6 +48,10 @@ pub enum Needs {
     Act,
     /// The same of somebody who sees what it says.
     ActOnContent,
+    /// Decides what is kept of patients, and sees for whom: legal holds.
+    Administer,
+    /// The same of somebody who sees what it says: everything of a patient.
+    AdministerContent,
     /// A person who has signed in at e-RS, in their browser. No token stands for one.
     SignedIn,
 }
@@ -156,8 +161,13 @@ fn token_may(token: &Token, needs: Needs) -> bool {
         (Role::Viewer | Role::Operator, Needs::Watch | Needs::See | Needs::SeeOwn) => true,
         (Role::Viewer | Role::Operator, Needs::Content) => token.content,
         (Role::Operator, Needs::Act) => true,
-        (Role::Operator, Needs::Audit | Needs::ActOnContent) => token.content,
-        (Role::Viewer, Needs::Act | Needs::ActOnContent | Needs::Audit)
+        (Role::Operator, Needs::Audit | Needs::ActOnContent | Needs::Administer | Needs::AdministerContent) => {
+            token.content
+        }
+        (
+            Role::Viewer,
+            Needs::Act | Needs::ActOnContent | Needs::Audit | Needs::Administer | Needs::AdministerContent,
+        )
         | (Role::Viewer | Role::Operator, Needs::Send | Needs::SignedIn) => false,
     }
 }
@@ -168,7 +178,8 @@ fn person_may(person: &Account, needs: Needs) -> bool {
         Needs::Content => person.content,
         Needs::Act => person.role != PersonRole::Viewer,
         Needs::ActOnContent => person.role != PersonRole::Viewer && person.content,
-        Needs::Audit => person.role == PersonRole::Administrator,
+        Needs::Audit | Needs::Administer => person.role == PersonRole::Administrator,
+        Needs::AdministerContent => person.role == PersonRole::Administrator && person.content,
         Needs::Send | Needs::SignedIn => false,
     }
 }
@@ -305,20 +316,24 @@ pub async fn guard<B: MessageBody + 'static>(
             ProblemDocument::not_for_caller("Its role does not allow this; see tokens in the settings.")
                 .error_response()
         }
-        Err(why) => {
-            tracing::warn!(route = request.match_pattern(), why, "a request without a token that opens this");
-            let problem = ProblemDocument::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthorised",
-                "A token is needed here",
-                format!("Send it as Authorization: Bearer TOKEN; {why}."),
-            );
-            let mut response = problem.error_response();
-            response
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, actix_web::http::header::HeaderValue::from_static("Bearer"));
-            response
-        }
+        // Only now, when the token was looked at: a right one is never held back.
+        Err(why) => match shared.deps.tries.may(Try::Token, request.request(), shared.environment.instant()) {
+            Err(held_back) => held_back.problem().error_response(),
+            Ok(()) => unauthorised(&request, why),
+        },
     };
     Ok(request.into_response(refusal).map_into_right_body())
+}
+
+fn unauthorised(request: &ServiceRequest, why: &str) -> HttpResponse {
+    tracing::warn!(route = request.match_pattern(), why, "a request without a token that opens this");
+    let problem = ProblemDocument::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthorised",
+        "A token is needed here",
+        format!("Send it as Authorization: Bearer TOKEN; {why}."),
+    );
+    let mut response = problem.error_response();
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
 }

@@ -10,9 +10,9 @@ use super::Shared;
 use super::callers::{Caller, Needs};
 use super::looks::{Look, shows_content};
 use super::problem::ProblemDocument;
-use super::request::{id, query, read_body};
+use super::request::{id, nhs_number, query, read_body};
 use super::views;
-use crate::command::{MessageId, NhsNumber, State, Ubrn, Verdict};
+use crate::command::{MessageId, State, Ubrn, Verdict};
 use crate::keys::Keys;
 use crate::store::{Alias, AliasKind, CauseId, MessageFilter, MessageView, PatientDigest, scan};
 
@@ -84,9 +84,7 @@ impl Filter {
 
     fn patient(&self, keys: &Keys) -> Result<Option<PatientDigest>, ProblemDocument> {
         let Some(number) = &self.nhs_number else { return Ok(None) };
-        let number = NhsNumber::parse(number.trim())
-            .map_err(|_| ProblemDocument::bad_request("An nhsNumber has ten digits with a valid check digit."))?;
-        Ok(Some(keys.patient_digest(&number)))
+        Ok(Some(keys.patient_digest(&nhs_number(number)?)))
     }
 }
 

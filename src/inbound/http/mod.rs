@@ -25,6 +25,7 @@ mod health;
 mod hl7v2;
 mod holds;
 mod instances;
+mod legal_holds;
 pub mod looks;
 mod messages;
 pub mod modes;
@@ -39,7 +40,9 @@ pub mod request;
 mod routes;
 mod settle;
 pub mod sign_in;
+mod subject_access;
 mod trials;
+pub mod tries;
 pub mod views;
 mod waiting;
 
@@ -73,6 +76,7 @@ use callers::Caller;
 pub use callers::Known;
 pub use health::{Check, Readiness};
 pub use looks::{ACTING_PERSON, ACTING_REASON, place_of};
+pub use tries::Tries;
 
 /// Open connections of one listener; above that the kernel's backlog holds them.
 const CONNECTIONS_MAX: usize = 1_000;
@@ -120,6 +124,7 @@ pub struct HttpDeps {
     pub metrics: crate::metrics::Registry,
     pub readiness: Arc<Readiness>,
     pub console: Arc<Door>,
+    pub tries: Arc<Tries>,
     /// Of now: they change while the gateway runs.
     pub known: watch::Receiver<Arc<Known>>,
     pub sign_in: Option<SignInDeps>,
@@ -138,6 +143,7 @@ pub struct Shared {
     pub deps: HttpDeps,
     pub environment: Environment,
     looks: looks::Looks,
+    exports: subject_access::Exports,
 }
 
 impl Shared {
@@ -175,8 +181,13 @@ impl HttpServer {
         let tls = listener.tls.as_ref().map(tls::server_config).transpose()?;
         let socket = TcpListener::bind(address).map_err(listen)?;
         let local = socket.local_addr().map_err(listen)?;
-        let shared =
-            web::Data::new(Shared { listener, deps, environment: environment.clone(), looks: looks::Looks::default() });
+        let shared = web::Data::new(Shared {
+            listener,
+            deps,
+            environment: environment.clone(),
+            looks: looks::Looks::default(),
+            exports: subject_access::Exports::default(),
+        });
 
         let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
         let app = move || {

@@ -19,13 +19,15 @@ pub struct ProblemDocument {
     kind: &'static str,
     title: &'static str,
     detail: String,
+    /// Seconds.
+    retry_after: Option<u64>,
     /// Members of ours; boxed because this is the `Err` of every small function here.
     more: Box<Map<String, Value>>,
 }
 
 impl ProblemDocument {
     pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, title, detail: detail.into(), more: Box::default() }
+        Self { status, kind, title, detail: detail.into(), retry_after: None, more: Box::default() }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -68,6 +70,12 @@ impl ProblemDocument {
 
     pub fn title(&self) -> &'static str {
         self.title
+    }
+
+    /// When it may be tried again.
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 
     /// Names the stored message, so that a person can find it.
@@ -114,7 +122,9 @@ impl ResponseError for ProblemDocument {
         body.extend((*self.more).clone());
         let mut response = HttpResponseBuilder::new(self.status);
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((RETRY_AFTER, seconds.to_string()));
+        } else if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
         }
         response.body(Value::Object(body).to_string())

@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::problem::ProblemDocument;
+use crate::command::NhsNumber;
 use crate::inbound::content_type::ContentType;
 
 /// From the end of the head to the end of the body.
@@ -71,6 +72,12 @@ pub fn content_type(request: &HttpRequest) -> Option<ContentType> {
 /// An identifier in the path.
 pub fn id<T: FromStr>(text: &str) -> Result<T, ProblemDocument> {
     text.parse().map_err(|_| ProblemDocument::not_found("The identifier in the path is not a UUID."))
+}
+
+/// An NHS number, as a body gives it. It is not repeated.
+pub fn nhs_number(text: &str) -> Result<NhsNumber, ProblemDocument> {
+    NhsNumber::parse(text.trim())
+        .map_err(|_| ProblemDocument::bad_request("An nhsNumber has ten digits with a valid check digit."))
 }
 
 /// The query as `T`; names that `T` does not know are refused. What was sent is not repeated: a name in the

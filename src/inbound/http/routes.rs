@@ -10,13 +10,14 @@ use super::callers::{Needs, guard};
 use super::problem::ProblemDocument;
 use super::{
     acts, audit, bundles, commands, dispatches, documents, edits, events, explanations, fhir, health, hl7v2, holds,
-    instances, messages, modes, openapi, problems, replays, reports, sign_in, trials, waiting,
+    instances, legal_holds, messages, modes, openapi, problems, replays, reports, sign_in, subject_access, trials,
+    waiting,
 };
 
 /// Method, path as OpenAPI writes it, what it needs of who calls it, and who answers.
 type Entry = (&'static str, &'static str, Needs, fn() -> Route);
 
-pub const ROUTES: [Entry; 63] = [
+pub const ROUTES: [Entry; 67] = [
     ("post", "/v1/hl7v2", Needs::Send, || web::post().to(hl7v2::post)),
     ("post", "/v1/hl7v2/{source}", Needs::Send, || web::post().to(hl7v2::post_for_source)),
     ("post", "/v1/fhir", Needs::Send, || web::post().to(fhir::post)),
@@ -50,7 +51,7 @@ pub const ROUTES: [Entry; 63] = [
     ("get", "/v1/messages", Needs::See, || web::get().to(messages::list)),
     ("post", "/v1/messages/search", Needs::Content, || web::post().to(messages::search)),
     ("post", "/v1/messages/{id}/replay", Needs::Act, || web::post().to(acts::take_again)),
-    ("post", "/v1/messages/{id}/edit", Needs::Act, || web::post().to(edits::edit)),
+    ("post", "/v1/messages/{id}/edit", Needs::ActOnContent, || web::post().to(edits::edit)),
     ("get", "/v1/messages/{id}/explanation", Needs::Content, || web::get().to(explanations::get)),
     ("get", "/v1/messages/{id}/bundle", Needs::Content, || web::get().to(bundles::get)),
     ("get", "/v1/messages/{id}/difference", Needs::Content, || web::get().to(edits::get_difference)),
@@ -59,6 +60,10 @@ pub const ROUTES: [Entry; 63] = [
     ("get", "/v1/dispatches/{id}", Needs::See, || web::get().to(dispatches::get)),
     ("post", "/v1/dispatches/{id}/replay", Needs::Act, || web::post().to(dispatches::replay)),
     ("post", "/v1/dispatches/{id}/discard", Needs::Act, || web::post().to(dispatches::discard)),
+    ("get", "/v1/legal-holds", Needs::Administer, || web::get().to(legal_holds::list)),
+    ("post", "/v1/legal-holds", Needs::Administer, || web::post().to(legal_holds::put)),
+    ("post", "/v1/legal-holds/{id}/lift", Needs::Administer, || web::post().to(legal_holds::lift)),
+    ("post", "/v1/subject/export", Needs::AdministerContent, || web::post().to(subject_access::export)),
     ("get", "/v1/audit", Needs::Audit, || web::get().to(audit::list)),
     ("get", "/v1/events", Needs::Content, || web::get().to(events::get)),
     ("get", "/v1/instances", Needs::See, || web::get().to(instances::list)),

@@ -15,6 +15,7 @@ use super::cookies;
 use super::looks::place_of;
 use super::problem::ProblemDocument;
 use super::request::{query, read_body};
+use super::tries::{HeldBack, Try};
 use super::{Shared, SignInDeps};
 use crate::ers::{Role, SignInRefused};
 use crate::sign_in::{Arrived, DeskError, Person};
@@ -89,6 +90,7 @@ pub async fn start(request: HttpRequest, shared: web::Data<Shared>) -> Answered 
         (None, Some(only), None) => only.to_owned(),
         _ => return Err(ProblemDocument::bad_request("Say where: ?connection=NAME; see /v1/sign-in.")),
     };
+    shared.deps.tries.may(Try::SignIn, &request, shared.environment.instant()).map_err(HeldBack::problem)?;
     let sent = desk.begin(&connection, then.as_deref().unwrap_or_default()).await.map_err(problem)?;
     let cookie = cookies::set(cookies::ON_ITS_WAY, &sent.browser, ON_ITS_WAY_SECONDS, desk.is_over_tls());
     Ok(HttpResponse::Found().insert_header((LOCATION, sent.location)).insert_header((SET_COOKIE, cookie)).finish())
@@ -118,6 +120,7 @@ pub async fn callback(request: HttpRequest, shared: web::Data<Shared>) -> Answer
     };
     let state = state.unwrap_or_default();
     let arrived = desk.come_back(browser.as_deref(), &state, brought, &place_of(&request)).await.map_err(problem)?;
+    shared.deps.tries.ended_well(Try::SignIn, &request, shared.environment.instant());
     let Arrived { browser, until, then, .. } = arrived;
     let mut answer = HttpResponse::Found();
     answer.insert_header((LOCATION, then));

@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 
 use crate::command::{Estimate, State};
 use crate::intake::taken_from;
-use crate::store::{AttemptView, CommandView, DispatchView, Hold, MessageView, SearchStore, TransitionView};
+use crate::store::{
+    AttemptView, CommandView, DispatchView, Held, Hold, LegalHold, MessageView, SearchStore, TransitionView,
+};
 
 pub fn message(message: &MessageView) -> Value {
     let taken_from = message.control_id.as_deref().and_then(taken_from);
@@ -42,6 +44,15 @@ pub fn dispatch(dispatch: &DispatchView) -> Value {
         "why": dispatch.why,
         "bytes": dispatch.size,
     })
+}
+
+/// Why each was put there is in the audit log.
+pub fn legal_hold(hold: &LegalHold) -> Value {
+    let (on, message) = match hold.on {
+        Held::Message(message) => (format!("message {message} and all of its referral"), Some(message)),
+        Held::Patient(_) => ("a patient".to_owned(), None),
+    };
+    json!({ "id": hold.id, "on": on, "message": message, "at": hold.at, "by": hold.by })
 }
 
 /// Where a command stands and what came of it: what its plan answers to the sender (for a read, what was read), else

@@ -13,6 +13,7 @@ mod demographics;
 mod every_sample;
 mod faults;
 mod official_samples;
+mod professional_sessions;
 mod provider_lists;
 mod published_schema;
 mod referral_life;

@@ -13,7 +13,8 @@ fn opens(needs: Needs, role: &str, content: bool) -> bool {
         Needs::Content => content,
         Needs::Act => role != "viewer",
         Needs::ActOnContent => role != "viewer" && content,
-        Needs::Audit => role == "administrator",
+        Needs::Audit | Needs::Administer => role == "administrator",
+        Needs::AdministerContent => role == "administrator" && content,
         Needs::Watch | Needs::Send | Needs::SeeOwn => panic!("no page needs this: say here who opens it"),
         // Of e-RS, who are others than those who have an account here.
         Needs::SignedIn => false,

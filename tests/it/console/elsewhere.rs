@@ -53,6 +53,7 @@ impl Provider {
             "client_id": "ers-gateway",
             "client_secret": "a secret of the tests",
             "redirect_uri": gateway.url("/console/sign-in/back"),
+            "post_logout_redirect_uri": gateway.url("/console/sign-in"),
             "groups": {"viewer": ["staff"], "operator": ["on call"], "content": ["on call"]},
         })
     }
@@ -94,6 +95,16 @@ async fn people_sign_in_at_the_trusts_provider_and_are_what_their_groups_are_for
     browser.open(&gateway.url("/console/replays")).await;
     reads(&browser, "everything that failed").await;
     browser.press("Sign out").await;
+    // Here first, and there for who wants it.
+    reads(&browser, "Your session at this console is over").await;
+    is_sound(&browser, "signed-out-by-provider").await;
+    browser.follow("Sign out at your organisation").await;
+    reads(&browser, "End Session").await;
+    browser.follow_summary("Request parameters").await;
+    reads(&browser, "client_id").await;
+    browser.press("End session").await;
+    reads(&browser, "Or with an account of this gateway").await;
+    browser.complaints().await;
 
     goes_as(&browser, "18").await;
     reads(&browser, "looks.only").await;
@@ -102,6 +113,7 @@ async fn people_sign_in_at_the_trusts_provider_and_are_what_their_groups_are_for
     browser.complaints().await;
     browser.open(&gateway.url("/console")).await;
     browser.press("Sign out").await;
+    browser.follow("Sign in again").await;
 
     for (user, why) in [("19", "You are in no group"), ("20", "an account of this gateway has that one already")] {
         goes_as(&browser, user).await;
@@ -167,10 +179,33 @@ async fn nobody_comes_back_who_did_not_leave_from_here() {
     let twice = again.get(&gateway, &path).await;
     assert_eq!(twice.status(), StatusCode::UNAUTHORIZED, "a code is good once");
 
+    let form = visitor.form(&gateway, "/console").await;
+    let cookie = visitor.cookie.clone();
     drop(provider);
+    // Signing out does not hang on the provider.
+    let out = visitor.post(&gateway, "/console/sign-out", &[("form", &form)]).await;
+    assert_eq!(out.status(), StatusCode::OK);
+    let page = out.text().await.expect("a page");
+    assert!(page.contains("Your session at this console is over") && page.contains("close the browser"), "{page}");
+    assert!(!page.contains("night.shift"), "{page}");
+    visitor.cookie = cookie;
+    assert_eq!(visitor.get(&gateway, "/console").await.status(), StatusCode::SEE_OTHER, "the old cookie opens nothing");
     let away = Visitor::new().get(&gateway, "/console/sign-in/elsewhere").await;
     assert_eq!(away.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(away.text().await.expect("a page").contains("cannot be reached now"));
+    let mut begun = 1;
+    let held_back = loop {
+        let answer = Visitor::new().get(&gateway, "/console/sign-in/elsewhere").await;
+        match answer.status() {
+            StatusCode::SERVICE_UNAVAILABLE => begun += 1,
+            _ => break answer,
+        }
+        assert!(begun < 1_000, "nobody is held back");
+    };
+    assert!(begun >= 90, "{begun}");
+    assert_eq!(held_back.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(held_back.headers().contains_key("retry-after"));
+    assert!(held_back.text().await.expect("a page").contains("Too many sign-ins were begun from this address"));
     assert!(gateway.stop().await.success(), "{}", gateway.log_end());
     ers.stop().await;
 }

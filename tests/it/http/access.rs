@@ -59,7 +59,10 @@ fn opens_for(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/messages/{id}/bundle",
         )
         | ("post", "/v1/messages/search" | "/v1/trials" | "/v1/sources/{name}/comparison") => &["reader", "auditor"],
-        ("get", "/v1/audit") | ("post", "/v1/messages/{id}/edit") => &["auditor"],
+        ("get", "/v1/audit" | "/v1/legal-holds") => &["auditor"],
+        ("post", "/v1/messages/{id}/edit" | "/v1/legal-holds" | "/v1/legal-holds/{id}/lift" | "/v1/subject/export") => {
+            &["auditor"]
+        }
         ("get", "/v1/sign-in/sessions" | "/v1/waiting") => people,
         (
             "post",
@@ -109,14 +112,14 @@ fn tokens() -> Value {
     ])
 }
 
-async fn guarded(ers: &SimulatorHandle) -> Serve {
+pub async fn guarded(ers: &SimulatorHandle) -> Serve {
     let mut gateway = Serve::new(ers);
     gateway.settings["tokens"] = tokens();
     gateway.start_and_wait().await;
     gateway
 }
 
-async fn ask(gateway: &Serve, method: Method, path: &str, caller: &str, body: Option<&Value>) -> Response {
+pub async fn ask(gateway: &Serve, method: Method, path: &str, caller: &str, body: Option<&Value>) -> Response {
     let mut request = client().request(method, gateway.url(path)).timeout(SOON);
     if caller != NOBODY {
         request = request.bearer_auth(token_of(caller));
@@ -127,7 +130,7 @@ async fn ask(gateway: &Serve, method: Method, path: &str, caller: &str, body: Op
     request.send().await.expect("an answer")
 }
 
-async fn told(response: Response) -> Value {
+pub async fn told(response: Response) -> Value {
     response.json().await.expect("JSON")
 }
 
@@ -196,7 +199,7 @@ async fn every_address_opens_for_those_who_may_use_it_and_for_nobody_else() {
 }
 
 /// A referral of a source's, completed. The id of its command.
-async fn referred(gateway: &Serve, source: &str, local_id: &str) -> String {
+pub async fn referred(gateway: &Serve, source: &str, local_id: &str) -> String {
     let path = "/v1/commands/CreateReferral";
     let answer = ask(gateway, Method::POST, path, source, Some(&create(local_id, "9994122770"))).await;
     assert_eq!(answer.status(), 202, "its only source needs not be named");
@@ -293,6 +296,58 @@ async fn a_token_is_revoked_without_a_restart_and_acts_are_signed_with_its_name(
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(ask(&gateway, Method::GET, "/v1/messages", "viewer", None).await.status(), 200);
+    assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    ers.stop().await;
+}
+
+/// How many requests with this metric's labels.
+async fn tried(gateway: &Serve, outcome: &str) -> f64 {
+    let metrics = ask(gateway, Method::GET, "/metrics", "monitor", None).await.text().await.expect("text");
+    let name = format!("gateway_http_tries_total{{outcome=\"{outcome}\",tried=\"token\"}} ");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    line.map_or(0.0, |count| count.parse().expect("a number"))
+}
+
+/// A whole hospital may stand behind one address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shows_wrong_tokens_is_held_back_and_who_shows_a_right_one_from_there_is_not() {
+    let ers = ers();
+    let mut gateway = guarded(&ers).await;
+    let mut refused = 0;
+    let held_back = loop {
+        let answer = client().get(gateway.url("/v1/messages")).bearer_auth(format!("guess-{refused}")).send().await;
+        let answer = answer.expect("an answer");
+        if answer.status() != 401 {
+            break answer;
+        }
+        refused += 1;
+        assert!(refused < 1_000, "nobody is held back");
+    };
+    assert!(refused >= 200, "who made a mistake hears why: {refused}");
+    assert_eq!(held_back.status(), 429);
+    let wait: u64 = held_back.headers()["retry-after"].to_str().expect("text").parse().expect("seconds");
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(held_back.headers()["content-type"], "application/problem+json");
+    assert_eq!(told(held_back).await["type"], "urn:ers-gateway:problem:too-many-tries");
+    // From the same address, all the while.
+    for guess in 0..50 {
+        let wrong = client().post(gateway.url("/v1/hl7v2")).bearer_auth(format!("more-{guess}")).send();
+        assert!([401, 429].contains(&wrong.await.expect("an answer").status().as_u16()));
+        assert_eq!(ask(&gateway, Method::GET, "/v1/messages", "viewer", None).await.status(), 200);
+    }
+    referred(&gateway, "northmoor", "NM-1").await;
+    assert_eq!(ask(&gateway, Method::GET, "/v1/audit", "viewer", None).await.status(), 403, "its role is told");
+    assert_eq!(ask(&gateway, Method::GET, "/health/live", NOBODY, None).await.status(), 200);
+    let (answered, limited) = (tried(&gateway, "answered").await, tried(&gateway, "held_back").await);
+    assert!(
+        answered >= 200.0 && limited >= 20.0 && answered + limited == f64::from(refused) + 51.0,
+        "{answered} {limited}"
+    );
+    let log = gateway.log();
+    let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(lines("a request without a token that opens this") as f64, answered, "the others fill no log");
+    assert!((1..=50).contains(&lines("an address is held back")), "{}", lines("an address is held back"));
+    assert!(!log.contains("guess-") && !log.contains("more-"), "no token is logged");
     assert!(gateway.stop().await.success(), "{}", gateway.log_end());
     ers.stop().await;
 }

@@ -8,6 +8,7 @@ mod fuzz;
 mod hl7v2;
 mod limits;
 mod messages;
+mod patients;
 pub mod people;
 mod tls;
 mod watching;

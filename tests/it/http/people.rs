@@ -317,3 +317,36 @@ async fn two_gateways_share_who_is_signed_in_and_refresh_one_after_the_other() {
     }
     ers.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_begins_sign_ins_without_end_is_held_back_and_who_is_on_the_way_arrives() {
+    let ers = ers();
+    let mut gateway = Serve::new(&ers);
+    settle(&mut gateway, &ers);
+    gateway.start_and_wait().await;
+    let mut clinician = Browser::new();
+    let back = clinician.goes_to_sign_in(&gateway, FIRST_CLINICIAN).await;
+    let (mut hasty, mut begun) = (Browser::new(), 0);
+    let held_back = loop {
+        let answer = hasty.get(&gateway, "/v1/sign-in/start").await;
+        if answer.status() != 302 {
+            break answer;
+        }
+        begun += 1;
+        assert!(begun < 900, "nobody is held back, and the first who left is forgotten at 1,000");
+    };
+    assert!(begun >= 99, "a hospital may stand behind an address: {begun}");
+    assert_eq!(held_back.status(), 429);
+    let wait: u64 = held_back.headers()["retry-after"].to_str().expect("text").parse().expect("seconds");
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(told(held_back).await["type"], "urn:ers-gateway:problem:too-many-tries");
+    let arrived = clinician.ask(Method::GET, &back, None).await;
+    assert_eq!((arrived.status().as_u16(), location(&arrived).as_str()), (302, "/v1/waiting/mine"));
+    assert_eq!(clinician.get(&gateway, "/v1/sign-in/session").await.status(), 200);
+    // Whoever has arrived makes room for the next.
+    assert_eq!(Browser::new().get(&gateway, "/v1/sign-in/start").await.status(), 302);
+    let metrics = crate::support::waiting::get(gateway.url("/metrics")).await.text().await.expect("text");
+    assert!(metrics.contains("gateway_http_tries_total{outcome=\"held_back\",tried=\"sign_in\"} 1"), "{metrics}");
+    assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    ers.stop().await;
+}

@@ -87,6 +87,38 @@ async fn a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not
     assert!(trusts(&new).await && !trusts(&old).await);
 }
 
+/// A hospital's CA is replaced by the next one: first both are good, then the old one is taken out.
+#[tokio::test]
+async fn new_cas_of_client_certificates_are_used_without_a_restart_and_a_broken_file_is_not() {
+    let (old, new) = (Certificates::make(), Certificates::make());
+    let intake = ScriptedIntake::new(|_| answer(Outcome::Accepted));
+    let gateway = HttpGateway::start(old.listener(true), intake).await;
+    let url = format!("https://{}/health/live", gateway.address);
+    // One client each all along, as programs do it: it would resume its session if it could.
+    let client = |of: &Certificates| {
+        let ca = reqwest::Certificate::from_pem(old.ca.as_bytes()).expect("a certificate");
+        let identity = reqwest::Identity::from_pem(of.client.as_bytes()).expect("an identity");
+        let builder = reqwest::Client::builder().tls_certs_only([ca]).identity(identity);
+        builder.pool_max_idle_per_host(0).build().expect("a client")
+    };
+    let (of_old, of_new) = (client(&old), client(&new));
+    let is_let_in =
+        async |client: &reqwest::Client| client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+    assert!(is_let_in(&of_old).await && !is_let_in(&of_new).await);
+    let put = |text: &str| std::fs::write(old.folder.path().join("ca.pem"), text).expect("written");
+    put(&format!("{}{}", old.ca, new.ca));
+    assert!(is_let_in(&of_old).await && is_let_in(&of_new).await);
+    put(&new.ca);
+    assert!(!is_let_in(&of_old).await, "its CA was taken out");
+    assert!(is_let_in(&of_new).await);
+    for broken in ["", "half of a certifi", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        put(broken);
+        assert!(is_let_in(&of_new).await && !is_let_in(&of_old).await, "what was in use stays: {broken}");
+    }
+    std::fs::remove_file(old.folder.path().join("ca.pem")).expect("removed");
+    assert!(is_let_in(&of_new).await && !is_let_in(&of_old).await, "also without a file");
+}
+
 #[tokio::test]
 async fn a_listener_without_a_usable_certificate_does_not_start_and_names_the_file() {
     let certificates = Certificates::make();

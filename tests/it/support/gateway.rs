@@ -9,7 +9,7 @@ use ers_gateway::config::{HttpAccess, HttpListener};
 use ers_gateway::console::Door;
 use ers_gateway::environment::Environment;
 use ers_gateway::events::Feed;
-use ers_gateway::inbound::http::{HttpDeps, HttpServer, Readiness};
+use ers_gateway::inbound::http::{HttpDeps, HttpServer, Readiness, Tries};
 use ers_gateway::keys::Keys;
 
 use tokio::sync::watch;
@@ -64,6 +64,7 @@ impl HttpGateway {
         let deps = HttpDeps {
             instance: "under-test".into(),
             console: Arc::new(Door::new(keys)),
+            tries: Arc::new(Tries::register(&metrics).expect("the name is free")),
             intake: intake.clone(),
             search: records.clone(),
             fetched: records.clone(),
