@@ -89,6 +89,9 @@ pub struct Switch {
     /// Only say what it would come to
     #[arg(long)]
     preview: bool,
+    /// The version that a preview told: refused if somebody has switched it since
+    #[arg(long, value_name = "VERSION", conflicts_with = "preview")]
+    seen: Option<u64>,
     /// Why; goes to the audit log
     #[arg(long, required_unless_present = "preview", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     why: Option<String>,
@@ -196,7 +199,16 @@ impl Switch {
         for consequence in told["consequences"].as_array().into_iter().flatten() {
             println!("{}", cell(consequence));
         }
-        let Some(why) = self.why.filter(|_| !self.preview) else { return Ok(()) };
+        let Some(why) = self.why.filter(|_| !self.preview) else {
+            if let Some(version) = told["version"].as_u64() {
+                println!("To decide on just this: --seen {version}");
+            }
+            return Ok(());
+        };
+        // A gateway of an older version tells none, and takes none.
+        if let Some(seen) = self.seen.or(told["version"].as_u64()) {
+            asked["seen"] = seen.into();
+        }
         (asked["by"], asked["why"]) = (self.place.by()?.into(), why.into());
         let stands = api.put(&path, &asked).await?;
         match self.from {

@@ -3,7 +3,9 @@
 //! `POST /v1/sources/{name}/comparison`, what a source in shadow would have sent beside what was sent.
 //!
 //! Guarantees: nothing is switched that does not say who and why; a preview switches nothing; a comparison needs the right to
-//! content, and is noted.
+//! content, and is noted; what carries the version of its preview is refused once somebody else has switched.
+
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -37,6 +39,9 @@ impl From<NotSwitched> for ProblemDocument {
             NotSwitched::Unknown => Self::not_found("There is nothing of this name in the settings."),
             NotSwitched::Impossible(why) => {
                 Self::new(StatusCode::CONFLICT, "not-switched", "It cannot be switched so", why)
+            }
+            NotSwitched::Meanwhile(how) => {
+                Self::new(StatusCode::CONFLICT, "switched-meanwhile", "Somebody has switched it since", how)
             }
             NotSwitched::Store(error) => error.into(),
         }
@@ -88,6 +93,8 @@ struct Body {
     mode: Wish,
     service: Option<String>,
     from: Option<Timestamp>,
+    /// The version that the preview had.
+    seen: Option<u64>,
     by: Option<String>,
     why: Option<String>,
 }
@@ -103,10 +110,10 @@ pub async fn put(
     let bytes = read_body(&request, payload, BODY_BYTES_MAX).await?;
     let body: Body = serde_json::from_slice(&bytes).map_err(|_| {
         ProblemDocument::bad_request(
-            r#"The body is {"mode": "live", "shadow", "paused", "resumed" or "settings", "service": "of a source, one alone", "from": "an instant, if not at once", "by": "who decides", "why": "the reason"}."#,
+            r#"The body is {"mode": "live", "shadow", "paused", "resumed" or "settings", "service": "of a source, one alone", "from": "an instant, if not at once", "seen": the version of the preview, "by": "who decides", "why": "the reason"}."#,
         )
     })?;
-    let Body { mode, service, from, by, why } = body;
+    let Body { mode, service, from, seen, by, why } = body;
     let asked = Asked { kind: kind(&request), name: name.into_inner(), service, wish: mode, from };
     let modes = shared.modes()?;
     if preview {
@@ -117,7 +124,7 @@ pub async fn put(
             "by and why each have 1 to {ACT_TEXT_CHARS_MAX} characters; both go to the audit log."
         )));
     };
-    modes.switch(&asked, caller.act(&by, place_of(&request), why, shared.environment.now())).await?;
+    modes.switch(&asked, seen, caller.act(&by, place_of(&request), why, shared.environment.now())).await?;
     show(&shared, asked.kind, &asked.name, &caller)
 }
 
