@@ -423,6 +423,7 @@ impl Rooms {
             dispatches: self.store.clone(),
             estimates: self.estimates.clone(),
             modes: Some(self.modes.clone()),
+            asker: Some(self.sign_in.waiting.asker.clone()),
             trials: Some(self.trials.clone()),
             feed: Feed::new(self.outbox.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),

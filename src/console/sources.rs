@@ -293,6 +293,8 @@ struct ComparisonPage {
 pub struct SentForm {
     form: String,
     sent: String,
+    /// `yes`: e-RS is read as well.
+    ers: String,
 }
 
 fn known_source(shared: &Shared, name: &str) -> Result<(), Trouble> {
@@ -324,7 +326,13 @@ pub async fn compare(
     }
     shared.looked(&request, Look::at(format!("comparison of source {name}"), &name, true)).await?;
     let (found, problem) = match modes::read_sent(&given.sent) {
-        Ok(sent) => (Some(modes::compare(&*shared.deps.store, &name, None, &sent).await?), None),
+        Ok(sent) => {
+            let mut found = modes::compare(&*shared.deps.store, &name, None, &sent).await?;
+            if given.ers == "yes" {
+                shared.beside_ers(&name, &mut found).await?;
+            }
+            (Some(found), None)
+        }
         Err(error) => (None, Some(format!("It cannot be read: {error}"))),
     };
     let status = if problem.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };

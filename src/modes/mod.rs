@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use board::{Board, SourceStanding, in_force, planned};
-pub use comparison::{Comparison, Sent, SentError, compare, leaves, read_sent};
+pub use comparison::{BesideErs, Comparison, NotRead, Sent, SentError, compare, leaves, read_sent};
 pub use decision::{Asked, Wish};
 pub use foresight::Foresight;
 pub use since::{NotLive, Since};

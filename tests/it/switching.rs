@@ -469,6 +469,57 @@ async fn what_was_rehearsed_is_put_beside_what_was_really_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_rehearsed_is_put_beside_what_ers_shows_of_what_the_old_way_made() {
+    let world = World::start().await;
+    let patients = Patients::new();
+    // The old way, under identifiers of its own.
+    let numbers = [patients.next(), patients.next()];
+    for (number, patient) in numbers.iter().enumerate() {
+        world
+            .asks("CreateReferral", &format!("old{number}"), &to_service(&format!("OLD-{number}"), patient, "20001"))
+            .await;
+    }
+    world.settle().await;
+    let made = |patient: &str| {
+        let all = world.simulator.creations();
+        all.iter().find(|one| &*one.nhs_number == patient).expect("it is made").ubrn.to_string()
+    };
+    let (first, second) = (made(&numbers[0]), made(&numbers[1]));
+    world.switches("sources/eastvale", json!({"mode": "shadow"})).await;
+    world.asks("CreateReferral", "k1", &to_service("EV-1", &numbers[0], "20001")).await;
+    let mut urgent = to_service("EV-2", &numbers[1], "20009");
+    urgent["priority"] = "URGENT".into();
+    world.asks("CreateReferral", "k2", &urgent).await;
+    world.asks("CreateReferral", "k3", &to_service("EV-3", &patients.next(), "20001")).await;
+    world.settle().await;
+    let writes = world.simulator.created();
+    let file = format!("localId,ubrn\nEV-1,{first}\nEV-2,{second}\nEV-3,999999999999\n");
+    let compare = async |query: &str| -> Value {
+        let url = world.address(&format!("/v1/sources/eastvale/comparison{query}"));
+        let answer = client().post(url).body(file.clone()).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.json().await.expect("JSON")
+    };
+    let reads = || world.simulator.calls().iter().filter(|call| **call == "A005").count();
+    let before = reads();
+    assert_eq!(compare("").await["ers"], Value::Null);
+    assert_eq!(reads(), before, "e-RS is read if somebody asks for it");
+    let found = compare("?ers=true").await["ers"].clone();
+    assert_eq!((&found["read"], &found["equal"], reads() - before), (&json!(2), &json!(1), 3), "{found}");
+    let changes = [
+        json!({"member": "priority", "inErs": "ROUTINE", "wouldSend": "URGENT"}),
+        json!({"member": "shortlist", "inErs": "20001", "wouldSend": "20009"}),
+    ];
+    assert_eq!(
+        (&found["different"][0]["localId"], &found["different"][0]["changes"]),
+        (&json!("EV-2"), &json!(changes))
+    );
+    assert_eq!(found["unread"][0]["localId"], "EV-3", "{found}");
+    assert_eq!(world.simulator.created(), writes);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_says_what_would_happen_switches_and_compares() {
     let world = World::start().await;
     let api = world.address("");
