@@ -18,7 +18,7 @@ use crate::config::Mode;
 use crate::inbound::http::Shared;
 use crate::inbound::http::callers::Caller;
 use crate::inbound::http::looks::Look;
-use crate::inbound::http::modes::reads_reasons;
+use crate::inbound::http::modes::{comparison_of, reads_reasons};
 use crate::modes::{self, Asked, Comparison, NotSwitched, ServiceView, SwitchView, TargetView, Wish};
 use crate::store::SwitchKind;
 
@@ -324,11 +324,12 @@ pub async fn compare(
     if given.form != frame.form {
         return Err(Trouble::new(StatusCode::BAD_REQUEST, "This form is of another session: try again"));
     }
-    shared.looked(&request, Look::at(format!("comparison of source {name}"), &name, true)).await?;
+    let reads_ers = given.ers == "yes";
+    shared.looked(&request, Look::at(comparison_of(&name, reads_ers), &name, true)).await?;
     let (found, problem) = match modes::read_sent(&given.sent) {
         Ok(sent) => {
             let mut found = modes::compare(&*shared.deps.store, &name, None, &sent).await?;
-            if given.ers == "yes" {
+            if reads_ers {
                 shared.beside_ers(&name, &mut found).await?;
             }
             (Some(found), None)

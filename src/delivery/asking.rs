@@ -146,6 +146,10 @@ impl Asker {
                     if let Some(why) = client.forbids(&call, operation) {
                         return Err(unavailable(why));
                     }
+                    // Nobody waits for it: what fails is left alone with the rest.
+                    if class == Class::Bulk && !self.shared.breakers.is_closed(&client.name, &operation.group) {
+                        return Err(unavailable("its calls keep failing, and are given a rest".into()));
+                    }
                     let answer = self.send(client, token, class, (&call, &set)).await?;
                     let body = ReplyBody::of(answer.body.clone());
                     if answer.status / 100 != 2 {

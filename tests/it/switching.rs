@@ -515,6 +515,15 @@ async fn what_was_rehearsed_is_put_beside_what_ers_shows_of_what_the_old_way_mad
         (&json!("EV-2"), &json!(changes))
     );
     assert_eq!(found["unread"][0]["localId"], "EV-3", "{found}");
+    let log = world.gateway.store.audit_log(0, 100).await.expect("the store answers");
+    let looks = log.iter().filter(|entry| entry.subject.starts_with("comparison of source eastvale"));
+    let with_ers: Vec<bool> = looks.map(|entry| entry.subject.ends_with("e-RS read as well")).collect();
+    assert_eq!(with_ers, [false, true], "who had e-RS read is noted");
+    let down = Action::Answer { status: 503, code: None, diagnostics: None, retry_after: None, body: None };
+    let fault = world.simulator.inject(Fault::on("A005", down).times(9));
+    let found = compare("?ers=true").await["ers"].clone();
+    assert_eq!((&found["more"], found["unread"].as_array().map(Vec::len)), (&json!(true), Some(1)), "{found}");
+    assert_eq!(world.simulator.fired(fault), 1, "e-RS that is down is not asked on and on");
     assert_eq!(world.simulator.created(), writes);
     world.stop().await;
 }

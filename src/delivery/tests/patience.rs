@@ -81,7 +81,7 @@ async fn a_record_that_stays_locked_goes_to_a_person() {
 #[tokio::test(start_paused = true)]
 async fn what_a_paused_service_held_for_days_waits_for_a_locked_record_as_anything_does() {
     let world = World::new(Wanted::default()).await;
-    world.set_source(|source| drop(source.services.insert("11002".into(), Mode::Paused)));
+    world.set_source(|source| source.services.extend([("11002".to_owned(), Mode::Paused)]));
     world.start();
     let command = world.admit("R1").await;
     world.rest(Duration::from_secs(48 * 3_600)).await;

@@ -154,7 +154,9 @@ impl Shared {
                 biased;
                 answered = asker.referral(source, ubrn) => answered.map_err(|error| match error {
                     NotAnswered::Refused { status, issue } => {
-                        NotRead { why: format!("e-RS answered {status} {issue}").trim_end().to_owned(), ends: false }
+                        // Down, or asked too often: the next would hear the same.
+                        let ends = status >= 500 || status == 429;
+                        NotRead { why: format!("e-RS answered {status} {issue}").trim_end().to_owned(), ends }
                     }
                     NotAnswered::Unavailable(why) => NotRead { why, ends: true },
                 }),
@@ -164,6 +166,12 @@ impl Shared {
         found.beside_ers(read).await;
         Ok(())
     }
+}
+
+/// For the audit log.
+pub fn comparison_of(source: &str, with_ers: bool) -> String {
+    let with_ers = if with_ers { ", e-RS read as well" } else { "" };
+    format!("comparison of source {source}{with_ers}")
 }
 
 pub async fn comparison(
@@ -177,7 +185,7 @@ pub async fn comparison(
     let text = std::str::from_utf8(&bytes).map_err(|_| ProblemDocument::bad_request("The file is text in UTF-8."))?;
     let sent = read_sent(text).map_err(|error| ProblemDocument::bad_request(format!("The file: {error}.")))?;
     shared.modes()?.target(SwitchKind::Source, &name, false).ok_or(NotSwitched::Unknown)?;
-    shared.looked(&request, Look::at(format!("comparison of source {name}"), &name, true)).await?;
+    shared.looked(&request, Look::at(comparison_of(&name, ers), &name, true)).await?;
     let mut found = compare(&*shared.deps.store, &name, since, &sent).await?;
     if ers {
         shared.beside_ers(&name, &mut found).await?;
