@@ -77,7 +77,7 @@ pub struct Switch {
     /// NAME is a connection to e-RS
     #[arg(long, conflicts_with_all = ["destination", "service"])]
     connection: bool,
-    /// NAME is a hospital system that is sent messages
+    /// NAME is a hospital system that is sent messages, or a folder that gets documents
     #[arg(long, conflicts_with = "service")]
     destination: bool,
     /// One service of the source alone, by its id

@@ -69,7 +69,7 @@ pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
     let groups = [
         ("Sources", SwitchKind::Source),
         ("Connections to e-RS", SwitchKind::Connection),
-        ("Hospital systems that are sent messages", SwitchKind::Destination),
+        ("Hospital systems and folders that are sent messages and documents", SwitchKind::Destination),
     ];
     let groups = groups.into_iter().map(|(title, kind)| Group {
         title,

@@ -70,10 +70,12 @@ impl Modes {
         environment: Environment,
         since: Since,
     ) -> Result<Self, StoreError> {
+        let destinations = config.destinations.iter().map(|one| one.name.clone());
+        let folders = config.documents.folders.iter().map(|one| one.name.clone());
         let targets = BTreeMap::from([
             (SwitchKind::Source, config.sources.iter().map(|one| one.name.clone()).collect()),
             (SwitchKind::Connection, config.connections.iter().map(|one| one.name.clone()).collect()),
-            (SwitchKind::Destination, config.destinations.iter().map(|one| one.name.clone()).collect()),
+            (SwitchKind::Destination, destinations.chain(folders).collect()),
         ]);
         let (now, _) = watch::channel(Arc::new(configured.clone()));
         let modes = Self { store, environment, board: Board::default(), configured, targets, now, since };
