@@ -32,7 +32,7 @@ use crate::intake::{self, Intake, IntakeMetrics, IntakeParts, Receive};
 use crate::keys::{KeyError, Keys};
 use crate::mapping;
 use crate::metrics::Registry;
-use crate::modes::Modes;
+use crate::modes::{Modes, Since};
 use crate::outbound::{Outbound, OutboundMetrics, OutboundParts};
 use crate::replays::{Replays, ReplaysParts};
 use crate::reports::Reports;
@@ -168,8 +168,10 @@ impl Gateway {
             .chain(config.watches.iter().map(Watch::as_source))
             .map(by_its_name)
             .collect();
-        let modes =
-            Modes::begin(&config, by_name, store.clone(), stages.outbox.clone()).await.map_err(SetError::from)?;
+        let since = Since::register(&metrics, environment.now())?;
+        let modes = Modes::begin(&config, by_name, store.clone(), stages.outbox.clone(), since)
+            .await
+            .map_err(SetError::from)?;
         let modes = Arc::new(modes);
         modes.start();
         let (sources, known_sources) = (modes.sources(), modes.sources());
@@ -421,6 +423,7 @@ impl Rooms {
             dispatches: self.store.clone(),
             estimates: self.estimates.clone(),
             modes: Some(self.modes.clone()),
+            asker: Some(self.sign_in.waiting.asker.clone()),
             trials: Some(self.trials.clone()),
             feed: Feed::new(self.outbox.clone(), self.store.signals().clone()),
             signals: self.store.signals().clone(),

@@ -77,7 +77,7 @@ pub struct Switch {
     /// NAME is a connection to e-RS
     #[arg(long, conflicts_with_all = ["destination", "service"])]
     connection: bool,
-    /// NAME is a hospital system that is sent messages
+    /// NAME is a hospital system that is sent messages, or a folder that gets documents
     #[arg(long, conflicts_with = "service")]
     destination: bool,
     /// One service of the source alone, by its id
@@ -89,6 +89,9 @@ pub struct Switch {
     /// Only say what it would come to
     #[arg(long)]
     preview: bool,
+    /// The version that a preview told: refused if somebody has switched it since
+    #[arg(long, value_name = "VERSION", conflicts_with = "preview")]
+    seen: Option<u64>,
     /// Why; goes to the audit log
     #[arg(long, required_unless_present = "preview", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     why: Option<String>,
@@ -100,10 +103,12 @@ pub struct Switch {
 Examples:
   ers-gateway sources compare northmoor --sent old.csv                 by members of the command
   ers-gateway sources compare northmoor --sent old.jsonl --json        by bodies of calls, for a program
+  ers-gateway sources compare northmoor --sent old.csv --ers           and beside what e-RS shows of them now
 
 A CSV has a column localId and members of the command by path: localId,priority,shortlist.0.service,patient.nhsNumber.
 A line of JSON is {\"localId\": \"…\", \"call\": \"A011\", \"body\": {…}} or {\"localId\": \"…\", \"members\": {…}}.
-e-RS is not read. Exit code 1 where something differs.")]
+A column ubrn, or \"ubrn\" in a line, says under which UBRN e-RS has a referral: with --ers a hundred at most are read (A005),
+and their priority, patient and services compared. Exit code 1 where something differs.")]
 pub struct Compare {
     #[command(flatten)]
     place: Where,
@@ -112,6 +117,9 @@ pub struct Compare {
     /// What the old interface sent
     #[arg(long, value_name = "FILE")]
     sent: PathBuf,
+    /// Read e-RS as well, for referrals whose UBRN the file says
+    #[arg(long)]
+    ers: bool,
     /// Only what was received since this instant
     #[arg(long, value_name = "INSTANT")]
     since: Option<Timestamp>,
@@ -196,7 +204,16 @@ impl Switch {
         for consequence in told["consequences"].as_array().into_iter().flatten() {
             println!("{}", cell(consequence));
         }
-        let Some(why) = self.why.filter(|_| !self.preview) else { return Ok(()) };
+        let Some(why) = self.why.filter(|_| !self.preview) else {
+            if let Some(version) = told["version"].as_u64() {
+                println!("To decide on just this: --seen {version}");
+            }
+            return Ok(());
+        };
+        // A gateway of an older version tells none, and takes none.
+        if let Some(seen) = self.seen.or(told["version"].as_u64()) {
+            asked["seen"] = seen.into();
+        }
         (asked["by"], asked["why"]) = (self.place.by()?.into(), why.into());
         let stands = api.put(&path, &asked).await?;
         match self.from {
@@ -212,15 +229,20 @@ impl Compare {
         let Records::Api(api) = self.place.open_to_look(None).await? else { return Err(of_a_running_gateway()) };
         let sent = std::fs::read_to_string(&self.sent)
             .map_err(|error| CliError::Usage(format!("{}: {error}", self.sent.display())))?;
-        let since = self.since.map(|since| format!("?since={since}")).unwrap_or_default();
-        let found = api.post_text(&format!("v1/sources/{}/comparison{since}", self.source), sent).await?;
+        let since = self.since.map(|since| format!("&since={since}")).unwrap_or_default();
+        let ers = if self.ers { "&ers=true" } else { "" };
+        let query = format!("{since}{ers}").replacen('&', "?", 1);
+        let found = api.post_text(&format!("v1/sources/{}/comparison{query}", self.source), sent).await?;
         match self.json {
             true => println!("{found:#}"),
             false => print!("{}", told(&found)),
         }
         let differs = ["different", "onlySent", "onlyRehearsed"]
             .iter()
-            .any(|name| found[*name].as_array().is_some_and(|list| !list.is_empty()));
+            .any(|name| found[*name].as_array().is_some_and(|list| !list.is_empty()))
+            || ["different", "unread"]
+                .iter()
+                .any(|name| found["ers"][*name].as_array().is_some_and(|list| !list.is_empty()));
         if differs { Err(CliError::No("they are not the same".into())) } else { Ok(()) }
     }
 }
@@ -248,8 +270,33 @@ fn told(found: &Value) -> String {
         let (local_id, message) = (cell(&rehearsed["localId"]), cell(&rehearsed["message"]));
         out += &format!("{local_id} was rehearsed (message {message}) and not sent\n");
     }
+    if found["ers"].is_object() {
+        out += &told_of_ers(&found["ers"]);
+    }
     if found["more"] == true {
         out += "There is more than is told here.\n";
+    }
+    out
+}
+
+fn told_of_ers(found: &Value) -> String {
+    let mut out = format!("{} referrals read from e-RS, {} the same\n", found["read"], found["equal"]);
+    for different in found["different"].as_array().into_iter().flatten() {
+        out += &format!("{} (UBRN {})\n", cell(&different["localId"]), cell(&different["ubrn"]));
+        for change in different["changes"].as_array().into_iter().flatten() {
+            let value = |name: &str| match change[name].as_str() {
+                Some(text) => format!("{text:?}"),
+                None => "nothing".to_owned(),
+            };
+            let (member, shows, would) = (cell(&change["member"]), value("inErs"), value("wouldSend"));
+            out += &format!("  {member}: e-RS shows {shows}, would send {would}\n");
+        }
+    }
+    for unread in found["unread"].as_array().into_iter().flatten() {
+        out += &format!("{} was not read: {}\n", cell(&unread["localId"]), cell(&unread["why"]));
+    }
+    if found["more"] == true {
+        out += "e-RS has more of them than were read.\n";
     }
     out
 }

@@ -40,7 +40,9 @@ impl Estimate {
         match self {
             Self::At { coarse: false, .. } => "as the queue stands; what comes later and is more urgent goes first",
             Self::At { coarse: true, .. } => "coarse: from how many stand before it, not from what each of them is",
-            Self::Unknown(Unforeseen::SourcePaused) => "cannot be estimated: its source is paused",
+            Self::Unknown(Unforeseen::SourcePaused) => {
+                "cannot be estimated: its source, or a service that it is for, is paused"
+            }
             Self::Unknown(Unforeseen::SourceUnknown) => {
                 "cannot be estimated: its source or connection is not configured"
             }

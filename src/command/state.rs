@@ -86,6 +86,8 @@ pub enum WaitReason {
     BreakerOpen,
     /// Its plan asks e-RS no sooner.
     Planned,
+    /// A service that it is for is paused.
+    Paused,
 }
 
 /// Why a command failed, in codes that are safe for metrics and events. `text` is for people and

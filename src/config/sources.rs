@@ -247,14 +247,18 @@ impl Mode {
     }
 }
 
-/// Of a command for these services, where `mode` is everybody's and `switched` what some services have instead. A pause
-/// is for all.
+/// Of a command for these services, where `mode` is everybody's and `switched` what some services have instead. A pause of
+/// the whole is for all.
 pub fn mode_for<S: AsRef<str>>(mode: Mode, switched: &BTreeMap<String, Mode>, services: &[S]) -> Mode {
     if mode == Mode::Paused || services.is_empty() {
         return mode;
     }
-    let is_shadow = |service: &S| *switched.get(service.as_ref()).unwrap_or(&mode) == Mode::Shadow;
-    if services.iter().any(is_shadow) { Mode::Shadow } else { Mode::Live }
+    let any = |wanted: Mode| services.iter().any(|one| *switched.get(one.as_ref()).unwrap_or(&mode) == wanted);
+    match () {
+        () if any(Mode::Paused) => Mode::Paused,
+        () if any(Mode::Shadow) => Mode::Shadow,
+        () => Mode::Live,
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

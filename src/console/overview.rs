@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
+use jiff::Timestamp;
 
 use super::page::{self, Frame, Trouble, ago};
+use super::sources::tag;
 use super::words::{class_text, state_tag};
 use crate::command::Class;
 use crate::config::Mode;
@@ -29,6 +31,7 @@ struct Health {
     backlog: Vec<BacklogRow>,
     outbox: String,
     are_patients_checked: bool,
+    not_live: Vec<NotLiveRow>,
     sources: Vec<SourceRow>,
     instances: Vec<InstanceRow>,
     now: String,
@@ -50,6 +53,15 @@ struct BacklogRow {
     count: u64,
     oldest: String,
     is_urgent: bool,
+}
+
+/// In shadow or paused.
+struct NotLiveRow {
+    what: String,
+    mode: &'static str,
+    colour: &'static str,
+    since: String,
+    by: String,
 }
 
 struct SourceRow {
@@ -165,6 +177,7 @@ async fn health(shared: &Shared) -> Result<Health, Trouble> {
         backlog: backlog.collect(),
         outbox,
         are_patients_checked: shared.deps.are_patients_checked,
+        not_live: shared.deps.modes.as_deref().into_iter().flat_map(|modes| not_live(modes, now)).collect(),
         sources: metrics.sources(),
         instances: instances
             .iter()
@@ -183,18 +196,39 @@ async fn health(shared: &Shared) -> Result<Health, Trouble> {
 
 /// What somebody has paused is easily forgotten.
 fn paused(modes: &Modes) -> impl Iterator<Item = Wrong> {
+    let services = modes.not_live().into_iter().filter_map(|one| {
+        let (service, switched) = (one.service.filter(|_| one.mode == Mode::Paused)?, one.switched);
+        let by = switched.map(|(_, by)| format!(", by {by}")).unwrap_or_default();
+        Some(format!("Service {service} of the {} {} is paused{by}", one.kind.name(), one.name))
+    });
     let targets = SwitchKind::ALL
         .into_iter()
         .flat_map(|kind| modes.targets(kind, false).into_iter().map(move |target| (kind, target)));
-    targets.filter(|(_, target)| target.mode == Mode::Paused).map(|(kind, target)| Wrong {
-        text: match &target.switched {
+    let targets =
+        targets.filter(|(_, target)| target.mode == Mode::Paused).map(|(kind, target)| match &target.switched {
             Some(switch) => format!("The {} {} is paused, by {}", kind.name(), target.name, switch.by),
             None => format!("The {} {} is paused", kind.name(), target.name),
-        },
+        });
+    targets.chain(services).map(|text| Wrong {
+        text,
         meaning: "What comes is kept and waits. Nothing of it goes on until somebody ends the pause.",
         link: "/console/sources".to_owned(),
         is_grave: false,
     })
+}
+
+/// What is in shadow or paused is easily forgotten, too.
+fn not_live(modes: &Modes, now: Timestamp) -> Vec<NotLiveRow> {
+    let rows = modes.not_live().into_iter().map(|one| {
+        let (mode, colour) = tag(one.mode);
+        let service = one.service.map(|service| format!(", service {service}")).unwrap_or_default();
+        let (since, by) = match one.switched {
+            Some((from, by)) => (format!("{} ({} ago)", page::time(from), ago(from, now)), by),
+            None => (String::new(), "the settings".to_owned()),
+        };
+        NotLiveRow { what: format!("{} {}{service}", one.kind.name(), one.name), mode, colour, since, by }
+    });
+    rows.collect()
 }
 
 /// State, what it is called for several, and what it means for patients.

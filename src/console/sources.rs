@@ -18,8 +18,8 @@ use crate::config::Mode;
 use crate::inbound::http::Shared;
 use crate::inbound::http::callers::Caller;
 use crate::inbound::http::looks::Look;
-use crate::inbound::http::modes::reads_reasons;
-use crate::modes::{self, Asked, Comparison, NotSwitched, SwitchView, TargetView, Wish};
+use crate::inbound::http::modes::{comparison_of, reads_reasons};
+use crate::modes::{self, Asked, Comparison, NotSwitched, ServiceView, SwitchView, TargetView, Wish};
 use crate::store::SwitchKind;
 
 #[derive(Template)]
@@ -52,9 +52,10 @@ struct ServiceRow {
     colour: &'static str,
     because: String,
     planned: String,
+    acts: Vec<(&'static str, &'static str)>,
 }
 
-fn tag(mode: Mode) -> (&'static str, &'static str) {
+pub(super) fn tag(mode: Mode) -> (&'static str, &'static str) {
     match mode {
         Mode::Live => ("Live", "green"),
         Mode::Shadow => ("Shadow", "grey"),
@@ -68,7 +69,7 @@ pub async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<Htt
     let groups = [
         ("Sources", SwitchKind::Source),
         ("Connections to e-RS", SwitchKind::Connection),
-        ("Hospital systems that are sent messages", SwitchKind::Destination),
+        ("Hospital systems and folders that are sent messages and documents", SwitchKind::Destination),
     ];
     let groups = groups.into_iter().map(|(title, kind)| Group {
         title,
@@ -102,6 +103,7 @@ fn row(kind: SwitchKind, target: &TargetView) -> Row {
                     colour,
                     because: service.switched.as_ref().map(self::because).unwrap_or_default(),
                     planned: service.planned.as_ref().map(plan).unwrap_or_default(),
+                    acts: acts_of_service(service),
                 }
             })
             .collect(),
@@ -138,6 +140,11 @@ fn acts(kind: SwitchKind, target: &TargetView) -> Vec<(&'static str, &'static st
     acts
 }
 
+fn acts_of_service(service: &ServiceView) -> Vec<(&'static str, &'static str)> {
+    let pause = if service.mode == Some(Mode::Paused) { ("resumed", "Resume") } else { ("paused", "Pause") };
+    vec![pause, ("live", "Go live"), ("shadow", "Shadow"), ("settings", "As the source")]
+}
+
 /// As a link or a form sends it.
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -146,6 +153,8 @@ pub struct Given {
     /// `2026-03-16T08:00`, in UTC; empty: at once.
     from: String,
     form: String,
+    /// The version that the page told of.
+    seen: String,
     by: String,
     why: String,
 }
@@ -180,6 +189,8 @@ struct SwitchPage {
     button: String,
     now: Option<(&'static str, &'static str)>,
     consequences: Vec<String>,
+    /// The version of what is told.
+    seen: u64,
     /// It can be said for one service, and for a time.
     takes_service: bool,
     takes_time: bool,
@@ -197,6 +208,7 @@ async fn switch_page(
     let foresight = match shared.modes()?.foresee(asked).await {
         Ok(foresight) => Ok(foresight),
         Err(NotSwitched::Impossible(why)) => Err(why.to_owned()),
+        Err(NotSwitched::Meanwhile(how)) => Err(how),
         Err(NotSwitched::Unknown) => return Err(Trouble::not_found("Nothing of this name is in the settings")),
         Err(NotSwitched::Store(error)) => return Err(error.into()),
     };
@@ -209,9 +221,9 @@ async fn switch_page(
     };
     let service = asked.service.as_ref().map(|service| format!(", service {service}")).unwrap_or_default();
     let when = asked.from.map(|from| format!(" from {}", time(from))).unwrap_or_default();
-    let (now, consequences, problem) = match foresight {
-        Ok(foresight) => (Some(tag(foresight.now)), foresight.consequences, problem),
-        Err(why) => (None, Vec::new(), problem.or(Some(why))),
+    let (now, seen, consequences, problem) = match foresight {
+        Ok(foresight) => (Some(tag(foresight.now)), foresight.version, foresight.consequences, problem),
+        Err(why) => (None, 0, Vec::new(), problem.or(Some(why))),
     };
     let is_source = asked.kind == SwitchKind::Source;
     Ok(SwitchPage {
@@ -221,7 +233,8 @@ async fn switch_page(
         button: format!("{title}{when}"),
         now,
         consequences,
-        takes_service: is_source && !matches!(asked.wish, Wish::Paused | Wish::Resumed),
+        seen,
+        takes_service: is_source && asked.wish != Wish::Resumed,
         takes_time: !matches!(asked.wish, Wish::Resumed | Wish::Settings),
         problem,
         given,
@@ -247,17 +260,22 @@ pub async fn switch(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
     let asked = given.asked(&path)?;
-    let problem = match said_by(&request, &shared, (&given.form, &given.by, &given.why)) {
-        Ok(act) => match shared.modes()?.switch(&asked, act).await {
+    let seen = given.seen.parse().map_err(|_| "See what this would come to, then decide".to_owned());
+    let said = said_by(&request, &shared, (&given.form, &given.by, &given.why)).and_then(|act| Ok((act, seen?)));
+    let (status, problem) = match said {
+        Ok((act, seen)) => match shared.modes()?.switch(&asked, Some(seen), act).await {
             Ok(()) => return Ok(page::see_other("/console/sources")),
-            Err(NotSwitched::Impossible(why)) => why.to_owned(),
+            Err(NotSwitched::Impossible(why)) => (StatusCode::BAD_REQUEST, why.to_owned()),
+            Err(NotSwitched::Meanwhile(how)) => {
+                (StatusCode::CONFLICT, format!("Somebody has switched it since this page was opened. {how}"))
+            }
             Err(NotSwitched::Unknown) => return Err(Trouble::not_found("Nothing of this name is in the settings")),
             Err(NotSwitched::Store(error)) => return Err(error.into()),
         },
-        Err(problem) => problem,
+        Err(problem) => (StatusCode::BAD_REQUEST, problem),
     };
     let page = switch_page(&request, &shared, &asked, given, Some(problem)).await?;
-    Ok(page::html(StatusCode::BAD_REQUEST, &page))
+    Ok(page::html(status, &page))
 }
 
 #[derive(Template)]
@@ -275,6 +293,8 @@ struct ComparisonPage {
 pub struct SentForm {
     form: String,
     sent: String,
+    /// `yes`: e-RS is read as well.
+    ers: String,
 }
 
 fn known_source(shared: &Shared, name: &str) -> Result<(), Trouble> {
@@ -304,9 +324,16 @@ pub async fn compare(
     if given.form != frame.form {
         return Err(Trouble::new(StatusCode::BAD_REQUEST, "This form is of another session: try again"));
     }
-    shared.looked(&request, Look::at(format!("comparison of source {name}"), &name, true)).await?;
+    let reads_ers = given.ers == "yes";
+    shared.looked(&request, Look::at(comparison_of(&name, reads_ers), &name, true)).await?;
     let (found, problem) = match modes::read_sent(&given.sent) {
-        Ok(sent) => (Some(modes::compare(&*shared.deps.store, &name, None, &sent).await?), None),
+        Ok(sent) => {
+            let mut found = modes::compare(&*shared.deps.store, &name, None, &sent).await?;
+            if reads_ers {
+                shared.beside_ers(&name, &mut found).await?;
+            }
+            (Some(found), None)
+        }
         Err(error) => (None, Some(format!("It cannot be read: {error}"))),
     };
     let status = if problem.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };

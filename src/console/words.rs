@@ -72,6 +72,7 @@ fn reason(why: WaitReason) -> &'static str {
         WaitReason::NoToken => "no token could be had",
         WaitReason::BreakerOpen => "these calls kept failing, so they are given a rest",
         WaitReason::Planned => "there is nothing to ask sooner",
+        WaitReason::Paused => "a service that it is for is paused",
     }
 }
 

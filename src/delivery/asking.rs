@@ -9,9 +9,10 @@ use super::engine::Shared;
 use super::pace::{Caller, Stopped};
 use super::patient::claimed;
 use super::sets::PinnedSet;
-use crate::command::Class;
+use crate::command::{Class, Ubrn};
+use crate::config::Access;
 use crate::ers::{AccessToken, Body, Client, Response};
-use crate::mapping::{NextCall, Operation, PlanContext, PlanState, PreparedCall, Reply, ReplyBody};
+use crate::mapping::{Effect, NextCall, Operation, PlanContext, PlanState, PreparedCall, Reply, ReplyBody};
 use crate::pds::{Answered, Kept, Verdict};
 use crate::sign_in::{AsksErs, NotAnswered};
 use crate::store::CommandView;
@@ -34,13 +35,14 @@ impl Asker {
         &self,
         client: &Client,
         token: &AccessToken,
+        class: Class,
         (call, set): (&PreparedCall, &PinnedSet),
     ) -> Result<Response, NotAnswered> {
         let unavailable = |why: &str| NotAnswered::Unavailable(why.to_owned());
         let operation = set.mappings.operation(&call.call).ok_or_else(|| unavailable("its operation is not known"))?;
         let member = self.shared.members.get(&client.name).ok_or_else(|| unavailable("its connection is not known"))?;
         let stops = |_: Stopped| unavailable("the gateway stops");
-        let leave = member.pacer.wait(Caller { class: Class::Interactive, run: 0 }).await.map_err(stops)?;
+        let leave = member.pacer.wait(Caller { class, run: 0 }).await.map_err(stops)?;
         member.pacer.depart(leave).await.map_err(stops)?;
         let headers = client.headers(call, operation, &self.shared.environment.random_id().to_string());
         let request = client.request(call, operation, &headers, Body::Empty, token);
@@ -83,19 +85,49 @@ impl Asker {
     }
 }
 
-#[async_trait]
-impl AsksErs for Asker {
-    async fn ask(&self, client: &Client, token: &AccessToken, command: &str) -> Result<Value, NotAnswered> {
+impl Asker {
+    /// What e-RS shows of a referral now, read over the first connection of a source that acts without anybody who signed in, behind
+    /// everything else that waits. As the result of `RetrieveReferral`.
+    pub async fn referral(&self, source: &str, ubrn: &Ubrn) -> Result<Value, NotAnswered> {
+        const COMMAND: &str = "RetrieveReferral";
+        let unavailable = |why: String| NotAnswered::Unavailable(why);
+        let sources = self.shared.sources.borrow().clone();
+        let source = sources.get(source).ok_or_else(|| unavailable("the source is not in the settings".into()))?;
+        let acts_alone = |name: &&str| {
+            let connection = self.shared.connections.get(*name);
+            connection.is_some_and(|connection| !matches!(connection.access, Access::SignIn(_)))
+        };
+        let member = source.connections().find(acts_alone).and_then(|name| self.shared.members.get(name));
+        let member = member
+            .ok_or_else(|| unavailable("it has no connection that acts without somebody who signed in".into()))?;
+        let client = &member.client;
+        let token = match client.tokens.current() {
+            Some(token) => token,
+            None => client.tokens.token().await.map_err(|error| unavailable(error.to_string()))?,
+        };
+        let body = json!({ "ubrn": ubrn.as_str() });
+        self.carry(client, &token, Class::Bulk, COMMAND, &body).await
+    }
+
+    /// Everything that a command which only reads asks. `body`: what is known of it.
+    async fn carry(
+        &self,
+        client: &Client,
+        token: &AccessToken,
+        class: Class,
+        command: &str,
+        body: &Value,
+    ) -> Result<Value, NotAnswered> {
         let unavailable = |why: String| NotAnswered::Unavailable(why);
         let digest = self.shared.sets.current();
         let set = self.shared.sets.get(&digest).await.map_err(|error| unavailable(error.to_string()))?;
-        let (body, settings, known, connection) = (json!({}), json!({}), json!({}), client.for_plan());
+        let (settings, connection) = (json!({}), client.for_plan());
         let now = format!("{:.3}", self.shared.environment.now());
         let context = PlanContext {
             command,
             id: "asked",
-            body: &body,
-            known: &known,
+            body,
+            known: body,
             connection: &connection,
             settings: &settings,
             now: &now,
@@ -106,7 +138,19 @@ impl AsksErs for Asker {
                 NextCall::Done(end) => return Ok(end.result),
                 NextCall::Pause(_) => state.waited = true,
                 NextCall::Call(call) => {
-                    let answer = self.send(client, token, (&call, &set)).await?;
+                    let operation = set.mappings.operation(&call.call);
+                    let operation = operation.ok_or_else(|| unavailable("its operation is not known".into()))?;
+                    if operation.effect != Effect::Read {
+                        return Err(unavailable("its plan does more than read".into()));
+                    }
+                    if let Some(why) = client.forbids(&call, operation) {
+                        return Err(unavailable(why));
+                    }
+                    // Nobody waits for it: what fails is left alone with the rest.
+                    if class == Class::Bulk && !self.shared.breakers.is_closed(&client.name, &operation.group) {
+                        return Err(unavailable("its calls keep failing, and are given a rest".into()));
+                    }
+                    let answer = self.send(client, token, class, (&call, &set)).await?;
                     let body = ReplyBody::of(answer.body.clone());
                     if answer.status / 100 != 2 {
                         return Err(NotAnswered::Refused { status: answer.status, issue: issue_of(&body) });
@@ -120,6 +164,13 @@ impl AsksErs for Asker {
             }
         }
         Err(unavailable("its plan does not end".into()))
+    }
+}
+
+#[async_trait]
+impl AsksErs for Asker {
+    async fn ask(&self, client: &Client, token: &AccessToken, command: &str) -> Result<Value, NotAnswered> {
+        self.carry(client, token, Class::Interactive, command, &json!({})).await
     }
 }
 

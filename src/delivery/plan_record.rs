@@ -29,6 +29,9 @@ pub struct PlanRecord {
     /// That it waits at this step was told.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub waiting_told: bool,
+    /// How often in a row it was held back because a service of it is paused.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub held: u32,
     /// A person was told that the command is too old. Released after that, it is sent.
     pub overdue_told: bool,
     /// What PDS said of the patient, or the question that is not answered yet.

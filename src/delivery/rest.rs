@@ -16,6 +16,9 @@ use crate::telemetry::{Span, SpanKind};
 const LOCKED_TRIES_MAX: u32 = 20;
 /// Code of a command that the store cannot read.
 const UNREADABLE: &str = "UNREADABLE";
+/// From one look to the next whether the pause of a service has ended. Each is two rows of a command's story.
+const HELD_AT_FIRST: Duration = Duration::from_secs(5);
+const HELD_AT_MOST: Duration = Duration::from_mins(10);
 /// Text of a failure that goes into rows and events.
 const TEXT_CHARS_MAX: usize = 1_000;
 
@@ -70,7 +73,10 @@ impl Run {
         if self.is_in_doubt() {
             return self.ask_later(asked, text).await;
         }
-        let deferrals = if self.progressed { 0 } else { self.command.deferrals };
+        if self.progressed {
+            self.plan.held = 0;
+        }
+        let deferrals = if self.progressed { 0 } else { self.command.deferrals.saturating_sub(self.plan.held) };
         if why == WaitReason::Locked && deferrals >= LOCKED_TRIES_MAX {
             return self.fail("RECORD_LOCKED", "the record stayed locked: see in e-RS who holds it, then replay").await;
         }
@@ -89,6 +95,25 @@ impl Run {
         }
         tracing::info!(wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), text, "a command waits");
         self.end(Happened::Deferred { until, why }, text.to_owned()).await
+    }
+
+    /// Until the pause of its service ends, which is looked for ever more rarely.
+    pub(super) async fn hold_for_service(&mut self) -> Result<Flow, Abandoned> {
+        let text = "a service that it is for is paused";
+        if self.is_in_doubt() {
+            return self.ask_later(None, text).await;
+        }
+        if self.progressed {
+            self.plan.held = 0;
+        }
+        let wait = HELD_AT_FIRST.saturating_mul(1 << self.plan.held.min(8)).min(HELD_AT_MOST);
+        self.plan.held += 1;
+        // Those that were held together do not all look at once.
+        let until = self.shared.environment.now() + wait.mul_f64(1.0 - self.shared.environment.fraction() / 4.0);
+        if self.is_read() && self.command.not_after.is_none_or(|deadline| until > deadline) {
+            return self.fail("EXPIRED", &format!("no answer in time: {text}. Ask again later")).await;
+        }
+        self.end(Happened::Deferred { until, why: WaitReason::Paused }, text.to_owned()).await
     }
 
     /// As long as its plan says.

@@ -101,7 +101,7 @@ impl Run {
         }
         let services = self.services();
         match ground.source.mode_for(&services) {
-            Mode::Paused => self.give_back("its source is paused").await,
+            Mode::Paused => self.hold(&ground.source).await,
             // What was begun in e-RS is not left half done.
             _ if self.plan.wrote => self.walk(ground).await,
             _ if self.plan.came_in_shadow(&services) => self.shadow(&ground).await,
@@ -124,12 +124,19 @@ impl Run {
     /// Nothing of it was written yet, and its source is not live any more: it is not begun.
     pub(super) async fn stop_if_switched(&mut self, ground: &Ground) -> Result<Flow, Abandoned> {
         let source = self.shared.sources.borrow().get(&self.command.source).cloned();
-        let mode = source.map_or(Mode::Live, |source| source.mode_for(&self.services()));
-        match mode {
-            _ if self.plan.wrote => Ok(Flow::On),
+        let Some(source) = source.filter(|_| !self.plan.wrote) else { return Ok(Flow::On) };
+        match source.mode_for(&self.services()) {
             Mode::Live => Ok(Flow::On),
-            Mode::Paused => self.give_back("its source was paused").await,
+            Mode::Paused => self.hold(&source).await,
             Mode::Shadow => self.shadow(ground).await,
+        }
+    }
+
+    /// What is of a paused source is not claimed any more; a service is known only here.
+    async fn hold(&mut self, source: &Source) -> Result<Flow, Abandoned> {
+        match source.mode {
+            Mode::Paused => self.give_back("its source is paused").await,
+            Mode::Live | Mode::Shadow => self.hold_for_service().await,
         }
     }
 

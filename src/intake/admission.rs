@@ -306,8 +306,8 @@ impl Intake {
     fn initial_plan(&self, source: &KnownSource, body: &Value, at: jiff::Timestamp) -> Value {
         let standing = self.sources.standing(&source.config, at);
         let services = services(body);
-        if services.is_empty() && !standing.services.is_empty() {
-            return json!({ "arrived": { "mode": standing.beneath, "services": standing.services } });
+        if services.is_empty() && !standing.services_beneath.is_empty() {
+            return json!({ "arrived": { "mode": standing.beneath, "services": standing.services_beneath } });
         }
         match standing.beneath_for(&services) {
             Mode::Live | Mode::Paused => Value::Null,

@@ -19,8 +19,9 @@ pub struct SourceStanding {
     pub mode: Mode,
     /// Services that have another mode than it.
     pub services: BTreeMap<String, Mode>,
-    /// What it would be without any pause: what comes meanwhile is for that.
+    /// What it would be without any pause, and its services with it: what comes meanwhile is for that.
     pub beneath: Mode,
+    pub services_beneath: BTreeMap<String, Mode>,
 }
 
 impl SourceStanding {
@@ -30,7 +31,7 @@ impl SourceStanding {
 
     /// As what something came, whether it waits or not.
     pub fn beneath_for<S: AsRef<str>>(&self, services: &[S]) -> Mode {
-        mode_for(self.beneath, &self.services, services)
+        mode_for(self.beneath, &self.services_beneath, services)
     }
 }
 
@@ -50,11 +51,14 @@ impl Board {
             Some(switch) => switch.mode,
             None => configured.mode,
         };
-        let names = own.switches.iter().filter_map(|switch| switch.service.as_deref());
-        let services = names.filter_map(|name| Some((name.to_owned(), in_force(&own.switches, Some(name), at)?.mode)));
         let unpaused: Vec<Switch> = own.switches.iter().filter(|switch| switch.mode != Mode::Paused).cloned().collect();
         let beneath = in_force(&unpaused, None, at).map_or(configured.mode, |switch| switch.mode);
-        SourceStanding { mode, services: services.collect(), beneath }
+        SourceStanding {
+            mode,
+            services: services_of(&own.switches, at),
+            beneath,
+            services_beneath: services_of(&unpaused, at),
+        }
     }
 
     pub fn is_paused(&self, kind: SwitchKind, name: &str, at: Timestamp) -> bool {
@@ -74,6 +78,11 @@ impl Board {
         let by_target = by_target.collect();
         *known = by_target;
     }
+}
+
+fn services_of(switches: &[Switch], at: Timestamp) -> BTreeMap<String, Mode> {
+    let names = switches.iter().filter_map(|switch| switch.service.as_deref());
+    names.filter_map(|name| Some((name.to_owned(), in_force(switches, Some(name), at)?.mode))).collect()
 }
 
 /// The decision that holds for a source or target as a whole, or for one service, at a time: the last that has begun.

@@ -110,13 +110,8 @@ impl Asked {
         if self.kind != SwitchKind::Source && matches!(self.wish, Wish::Live | Wish::Shadow) {
             return Err("Only a source is live or in shadow: pause it, or end the pause");
         }
-        if self.service.is_some() {
-            if self.kind != SwitchKind::Source {
-                return Err("Only a source has services of their own");
-            }
-            if matches!(self.wish, Wish::Paused | Wish::Resumed) {
-                return Err("A service is live or in shadow: only the whole source is paused");
-            }
+        if self.service.is_some() && self.kind != SwitchKind::Source {
+            return Err("Only a source has services of their own");
         }
         let Some(from) = self.from else { return Ok(()) };
         if matches!(self.wish, Wish::Resumed | Wish::Settings) {
@@ -189,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn services_are_switched_apart_and_never_paused() {
+    fn services_are_switched_and_paused_apart() {
         let nothing = Switched::nothing(SwitchKind::Source, "northmoor");
         let one = decides(&nothing, &asked(Some("11014"), Wish::Live, None), 1).expect("decided");
         let both = decides(&one, &asked(None, Wish::Shadow, None), 2).expect("decided");
@@ -197,7 +192,14 @@ mod tests {
         assert_eq!(stands(&both, 3).0, Some(Mode::Shadow));
         let back = decides(&both, &asked(Some("11014"), Wish::Settings, None), 4).expect("decided");
         assert_eq!((in_force(&back.switches, Some("11014"), at(5)), stands(&back, 5).0), (None, Some(Mode::Shadow)));
-        assert!(decides(&both, &asked(Some("11014"), Wish::Paused, None), 4).is_err());
+        let mode = |switched: &Switched, service: Option<&str>| {
+            in_force(&switched.switches, service, at(9)).map(|switch| switch.mode)
+        };
+        let paused = decides(&both, &asked(Some("11014"), Wish::Paused, None), 4).expect("decided");
+        assert_eq!((mode(&paused, Some("11014")), mode(&paused, None)), (Some(Mode::Paused), Some(Mode::Shadow)));
+        assert!(decides(&paused, &asked(None, Wish::Resumed, None), 5).is_err(), "the whole is not paused");
+        let resumed = decides(&paused, &asked(Some("11014"), Wish::Resumed, None), 5).expect("decided");
+        assert_eq!((mode(&resumed, Some("11014")), mode(&resumed, None)), (Some(Mode::Live), Some(Mode::Shadow)));
         let destination = Asked { kind: SwitchKind::Destination, ..asked(None, Wish::Shadow, None) };
         assert!(decides(&nothing, &destination, 4).is_err());
     }

@@ -16,6 +16,8 @@ const REHEARSED_MAX: usize = 1_000;
 /// What a decision would come to.
 #[derive(Clone, Debug, Serialize)]
 pub struct Foresight {
+    /// How often its modes had been switched when this was seen: what the act carries.
+    pub version: u64,
     /// Where it stands now, and where then.
     pub now: Mode,
     pub then: Mode,
@@ -52,6 +54,7 @@ impl Modes {
             _ => 0,
         };
         let mut foresight = Foresight {
+            version: before.version,
             now: is,
             then,
             waiting: counted.waiting,
@@ -197,7 +200,10 @@ fn of_source(asked: &Asked, foresight: &Foresight) -> Vec<String> {
             told.push(format!("What comes from then on{whose} is rehearsed only. The old way must send it."));
         }
         Mode::Paused => {
-            told.push(format!("{} of {who} {} now, and {} on waiting; what comes from then on is stored, acknowledged, and waits too.", commands(*waiting, or_more), waits(*waiting), if *waiting == 1 { "goes" } else { "go" }));
+            told.push(format!("{} of {who}{whose} {} now, and {} on waiting; what comes from then on{whose} is stored, acknowledged, and waits too.", commands(*waiting, or_more), waits(*waiting), if *waiting == 1 { "goes" } else { "go" }));
+            if asked.service.is_some() {
+                told.push("A command for several services waits while one of them is paused. After the pause ends, each goes within ten minutes.".into());
+            }
             told.push(format!("{running} on {} way to e-RS: finished.", if *running == 1 { "its" } else { "their" }));
             told.push(
                 "What grows older than its priority allows waits for a person then, and says so: two-week waits first."
@@ -243,7 +249,7 @@ fn of_destination(foresight: &Foresight) -> Vec<String> {
     }
 }
 
-fn in_words(mode: Mode) -> &'static str {
+pub(super) fn in_words(mode: Mode) -> &'static str {
     match mode {
         Mode::Live => "live",
         Mode::Shadow => "in shadow",

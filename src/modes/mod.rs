@@ -9,6 +9,7 @@ mod board;
 mod comparison;
 mod decision;
 mod foresight;
+mod since;
 mod views;
 
 use std::collections::BTreeMap;
@@ -18,9 +19,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use board::{Board, SourceStanding, in_force, planned};
-pub use comparison::{Comparison, Sent, SentError, compare, leaves, read_sent};
+pub use comparison::{BesideErs, Comparison, NotRead, Sent, SentError, compare, leaves, read_sent};
 pub use decision::{Asked, Wish};
 pub use foresight::Foresight;
+pub use since::{NotLive, Since};
 pub use views::{ServiceView, SwitchView, TargetView};
 
 use crate::config::Config;
@@ -39,6 +41,9 @@ pub enum NotSwitched {
     Unknown,
     #[error("{0}")]
     Impossible(&'static str),
+    /// Somebody else has switched it since: says how it stands.
+    #[error("{0}")]
+    Meanwhile(String),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -53,6 +58,7 @@ pub struct Modes {
     targets: BTreeMap<SwitchKind, Vec<String>>,
     /// The sources as they are now, for delivery.
     now: watch::Sender<Arc<Sources>>,
+    since: Since,
 }
 
 impl Modes {
@@ -62,14 +68,17 @@ impl Modes {
         configured: Sources,
         store: Arc<dyn Store>,
         environment: Environment,
+        since: Since,
     ) -> Result<Self, StoreError> {
+        let destinations = config.destinations.iter().map(|one| one.name.clone());
+        let folders = config.documents.folders.iter().map(|one| one.name.clone());
         let targets = BTreeMap::from([
             (SwitchKind::Source, config.sources.iter().map(|one| one.name.clone()).collect()),
             (SwitchKind::Connection, config.connections.iter().map(|one| one.name.clone()).collect()),
-            (SwitchKind::Destination, config.destinations.iter().map(|one| one.name.clone()).collect()),
+            (SwitchKind::Destination, destinations.chain(folders).collect()),
         ]);
         let (now, _) = watch::channel(Arc::new(configured.clone()));
-        let modes = Self { store, environment, board: Board::default(), configured, targets, now };
+        let modes = Self { store, environment, board: Board::default(), configured, targets, now, since };
         modes.look().await?;
         Ok(modes)
     }
@@ -101,12 +110,22 @@ impl Modes {
         });
     }
 
-    /// Takes a decision, and obeys it from here on.
-    pub async fn switch(&self, asked: &Asked, act: Act) -> Result<(), NotSwitched> {
+    /// Takes a decision, and obeys it from here on. `seen`: the version at which its preview was made; anything else by now is
+    /// another ground than the one that was decided on.
+    pub async fn switch(&self, asked: &Asked, seen: Option<u64>, act: Act) -> Result<(), NotSwitched> {
         let before = self.before(asked).await?;
+        if seen.is_some_and(|seen| seen != before.version) {
+            return Err(NotSwitched::Meanwhile(self.switched_meanwhile(asked)));
+        }
         let switched = asked.decided(&before, &act).map_err(NotSwitched::Impossible)?;
         tracing::info!(by = act.by, what = asked.subject(), "somebody switches a mode");
-        self.store.switch(switched, Noted { act: ACT, subject: asked.subject(), by: act }).await?;
+        match self.store.switch(switched, Noted { act: ACT, subject: asked.subject(), by: act }).await {
+            Err(StoreError::Outdated(_)) => {
+                self.look().await?;
+                return Err(NotSwitched::Meanwhile(self.switched_meanwhile(asked)));
+            }
+            outcome => outcome?,
+        }
         // It is decided, whether it can be read back now or a moment later.
         if let Err(error) = self.look().await {
             tracing::warn!(%error, "what was switched holds as soon as the store answers");
@@ -150,5 +169,6 @@ impl Modes {
             }
             is_changed
         });
+        self.since.show(&self.not_live(), at);
     }
 }

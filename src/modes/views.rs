@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Modes, in_force, planned};
+use super::foresight::in_words;
+use super::{Asked, Modes, in_force, planned};
 use crate::config::Mode;
 use crate::store::{Switch, SwitchKind, Switched};
 
@@ -16,6 +17,8 @@ pub struct TargetView {
     pub mode: Mode,
     /// As the settings have it.
     pub settings: Mode,
+    /// Grows with each decision: what an act that was decided on this view carries.
+    pub version: u64,
     /// The decision that holds, where somebody took one.
     pub switched: Option<SwitchView>,
     pub planned: Option<SwitchView>,
@@ -60,9 +63,25 @@ impl Modes {
         is_known.then(|| self.view(kind, name, with_reasons))
     }
 
+    /// How it stands, for who decided on something else; no reasons.
+    pub(super) fn switched_meanwhile(&self, asked: &Asked) -> String {
+        let Switched { switches, .. } = self.board.of(asked.kind, &asked.name);
+        let view = self.view(asked.kind, &asked.name, false);
+        let last = match switches.iter().max_by_key(|switch| switch.at) {
+            Some(switch) => {
+                let service = switch.service.as_ref().map(|id| format!(" for service {id}")).unwrap_or_default();
+                let Switch { mode, from, by, at, .. } = switch;
+                format!("the last decision that stands is by {by}, at {at:.0}: {}{service} from {from:.0}", mode.name())
+            }
+            None => "nothing is switched there any more".to_owned(),
+        };
+        let (kind, name, mode) = (asked.kind.name(), &asked.name, in_words(view.mode));
+        format!("The {kind} {name} is {mode} now; {last}. Look at what this would come to as it stands now.")
+    }
+
     fn view(&self, kind: SwitchKind, name: &str, with_reasons: bool) -> TargetView {
         let now = self.environment.now();
-        let Switched { switches, .. } = self.board.of(kind, name);
+        let Switched { switches, version, .. } = self.board.of(kind, name);
         let settings = self.settings_mode(kind, name);
         let view = |switch: &Switch| SwitchView {
             mode: switch.mode,
@@ -83,6 +102,7 @@ impl Modes {
                 None => own.map_or(settings, |switch| switch.mode),
             },
             settings,
+            version,
             switched: own.map(view),
             planned: planned(&switches, None, now).map(view),
             services: services

@@ -19,7 +19,8 @@ use super::wait_for_work;
 use crate::backoff::Backoff;
 use crate::config::DocumentFolder;
 use crate::environment::Environment;
-use crate::store::{DispatchContent, DispatchState, DispatchStep, DueDispatch, Made, Result, Store};
+use crate::modes::Board;
+use crate::store::{DispatchContent, DispatchState, DispatchStep, DueDispatch, Made, Result, Store, SwitchKind};
 
 /// Read at once: documents are large.
 const AT_ONCE: usize = 2;
@@ -33,6 +34,8 @@ pub(super) struct Folder {
     events: Arc<Events>,
     metrics: DestinationMetrics,
     environment: Environment,
+    /// Whether somebody has paused it.
+    board: Board,
     backoff: Backoff,
     /// Said once for each time that it cannot be written.
     is_away: bool,
@@ -43,6 +46,7 @@ impl Folder {
         settings: DocumentFolder,
         store: Arc<dyn Store>,
         events: Arc<Events>,
+        board: &Board,
         metrics: &OutboundMetrics,
         environment: &Environment,
     ) -> Self {
@@ -53,6 +57,7 @@ impl Folder {
             store,
             events,
             environment: environment.clone(),
+            board: board.clone(),
             backoff: Backoff::default(),
             is_away: false,
         }
@@ -89,6 +94,10 @@ impl Folder {
     }
 
     async fn write_due(&mut self) -> Result<Written> {
+        if self.board.is_paused(SwitchKind::Destination, &self.name, self.environment.now()) {
+            self.stops();
+            return Ok(Written::All);
+        }
         let due = self.store.due_dispatches(&self.name, AT_ONCE).await?;
         if due.is_empty() {
             return Ok(Written::All);

@@ -119,7 +119,9 @@ impl Outbound {
         let folders = folders
             .into_iter()
             .zip(&of_folders)
-            .map(|(settings, events)| Folder::new(settings, store.clone(), events.clone(), &metrics, &environment))
+            .map(|(settings, events)| {
+                Folder::new(settings, store.clone(), events.clone(), &board, &metrics, &environment)
+            })
             .collect();
         events.extend(of_folders);
         Self { destinations, folders, answers, events, store, duty, environment }

@@ -97,7 +97,7 @@ impl Cause {
             }
             State::InDoubt { step, .. } => ("IN_DOUBT", Some(step), "a write may have been done; e-RS is read again"),
             State::Unauthorised { step, .. } => ("NOT_AUTHORISED", Some(step), "nobody is signed in who may do this"),
-            State::Waiting { why: WaitReason::Planned, .. } => return None,
+            State::Waiting { why: WaitReason::Planned | WaitReason::Paused, .. } => return None,
             State::Waiting { step, why, .. } => {
                 let (code, text) = waiting(*why);
                 (code, Some(step), text)
@@ -172,6 +172,7 @@ fn waiting(why: WaitReason) -> (&'static str, &'static str) {
         WaitReason::NoToken => ("NO_TOKEN", "the token server gave no token"),
         WaitReason::BreakerOpen => ("BREAKER_OPEN", "e-RS failed several times in a row and is given a rest"),
         WaitReason::Planned => ("PLANNED", "its plan asks no sooner"),
+        WaitReason::Paused => ("PAUSED", "a service that it is for is paused"),
     }
 }
 

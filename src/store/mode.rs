@@ -13,7 +13,7 @@ pub enum SwitchKind {
     Source,
     /// To e-RS.
     Connection,
-    /// A hospital system that is sent messages.
+    /// A hospital system that is sent messages, or a folder that gets documents.
     Destination,
 }
 

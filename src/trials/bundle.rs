@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use encoding_rs::Encoding;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::disguise::Disguise;
@@ -77,7 +78,8 @@ impl Trials {
             None => self.mappings.current(),
         };
         let dialect = source.dialect(|name| set.dialect(name).is_some()).to_owned();
-        let mut disguise = Disguise::new(codes(&set, &dialect));
+        let year = message.received_at.to_zoned(TimeZone::UTC).year();
+        let mut disguise = Disguise::new(codes(&set, &dialect), year);
         let connection = connection_of(&self.connections, &source.config, None);
         let kept = self.kept_places(&set, source, &raw);
         let encoding = Encoding::for_label(message.charset.as_bytes()).unwrap_or(encoding_rs::UTF_8);
@@ -126,7 +128,7 @@ impl Trials {
                 disguised_command(disguise, &mut body);
                 let mut state = json!(command.state);
                 if let Some(text) = state.pointer_mut("/why/text") {
-                    *text = disguise.known_words(text.as_str().unwrap_or_default()).into();
+                    *text = disguise.sentence(text.as_str().unwrap_or_default()).into();
                 }
                 json!({ "name": command.name, "state": state, "class": command.class, "body": body })
             })
@@ -163,7 +165,7 @@ fn disguised_call(disguise: &mut Disguise, call: &mut Value) {
     for (name, value) in members.iter_mut() {
         match (name.as_str(), &mut *value) {
             ("body", body) => disguised_fhir(disguise, body),
-            (_, Value::String(text)) => *text = disguise.known_words(text),
+            (_, Value::String(text)) => *text = disguise.sentence(text),
             (_, other) => disguised_fhir(disguise, other),
         }
     }
@@ -304,8 +306,8 @@ fn read_me(
 ) -> String {
     let mut text = format!(
         "A case from ers-gateway {version}, with the values of nobody.\n\n\
-         Names, addresses, numbers, dates of birth and free text were replaced, the same value by the same everywhere; codes, and\n\
-         when something happened, stayed. Letters with accents stayed as they are, for a character set may be the case.\n\
+         Names, addresses, numbers, dates and free text were replaced, the same value by the same everywhere; codes, and when\n\
+         something happened (to the minute, within two years of the message), stayed. Letters with accents stayed as they are, for a character set may be the case.\n\
          Look through it before it leaves your organisation: nobody can know every place where a sender writes a name.\n\n\
          source       {source}\nkind         {kind}\ncharset      {charset}\nmapping set  {set}\n",
         version = env!("CARGO_PKG_VERSION"),

@@ -1,16 +1,20 @@
 //! Values that name nobody, in the place of those that might: the same value becomes the same everywhere.
 //!
 //! Enters: texts of a message, of its command, of calls. Leaves: texts of the same shape. Guarantees: letters become other letters
-//! and digits other digits, so that lengths and forms stay; an NHS number becomes a test number (999…); a date of birth another
-//! date; what is kept is kept because somebody named it a code, never because it was not recognised.
+//! and digits other digits, so that lengths and forms stay; an NHS number becomes a test number (999…); a date another date,
+//! whoever it is of, but for the times of what happened around the message; what is kept is kept because somebody named it a code,
+//! never because it was not recognised.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::command::NhsNumber;
 
+/// Between a message and what happened around it.
+const YEARS_AROUND: i16 = 2;
 /// Longer than any word: a document.
 const DOCUMENT_CHARS_MIN: usize = 200;
 const FILLING: &[u8] = b"Nobody is meant. ";
@@ -20,7 +24,7 @@ const PDF: &[u8] = b"%PDF-";
 pub struct Disguise {
     /// By upper case, so that a name is the same however it is written.
     words: HashMap<String, String>,
-    /// Dates of birth and death, as eight digits.
+    /// Dates that are not shown, as eight digits.
     dates: HashMap<String, String>,
     /// Codes that stay as they are where they are a whole value.
     codes: BTreeSet<String>,
@@ -28,12 +32,14 @@ pub struct Disguise {
     kept: BTreeSet<String>,
     /// Behind the last test number that was given.
     next_test_number: u64,
+    /// The year of the message.
+    year: i16,
 }
 
 impl Disguise {
-    /// `codes`: whole values that are no one's, in upper case.
-    pub fn new(codes: BTreeSet<String>) -> Self {
-        Self { codes, ..Self::default() }
+    /// `codes`: whole values that are no one's, in upper case. `year`: of the message.
+    pub fn new(codes: BTreeSet<String>, year: i16) -> Self {
+        Self { codes, year, ..Self::default() }
     }
 
     /// This value is a code where it stands, and wherever else it is the whole of a value.
@@ -46,7 +52,8 @@ impl Disguise {
         self.kept.contains(value) || self.codes.contains(&value.to_uppercase())
     }
 
-    /// A value of a place where codes stand as well: a code or a date stays, anything else does not.
+    /// A value of a place where codes stand as well: a code stays, and when something happened, to the minute; anything else
+    /// does not. A day alone may be somebody's birthday, whether or not that was said elsewhere.
     pub fn value(&mut self, text: &str) -> String {
         if self.keeps(text) || is_small_number(text) {
             return text.to_owned();
@@ -57,9 +64,17 @@ impl Disguise {
             return self.secret(text);
         }
         match date_digits(text) {
-            Some(digits) if !self.dates.contains_key(&digits) => text.to_owned(),
-            _ => self.secret(text),
+            Some(digits) if self.is_of_event(&digits, has_time(text.trim())) => text.to_owned(),
+            Some(_) => self.date(text),
+            None => self.secret(text),
         }
+    }
+
+    /// It has a time, is of the years around the message, and nobody's.
+    fn is_of_event(&self, digits: &str, has_time: bool) -> bool {
+        let year: Option<i16> = digits.get(..4).and_then(|year| year.parse().ok());
+        let is_around = year.is_some_and(|year| (year - self.year).abs() <= YEARS_AROUND);
+        has_time && is_around && !self.dates.contains_key(digits)
     }
 
     /// A value that is somebody's, whatever it looks like.
@@ -79,18 +94,43 @@ impl Disguise {
     /// A date of birth or of death: another, in every form that it is written in.
     pub fn date(&mut self, text: &str) -> String {
         let Some(digits) = date_digits(text) else { return self.secret(text) };
-        let number = self.dates.len() + 1;
-        let other = self.dates.entry(digits.clone()).or_insert_with(|| {
-            let other =
-                |number: usize| format!("{:04}{:02}{:02}", 1950 + number % 50, 1 + number % 12, 1 + number % 28);
-            let first = other(number);
-            if first == digits { other(number + 13) } else { first }
-        });
-        let other = other.clone();
+        let other = self.other_date(digits);
         with_digits(text, &other)
     }
 
-    /// Only what is known to be somebody's, and long numbers: of texts that e-RS writes.
+    /// The same for the same, as eight digits.
+    fn other_date(&mut self, digits: String) -> String {
+        let number = self.dates.len() + 1;
+        let other = |number: usize| format!("{:04}{:02}{:02}", 1950 + number % 50, 1 + number % 12, 1 + number % 28);
+        let first = other(number);
+        let other = if first == digits { other(number + 13) } else { first };
+        self.dates.entry(digits).or_insert(other).clone()
+    }
+
+    /// Only what is known to be somebody's, dates as people write them, and long numbers: of texts that e-RS writes.
+    pub fn sentence(&mut self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let (mut rest, mut begin) = (text, 0);
+        while begin < rest.len() {
+            let is_within = rest[..begin].ends_with(|letter: char| letter.is_alphanumeric());
+            match written_date(&rest[begin..]).filter(|_| !is_within) {
+                Some(written) => {
+                    let there = &rest[begin..begin + written.chars];
+                    let behind = &rest[begin + written.chars..];
+                    out.push_str(&self.known_words(&rest[..begin]));
+                    match self.is_of_event(&written.digits, behind.starts_with('T')) {
+                        true => out.push_str(there),
+                        false => out.push_str(&written.as_there(there, &self.other_date(written.digits.clone()))),
+                    }
+                    (rest, begin) = (behind, 0);
+                }
+                None => begin += rest[begin..].chars().next().map_or(1, char::len_utf8),
+            }
+        }
+        out + &self.known_words(rest)
+    }
+
+    /// Only what is known to be somebody's, and long numbers: of what is an address or a name of a standard.
     pub fn known_words(&mut self, text: &str) -> String {
         self.each_word(text, |disguise, word| {
             let is_long = word.len() >= 5 && word.chars().any(|letter| letter.is_ascii_digit());
@@ -232,6 +272,90 @@ fn date_digits(text: &str) -> Option<String> {
     (has_form && is_date && fits).then_some(digits)
 }
 
+/// A date as people write it: `14/03/1957`, `14.3.1957`, `1957-03-14`, `14 March 1957`, `14-Mar-1957`.
+struct WrittenDate {
+    digits: String,
+    /// All are ASCII.
+    chars: usize,
+    /// Where year, month and day stand in it, in this order.
+    parts: [Range<usize>; 3],
+}
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// At the beginning of a text.
+fn written_date(text: &str) -> Option<WrittenDate> {
+    let mut at = 0;
+    let mut part = |is_part: fn(&u8) -> bool| {
+        let length = text.as_bytes().get(at..)?.iter().take_while(|byte| is_part(byte)).count();
+        let found = at..at + length;
+        at += length;
+        (length > 0).then_some(found)
+    };
+    let is_between = |byte: &u8| b"-/. ".contains(byte);
+    let first = part(u8::is_ascii_digit)?;
+    let between = part(is_between)?;
+    let month = part(u8::is_ascii_alphanumeric)?;
+    let between_again = part(is_between)?;
+    let last = part(u8::is_ascii_digit)?;
+    if between.len() > 1 || between_again.len() > 1 {
+        return None;
+    }
+    let (year, day) = if first.len() == 4 { (first, last) } else { (last, first) };
+    let named = &text[month.clone()];
+    let number = |range: &Range<usize>| text[range.clone()].parse::<u32>().ok();
+    let month_number = match named.parse::<u32>() {
+        Ok(number) => number,
+        Err(_) => {
+            let is_named = |name: &&str| name.eq_ignore_ascii_case(named) || name[..3].eq_ignore_ascii_case(named);
+            u32::try_from(MONTHS.iter().position(|name| is_named(name))?).ok()? + 1
+        }
+    };
+    let (year_number, day_number) = (number(&year)?, number(&day)?);
+    let is_date = year.len() == 4
+        && (1850..=2150).contains(&year_number)
+        && (1..=12).contains(&month_number)
+        && (1..=31).contains(&day_number);
+    let digits = format!("{year_number:04}{month_number:02}{day_number:02}");
+    is_date.then_some(WrittenDate { digits, chars: at, parts: [year, month, day] })
+}
+
+impl WrittenDate {
+    /// Another date in the same form.
+    fn as_there(&self, there: &str, other: &str) -> String {
+        let [year, month, day] = &self.parts;
+        let named = &there[month.clone()];
+        let month_number: usize = other[4..6].parse().unwrap_or(1);
+        let month_text = match named.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => other[4..6].to_owned(),
+            false if named.len() == 3 => MONTHS[(month_number - 1) % 12][..3].to_owned(),
+            false => MONTHS[(month_number - 1) % 12].to_owned(),
+        };
+        let mut parts = [(year, other[..4].to_owned()), (month, month_text), (day, other[6..8].to_owned())];
+        parts.sort_by_key(|(range, _)| range.start);
+        let [(first, one), (second, two), (third, three)] = parts;
+        format!("{one}{}{two}{}{three}", &there[first.end..second.start], &there[second.end..third.start])
+    }
+}
+
+/// Of a date: `19570314103000`, `1957-03-14T10:30`.
+fn has_time(date: &str) -> bool {
+    date.contains('T') || date.bytes().take_while(u8::is_ascii_digit).count() >= 12
+}
+
 fn with_digits(text: &str, digits: &str) -> String {
     let start = text.len() - text.trim_start().len();
     let rest = &text[start..];
@@ -256,7 +380,7 @@ mod tests {
 
     #[test]
     fn the_same_value_becomes_the_same_of_the_same_shape() {
-        let mut disguise = Disguise::new(["ROUTINE".to_owned()].into());
+        let mut disguise = Disguise::new(["ROUTINE".to_owned()].into(), 2026);
         let name = disguise.secret("Testerton");
         assert_eq!(name.len(), 9);
         assert_ne!(name, "Testerton");
@@ -305,6 +429,51 @@ mod tests {
         let dashed = format!("{}-{}-{}", &other[..4], &other[4..6], &other[6..8]);
         assert_eq!(disguise.value("1957-03-14"), dashed);
         assert_eq!(disguise.secret("19570314103000"), format!("{other}103000"));
+    }
+
+    #[test]
+    fn what_has_the_form_of_a_date_is_another_whoever_it_is_of() {
+        let mut disguise = Disguise::new(BTreeSet::new(), 2026);
+        for (text, stays) in [
+            ("20260316093015", true),
+            ("2026-03-16T09:30:00Z", true),
+            ("202412310800+0000", true),
+            ("20260316", false),
+            ("2026-03-16", false),
+            ("19570314", false),
+            ("1957-03-14", false),
+            ("195703141030", false),
+            ("1957-03-14T10:30:00", false),
+            ("20190101083000", false),
+        ] {
+            let other = disguise.value(text);
+            assert_eq!(other == text, stays, "{text} became {other}");
+            assert_eq!(date_digits(&other).is_some(), date_digits(text).is_some(), "{text} became {other}");
+        }
+        let other = disguise.value("19570314");
+        assert_eq!(disguise.value("1957-03-14").replace('-', ""), other, "the same day is the same everywhere");
+        assert_eq!(disguise.secret("19570314"), other);
+    }
+
+    #[test]
+    fn dates_in_sentences_are_others_in_the_form_that_they_have() {
+        let mut disguise = Disguise::new(BTreeSet::new(), 2026);
+        let other = disguise.date("19570314");
+        let (year, month, day) = (&other[..4], &other[4..6], &other[6..]);
+        let name = MONTHS[month.parse::<usize>().expect("a number") - 1];
+        for (text, expected) in [
+            ("born 14/03/1957.", format!("born {day}/{month}/{year}.")),
+            ("born 14.3.1957, male", format!("born {day}.{month}.{year}, male")),
+            ("is 1957-03-14 in PDS", format!("is {year}-{month}-{day} in PDS")),
+            ("14 March 1957", format!("{day} {name} {year}")),
+            ("(14-mar-1957)", format!("({day}-{}-{year})", &name[..3])),
+            ("1957/03/14 and 14/03/1957", format!("{year}/{month}/{day} and {day}/{month}/{year}")),
+            ("slots until 2026-03-16T09:30:00Z", "slots until 2026-03-16T09:30:00Z".to_owned()),
+            ("take 2.0.1 of 12 days, 32/13/1957", "take 2.0.1 of 12 days, 32/13/1957".to_owned()),
+            ("é 14/03/1957 é", format!("é {day}/{month}/{year} é")),
+        ] {
+            assert_eq!(disguise.sentence(text), expected);
+        }
     }
 
     #[test]

@@ -210,9 +210,8 @@ pub(super) fn disguised_fhir(disguise: &mut Disguise, json: &mut Value) {
         ("birthDate" | "deceasedDateTime", Value::String(text)) => *text = disguise.date(text),
         // Of an organisation; those of parameters are words of the standard.
         ("name", Value::String(text)) if !is_parameter_name(text) => *text = disguise.value(text),
-        (name, Value::String(text)) if STRUCTURAL.contains(&name) || SENTENCES.contains(&name) => {
-            *text = disguise.known_words(text);
-        }
+        (name, Value::String(text)) if SENTENCES.contains(&name) => *text = disguise.sentence(text),
+        (name, Value::String(text)) if STRUCTURAL.contains(&name) => *text = disguise.known_words(text),
         ("reference" | "fullUrl", Value::String(text)) => *text = disguise.known_words(text),
         (_, Value::String(text)) if is_constant(text) => {}
         (_, Value::String(text)) => *text = disguise.value(text),

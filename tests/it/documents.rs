@@ -178,6 +178,43 @@ async fn a_folder_that_is_not_there_is_seen_and_costs_no_document() {
     world.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_folder_gets_its_documents_when_the_pause_ends() {
+    let dms = tempfile::tempdir().expect("a folder");
+    let world = World::of(at_once(), |config| {
+        watched(config, false);
+        folder(config, dms.path());
+    })
+    .await;
+    let switch = async |mode: &str| {
+        let asked = json!({"mode": mode, "by": "Grace", "why": "the document system is moved"});
+        let answer = client().put(format!("{}/v1/destinations/dms/mode", world.url())).json(&asked).send().await;
+        assert_eq!(answer.expect("an answer").status(), 200, "{mode}");
+    };
+    switch("paused").await;
+    referred(&world.simulator, &world.url(), "W-1", &Patients::new().next(), &["Dear colleague".to_owned()]).await;
+    world.has_told(1).await;
+    let waits = async || {
+        let depths = world.gateway.store.dispatch_depths().await.expect("the store answers");
+        depths
+            .iter()
+            .filter(|depth| depth.destination == "dms" && depth.is_waiting())
+            .map(|depth| depth.count)
+            .sum::<u64>()
+    };
+    let began = Instant::now();
+    while waits().await < 1 {
+        assert!(began.elapsed() < SOON, "{}", world.story().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!((waits().await, names(dms.path())), (1, BTreeSet::new()));
+    switch("resumed").await;
+    until("it is written", SOON, || indexed(dms.path()).len() == 1).await;
+    delivered(&world, 1).await;
+    world.stop().await;
+}
+
 async fn waits_and_says_why(world: &World, why: &str) {
     let told = async {
         loop {

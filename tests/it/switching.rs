@@ -206,6 +206,111 @@ async fn one_service_goes_live_while_the_rest_is_rehearsed_and_what_follows_goes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_else_switched_since_its_preview_is_not_switched_and_says_how_it_stands() {
+    let world = World::start().await;
+    let url = world.address("/v1/sources/eastvale/mode");
+    let decided = |seen: &Value, mode: &str| json!({"mode": mode, "seen": seen, "by": "Grace", "why": "as planned"});
+    let seen = world.foresees("sources/eastvale", json!({"mode": "shadow"})).await["version"].clone();
+    let stands: Value = get(&url).await.json().await.expect("JSON");
+    assert_eq!((&seen, &stands["version"]), (&json!(0), &json!(0)), "{stands}");
+    world.switches("sources/eastvale", json!({"mode": "live", "service": "20001"})).await;
+    let (status, refused) = put(url.clone(), &decided(&seen, "shadow")).await;
+    assert_eq!(
+        (status, &refused["title"]),
+        (StatusCode::CONFLICT, &json!("Somebody has switched it since")),
+        "{refused}"
+    );
+    let detail = refused["detail"].as_str().expect("a text");
+    assert!(detail.contains("eastvale is live now") && detail.contains("live for service 20001"), "{detail}");
+    assert!(!detail.contains("a test"), "a reason may name a patient: {detail}");
+    let stands: Value = get(&url).await.json().await.expect("JSON");
+    assert_eq!((&stands["mode"], &stands["version"]), (&json!("live"), &json!(1)), "{stands}");
+    // On the command line.
+    let switch = async |more: &[&str]| {
+        let api = world.address("");
+        let mut args = vec!["sources", "shadow", "eastvale", "--api", &api];
+        args.extend(more);
+        let program =
+            tokio::process::Command::new(env!("CARGO_BIN_EXE_ers-gateway")).args(args).env("USER", "grace").output();
+        let output = program.await.expect("the program starts");
+        let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), told)
+    };
+    let (done, told) = switch(&["--seen", "0", "--why", "as planned"]).await;
+    assert!(!done && told.contains("live for service 20001"), "{told}");
+    let (done, told) = switch(&["--preview"]).await;
+    assert!(done && told.contains("--seen 1"), "{told}");
+    let (done, told) = switch(&["--seen", "1", "--why", "as planned"]).await;
+    assert!(done && told.contains("eastvale is shadow"), "{told}");
+    // Of two that saw the same, one is too late; who says nothing of what was seen decides on what is so now.
+    let (live, paused) = (decided(&json!(2), "live"), decided(&json!(2), "paused"));
+    let (first, second) = tokio::join!(put(url.clone(), &live), put(url.clone(), &paused));
+    let mut statuses = [first.0, second.0];
+    statuses.sort();
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::CONFLICT], "{} {}", first.1, second.1);
+    world.switches("sources/eastvale", json!({"mode": "settings"})).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_service_is_paused_while_the_rest_goes_on_and_what_waited_goes_when_the_pause_ends() {
+    let world = World::start().await;
+    let patients = Patients::new();
+    world.switches("sources/eastvale", json!({"mode": "paused", "service": "20001"})).await;
+    world.asks("CreateReferral", "k1", &to_service("EV-1", &patients.next(), "20001")).await;
+    world.asks("CreateReferral", "k2", &to_service("EV-2", &patients.next(), "20002")).await;
+    let mut both = to_service("EV-3", &patients.next(), "20001");
+    both["shortlist"].as_array_mut().expect("a list").push(json!({"service": "20002"}));
+    world.asks("CreateReferral", "k3", &both).await;
+    world.asks("AttachLetters", "k4", &attach("EV-1", "one.txt", LETTER)).await;
+    let began = std::time::Instant::now();
+    while world.count("waiting").await < 2 || world.simulator.created() < 1 {
+        assert!(began.elapsed() < SOON, "{}", world.story().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Longer than the first look.
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    assert_eq!((world.count("queued").await, world.simulator.created()), (1, 1), "{}", world.story().await);
+    let metrics = get(world.address("/metrics")).await.text().await.expect("text");
+    let series = r#"gateway_mode_seconds{kind="source",mode="paused",name="eastvale",service="20001"} "#;
+    let (_, seconds) = metrics.split_once(series).expect("a series");
+    assert!(seconds.lines().next().expect("a value").parse::<f64>().expect("a number") >= 3.0, "{seconds}");
+    let told = world.foresees("sources/eastvale", json!({"mode": "resumed", "service": "20001"})).await;
+    assert_eq!(
+        (&told["now"], &told["then"], &told["waiting"]),
+        (&json!("paused"), &json!("live"), &json!(2)),
+        "{told}"
+    );
+    world.switches("sources/eastvale", json!({"mode": "resumed", "service": "20001"})).await;
+    let began = std::time::Instant::now();
+    while world.count("completed").await < 4 {
+        assert!(began.elapsed() < SOON, "{}", world.story().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.simulator.created(), 3);
+    let metrics = get(world.address("/metrics")).await.text().await.expect("text");
+    assert!(!metrics.contains("gateway_mode_seconds{"), "nothing is paused any more");
+
+    // Above a shadow: what came meanwhile was for the shadow.
+    world.switches("sources/eastvale", json!({"mode": "shadow", "service": "20001"})).await;
+    world.switches("sources/eastvale", json!({"mode": "paused", "service": "20001"})).await;
+    world.asks("CreateReferral", "k5", &to_service("EV-5", &patients.next(), "20001")).await;
+    let began = std::time::Instant::now();
+    while world.count("waiting").await < 1 {
+        assert!(began.elapsed() < SOON, "{}", world.story().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.switches("sources/eastvale", json!({"mode": "live", "service": "20001"})).await;
+    let began = std::time::Instant::now();
+    while world.count("shadowed").await < 1 {
+        assert!(began.elapsed() < SOON, "{}", world.story().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.simulator.created(), 3, "{}", world.story().await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn going_live_begins_at_its_time_and_a_decision_of_now_takes_its_place() {
     let world = World::start().await;
     let patients = Patients::new();
@@ -360,6 +465,66 @@ async fn what_was_rehearsed_is_put_beside_what_was_really_sent() {
     let answer =
         client().post(world.address("/v1/sources/eastvale/comparison")).body("priority\nURGENT\n").send().await;
     assert_eq!(answer.expect("an answer").status(), StatusCode::BAD_REQUEST);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_rehearsed_is_put_beside_what_ers_shows_of_what_the_old_way_made() {
+    let world = World::start().await;
+    let patients = Patients::new();
+    // The old way, under identifiers of its own.
+    let numbers = [patients.next(), patients.next()];
+    for (number, patient) in numbers.iter().enumerate() {
+        world
+            .asks("CreateReferral", &format!("old{number}"), &to_service(&format!("OLD-{number}"), patient, "20001"))
+            .await;
+    }
+    world.settle().await;
+    let made = |patient: &str| {
+        let all = world.simulator.creations();
+        all.iter().find(|one| &*one.nhs_number == patient).expect("it is made").ubrn.to_string()
+    };
+    let (first, second) = (made(&numbers[0]), made(&numbers[1]));
+    world.switches("sources/eastvale", json!({"mode": "shadow"})).await;
+    world.asks("CreateReferral", "k1", &to_service("EV-1", &numbers[0], "20001")).await;
+    let mut urgent = to_service("EV-2", &numbers[1], "20009");
+    urgent["priority"] = "URGENT".into();
+    world.asks("CreateReferral", "k2", &urgent).await;
+    world.asks("CreateReferral", "k3", &to_service("EV-3", &patients.next(), "20001")).await;
+    world.settle().await;
+    let writes = world.simulator.created();
+    let file = format!("localId,ubrn\nEV-1,{first}\nEV-2,{second}\nEV-3,999999999999\n");
+    let compare = async |query: &str| -> Value {
+        let url = world.address(&format!("/v1/sources/eastvale/comparison{query}"));
+        let answer = client().post(url).body(file.clone()).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.json().await.expect("JSON")
+    };
+    let reads = || world.simulator.calls().iter().filter(|call| **call == "A005").count();
+    let before = reads();
+    assert_eq!(compare("").await["ers"], Value::Null);
+    assert_eq!(reads(), before, "e-RS is read if somebody asks for it");
+    let found = compare("?ers=true").await["ers"].clone();
+    assert_eq!((&found["read"], &found["equal"], reads() - before), (&json!(2), &json!(1), 3), "{found}");
+    let changes = [
+        json!({"member": "priority", "inErs": "ROUTINE", "wouldSend": "URGENT"}),
+        json!({"member": "shortlist", "inErs": "20001", "wouldSend": "20009"}),
+    ];
+    assert_eq!(
+        (&found["different"][0]["localId"], &found["different"][0]["changes"]),
+        (&json!("EV-2"), &json!(changes))
+    );
+    assert_eq!(found["unread"][0]["localId"], "EV-3", "{found}");
+    let log = world.gateway.store.audit_log(0, 100).await.expect("the store answers");
+    let looks = log.iter().filter(|entry| entry.subject.starts_with("comparison of source eastvale"));
+    let with_ers: Vec<bool> = looks.map(|entry| entry.subject.ends_with("e-RS read as well")).collect();
+    assert_eq!(with_ers, [false, true], "who had e-RS read is noted");
+    let down = Action::Answer { status: 503, code: None, diagnostics: None, retry_after: None, body: None };
+    let fault = world.simulator.inject(Fault::on("A005", down).times(9));
+    let found = compare("?ers=true").await["ers"].clone();
+    assert_eq!((&found["more"], found["unread"].as_array().map(Vec::len)), (&json!(true), Some(1)), "{found}");
+    assert_eq!(world.simulator.fired(fault), 1, "e-RS that is down is not asked on and on");
+    assert_eq!(world.simulator.created(), writes);
     world.stop().await;
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::fake_ers::Does;
 use super::world::{Wanted, World};
 use crate::command::Class;
+use crate::config::Mode;
 use crate::store::{Act, OperatorStore as _};
 
 #[tokio::test(start_paused = true)]
@@ -74,6 +75,27 @@ async fn a_record_that_stays_locked_goes_to_a_person() {
     let failed = world.until(command, "failed").await;
     assert_eq!(serde_json::to_value(&failed.state).expect("a state")["why"]["code"], "RECORD_LOCKED");
     assert_eq!(world.ers.calls().len(), 21);
+}
+
+/// A pause of many looks is no patience that was used up with e-RS.
+#[tokio::test(start_paused = true)]
+async fn what_a_paused_service_held_for_days_waits_for_a_locked_record_as_anything_does() {
+    let world = World::new(Wanted::default()).await;
+    world.set_source(|source| source.services.extend([("11002".to_owned(), Mode::Paused)]));
+    world.start();
+    let command = world.admit("R1").await;
+    world.rest(Duration::from_secs(48 * 3_600)).await;
+    assert_eq!(world.command(command).await.state.name(), "waiting");
+    let looks = world.reasons(command).await.into_iter().filter(|why| why.contains("is paused")).count();
+    assert!((288..400).contains(&looks), "every ten minutes or a little sooner: {looks}");
+    assert!(world.ers.calls().is_empty());
+    world.ers.will([Does::Answers(423, "", json!(null)), Does::Answers(423, "", json!(null))]);
+    world.set_source(|_| {});
+    let ended = world.now();
+    let done = world.until(command, "completed").await;
+    assert!(done.changed_at.duration_since(ended).as_mins() <= 12, "within ten minutes, and what e-RS asks for");
+    assert_eq!(world.ers.calls(), ["A011", "A011", "A011"]);
+    assert_eq!(world.event_names().await, ["ReferralCreated"], "nobody is told of a wait that somebody decided on");
 }
 
 #[tokio::test(start_paused = true)]

@@ -58,6 +58,7 @@ use tokio::sync::watch;
 use crate::command::{CommandSchemas, Estimate};
 use crate::config::{EnvironmentName, HttpListener};
 use crate::console::{self, Door};
+use crate::delivery::Asker;
 use crate::environment::Environment;
 use crate::events::Feed;
 use crate::intake::Receive;
@@ -108,6 +109,8 @@ pub struct HttpDeps {
     pub estimates: Arc<dyn Estimates>,
     /// Who switches modes; `None` where nothing can be switched.
     pub modes: Option<Arc<Modes>>,
+    /// Who asks e-RS for what belongs to no command; `None` where nothing is carried out.
+    pub asker: Option<Asker>,
     /// Who reads stored messages once more.
     pub trials: Option<Arc<Trials>>,
     pub feed: Feed,

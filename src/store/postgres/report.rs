@@ -1,9 +1,16 @@
 //! A day's counts, from the rows of the messages that were received then and of their commands.
+//!
+//! Guarantees: of events, those of the day are read, and those of the minutes in which something of it ended later; more only
+//! before it is said that no event tells of something.
+
+use std::pin::pin;
 
 use deadpool_postgres::ClientWrapper;
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use uuid::Uuid;
 
 use super::acts::COMMON_DESK;
 use super::columns::{self, micros};
@@ -12,6 +19,7 @@ use super::flight::Flight;
 use super::listing::{DISORDER, first_received_at};
 use super::workspace::{EventText, Workspace};
 use super::write::{Signature, write_and_commit};
+use crate::store::report::{Ending, Stretch, Unheard};
 use crate::store::standing::Standing;
 use crate::store::{Cause, CauseId, Day, NewEvent, Result};
 
@@ -53,7 +61,19 @@ impl Span {
     fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
         [&self.first, &self.end, &self.from, &self.to]
     }
+
+    fn parameters_with<'a>(&'a self, events: &'a Events) -> [&'a (dyn ToSql + Sync); 6] {
+        [&self.first, &self.end, &self.from, &self.to, &events.first, &events.end]
+    }
 }
+
+/// Events in a row.
+struct Events {
+    first: i64,
+    end: i64,
+}
+
+const EVENTS: &str = "SELECT subject, name FROM outbox WHERE position >= $1 AND position < $2";
 
 pub(super) async fn day(client: &ClientWrapper, from: Timestamp, to: Timestamp) -> Result<Day> {
     let (from, to) = (micros(from), micros(to));
@@ -66,10 +86,53 @@ pub(super) async fn day(client: &ClientWrapper, from: Timestamp, to: Timestamp) 
         None => true,
     };
     let mut day = Day { events_are_kept, ..Day::default() };
-    messages(client, &span, &mut day).await?;
-    commands(client, &span, &mut day).await?;
+    let events = events(client, (from.saturating_sub(DISORDER), to.saturating_add(DISORDER))).await?;
+    let mut unheard = Unheard::default();
+    messages(client, &span, &events, &mut day, &mut unheard).await?;
+    commands(client, &span, &events, &mut day, &mut unheard).await?;
+    for stretch in unheard.endings() {
+        hear(client, stretch, &mut unheard).await?;
+    }
+    if let Some(stretch) = unheard.everywhere(from) {
+        hear(client, stretch, &mut unheard).await?;
+    }
+    unheard.count(&mut day);
     day.causes = causes(client, &span).await?;
     Ok(day)
+}
+
+async fn events(client: &ClientWrapper, (from, to): Stretch) -> Result<Events> {
+    let first = first_event_at(client, from).await?;
+    Ok(Events { first, end: first_event_at(client, to.saturating_add(1)).await? })
+}
+
+/// The position of the first event of then or later, by halving, as [`first_received_at`].
+async fn first_event_at(client: &ClientWrapper, at: i64) -> Result<i64> {
+    let ends =
+        client.prepare_cached("SELECT coalesce(min(position), 0), coalesce(max(position), 0) + 1 FROM outbox").await?;
+    let row = client.query_one(&ends, &[]).await?;
+    let (mut low, mut high): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let probe =
+        client.prepare_cached("SELECT position, at FROM outbox WHERE position >= $1 ORDER BY position LIMIT 1").await?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match client.query_opt(&probe, &[&middle]).await? {
+            Some(row) if row.try_get::<_, i64>(1)? < at => low = row.try_get::<_, i64>(0)? + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+async fn hear(client: &ClientWrapper, stretch: Stretch, unheard: &mut Unheard) -> Result<()> {
+    let Events { first, end } = events(client, stretch).await?;
+    let statement = client.prepare_cached(EVENTS).await?;
+    let mut rows = pin!(client.query_raw(&statement, [first, end]).await?);
+    while let Some(row) = rows.next().await {
+        let row = row?;
+        unheard.hear(row.try_get(0)?, row.try_get(1)?);
+    }
+    Ok(())
 }
 
 macro_rules! of_span {
@@ -78,7 +141,21 @@ macro_rules! of_span {
     };
 }
 
-async fn messages(client: &ClientWrapper, span: &Span, day: &mut Day) -> Result<()> {
+/// What events of the day tell of, a row for each: `$5` is the first of them, `$6` the first behind them.
+macro_rules! told {
+    () => {
+        "SELECT subject, bool_or(name = 'MessageRejected') AS rejected, bool_or(name = 'CommandFailed') AS failed
+         FROM outbox WHERE position >= $5 AND position < $6 GROUP BY subject"
+    };
+}
+
+async fn messages(
+    client: &ClientWrapper,
+    span: &Span,
+    events: &Events,
+    day: &mut Day,
+    unheard: &mut Unheard,
+) -> Result<()> {
     let received = concat!(
         "SELECT s.name, count(*) FROM message m JOIN source s ON s.number = m.source WHERE ",
         of_span!(),
@@ -87,53 +164,79 @@ async fn messages(client: &ClientWrapper, span: &Span, day: &mut Day) -> Result<
     for row in client.query(&client.prepare_cached(received).await?, &span.parameters()).await? {
         day.sources.entry(row.try_get(0)?).or_default().received = columns::count(&row, 1)?;
     }
-    // Not correlated, so that what is told is read once.
     let decided = concat!(
-        "WITH told AS MATERIALIZED (
-           SELECT subject FROM outbox WHERE at >= $3::bigint - 60000000 AND name = 'MessageRejected'
-         )
-         SELECT s.name, m.verdict, count(*), sum(m.commands)::bigint,
+        "SELECT s.name, m.verdict, count(*), sum(m.commands)::bigint,
            count((SELECT at FROM acknowledged a WHERE a.message = m.number)),
-           count(*) FILTER (WHERE m.verdict = 'rejected' AND m.id::text NOT IN (SELECT subject FROM told))
-         FROM message m JOIN source s ON s.number = m.source WHERE ",
+           array_agg(m.id) FILTER (WHERE m.verdict = 'rejected' AND t.rejected IS NOT TRUE),
+           array_agg(m.received_at) FILTER (WHERE m.verdict = 'rejected' AND t.rejected IS NOT TRUE)
+         FROM message m JOIN source s ON s.number = m.source LEFT JOIN (",
+        told!(),
+        ") t ON m.verdict = 'rejected' AND t.subject = m.id::text WHERE ",
         of_span!(),
         " GROUP BY s.name, m.verdict"
     );
-    for row in client.query(&client.prepare_cached(decided).await?, &span.parameters()).await? {
-        let counts = day.sources.entry(row.try_get(0)?).or_default();
+    let statement = client.prepare_cached(decided).await?;
+    for row in client.query(&statement, &span.parameters_with(events)).await? {
+        let name: &str = row.try_get(0)?;
+        add(&row, 5, name, Ending::Rejected, unheard)?;
+        let counts = day.sources.entry(name.to_owned()).or_default();
         counts.verdicts.insert(row.try_get(1)?, columns::count(&row, 2)?);
         counts.made += columns::count(&row, 3)?;
         counts.answered += columns::count(&row, 4)?;
-        counts.untold.rejected += columns::count(&row, 5)?;
+    }
+    Ok(())
+}
+
+/// Identifiers, and in the next column the times that belong to them.
+fn add(row: &Row, column: usize, source: &str, how: Ending, unheard: &mut Unheard) -> Result<()> {
+    let ids: Option<Vec<Uuid>> = row.try_get(column)?;
+    let times: Option<Vec<i64>> = row.try_get(column + 1)?;
+    for (id, at) in ids.into_iter().flatten().zip(times.into_iter().flatten()) {
+        unheard.add(source, how, id, at);
     }
     Ok(())
 }
 
 /// The commands of the last message have the numbers behind it, up to where another message would be.
-async fn commands(client: &ClientWrapper, span: &Span, day: &mut Day) -> Result<()> {
-    let sql = "WITH of_day AS MATERIALIZED (
-           SELECT c.id, c.source, c.standing, EXISTS (
+async fn commands(
+    client: &ClientWrapper,
+    span: &Span,
+    events: &Events,
+    day: &mut Day,
+    unheard: &mut Unheard,
+) -> Result<()> {
+    let sql = concat!(
+        "WITH of_day AS MATERIALIZED (
+           SELECT c.id, c.source, c.standing, c.changed_at, EXISTS (
              SELECT 1 FROM attempt a WHERE a.command = c.number AND a.is_write AND a.status >= 200 AND a.status < 300
            ) AS wrote
            FROM command c
            WHERE c.number >= $1 AND c.number < ($2::bigint + 4095) / 4096 * 4096 AND c.received_at >= $3 AND c.received_at < $4
-         ), told AS MATERIALIZED (SELECT subject, name FROM outbox WHERE at >= $3::bigint - 60000000)
+         ), ended AS (
+           SELECT d.*, d.standing = 6 AND t.failed IS NOT TRUE AS untold_failed,
+             d.standing = 7 AND d.wrote AND t.subject IS NULL AS untold_completed
+           FROM of_day d LEFT JOIN (",
+        told!(),
+        ") t ON t.subject = d.id::text
+         )
          SELECT s.name, d.standing, count(*), count(*) FILTER (WHERE d.wrote),
-           count(*) FILTER (WHERE d.standing = 6
-             AND d.id::text NOT IN (SELECT subject FROM told WHERE name = 'CommandFailed')),
-           count(*) FILTER (WHERE d.standing = 7 AND d.wrote AND d.id::text NOT IN (SELECT subject FROM told))
-         FROM of_day d JOIN source s ON s.number = d.source GROUP BY s.name, d.standing";
-    for row in client.query(&client.prepare_cached(sql).await?, &span.parameters()).await? {
+           array_agg(d.id) FILTER (WHERE d.untold_failed), array_agg(d.changed_at) FILTER (WHERE d.untold_failed),
+           array_agg(d.id) FILTER (WHERE d.untold_completed), array_agg(d.changed_at) FILTER (WHERE d.untold_completed)
+         FROM ended d JOIN source s ON s.number = d.source GROUP BY s.name, d.standing"
+    );
+    let statement = client.prepare_cached(sql).await?;
+    for row in client.query(&statement, &span.parameters_with(events)).await? {
         let standing = columns::standing(&row, 1)?;
-        let counts = day.sources.entry(row.try_get(0)?).or_default();
+        let name: &str = row.try_get(0)?;
+        add(&row, 4, name, Ending::Failed, unheard)?;
+        add(&row, 6, name, Ending::Completed, unheard)?;
+        let counts = day.sources.entry(name.to_owned()).or_default();
         *counts.states.entry(standing.state_name().to_owned()).or_default() += columns::count(&row, 2)?;
         let wrote = columns::count(&row, 3)?;
         counts.written += wrote;
         if standing != Standing::Completed {
             counts.written_and_open += wrote;
         }
-        counts.untold.failed += columns::count(&row, 4)?;
-        counts.untold.completed += columns::count(&row, 5)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The shared suite on PostgreSQL, and what only a server can do: be shared, go away, come back.
 
 mod lanes;
+mod reports;
 #[path = "../../../tests/it/support/postgres.rs"]
 #[expect(dead_code, reason = "integration tests use more of it")]
 pub(crate) mod server;

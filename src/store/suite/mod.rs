@@ -134,6 +134,7 @@ scenarios! {
         what_is_replayed_in_bulk_goes_behind_what_comes_in_unless_it_is_urgent;
     reporting:
         a_day_is_counted_from_both_sides,
+        what_ends_days_later_is_told_then,
         a_day_is_told_once;
     auditing:
         acts_are_chained_in_the_audit_log,

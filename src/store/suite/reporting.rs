@@ -8,7 +8,7 @@ use super::given::{
     admitted, at, attempt, claimed, command, ends, event, failed, finished, into_state, local, message, progress,
 };
 use crate::command::{State, Verdict};
-use crate::store::{DayCounts, NewEvent, Store};
+use crate::store::{DayCounts, NewEvent, Progress, Store};
 
 async fn day(store: &dyn Store, from: i64, to: i64) -> crate::store::Day {
     store.day(at(from), at(to)).await.expect("counted")
@@ -77,6 +77,46 @@ pub(crate) async fn a_day_is_counted_from_both_sides(home: &dyn Home) {
     assert_eq!(day(&*store, 100_000, 200_000).await.sources.len(), 0);
     let all = day(&*store, -86_400, 86_400).await.sources;
     assert_eq!((all["northmoor"].received, all["northmoor"].made), (5, 4));
+}
+
+/// Of the day are four commands: one fails later and is told of, one fails untold, one was told of on its way and completes
+/// untold, one completes and nothing ever tells of it.
+pub(crate) async fn what_ends_days_later_is_told_then(home: &dyn Home) {
+    const HOUR: i64 = 3_600;
+    let store = home.open().await;
+    for number in 0..4 {
+        admitted(&*store, message(&format!("M{number}")).with(command(&[local(&format!("r{number}"))]))).await;
+    }
+    let running = claimed(&*store, 10).await;
+    let told =
+        |name: &str, number: usize, hours: i64| NewEvent { at: at(hours * HOUR), ..told_of(name, running[number].id) };
+    for command in &running[2..] {
+        let write = attempt(true);
+        let mut sent = progress(command);
+        sent.started = Some(write.clone());
+        store.record(sent).await.expect("recorded");
+        let mut done = progress(command);
+        done.finished = Some(finished(&write));
+        store.record(done).await.expect("recorded");
+    }
+    let on_its_way = Progress { events: vec![told("CommandInDoubt", 2, 50)], ..progress(&running[2]) };
+    store.record(Progress { at: at(50 * HOUR), ..on_its_way }).await.expect("recorded");
+    for (number, hours, state, event) in [
+        (0, 70, failed(), Some("CommandFailed")),
+        (1, 80, failed(), None),
+        (2, 90, State::Completed, None),
+        (3, 100, State::Completed, None),
+    ] {
+        let events = event.map(|name| told(name, number, hours)).into_iter().collect();
+        let ended = Progress { at: at(hours * HOUR), events, ..into_state(&running[number], state) };
+        store.record(ended).await.expect("recorded");
+        // Others are told of meanwhile.
+        let mut other = message(&format!("later {number}")).received(hours * HOUR);
+        other.events.push(NewEvent { at: at(hours * HOUR), ..told_of("MessageRejected", other.message.id) });
+        admitted(&*store, other).await;
+    }
+    let untold = day(&*store, -60, HOUR).await.sources["northmoor"].untold;
+    assert_eq!((untold.rejected, untold.failed, untold.completed), (0, 1, 1));
 }
 
 pub(crate) async fn a_day_is_told_once(home: &dyn Home) {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::StatusCode;
+
 use super::story::{is_sound, reads};
 use super::{PASSWORD, Visitor, ers, with_people};
 use crate::support::browser::Browser;
@@ -33,6 +35,7 @@ async fn a_person_pauses_a_source_plans_a_service_and_sees_what_each_comes_to() 
     sender.deliver(&northmoor("C1", "NM-1", &patients.next(), None)).await;
     browser.follow("Overview").await;
     reads(&browser, "The source northmoor is paused, by clinician").await;
+    reads(&browser, "In shadow or paused").await;
     is_sound(&browser, "overview-paused").await;
     browser.follow("Sources").await;
     browser.click(&act("northmoor", "Resume")).await;
@@ -72,6 +75,43 @@ async fn a_person_pauses_a_source_plans_a_service_and_sees_what_each_comes_to() 
     browser.press("Compare").await;
     reads(&browser, "0 referrals that northmoor rehearsed").await;
     is_sound(&browser, "comparison").await;
+
+    // Somebody else is quicker than who has read the page: it is told anew, and nothing is done.
+    let mut operator = Visitor::signed_in(&gateway, "operator").await;
+    browser.open(&gateway.url("/console/sources/source/eastvale/paused")).await;
+    reads(&browser, "of eastvale that wait now").await;
+    let path = "/console/sources/source/eastvale/shadow";
+    let form = operator.form(&gateway, path).await;
+    let given = |seen: &'static str| [("form", form.clone()), ("seen", seen.to_owned()), ("why", "mine".to_owned())];
+    let post = async |operator: &mut Visitor, seen: &'static str| {
+        let given = given(seen);
+        let given: Vec<(&str, &str)> = given.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        operator.post(&gateway, path, &given).await.status()
+    };
+    assert_eq!(post(&mut operator, "").await, StatusCode::BAD_REQUEST, "it was not seen what it would come to");
+    assert_eq!(post(&mut operator, "0").await, StatusCode::CONFLICT);
+    assert_eq!(post(&mut operator, "1").await, StatusCode::SEE_OTHER);
+    browser.fill("why", "it does not know of that").await;
+    browser.press("Pause").await;
+    reads(&browser, "Somebody has switched it since this page was opened").await;
+    reads(&browser, "The source eastvale is in shadow now; the last decision that stands is by operator").await;
+    // Of the status alone.
+    assert_eq!(browser.complaints().await.len(), 1);
+    is_sound(&browser, "switch-meanwhile").await;
+    browser.fill("why", "it knows of it now").await;
+    browser.press("Pause").await;
+    reads(&browser, "it knows of it now").await;
+    // One service is paused by itself.
+    browser.click(&act("service 20002", "Pause")).await;
+    reads(&browser, "A command for several services waits while one of them is paused").await;
+    browser.fill("why", "its clinic is closed").await;
+    browser.press("Pause").await;
+    reads(&browser, "its clinic is closed").await;
+    is_sound(&browser, "sources-service-paused").await;
+    browser.follow("Overview").await;
+    reads(&browser, "source eastvale, service 20002").await;
+    reads(&browser, "Service 20002 of the source eastvale is paused, by clinician").await;
+    is_sound(&browser, "overview-modes").await;
 
     // Who may not act sees how things stand, and no way to switch them.
     let mut viewer = Visitor::signed_in(&gateway, "viewer").await;

@@ -75,6 +75,7 @@ impl HttpGateway {
             dispatches,
             estimates: records.clone(),
             modes: None,
+            asker: None,
             trials: None,
             feed: Feed::new(records.clone(), records.signals.clone()),
             signals: records.signals.clone(),
