@@ -321,7 +321,7 @@ fn written_date(text: &str) -> Option<WrittenDate> {
         Ok(number) => number,
         Err(_) => {
             let is_named = |name: &&str| name.eq_ignore_ascii_case(named) || name[..3].eq_ignore_ascii_case(named);
-            u32::try_from(MONTHS.iter().position(|name| is_named(name))?).ok()? + 1
+            u32::try_from(MONTHS.iter().position(is_named)?).ok()? + 1
         }
     };
     let (year_number, day_number) = (number(&year)?, number(&day)?);
