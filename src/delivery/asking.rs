@@ -10,7 +10,7 @@ use super::pace::{Caller, Stopped};
 use super::patient::claimed;
 use super::sets::PinnedSet;
 use crate::command::{Class, Ubrn};
-use crate::config::Access;
+use crate::config::{Access, Mode};
 use crate::ers::{AccessToken, Body, Client, Response};
 use crate::mapping::{Effect, NextCall, Operation, PlanContext, PlanState, PreparedCall, Reply, ReplyBody};
 use crate::pds::{Answered, Kept, Verdict};
@@ -93,6 +93,9 @@ impl Asker {
         let unavailable = |why: String| NotAnswered::Unavailable(why);
         let sources = self.shared.sources.borrow().clone();
         let source = sources.get(source).ok_or_else(|| unavailable("the source is not in the settings".into()))?;
+        if source.mode == Mode::Paused {
+            return Err(unavailable("it is paused, or a connection of it is".into()));
+        }
         let acts_alone = |name: &&str| {
             let connection = self.shared.connections.get(*name);
             connection.is_some_and(|connection| !matches!(connection.access, Access::SignIn(_)))

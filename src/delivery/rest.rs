@@ -8,6 +8,7 @@ use super::backoff;
 use super::ledger::Abandoned;
 use super::plan_record::Needs;
 use super::run::{Flow, Run};
+use super::settle::ASK_AGAIN;
 use crate::command::{Class, Failure, Happened, State, WaitReason};
 use crate::mapping::{Halt, PlanState, Settling};
 use crate::telemetry::{Span, SpanKind};
@@ -175,8 +176,16 @@ impl Run {
         self.command.body = Value::Null;
         self.known.clear();
         let happened = match self.state {
+            State::InDoubt { .. } if self.is_decided() => {
+                let text = format!("a person has decided about its write; {text}");
+                self.publish("CommandFailed", json!({ "code": UNREADABLE, "text": text }));
+                Happened::Refused { why: Failure { code: UNREADABLE.to_owned(), text } }
+            }
             State::InDoubt { since, .. } => {
-                let attempts = self.shared.store.attempts(self.command.id).await.unwrap_or_default();
+                let Ok(attempts) = self.shared.store.attempts(self.command.id).await else {
+                    let next = self.shared.environment.now() + ASK_AGAIN;
+                    return self.rest(Happened::LookedInVain { look_at: Some(next) }, text).await;
+                };
                 if let Some(written) = attempts.iter().rfind(|attempt| attempt.is_write) {
                     let (call, step, since) = (&written.call, &written.step, since.to_string());
                     self.publish("DecisionNeeded", json!({ "call": call, "step": step, "since": since, "text": text }));
@@ -189,6 +198,10 @@ impl Run {
             }
         };
         self.rest(happened, text).await
+    }
+
+    fn is_decided(&self) -> bool {
+        self.command.plan.pointer("/doubt/said").is_some_and(|said| !said.is_null())
     }
 
     pub(super) async fn end(&mut self, happened: Happened, why: String) -> Result<Flow, Abandoned> {

@@ -14,7 +14,7 @@ use super::ledger::Abandoned;
 use super::run::{Flow, Ground, Run};
 use crate::command::{Happened, State};
 use crate::mapping::{NextCall, PlanState, Proof, Reply, Settling};
-use crate::store::{Alias, AliasKind, AttemptView, Finding, ThreadView};
+use crate::store::{Alias, AliasKind, AttemptView, Finding, ThreadView, why_unreadable};
 
 /// After so many looks that proved nothing a person decides: three quarters of an hour after a slow call.
 const LOOKS_MAX: u32 = 6;
@@ -22,7 +22,7 @@ const LOOKS_MAX: u32 = 6;
 const PAUSE_MIN: Duration = Duration::from_secs(30);
 const PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 /// Where e-RS cannot be asked now; that is no look.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// What was proved not to be done is tried again so often, then a person decides.
 const UNDONE_MAX: u32 = 3;
 /// What e-RS calls the time of something may be before ours by as much.
@@ -60,6 +60,7 @@ impl Run {
             return self.ask_later(None, "what was sent cannot be read from the store now").await;
         };
         let said = self.plan.doubt.said.clone();
+        let is_readable = why_unreadable(&attempt.request).is_none();
         let settling = ground.set.mappings.settling(&attempt.call);
         self.looking = Some(Looking {
             state: Settling::begin(sent(&attempt), said.as_ref().map(|said| json!(said)).unwrap_or_default()),
@@ -77,6 +78,9 @@ impl Run {
             return self.leave_to_person("this mapping set does not say how it is settled: look in e-RS").await;
         };
         if said.is_none() {
+            if !is_readable {
+                return self.leave_to_person("what was sent cannot be read in the store any more: look in e-RS").await;
+            }
             if !settling.proves() {
                 return self.leave_to_person(settling.otherwise()).await;
             }

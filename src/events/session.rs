@@ -14,7 +14,7 @@ use super::window::Window;
 use crate::amqp::TopologyError;
 use crate::backoff::Backoff;
 use crate::command::MessageId;
-use crate::store::{StoreError, StoredEvent};
+use crate::store::{StoreError, StoredEvent, why_unreadable};
 use crate::telemetry::{Span, SpanKind};
 
 /// A missed bell costs at most this; also how often the channel is looked at.
@@ -144,6 +144,9 @@ impl<'a> Session<'a> {
         }
         while let Some(event) = self.window.next(self.publisher.environment.instant()) {
             self.report_violations(&event);
+            if let Some(why) = why_unreadable(&event.data) {
+                tracing::error!(event.id = %event.id, event.name = %event.name, why, "an event cannot be read: it goes out without its content");
+            }
             let body = cloud_event(&event).to_string();
             let sent = self.line.publish(&event, body.as_bytes());
             let sent = tokio::time::timeout(self.publisher.confirm_timeout, sent).await;

@@ -13,11 +13,12 @@ use super::messages::Messages;
 use super::metrics::{OutboundMetrics, ToldMetrics};
 use super::wait_for_work;
 use crate::backoff::Backoff;
+use crate::command::DispatchId;
 use crate::config::{self, EnvironmentName};
 use crate::environment::Environment;
 use crate::given::Given;
 use crate::mapping::{MappingSet, MappingSets};
-use crate::store::{DueDispatch, Made, NewDispatch, Result, Store, StoredEvent, ToldPlace};
+use crate::store::{DueDispatch, Made, NewDispatch, Result, Store, StoredEvent, ToldPlace, why_unreadable};
 
 /// Read at once, and told in one commit.
 const EVENTS_AT_ONCE: usize = 100;
@@ -228,6 +229,16 @@ impl Events {
         set: &MappingSet,
         made: &[NewDispatch],
     ) -> Result<Option<Vec<NewDispatch>>> {
+        if let Some(why) = unreadable(event) {
+            // Whether there is something to tell is not known, so a person looks.
+            return Ok(Some(vec![NewDispatch {
+                id: DispatchId(self.environment.new_id()),
+                subject: format!("event {}", event.id),
+                event: Some(event.position),
+                at: self.environment.now(),
+                made: Made::Unmade(why),
+            }]));
+        }
         match &self.maker {
             Maker::Documents(documents) => documents.dispatches(event, made).await.map(Some),
             Maker::Messages(messages) => match set.outbound(&messages.addressee.dialect) {
@@ -243,6 +254,9 @@ impl Events {
         let Some(position) = dispatch.event else { return lost() };
         let found = self.store.events_after(position.saturating_sub(1), 1).await?;
         let Some(event) = found.iter().find(|event| event.position == position) else { return lost() };
+        if let Some(why) = unreadable(event) {
+            return Ok(Made::Unmade(why));
+        }
         match &self.maker {
             Maker::Documents(documents) => documents.make_anew(dispatch, event).await,
             Maker::Messages(messages) => {
@@ -251,6 +265,15 @@ impl Events {
             }
         }
     }
+}
+
+/// That what is to be told is not known, if it is not.
+fn unreadable(event: &StoredEvent) -> Option<String> {
+    let why = why_unreadable(&event.data)?;
+    Some(format!(
+        "its event, {}, cannot be read in the store: {why}. See by its command whether it is to be told",
+        event.name
+    ))
 }
 
 /// How far a look came.

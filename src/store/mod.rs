@@ -104,6 +104,9 @@ fn damaged(what: &str) -> StoreError {
 
 /// Code of a command that repeats an earlier one of its thread and says something else.
 const RESENT_WITH_A_CHANGE: &str = "RESENT_WITH_A_CHANGE";
+/// Nothing can be decided about a command of which is not known how far it came.
+const UNREADABLE_IS_DISCARDED: &str =
+    "how far the command came cannot be read: look in e-RS, do the rest by hand, and discard it";
 /// Why a copy that was stopped in the middle is refused.
 const UNFINISHED_COPY: &str = "this is an unfinished copy of another store: finish it with `store copy`, or remove it";
 /// Who acts when no person does.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ClaimedCommand, Result, StoreError};
 
-/// The only member of a value that stands for one that cannot be read.
+/// The member of a value that stands for one that cannot be read. What is learnt later may stand beside it.
 const MEMBER: &str = "unreadable";
 
 /// Of a JSON column: what it holds, or a value that says why it cannot be read. A store that is locked or away is neither.
@@ -41,8 +41,7 @@ pub(super) fn stand_in(why: &str) -> Value {
 
 /// Why a value cannot be read, if it stands for one that cannot.
 pub fn why_unreadable(value: &Value) -> Option<&str> {
-    let members = value.as_object().filter(|members| members.len() == 1)?;
-    members.get(MEMBER)?.as_str()
+    value.get(MEMBER)?.as_str()
 }
 
 impl ClaimedCommand {

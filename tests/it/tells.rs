@@ -141,6 +141,31 @@ async fn an_event_is_told_to_the_system_that_asks_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_cannot_be_read_is_seen_and_holds_nothing() {
+    let receiver = Receiver::start().await;
+    let mappings = Mappings::with(&[("MessageNoticed", NOTICED)]);
+    let set_up = |config: &mut Config| tells(config, pas(&receiver, "tested"), Some(&mappings.path()));
+    let world = World::with(set_up).await;
+    MllpSender::new(world.mllp).deliver(&notice("M1")).await;
+    world.delivered(1).await;
+    let world = world
+        .restarted_with(|config| {
+            set_up(config);
+            let file = config.store.0.strip_prefix("sqlite:").expect("a file");
+            let store = rusqlite::Connection::open(file).expect("a store");
+            store.execute_batch("UPDATE outbox SET data = '{cut'; UPDATE told SET position = 0").expect("tampered");
+        })
+        .await;
+    world.has_dispatches(DispatchState::Unmade, 1).await;
+    let unmade = world.dispatches().await.into_iter().find(|one| one.state == DispatchState::Unmade).expect("one");
+    assert!(unmade.why.contains("MessageNoticed, cannot be read"), "{unmade:?}");
+    MllpSender::new(world.mllp).deliver(&notice("M2")).await;
+    world.delivered(2).await;
+    world.stop().await;
+    receiver.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_cannot_be_made_is_seen_holds_nothing_and_is_made_after_mending() {
     let receiver = Receiver::start().await;
     let broken = NOTICED.replace("{event.localId?}", "{event.localId}");

@@ -72,6 +72,17 @@ struct Forecast {
     applications: HashMap<String, usize>,
 }
 
+/// As a run sees them: those that it names, those that its referral was made for, or those of what it follows.
+fn services_of(command: &CommandView) -> Vec<&str> {
+    let named = services(&command.body);
+    if !named.is_empty() {
+        return named;
+    }
+    let listed = |value: &Value| value["services"].as_array().filter(|listed| !listed.is_empty()).is_some();
+    let of = if listed(&command.known) { &command.known } else { &command.plan };
+    of["services"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
 impl Estimator {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, desk: Arc::default() }
@@ -102,12 +113,13 @@ impl Estimator {
         }
     }
 
+    /// From the last look, or why not.
     fn foresee(&self, command: &CommandView) -> Result<Estimate, Unforeseen> {
         let shared = &self.shared;
         let sources = shared.sources.borrow().clone();
         let source = sources.get(&command.source).ok_or(Unforeseen::SourceUnknown)?;
         let member = shared.members.get(source.first_connection()).ok_or(Unforeseen::SourceUnknown)?;
-        match source.mode_for(&services(&command.body)) {
+        match source.mode_for(&services_of(command)) {
             Mode::Paused => return Err(Unforeseen::SourcePaused),
             Mode::Shadow => return Err(Unforeseen::Shadow),
             Mode::Live if command.plan.get("shadow") == Some(&Value::Bool(true)) => return Err(Unforeseen::Shadow),

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::fake_ers::Does;
 use super::world::World;
+use crate::store::{Act, Finding, OperatorStore as _};
 
 /// How often the referral was sent.
 fn writes(world: &World) -> usize {
@@ -28,6 +29,31 @@ async fn a_lost_answer_leaves_the_write_in_doubt_and_it_is_never_sent_again() {
     assert_eq!(events[1].name, "DecisionNeeded");
     assert_eq!(events[0].name, "CommandInDoubt");
     assert_eq!((&events[0].data["call"], &events[0].data["step"]), (&json!("A011"), &json!("create")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_that_cannot_be_read_is_a_persons_and_is_never_sent_again() {
+    for (column, why) in
+        [("command SET body", "the command cannot be read"), ("attempt SET request", "what was sent cannot be read")]
+    {
+        let world = World::started().await;
+        world.ers.will([Does::LosesTheAnswer]);
+        let command = world.admit("R1").await;
+        world.until(command, "in_doubt").await;
+        world.tamper(&format!("UPDATE {column} = '{{cut'"));
+        world.rest(Duration::from_secs(3_600)).await;
+        assert_eq!(world.event_names().await, ["CommandInDoubt", "DecisionNeeded"], "{why}");
+        let told = world.events().await.pop().expect("told");
+        assert!(told.data["text"].as_str().is_some_and(|text| text.contains(why)), "{}", told.data);
+        assert_eq!(told.data["call"], "A011");
+        if column.starts_with("command") {
+            let act = Act::of_person("a person", "a test", "looked in e-RS", world.now());
+            world.store.decide(command, Finding::default(), act).await.expect("decided");
+            let failed = serde_json::to_value(world.until(command, "failed").await.state).expect("a state");
+            assert_eq!(failed["why"]["code"], "UNREADABLE");
+        }
+        assert_eq!(writes(&world), 1, "{why}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

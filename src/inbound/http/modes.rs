@@ -154,8 +154,8 @@ impl Shared {
                 biased;
                 answered = asker.referral(source, ubrn) => answered.map_err(|error| match error {
                     NotAnswered::Refused { status, issue } => {
-                        // Down, or asked too often: the next would hear the same.
-                        let ends = status >= 500 || status == 429;
+                        // Down, asked too often or by whom it does not know: the next would hear the same.
+                        let ends = status >= 500 || matches!(status, 401 | 429);
                         NotRead { why: format!("e-RS answered {status} {issue}").trim_end().to_owned(), ends }
                     }
                     NotAnswered::Unavailable(why) => NotRead { why, ends: true },

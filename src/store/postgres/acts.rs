@@ -15,7 +15,9 @@ use super::write::{Signature, write_and_commit};
 use crate::command::{CommandId, Failure, Happened, State};
 use crate::environment::Environment;
 use crate::store::vault::Column;
-use crate::store::{Act, Finding, Noted, Result, StoreError, Word, why_unreadable, with_finding};
+use crate::store::{
+    Act, Finding, Noted, Result, StoreError, UNREADABLE_IS_DISCARDED, Word, why_unreadable, with_finding,
+};
 
 /// The desk of what happens rarely, whoever does it.
 pub(super) const COMMON_DESK: i32 = 0;
@@ -119,7 +121,11 @@ pub(super) async fn act_on(
     if let Deed::Decide(_) | Deed::Say(_) = deed {
         let row = client.query_one(PLAN, &[&number]).await?;
         let place = Column::CommandPlan.of_id(id.0);
-        let plan = deed.noted_in(columns::sealed_json(&row, 0, &workspace.vault, place)?, act);
+        let plan = columns::sealed_json(&row, 0, &workspace.vault, place)?;
+        if let (Deed::Decide(_), Some(_)) = (deed, why_unreadable(&plan)) {
+            return Err(StoreError::Outdated(format!("{UNREADABLE_IS_DISCARDED} ({id})")).into());
+        }
+        let plan = deed.noted_in(plan, act);
         if let Some(plan) = plan {
             let plan = workspace.vault.seal_text(place, plan.to_string());
             let row = workspace.commands.get_mut(&number).ok_or(StoreError::NotFound)?;

@@ -17,18 +17,18 @@ use crate::store::{Claim, ClaimedCommand, Result, StoreError, leased};
 /// A claimed command whose JSON is still text, and sealed: reading it is the caller's work, not the one writer's.
 pub(super) struct Claimed {
     command: ClaimedCommand,
-    body: String,
-    plan: Option<String>,
+    body: Result<String>,
+    plan: Option<Result<String>>,
 }
 
 impl Claimed {
     pub(super) fn read(self, vault: &Vault) -> Result<ClaimedCommand> {
         let id = self.command.id.0;
-        let body = read_json(vault.open_text(Column::CommandBody.of_id(id), &self.body))?;
-        let plan = match &self.plan {
-            Some(plan) => read_json(vault.open_text(Column::CommandPlan.of_id(id), plan))?,
-            None => Value::Null,
+        let open = |column: Column, stored: Result<String>| -> Result<Value> {
+            read_json(stored.and_then(|stored| Ok(vault.open_text(column.of_id(id), &stored)?.into_owned().into())))
         };
+        let body = open(Column::CommandBody, self.body)?;
+        let plan = self.plan.map_or(Ok(Value::Null), |plan| open(Column::CommandPlan, plan))?;
         Ok(ClaimedCommand { body, plan, ..self.command })
     }
 }
@@ -123,7 +123,8 @@ impl Books {
                 deferrals: stored.get(3)?,
                 fence: columns::count(stored, 4)?,
             };
-            (Claimed { command, body: stored.get(6)?, plan: stored.get(7)? }, stored.get(5)?)
+            let plan = columns::stored_text(stored, 7).transpose();
+            (Claimed { command, body: columns::text_that_is_there(stored, 6), plan }, stored.get(5)?)
         };
         let from = Some(row.placed.standing.state_name());
         self.note_transition(number, change, claim.now, from, standing.state_name(), "claimed", &claim.owner)?;

@@ -40,6 +40,16 @@ pub(super) fn json(row: &Row<'_>, column: usize) -> Result<Value> {
     }
 }
 
+/// Text as it stands in the file, or that it is damaged: SQLite keeps whatever bytes a disk makes of it.
+pub(super) fn stored_text(row: &Row<'_>, column: usize) -> Result<Option<String>> {
+    let text = row.get_ref(column)?.as_str_or_null().map_err(|_| damaged("a column holds no text"))?;
+    Ok(text.map(str::to_owned))
+}
+
+pub(super) fn text_that_is_there(row: &Row<'_>, column: usize) -> Result<String> {
+    stored_text(row, column)?.ok_or_else(|| damaged("a column is empty"))
+}
+
 /// Of a column that was opened with `opened_json`; `NULL` for JSON null.
 pub(super) fn sealed_json(row: &Row<'_>, column: usize) -> Result<Value> {
     match row.get_ref(column)?.as_str_or_null().map_err(|_| damaged("a JSON column holds no text"))? {

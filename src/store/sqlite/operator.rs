@@ -7,7 +7,9 @@ use super::books::Books;
 use super::columns;
 use crate::command::{CommandId, Failure, Happened, State};
 use crate::store::vault::Column;
-use crate::store::{Act, Finding, Noted, Result, StoreError, decided, why_unreadable, with_finding};
+use crate::store::{
+    Act, Finding, Noted, Result, StoreError, UNREADABLE_IS_DISCARDED, decided, why_unreadable, with_finding,
+};
 
 impl Books {
     /// A failed command goes back to the queue. Its plan stays, so what is known done is skipped; its age
@@ -68,6 +70,9 @@ impl Books {
             .connection
             .prepare_cached("SELECT opened_json('command.plan', id, plan) FROM command WHERE number = ?1")?
             .query_row([number], |row| Ok(columns::sealed_json(row, 0)))??;
+        if why_unreadable(&plan).is_some() {
+            return Err(StoreError::Outdated(format!("{UNREADABLE_IS_DISCARDED} ({command})")));
+        }
         self.raise_fence(number)?;
         self.keep_plan(number, command, plan, |plan| with_finding(plan, finding))?;
         let why = format!("{}: {}", finding.in_words(), act.why);

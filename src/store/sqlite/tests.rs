@@ -391,3 +391,23 @@ mod file {
         assert!(size(&copy) * 4 < size(&home.path()), "a copy has no empty pages");
     }
 }
+
+/// PostgreSQL keeps no such text.
+#[tokio::test]
+async fn text_that_is_none_any_more_harms_itself_alone() {
+    use crate::store::IntakeStore as _;
+    use crate::store::suite::given::{admitted, claimed, command, local, message};
+    let home = Folder::new();
+    let store = home.store().await;
+    let commands = ["plan", "body", "whole"].map(|name| command(&[local(name)]));
+    let [plan, body, whole] = commands.clone().map(|command| command.id);
+    for command in commands {
+        admitted(&store, message("").with(command)).await;
+    }
+    for (id, column, value) in [(plan, "plan", "CAST(x'ff7b' AS TEXT)"), (body, "body", "CAST(x'7bff' AS TEXT)")] {
+        home.tamper(&format!("UPDATE command SET {column} = {value} WHERE id = {}", home.id(id.0))).await;
+    }
+    let claimed = claimed(&store, 10).await;
+    let unreadable: Vec<_> = claimed.iter().map(|one| (one.id, one.unreadable().map(|(part, _)| part))).collect();
+    assert_eq!(unreadable, [(plan, Some("progress")), (body, Some("command")), (whole, None)]);
+}

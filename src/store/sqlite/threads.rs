@@ -9,7 +9,7 @@ use crate::command::{CommandId, ThreadId};
 use crate::store::damaged;
 use crate::store::standing::Standing;
 use crate::store::vault::Column;
-use crate::store::{Alias, AliasKind, Result, ThreadView, why_unreadable};
+use crate::store::{Alias, AliasKind, Result, ThreadView};
 
 /// How often a thread may have been merged into another before it is damaged data.
 const MERGES_MAX: usize = 10_000;
@@ -166,11 +166,9 @@ impl Books {
         Ok(survivor)
     }
 
+    /// Where it cannot be read, that it cannot: two threads of which one is so are one in which nothing is sent.
     fn known(&self, thread: i64) -> Result<(ThreadId, Map<String, Value>)> {
         let ThreadView { id, known, .. } = view(&self.connection, thread)?;
-        if let Some(why) = why_unreadable(&known) {
-            return Err(damaged(&format!("what is known of referral thread {id} cannot be read: {why}")));
-        }
         match known {
             Value::Object(known) => Ok((id, known)),
             _ => Ok((id, Map::new())),

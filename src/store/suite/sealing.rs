@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Home;
 use super::given::{
     act, admitted, arrives, at, attempt, claim, claimed, command, ends, local, message, new_id, progress, state_of,
-    the_claimed,
+    the_claimed, ubrn,
 };
 use crate::command::{AttemptId, CommandId, DispatchId, MessageId, State};
 use crate::store::{
@@ -292,10 +292,17 @@ pub(crate) async fn what_cannot_be_read_harms_itself_alone(home: &dyn Home) {
     store.discard(broken, act()).await.expect("discarded");
     let looked = State::InDoubt { step: "create".into(), since: at(1), look_at: None };
     ends(&*store, &leased[0], looked).await;
-    store.decide(doubtful, Finding::default(), act()).await.expect("decided");
-    assert!(matches!(state_of(&*store, doubtful).await, State::InDoubt { look_at: Some(_), .. }));
+    let decided = store.decide(doubtful, Finding::default(), act()).await;
+    assert!(matches!(&decided, Err(StoreError::Outdated(why)) if why.contains("discard it")), "{decided:?}");
     let plan = store.command(doubtful).await.expect("read").expect("there").plan;
     assert!(why_unreadable(&plan).is_some(), "how far it came is not forgotten: {plan}");
+    store.discard(doubtful, act()).await.expect("discarded");
+    assert_eq!(state_of(&*store, doubtful).await, State::Discarded);
+    // What names it and another thread is taken in, and nothing of both is sent.
+    let (other, both) = (arrives(&*store, &[ubrn("known")]).await, [local("known"), ubrn("known")]);
+    arrives(&*store, &both).await;
+    let merged = store.command(other).await.expect("read").expect("there");
+    assert!(why_unreadable(&merged.known).is_some(), "{}", merged.known);
     assert_eq!(store.commands_of(answered).await.expect("read").len(), 1);
     assert_eq!(state_of(&*store, first).await, State::Completed);
 

@@ -13,11 +13,12 @@ pub(in crate::store) mod form;
 pub(in crate::store) mod ring;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 pub(in crate::store) use self::form::{Column, Place};
 use self::ring::DataKey;
@@ -60,6 +61,9 @@ struct Inner {
     ring: RwLock<Ring>,
     /// Off by the settings, without keys, or as long as an older version may read what is written.
     seals: AtomicBool,
+    /// How often the keys were read, and as of when numbers beyond the newest were missed.
+    rings: AtomicU64,
+    missed: Mutex<BTreeMap<u32, u64>>,
     /// Sealed since that was last asked.
     sealed: AtomicU64,
     environment: Environment,
@@ -77,6 +81,8 @@ impl Vault {
         Self(Arc::new(Inner {
             ring: RwLock::default(),
             seals: AtomicBool::new(false),
+            rings: AtomicU64::new(0),
+            missed: Mutex::default(),
             sealed: AtomicU64::new(0),
             environment: environment.clone(),
         }))
@@ -85,6 +91,7 @@ impl Vault {
     /// From now on with these keys.
     pub(in crate::store) fn take(&self, ring: Ring) {
         *self.0.ring.write() = ring;
+        self.0.rings.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether what is written is sealed from now on.
@@ -164,7 +171,11 @@ impl Vault {
         let newest = self.0.ring.read().keys.keys().max().copied();
         let Some(newest) = newest else { return locked() };
         // Keys have numbers in their order, and are known here before they are used.
-        if !(newest..newest.saturating_add(AHEAD_MAX)).contains(&number) {
+        let rings = self.0.rings.load(Ordering::Acquire);
+        let is_ahead = (newest..newest.saturating_add(AHEAD_MAX)).contains(&number)
+            // Read again since, and still not there.
+            && *self.0.missed.lock().entry(number).or_insert(rings) + 1 >= rings;
+        if !is_ahead {
             return StoreError::Damaged(format!("a value is sealed with data key {number}, which is not in the store"));
         }
         StoreError::Unavailable(format!("something is sealed with data key {number}, which is not known here yet"))

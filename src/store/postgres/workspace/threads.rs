@@ -21,9 +21,14 @@ impl Thread {
         })
     }
 
+    /// Where it cannot be read, that it cannot: two threads of which one is so are one in which nothing is sent.
     fn known(&self, vault: &Vault) -> Result<Option<Map<String, Value>>> {
         let place = Column::ThreadKnown.of_id(self.id);
-        self.known.as_deref().map(|known| columns::read(&vault.open_text(place, known)?)).transpose()
+        let known = self.known.as_deref().map(|known| read_json(vault.open_text(place, known))).transpose()?;
+        Ok(known.and_then(|known| match known {
+            Value::Object(known) => Some(known),
+            _ => None,
+        }))
     }
 
     fn keep_known(&mut self, known: Map<String, Value>, vault: &Vault) {
