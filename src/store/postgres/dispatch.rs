@@ -227,7 +227,7 @@ pub(super) async fn make(
     let bytes = sealer.bytes(Column::DispatchContent.of_id(id.0), &content.bytes);
     client
         .execute(
-            "UPDATE dispatch SET kind = $2, control_id = $3, content = $4 WHERE id = $1 AND state = 'waiting'",
+            "UPDATE dispatch SET kind = $2, control_id = $3, content = $4 WHERE id = $1 AND content IS NULL",
             &[&id.0, &content.kind, &content.control_id, &&bytes[..]],
         )
         .await?;

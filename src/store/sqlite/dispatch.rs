@@ -277,7 +277,7 @@ impl Books {
         let bytes = sealer.bytes(Column::DispatchContent.of_id(id.0), &content.bytes);
         self.connection
             .prepare_cached(
-                "UPDATE dispatch SET kind = ?2, control_id = ?3, content = ?4 WHERE id = ?1 AND state = 'waiting'",
+                "UPDATE dispatch SET kind = ?2, control_id = ?3, content = ?4 WHERE id = ?1 AND content IS NULL",
             )?
             .execute((id.0.into_bytes(), &content.kind, &content.control_id, &bytes[..]))?;
         Ok(())

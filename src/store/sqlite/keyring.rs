@@ -68,7 +68,13 @@ pub(super) fn unlock(
             return Ok(Some(keys.clone()));
         }
         let transaction = connection.transaction()?;
-        insert(&transaction, &ring::first(keys, now))?;
+        let first = ring::first(keys, now);
+        insert(&transaction, &first)?;
+        if is_new(&transaction)? {
+            // Nothing in it is to be sealed anew, so nobody walks behind what comes in.
+            let newest = first.iter().map(|key| key.number).max();
+            transaction.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", (RENEWED, newest))?;
+        }
         transaction.commit()?;
     }
     let opened = take(connection, vault, keys)?;
@@ -78,6 +84,13 @@ pub(super) fn unlock(
     }
     vault.seal_from_now_on(*encrypt);
     Ok(opened)
+}
+
+/// Nothing has come in yet, and nobody has signed in.
+fn is_new(connection: &Connection) -> Result<bool> {
+    let any = "SELECT EXISTS (SELECT 1 FROM message) OR EXISTS (SELECT 1 FROM thread) OR EXISTS (SELECT 1 FROM secret)
+                 OR EXISTS (SELECT 1 FROM snapshot) OR EXISTS (SELECT 1 FROM dispatch)";
+    Ok(!connection.query_row(any, [], |row| row.get::<_, bool>(0))?)
 }
 
 /// Takes what the file has by now. `None`: it has no keys yet.
