@@ -24,7 +24,7 @@ use crate::ers::{ReqwestTransport, Transport, TransportError};
 use crate::events::{EventSchemas, Feed, InlineDocuments, Publisher, PublisherMetrics};
 use crate::given::Given;
 use crate::inbound::amqp::{self, AmqpDeps, InputMetrics};
-use crate::inbound::http::{Estimates, HttpDeps, HttpError, HttpServer, Known, Readiness, SignInDeps, Tries};
+use crate::inbound::http::{Estimates, Exports, HttpDeps, HttpError, HttpServer, Known, Readiness, SignInDeps, Tries};
 use crate::inbound::mllp::{MllpError, MllpMetrics, MllpServer};
 use crate::inbound::poll::{self, Poll};
 use crate::instances::{Beats, BeatsParts, Duty, Mappings, SetError, note_settings};
@@ -437,6 +437,7 @@ impl Rooms {
             known: self.known.clone(),
             console: self.console.clone(),
             tries: Arc::new(Tries::register(&self.metrics)?),
+            exports: Exports::default(),
             sign_in: Some(self.sign_in.clone()),
         };
         let mut bound = Vec::with_capacity(listeners.len());

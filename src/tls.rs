@@ -1,7 +1,8 @@
 //! TLS from PEM files: a listener's certificate with the CAs of client certificates, and a client's trust.
 //!
 //! Enters: the files that the settings name. Leaves: what rustls needs. Guarantees: a listener's files are read again when they have
-//! changed; what cannot be used then changes nothing but the log; a client whose CA was taken out gets no new connection.
+//! changed; what cannot be used then changes nothing but the log; a client whose CA was taken out gets no new connection
+//! once the new file is read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,8 +84,16 @@ struct InUse<T> {
     made: T,
 }
 
-/// When each file was last written.
-type Stamp = Vec<Option<SystemTime>>;
+/// By which each file is known: a copy may keep the time of what it was made of.
+type Stamp = Vec<Option<Known>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    #[cfg(unix)]
+    inode: u64,
+}
 
 impl<T: Clone> Renewed<T> {
     fn load(
@@ -116,7 +125,16 @@ impl<T: Clone> Renewed<T> {
 }
 
 fn stamp(files: &[PathBuf]) -> Stamp {
-    files.iter().map(|path| std::fs::metadata(path).and_then(|file| file.modified()).ok()).collect()
+    let known = |path: &PathBuf| {
+        let file = std::fs::metadata(path).ok()?;
+        Some(Known {
+            modified: file.modified().ok(),
+            bytes: file.len(),
+            #[cfg(unix)]
+            inode: std::os::unix::fs::MetadataExt::ino(&file),
+        })
+    };
+    files.iter().map(known).collect()
 }
 
 impl<T> std::fmt::Debug for Renewed<T> {
@@ -234,4 +252,33 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_same_time_is_another() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (file, next) = (folder.path().join("ca.pem"), folder.path().join("next.pem"));
+        let files = [file.clone()];
+        let write = |path: &Path, text: &str| {
+            std::fs::write(path, text).expect("written");
+            let open = std::fs::File::options().write(true).open(path).expect("it is there");
+            open.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
+        };
+        assert_eq!(stamp(&files), [None]);
+        write(&file, "one");
+        let first = stamp(&files);
+        assert_eq!(first, stamp(&files));
+        write(&file, "longer");
+        let longer = stamp(&files);
+        assert_ne!(first, longer);
+        write(&next, "others");
+        std::fs::rename(&next, &file).expect("renamed");
+        if cfg!(unix) {
+            assert_ne!(longer, stamp(&files), "of the same length");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::command::MessageId;
 use crate::environment::Environment;
 use crate::inbound::http::views;
 use crate::patients;
-use crate::store::{Held, LegalHold};
+use crate::store::{Held, LegalHold, StoreError};
 
 /// Keep a referral, or all of a patient, from being removed by age or by hand: a legal hold
 #[derive(Subcommand)]
@@ -101,13 +101,18 @@ impl Add {
             None => {
                 let number = self.number.read()?;
                 let keys = patient::keys(&*store)?;
-                patient::read_unread(&*store, &keys).await?;
+                match patient::read_unread(&*store, &keys).await {
+                    Ok(_) => {}
+                    // All others are held nonetheless.
+                    Err(error @ StoreError::Damaged(_)) => eprintln!("whom it mentions is not known: {error}"),
+                    Err(error) => return Err(error.into()),
+                }
                 Held::Patient(keys.patient_digest(&number))
             }
         };
         let hold = LegalHold { id: environment.new_id(), on, at: environment.now(), by: self.actor.name().to_owned() };
         store.put_legal_hold(hold.clone(), self.actor.act()).await.map_err(|error| match error {
-            crate::store::StoreError::NotFound => CliError::NotFound("there is no such message".into()),
+            StoreError::NotFound => CliError::NotFound("there is no such message".into()),
             error => error.into(),
         })?;
         match on {
@@ -128,7 +133,7 @@ impl Remove {
     async fn run(self) -> Done {
         let (_, store) = self.place.open().await?;
         store.lift_legal_hold(self.hold, self.actor.act()).await.map_err(|error| match error {
-            crate::store::StoreError::NotFound => CliError::NotFound("there is no such legal hold".into()),
+            StoreError::NotFound => CliError::NotFound("there is no such legal hold".into()),
             error => error.into(),
         })?;
         println!("lifted legal hold {}", self.hold);

@@ -11,7 +11,7 @@ use super::exit::CliError;
 use crate::command::NhsNumber;
 use crate::keys::Keys;
 use crate::patients;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A number and a line end are less.
 const NUMBER_BYTES_MAX: u64 = 1_024;
@@ -60,7 +60,7 @@ pub fn keys(store: &dyn Store) -> Result<Keys, CliError> {
 }
 
 /// Notes whom the messages of older versions mention, those that nobody read yet.
-pub async fn read_unread(store: &dyn Store, keys: &Keys) -> Result<u64, CliError> {
+pub async fn read_unread(store: &dyn Store, keys: &Keys) -> Result<u64, StoreError> {
     let style = ProgressStyle::with_template("{spinner} {human_pos} messages of older versions read  {per_sec}")
         .expect("the template is a literal");
     let progress = ProgressBar::new_spinner().with_style(style);

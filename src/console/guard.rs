@@ -14,7 +14,7 @@ use super::door::Session;
 use super::page::{self, Frame, Trouble};
 use crate::config::HttpAccess;
 use crate::inbound::http::Shared;
-use crate::inbound::http::callers::{Caller, Needs};
+use crate::inbound::http::callers::{Caller, Needs, is_told};
 use crate::inbound::http::cookies::is_from_elsewhere;
 
 /// A part of a page that its script reads again says so.
@@ -72,7 +72,9 @@ pub async fn guard<B: MessageBody + 'static>(
         return Err(Trouble::new(StatusCode::METHOD_NOT_ALLOWED, "This page does not take that").into());
     };
     if !request.method().is_safe() && is_from_elsewhere(request.headers()) {
-        tracing::warn!(route = request.match_pattern(), "a page of another site asked for an act");
+        if is_told(&request, &shared) {
+            tracing::warn!(route = request.match_pattern(), "a page of another site asked for an act");
+        }
         return Err(Trouble::new(StatusCode::FORBIDDEN, "Pages of other sites do nothing here").into());
     }
     let caller = caller(&request, &shared);

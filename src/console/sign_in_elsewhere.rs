@@ -1,8 +1,8 @@
 //! `/console/sign-in/elsewhere` and `/console/sign-in/back`: to the trust's identity provider, and back.
 //!
 //! Guarantees: whoever comes back began here, in the same browser, within ten minutes; each sign-in, and each that was refused, is
-//! in the audit log; nobody gets the name of a local account; nobody is sent to another site afterwards; an address that begins without end
-//! is held back.
+//! in the audit log; nobody gets the name of a local account; nobody is sent to another site afterwards; an address that begins
+//! without end, or comes back without having begun, is held back.
 
 use actix_web::cookie::{Cookie, SameSite, time};
 use actix_web::http::StatusCode;
@@ -19,6 +19,7 @@ use super::guard::{is_over_tls, session_cookie};
 use super::page::{self, Frame, Trouble};
 use super::provider::{self, NotLetIn, Provider};
 use super::sign_in::{self, inside};
+use crate::inbound::http::cookies::is_for_a_part;
 use crate::inbound::http::tries::{HeldBack, Try};
 use crate::inbound::http::{Shared, place_of};
 use crate::store::{Act, ActorKind, Noted};
@@ -88,7 +89,12 @@ pub async fn leave(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Trouble> {
     let provider = provider(&shared)?;
-    if let Err(held_back) = shared.deps.tries.may(Try::SignIn, &request, shared.environment.instant()) {
+    // Whatever page shows an image from here uses up nobody's sign-ins.
+    if is_for_a_part(request.headers()) {
+        return Err(Trouble::new(StatusCode::FORBIDDEN, "People come here in a window of their browser, not pages"));
+    }
+    let tries = &shared.deps.tries;
+    if let Err(held_back) = tries.may(Try::ConsoleSignIn, &request, shared.environment.instant()) {
         return Ok(too_often(&request, &shared, &wanted.to, held_back));
     }
     let begun = Begun {
@@ -101,13 +107,23 @@ pub async fn leave(
     let way = provider.way(&begun.state, &begun.nonce, &SecretString::from(begun.verifier.clone())).await;
     let way = match way {
         Ok(way) => way,
-        Err(why) => return refused(&request, &shared, &begun.to, &why).await,
+        Err(why) => {
+            if is_not_theirs(&why) {
+                tries.ended_well(Try::ConsoleSignIn, &request, shared.environment.instant());
+            }
+            return refused(&request, &shared, &begun.to, &why).await;
+        }
     };
     let plain = serde_json::to_vec(&begun).expect("it has only string keys");
     let sealed = URL_SAFE_NO_PAD.encode(shared.deps.keys.seal(CONTEXT, &plain));
     let mut response = page::see_other(&way);
     response.add_cookie(&cookie(&shared, sealed)).map_err(|_| Trouble::unavailable())?;
     Ok(response)
+}
+
+/// Whoever begins can do nothing for it.
+fn is_not_theirs(why: &NotLetIn) -> bool {
+    matches!(why, NotLetIn::Unavailable(_) | NotLetIn::SetUp(_))
 }
 
 fn begun(request: &HttpRequest, shared: &Shared, state: &str) -> Option<Begun> {
@@ -128,6 +144,9 @@ pub async fn come_back(
 ) -> Result<HttpResponse, Trouble> {
     let provider = provider(&shared)?;
     let Some(begun) = begun(&request, &shared, &brought.state) else {
+        if let Err(held_back) = shared.deps.tries.may(Try::Token, &request, shared.environment.instant()) {
+            return Ok(too_often(&request, &shared, "", held_back));
+        }
         let why = NotLetIn::NotOfThisSignIn("it was begun in another browser, or more than ten minutes ago");
         return refused(&request, &shared, "", &why).await;
     };
@@ -147,7 +166,7 @@ pub async fn come_back(
         Ok(who) => who,
         Err(why) => return refused(&request, &shared, &begun.to, &why).await,
     };
-    shared.deps.tries.ended_well(Try::SignIn, &request, shared.environment.instant());
+    shared.deps.tries.ended_well(Try::ConsoleSignIn, &request, shared.environment.instant());
     let name = who.name.clone();
     let session = shared.deps.console.let_in(&known, who, &shared.environment).ok_or_else(Trouble::unavailable)?;
     note(&request, &shared, "sign in", &name, "").await?;
@@ -181,7 +200,11 @@ fn too_often(request: &HttpRequest, shared: &Shared, to: &str, held_back: HeldBa
 }
 
 async fn refused(request: &HttpRequest, shared: &Shared, to: &str, why: &NotLetIn) -> Result<HttpResponse, Trouble> {
-    tracing::warn!(place = place_of(request), %why, "a sign-in at the identity provider was refused");
+    // What counts against nobody is told no more often than what has no right.
+    let may = || shared.deps.tries.may(Try::Token, request, shared.environment.instant());
+    if !is_not_theirs(why) || may().is_ok() {
+        tracing::warn!(place = place_of(request), %why, "a sign-in at the identity provider was refused");
+    }
     // What never reached the provider's yes floods no log that is kept.
     if matches!(why, NotLetIn::NoRole | NotLetIn::NoName(_)) {
         note(request, shared, "refuse sign in", "somebody unknown", &why.to_string()).await?;

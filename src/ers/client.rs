@@ -214,7 +214,7 @@ impl Client {
     /// The headers of `call`, without the token: what is recorded of them.
     pub fn headers(&self, call: &PreparedCall, operation: &Operation, correlation_id: &str) -> Vec<(String, String)> {
         let mut headers: Vec<(String, String)> =
-            call.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("authorization")).cloned().collect();
+            call.headers.iter().filter(|(name, _)| !says_who(name)).cloned().collect();
         let mut put = |name: &str, value: &str| {
             if !headers.iter().any(|(held, _)| held.eq_ignore_ascii_case(name)) {
                 headers.push((name.to_owned(), value.to_owned()));
@@ -332,6 +332,12 @@ fn refuses_professional(session: &ProfessionalSession, operation: &Operation) ->
     refuses_user(&session.business_function, operation)
 }
 
+/// Headers by which e-RS knows who calls: no mapping sets them. Some servers take `-` for `_`.
+fn says_who(name: &str) -> bool {
+    let name = name.replace('-', "_");
+    ["authorization", SESSION_KEY, ASID].iter().any(|of_ours| name.eq_ignore_ascii_case(of_ours))
+}
+
 /// The headers of a call as the retired interface has them.
 fn legacy(headers: Vec<(String, String)>, session: &ProfessionalSession) -> Vec<(String, String)> {
     let mut legacy = vec![(ASID.to_owned(), session.asid.clone())];
@@ -348,4 +354,19 @@ fn code_of<'c>(call: &'c PreparedCall, parameter: &str) -> Option<&'c str> {
     let CallBody::Json(body) = &call.body else { return None };
     let found = body.get("parameter")?.as_array()?.iter().find(|one| one["name"] == parameter)?;
     found["valueCoding"]["code"].as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_mapping_says_who_calls() {
+        for name in ["Authorization", "http_x_session_key", "HTTP-X-Session-Key", "XAPI_ASID", "xapi-asid"] {
+            assert!(says_who(name), "{name}");
+        }
+        for name in ["Accept", "NHSD-eRS-Comm-Rule-Org", "If-Match"] {
+            assert!(!says_who(name), "{name}");
+        }
+    }
 }

@@ -2,8 +2,8 @@
 //! by A003 (`auth.md`).
 //!
 //! Enters: the token of somebody whose smartcard is in. Leaves: the session's key, for calls. Guarantees: the key is stored, sealed,
-//! before it is used, and used again after a restart; a session that is not the user's, or that nothing uses any more, is ended; a
-//! token that was refused is not tried again.
+//! before it is used, and used again after a restart; a session that is not the user's, of other settings, or that nothing uses any
+//! more, is ended; a token that was refused is not tried again with the same settings.
 
 use std::time::Duration;
 
@@ -59,8 +59,13 @@ struct Permission {
 /// How e-RS answered a call about a session.
 enum Said {
     Done(Made),
-    /// It will say the same again.
+    /// Not in this session, or not with this token.
     Refused(u16),
+}
+
+/// What says something of the token; anything else may be put right without another one.
+fn is_of_token(status: u16) -> bool {
+    matches!(status, 400 | 401 | 422)
 }
 
 impl ProfessionalSessionGrant {
@@ -76,16 +81,16 @@ impl ProfessionalSessionGrant {
         };
         let Some(token) = &self.settings.smartcard_token else {
             // Whoever takes it out of the settings has gone.
-            if let Some(session) = stored.filter(|session| session.why_ended().is_none()) {
+            if let Some(session) = stored.filter(is_alive) {
                 self.end(endpoint, session.key()).await;
                 let ended = session.ended("its token was taken out of the settings");
                 self.vault.save(&ended, version).await?;
             }
             return Err(self.sign_in("nobody's smartcard is in"));
         };
-        let seed: [u8; 32] = Sha256::digest(token.expose_secret()).into();
+        let seed = self.seed(endpoint, token);
         match stored {
-            Some(session) if session.seed() == seed => {
+            Some(session) if session.is_professional() && session.seed() == seed => {
                 if let Some(why) = session.why_ended() {
                     return Err(self.sign_in(why));
                 }
@@ -97,11 +102,23 @@ impl ProfessionalSessionGrant {
                 // It is over; the smartcard may be in still.
                 self.end(endpoint, session.key()).await;
             }
-            // Somebody else's turn, or a smartcard that was out.
-            Some(session) if session.why_ended().is_none() => self.end(endpoint, session.key()).await,
+            // Somebody else's turn, other settings, or a smartcard that was out.
+            Some(session) if is_alive(&session) => self.end(endpoint, session.key()).await,
             _ => {}
         }
         self.make(endpoint, token, seed, version).await
+    }
+
+    /// What a session is of: with another of these it is another session, and a token that was refused is tried once more.
+    fn seed(&self, endpoint: &TokenEndpoint, token: &SecretString) -> [u8; 32] {
+        let ProfessionalSession { asid, organisation, business_function, user, .. } = &self.settings;
+        let mut digest = Sha256::new();
+        for part in [&endpoint.url, asid, user, organisation, business_function, token.expose_secret()] {
+            // So that no two run into each other.
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        digest.finalize().into()
     }
 
     async fn make(
@@ -114,6 +131,7 @@ impl ProfessionalSessionGrant {
         let asked = json!({ "typeInfo": TYPE_INFO, "token": token.expose_secret() });
         let made = match self.ask(endpoint, "POST", None, Some(&asked)).await? {
             Said::Done(made) => made,
+            Said::Refused(status) if !is_of_token(status) => return Err(refused(status)),
             Said::Refused(status) => {
                 let why = format!("e-RS makes no session of the smartcard's token ({status})");
                 return self.over(Session::of(SecretString::from(""), seed), version, &why).await;
@@ -137,6 +155,9 @@ impl ProfessionalSessionGrant {
             said => {
                 self.end(endpoint, &made.id).await;
                 let status = if let Said::Refused(status) = said { status } else { 200 };
+                if status != 200 && !is_of_token(status) {
+                    return Err(refused(status));
+                }
                 self.over(session, Some(version), &format!("e-RS does not let it act so ({status})")).await
             }
         }
@@ -164,7 +185,8 @@ impl ProfessionalSessionGrant {
     }
 
     fn is_chosen(&self, made: &Made) -> bool {
-        made.permission.as_ref().is_some_and(|permission| self.is_meant(permission))
+        made.user.identifier == self.settings.user
+            && made.permission.as_ref().is_some_and(|permission| self.is_meant(permission))
     }
 
     fn is_not_meant(&self, made: &Made) -> Option<String> {
@@ -239,6 +261,15 @@ impl ProfessionalSessionGrant {
     }
 }
 
+/// One that can be ended: what was kept of another kind of access is no key, and goes into no address.
+fn is_alive(session: &Session) -> bool {
+    session.is_professional() && session.why_ended().is_none() && is_key(session.key().expose_secret())
+}
+
+fn refused(status: u16) -> TokenError {
+    TokenError::Unavailable { why: format!("e-RS refuses professional sessions ({status})"), retry_after: None }
+}
+
 fn granted(key: &SecretString) -> Grant {
     Grant {
         access_token: key.clone(),
@@ -256,7 +287,7 @@ fn read(response: &Response) -> Result<Said, TokenError> {
             Ok(made) if is_key(made.id.expose_secret()) => Ok(Said::Done(made)),
             _ => unavailable("its reply is no professional session".into()),
         },
-        status @ (429 | 500..=599) => unavailable(format!("{status}")),
+        status @ (408 | 409 | 425 | 429 | 500..=599) => unavailable(format!("{status}")),
         status => Ok(Said::Refused(status)),
     }
 }
@@ -269,7 +300,15 @@ fn is_key(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use parking_lot::Mutex;
+
     use super::*;
+    use crate::environment::Environment;
+    use crate::ers::transport::Transport;
 
     fn answer(status: u16, body: &Value) -> Result<Said, TokenError> {
         read(&Response { status, headers: Vec::new(), body: body.to_string().into() })
@@ -287,8 +326,127 @@ mod tests {
         for status in [400, 401, 403, 404, 422] {
             assert!(matches!(answer(status, &json!({})), Ok(Said::Refused(said)) if said == status));
         }
-        for status in [429, 500, 503] {
+        for status in [408, 409, 425, 429, 500, 503] {
             assert!(matches!(answer(status, &json!({})), Err(TokenError::Unavailable { .. })), "{status}");
         }
+    }
+
+    const TOKEN: &str = "a smartcard's token";
+    const KEY: &str = "pro-xapi-session_1";
+
+    /// e-RS: what it was asked, and what it answers to each.
+    struct Ers {
+        asked: Mutex<Vec<String>>,
+        answers: Mutex<VecDeque<(u16, Value)>>,
+    }
+
+    #[async_trait]
+    impl Transport for Ers {
+        async fn send(&self, request: Request) -> Result<Response, TransportError> {
+            self.asked.lock().push(format!("{} {}", request.method, request.url));
+            let (status, body) = self.answers.lock().pop_front().unwrap_or((204, Value::Null));
+            Ok(Response { status, headers: Vec::new(), body: body.to_string().into() })
+        }
+    }
+
+    /// The store.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Option<(String, u64)>>>);
+
+    #[async_trait]
+    impl SessionVault for Kept {
+        async fn load(&self) -> Result<Option<(Session, u64)>, VaultError> {
+            let kept = self.0.lock().clone();
+            Ok(kept.map(|(text, version)| (serde_json::from_str(&text).expect("a session"), version)))
+        }
+
+        async fn save(&self, session: &Session, expected: Option<u64>) -> Result<u64, VaultError> {
+            let version = expected.unwrap_or(0) + 1;
+            *self.0.lock() = Some((serde_json::to_string(session).expect("text"), version));
+            Ok(version)
+        }
+    }
+
+    fn settings(user: &str) -> ProfessionalSession {
+        ProfessionalSession {
+            asid: "200000000001".into(),
+            smartcard_token: Some(TOKEN.into()),
+            organisation: "R69".into(),
+            business_function: "REFERRING_CLINICIAN".into(),
+            user: user.into(),
+        }
+    }
+
+    /// As A001 and A002 answer for user 1.
+    fn of_user_1() -> Value {
+        let permission = json!({ "businessFunction": "REFERRING_CLINICIAN", "orgIdentifier": "R69" });
+        json!({ "id": KEY, "user": { "identifier": "1", "permissions": [permission] }, "permission": permission })
+    }
+
+    /// Whether it was granted, and what e-RS was asked for it.
+    async fn fetched(
+        settings: &ProfessionalSession,
+        kept: &Kept,
+        answers: &[(u16, Value)],
+    ) -> (Result<Grant, TokenError>, Vec<String>) {
+        let ers = Arc::new(Ers { asked: Mutex::default(), answers: Mutex::new(answers.iter().cloned().collect()) });
+        let endpoint = TokenEndpoint {
+            url: "https://ers.test/sessions".into(),
+            transport: ers.clone(),
+            environment: Environment::system(),
+        };
+        let grant = ProfessionalSessionGrant::new("ers", settings, Box::new(kept.clone()));
+        let fetched = grant.fetch(&endpoint).await;
+        let asked = ers.asked.lock().iter().map(|asked| asked.replace("https://ers.test/sessions", "")).collect();
+        (fetched, asked)
+    }
+
+    #[tokio::test]
+    async fn a_session_that_was_kept_is_not_anothers_with_the_same_token() {
+        let (kept, done) = (Kept::default(), |status| (status, of_user_1()));
+        let (granted, asked) = fetched(&settings("1"), &kept, &[done(201), done(200)]).await;
+        assert!(granted.is_ok());
+        assert_eq!(asked, ["POST ", &*format!("PUT /{KEY}")]);
+        let (granted, asked) = fetched(&settings("1"), &kept, &[done(200)]).await;
+        assert!(granted.is_ok() && asked == [format!("PUT /{KEY}")], "after a restart: {asked:?}");
+
+        let answers = [(204, Value::Null), done(201)];
+        let (granted, asked) = fetched(&settings("2"), &kept, &answers).await;
+        let ended = format!("DELETE /{KEY}");
+        assert_eq!(asked, [&*ended, "POST ", &*ended]);
+        let Err(TokenError::SignInNeeded(why)) = granted else { panic!("user 2 got the session of user 1") };
+        assert!(why.contains("the smartcard is not user 2's"), "{why}");
+        // The settings are put right: the same token is tried once more.
+        let (granted, asked) = fetched(&settings("1"), &kept, &[done(201), done(200)]).await;
+        assert!(granted.is_ok() && asked.len() == 2, "{asked:?}");
+        // Nor is it whatever e-RS says of it.
+        let mut of_user_2 = of_user_1();
+        of_user_2["user"]["identifier"] = json!("2");
+        let (granted, _) = fetched(&settings("1"), &kept, &[(200, of_user_2)]).await;
+        assert!(granted.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_token_is_given_up_for_what_is_said_of_it_alone() {
+        for (status, is_over) in [(400, true), (401, true), (422, true), (403, false), (404, false), (503, false)] {
+            let kept = Kept::default();
+            let (refused, _) = fetched(&settings("1"), &kept, &[(status, json!({}))]).await;
+            assert_eq!(matches!(refused, Err(TokenError::SignInNeeded(_))), is_over, "{status}");
+            let (_, asked) = fetched(&settings("1"), &kept, &[(status, json!({}))]).await;
+            assert_eq!(asked.is_empty(), is_over, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_of_another_access_is_sent_nowhere() {
+        let refresh_token = "a refresh token";
+        let kept = Kept::default();
+        kept.save(&Session::begun(refresh_token.into()), None).await.expect("kept");
+        let (granted, asked) = fetched(&settings("1"), &kept, &[(201, of_user_1()), (200, of_user_1())]).await;
+        assert!(granted.is_ok());
+        assert_eq!(asked, ["POST ", &*format!("PUT /{KEY}")]);
+        kept.save(&Session::begun(refresh_token.into()), None).await.expect("kept");
+        let without = ProfessionalSession { smartcard_token: None, ..settings("1") };
+        assert_eq!(fetched(&without, &kept, &[]).await.1, [""; 0]);
     }
 }

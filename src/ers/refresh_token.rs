@@ -31,6 +31,9 @@ pub struct Session {
     refreshing: Option<Refreshing>,
     /// Why it cannot go on.
     ended: Option<String>,
+    /// Its token is the key of a professional session: never refreshed, as no refresh token is ever a key.
+    #[serde(default)]
+    is_professional: bool,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -47,12 +50,16 @@ impl Session {
     /// Of somebody who has just signed in.
     pub fn begun(refresh_token: SecretString) -> Self {
         let seed = Sha256::digest(refresh_token.expose_secret()).into();
-        Self { refresh_token, seed, refreshing: None, ended: None }
+        Self { refresh_token, seed, refreshing: None, ended: None, is_professional: false }
     }
 
-    /// A professional session, known by its key, of the token with this digest. Nothing refreshes it.
+    /// A professional session, known by its key, of what has this digest. Nothing refreshes it.
     pub(super) fn of(key: SecretString, seed: [u8; 32]) -> Self {
-        Self { refresh_token: key, seed, refreshing: None, ended: None }
+        Self { refresh_token: key, seed, refreshing: None, ended: None, is_professional: true }
+    }
+
+    pub(super) fn is_professional(&self) -> bool {
+        self.is_professional
     }
 
     pub(super) fn key(&self) -> &SecretString {
@@ -172,10 +179,12 @@ impl RefreshTokenGrant {
                 seed: digest,
                 refreshing: None,
                 ended: None,
+                is_professional: false,
             })
         };
-        match stored {
-            None => Ok((seed(None).ok_or_else(|| sign_in("nobody has signed in yet"))?, None)),
+        // The access of this connection was another before.
+        match stored.filter(|session| !session.is_professional) {
+            None => Ok((seed(None).ok_or_else(|| sign_in("nobody has signed in yet"))?, version)),
             Some(Session { ended: Some(why), seed: begun_with, .. }) => {
                 Ok((seed(Some(begun_with)).ok_or_else(|| sign_in(&why))?, version))
             }

@@ -109,7 +109,10 @@ impl<'a, T: TakesExport> Export<'a, T> {
         let store = self.store;
         // Purged since it was found.
         let Some(view) = store.message(id).await? else { return Ok(()) };
-        let raw = store.read_message(id, 0..u64::MAX).await?;
+        let raw = match store.read_message(id, 0..u64::MAX).await {
+            Err(StoreError::NotFound) => return Ok(()),
+            raw => raw?,
+        };
         let mut shown = views::message(&view);
         shown["sha256"] = hex(&Sha256::digest(&raw)).into();
         shown["othersMentioned"] = self.others(&raw).into();

@@ -296,13 +296,18 @@ pub async fn guard<B: MessageBody + 'static>(
                 next.call(request).await.map(ServiceResponse::map_into_left_body)
             }
             Err(problem) => {
-                tracing::info!(route = request.match_pattern(), why = problem.title(), "nobody who has signed in asks");
+                if is_told(&request, &shared) {
+                    let route = request.match_pattern();
+                    tracing::info!(route, why = problem.title(), "nobody who has signed in asks");
+                }
                 Ok(request.into_response(problem.error_response()).map_into_right_body())
             }
         };
     }
     if !request.method().is_safe() && is_from_elsewhere(request.headers()) {
-        tracing::warn!(route = request.match_pattern(), "a page of another site asked for an act");
+        if is_told(&request, &shared) {
+            tracing::warn!(route = request.match_pattern(), "a page of another site asked for an act");
+        }
         let refusal = ProblemDocument::not_for_caller("Pages of other sites do nothing here.").error_response();
         return Ok(request.into_response(refusal).map_into_right_body());
     }
@@ -323,6 +328,11 @@ pub async fn guard<B: MessageBody + 'static>(
         },
     };
     Ok(request.into_response(refusal).map_into_right_body())
+}
+
+/// Whether what has no right is in the log: not without end from one address.
+pub fn is_told(request: &ServiceRequest, shared: &Shared) -> bool {
+    shared.deps.tries.may(Try::Token, request.request(), shared.environment.instant()).is_ok()
 }
 
 fn unauthorised(request: &ServiceRequest, why: &str) -> HttpResponse {

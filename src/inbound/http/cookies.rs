@@ -54,6 +54,11 @@ pub fn is_from_elsewhere(headers: &HeaderMap) -> bool {
     host.is_none() || host != text(HOST.as_str())
 }
 
+/// Whether a browser asks for a part of a page (an image, a frame), and not because somebody goes there.
+pub fn is_for_a_part(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_some_and(|wanted| wanted != "document")
+}
+
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
@@ -88,6 +93,17 @@ mod tests {
         ] {
             let request = headers.iter().fold(TestRequest::default(), |request, header| request.insert_header(*header));
             assert_eq!(is_from_elsewhere(request.to_http_request().headers()), elsewhere, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_page_is_told_apart() {
+        for (wanted, is_part) in
+            [(None, false), (Some("document"), false), (Some("image"), true), (Some("empty"), true)]
+        {
+            let request = TestRequest::default();
+            let request = wanted.into_iter().fold(request, |request, is| request.insert_header(("sec-fetch-dest", is)));
+            assert_eq!(is_for_a_part(request.to_http_request().headers()), is_part, "{wanted:?}");
         }
     }
 

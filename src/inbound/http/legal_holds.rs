@@ -17,7 +17,7 @@ use super::request::{nhs_number, read_body};
 use super::views;
 use crate::command::MessageId;
 use crate::patients;
-use crate::store::{Held, LegalHold};
+use crate::store::{Held, LegalHold, StoreError};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -63,7 +63,14 @@ pub async fn put(
     let act = caller.act(&by, place_of(&request), why, shared.environment.now());
     let hold = LegalHold { id: shared.environment.new_id(), on, at: act.at, by: act.by.clone() };
     if let Held::Patient(_) = on {
-        patients::read_unread(store, &shared.deps.keys, |_| {}).await?;
+        match patients::read_unread(store, &shared.deps.keys, |_| {}).await {
+            Ok(()) => {}
+            // All others are held nonetheless.
+            Err(error @ StoreError::Damaged(_)) => {
+                tracing::error!(%error, "whom a message mentions is not known: no hold on a patient keeps it");
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     store.put_legal_hold(hold.clone(), act).await?;
     let mut shown = views::legal_hold(&hold);

@@ -77,6 +77,7 @@ use callers::Caller;
 pub use callers::Known;
 pub use health::{Check, Readiness};
 pub use looks::{ACTING_PERSON, ACTING_REASON, place_of};
+pub use subject_access::Exports;
 pub use tries::Tries;
 
 /// Open connections of one listener; above that the kernel's backlog holds them.
@@ -128,6 +129,7 @@ pub struct HttpDeps {
     pub readiness: Arc<Readiness>,
     pub console: Arc<Door>,
     pub tries: Arc<Tries>,
+    pub exports: Exports,
     /// Of now: they change while the gateway runs.
     pub known: watch::Receiver<Arc<Known>>,
     pub sign_in: Option<SignInDeps>,
@@ -146,7 +148,6 @@ pub struct Shared {
     pub deps: HttpDeps,
     pub environment: Environment,
     looks: looks::Looks,
-    exports: subject_access::Exports,
 }
 
 impl Shared {
@@ -184,13 +185,8 @@ impl HttpServer {
         let tls = listener.tls.as_ref().map(tls::server_config).transpose()?;
         let socket = TcpListener::bind(address).map_err(listen)?;
         let local = socket.local_addr().map_err(listen)?;
-        let shared = web::Data::new(Shared {
-            listener,
-            deps,
-            environment: environment.clone(),
-            looks: looks::Looks::default(),
-            exports: subject_access::Exports::default(),
-        });
+        let shared =
+            web::Data::new(Shared { listener, deps, environment: environment.clone(), looks: looks::Looks::default() });
 
         let workers = std::thread::available_parallelism().map_or(2, usize::from).min(8);
         let app = move || {

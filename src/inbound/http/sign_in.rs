@@ -90,10 +90,26 @@ pub async fn start(request: HttpRequest, shared: web::Data<Shared>) -> Answered 
         (None, Some(only), None) => only.to_owned(),
         _ => return Err(ProblemDocument::bad_request("Say where: ?connection=NAME; see /v1/sign-in.")),
     };
-    shared.deps.tries.may(Try::SignIn, &request, shared.environment.instant()).map_err(HeldBack::problem)?;
-    let sent = desk.begin(&connection, then.as_deref().unwrap_or_default()).await.map_err(problem)?;
+    // Whatever page shows an image from here uses up nobody's sign-ins.
+    if cookies::is_for_a_part(request.headers()) {
+        return Err(ProblemDocument::not_for_caller("People come here in a window of their browser, not pages."));
+    }
+    let tries = &shared.deps.tries;
+    tries.may(Try::SignIn, &request, shared.environment.instant()).map_err(HeldBack::problem)?;
+    let sent = desk.begin(&connection, then.as_deref().unwrap_or_default()).await.map_err(|error| {
+        if is_not_theirs(&error) {
+            tries.ended_well(Try::SignIn, &request, shared.environment.instant());
+        }
+        problem(error)
+    })?;
     let cookie = cookies::set(cookies::ON_ITS_WAY, &sent.browser, ON_ITS_WAY_SECONDS, desk.is_over_tls());
     Ok(HttpResponse::Found().insert_header((LOCATION, sent.location)).insert_header((SET_COOKIE, cookie)).finish())
+}
+
+/// Whoever begins can do nothing for it.
+fn is_not_theirs(error: &DeskError) -> bool {
+    use SignInRefused::{SetUp, Unavailable};
+    matches!(error, DeskError::Store(_) | DeskError::Refused(SetUp(_) | Unavailable(_)))
 }
 
 /// The identity provider may say more than it needs to.

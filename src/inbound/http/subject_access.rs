@@ -2,8 +2,8 @@
 //! export` writes it.
 //!
 //! Enters: an NHS number in a body, who asks and why. Leaves: one JSON object, streamed. Guarantees: it is in the audit log before
-//! anything is looked for, never of whom; one export runs at a time, at the pace of who takes it; one that breaks off
-//! ends the connection, so that nobody takes it for whole.
+//! anything is looked for, never of whom; one export runs at a time, whatever the listener, at the pace of who takes it;
+//! one that breaks off ends the connection, so that nobody takes it for whole.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, stream};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -34,7 +34,8 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 /// Seconds.
 const BUSY_FOR: u64 = 30;
 
-/// Of a listener: each export reads all events once.
+/// Of one gateway, its listeners share it: each export reads all events once.
+#[derive(Clone)]
 pub struct Exports(Arc<Semaphore>);
 
 impl Default for Exports {
@@ -69,7 +70,7 @@ pub async fn export(
         return Err(form());
     }
     let number = nhs_number(&number)?;
-    let running = shared.exports.0.clone().try_acquire_owned().map_err(|_| busy())?;
+    let running = shared.deps.exports.0.clone().try_acquire_owned().map_err(|_| busy())?;
     let (store, keys) = (shared.deps.store.clone(), &shared.deps.keys);
     // Before anything is shown; also where nothing is found, for it was looked for.
     let act = caller.act(&by, place_of(&request), why, shared.environment.now());
@@ -82,18 +83,20 @@ pub async fn export(
     let (parts, taken) = mpsc::channel(PARTS_MAX);
     let now = shared.environment.now();
     shared.environment.spawn(async move {
-        let _running = running;
         let written = Export::new(&*store, number, ToClient(parts.clone())).write(patient, now).await;
-        if let Err(error) = written {
-            tracing::error!(%error, "an export of a patient broke off");
-            let _ = parts.send(Err(io::Error::other("it broke off"))).await;
+        // The next may begin, however long this client takes for what is under way.
+        drop(running);
+        match written {
+            Ok(_) => {
+                let _ = tokio::time::timeout(TAKEN_WITHIN, parts.send(Part::End)).await;
+            }
+            Err(error) => tracing::error!(%error, "an export of a patient broke off"),
         }
     });
-    let parts = stream::unfold(taken, |mut taken| async move { taken.recv().await.map(|part| (part, taken)) });
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/json"))
         .insert_header((CONTENT_DISPOSITION, "attachment; filename=\"subject-access.json\""))
-        .streaming(parts))
+        .streaming(whole(taken)))
 }
 
 fn busy() -> ProblemDocument {
@@ -102,15 +105,65 @@ fn busy() -> ProblemDocument {
         .retry_after(BUSY_FOR)
 }
 
-struct ToClient(mpsc::Sender<io::Result<Bytes>>);
+enum Part {
+    Of(Bytes),
+    /// It is whole.
+    End,
+}
+
+/// Without an end that was told, however it came to that, the answer breaks off.
+fn whole(taken: mpsc::Receiver<Part>) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::unfold(Some(taken), |taken| async move {
+        let mut taken = taken?;
+        match taken.recv().await {
+            Some(Part::Of(part)) => Some((Ok(part), Some(taken))),
+            Some(Part::End) => None,
+            None => Some((Err(io::Error::other("it broke off")), None)),
+        }
+    })
+}
+
+struct ToClient(mpsc::Sender<Part>);
 
 #[async_trait]
 impl TakesExport for ToClient {
     async fn take(&mut self, part: Bytes) -> io::Result<()> {
-        match tokio::time::timeout(TAKEN_WITHIN, self.0.send(Ok(part))).await {
+        match tokio::time::timeout(TAKEN_WITHIN, self.0.send(Part::Of(part))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone")),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take it")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_export_without_its_end_is_an_error() {
+        for (is_whole, ends_well) in [(true, [true].as_slice()), (false, [true, false].as_slice())] {
+            let (parts, taken) = mpsc::channel(PARTS_MAX);
+            let Ok(()) = parts.send(Part::Of("{".into())).await else { panic!("there is room") };
+            if is_whole {
+                let Ok(()) = parts.send(Part::End).await else { panic!("there is room") };
+            }
+            // As when its task ends, or panics.
+            drop(parts);
+            let told: Vec<bool> = whole(taken).map(|part| part.is_ok()).collect().await;
+            assert_eq!(told, ends_well);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_waited_for_so_long_and_no_longer() {
+        let (parts, taken) = mpsc::channel(1);
+        let mut to = ToClient(parts);
+        to.take("{".into()).await.expect("there is room");
+        let late = to.take("}".into()).await.expect_err("nobody takes it");
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        drop(taken);
     }
 }

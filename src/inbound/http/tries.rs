@@ -31,6 +31,8 @@ const ADDRESSES_MAX: usize = 10_000;
 pub enum Try {
     Token,
     SignIn,
+    /// On the console's way to the identity provider, of which nothing is kept here.
+    ConsoleSignIn,
 }
 
 impl Try {
@@ -38,6 +40,7 @@ impl Try {
         match self {
             Self::Token => "token",
             Self::SignIn => "sign_in",
+            Self::ConsoleSignIn => "console_sign_in",
         }
     }
 }
@@ -66,6 +69,7 @@ impl HeldBack {
 pub struct Tries {
     tokens: Addresses,
     sign_ins: Addresses,
+    console_sign_ins: Addresses,
     counted: IntCounterVec,
 }
 
@@ -75,7 +79,8 @@ impl Tries {
                     held_back (429) because its address did so too often";
         let counted = IntCounterVec::new(Opts::new("gateway_http_tries_total", help), &["tried", "outcome"])?;
         registry.register(Box::new(counted.clone()))?;
-        Ok(Self { tokens: Addresses::new(TOKENS), sign_ins: Addresses::new(SIGN_INS), counted })
+        let (tokens, sign_ins) = (Addresses::new(TOKENS), Addresses::new(SIGN_INS));
+        Ok(Self { tokens, sign_ins, console_sign_ins: Addresses::new(SIGN_INS), counted })
     }
 
     /// Whether the address of this request may try once more.
@@ -96,7 +101,7 @@ impl Tries {
         })
     }
 
-    /// It came to a good end, and does not count.
+    /// It came to a good end, or to none by no fault of who tried, and does not count.
     pub fn ended_well(&self, tried: Try, request: &HttpRequest, now: Instant) {
         self.of(tried).give_back(address(request), now);
     }
@@ -105,6 +110,7 @@ impl Tries {
         match tried {
             Try::Token => &self.tokens,
             Try::SignIn => &self.sign_ins,
+            Try::ConsoleSignIn => &self.console_sign_ins,
         }
     }
 }

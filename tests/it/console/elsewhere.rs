@@ -193,19 +193,47 @@ async fn nobody_comes_back_who_did_not_leave_from_here() {
     let away = Visitor::new().get(&gateway, "/console/sign-in/elsewhere").await;
     assert_eq!(away.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(away.text().await.expect("a page").contains("cannot be reached now"));
-    let mut begun = 1;
+    for _ in 0..120 {
+        let answer = Visitor::new().get(&gateway, "/console/sign-in/elsewhere").await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "nobody is held back for what is not theirs");
+    }
+    assert!(gateway.stop().await.success(), "{}", gateway.log_end());
+    ers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_without_end_or_comes_back_from_nowhere_is_held_back() {
+    let (ers, provider) = (ers(), Provider::start().await);
+    let mut gateway = Serve::new(&ers);
+    gateway.settings["identity_provider"] = provider.settings(&gateway);
+    gateway.start_and_wait().await;
+    let way = gateway.url("/console/sign-in/elsewhere");
+    for _ in 0..120 {
+        let image = client().get(&way).header("sec-fetch-dest", "image").send().await.expect("an answer");
+        assert_eq!(image.status(), StatusCode::FORBIDDEN);
+    }
+    let mut begun = 0;
     let held_back = loop {
         let answer = Visitor::new().get(&gateway, "/console/sign-in/elsewhere").await;
         match answer.status() {
-            StatusCode::SERVICE_UNAVAILABLE => begun += 1,
+            StatusCode::SEE_OTHER => begun += 1,
             _ => break answer,
         }
         assert!(begun < 1_000, "nobody is held back");
     };
-    assert!(begun >= 90, "{begun}");
+    assert!(begun >= 100, "images count for nothing: {begun}");
     assert_eq!(held_back.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(held_back.headers().contains_key("retry-after"));
     assert!(held_back.text().await.expect("a page").contains("Too many sign-ins were begun from this address"));
+    let mut came = 0;
+    while Visitor::new().get(&gateway, "/console/sign-in/back?code=x&state=y").await.status()
+        == StatusCode::UNAUTHORIZED
+    {
+        came += 1;
+        assert!(came < 1_000, "nobody is held back");
+    }
+    let told = gateway.log().matches("a sign-in at the identity provider was refused").count();
+    assert_eq!(told, came, "what is held back does not fill the log");
     assert!(gateway.stop().await.success(), "{}", gateway.log_end());
     ers.stop().await;
 }

@@ -326,6 +326,11 @@ async fn who_begins_sign_ins_without_end_is_held_back_and_who_is_on_the_way_arri
     gateway.start_and_wait().await;
     let mut clinician = Browser::new();
     let back = clinician.goes_to_sign_in(&gateway, FIRST_CLINICIAN).await;
+    for _ in 0..120 {
+        let image = crate::support::waiting::client().get(gateway.url("/v1/sign-in/start"));
+        let image = image.header("sec-fetch-dest", "image").send().await.expect("an answer");
+        assert_eq!(image.status(), 403, "a page that shows it begins nothing");
+    }
     let (mut hasty, mut begun) = (Browser::new(), 0);
     let held_back = loop {
         let answer = hasty.get(&gateway, "/v1/sign-in/start").await;

@@ -9,7 +9,7 @@ use ers_gateway::config::{HttpAccess, HttpListener};
 use ers_gateway::console::Door;
 use ers_gateway::environment::Environment;
 use ers_gateway::events::Feed;
-use ers_gateway::inbound::http::{HttpDeps, HttpServer, Readiness, Tries};
+use ers_gateway::inbound::http::{Exports, HttpDeps, HttpServer, Readiness, Tries};
 use ers_gateway::keys::Keys;
 
 use tokio::sync::watch;
@@ -65,6 +65,7 @@ impl HttpGateway {
             instance: "under-test".into(),
             console: Arc::new(Door::new(keys)),
             tries: Arc::new(Tries::register(&metrics).expect("the name is free")),
+            exports: Exports::default(),
             intake: intake.clone(),
             search: records.clone(),
             fetched: records.clone(),
