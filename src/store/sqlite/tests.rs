@@ -395,7 +395,6 @@ mod file {
 /// PostgreSQL keeps no such text.
 #[tokio::test]
 async fn text_that_is_none_any_more_harms_itself_alone() {
-    use crate::store::IntakeStore as _;
     use crate::store::suite::given::{admitted, claimed, command, local, message};
     let home = Folder::new();
     let store = home.store().await;
