@@ -95,7 +95,7 @@ pub async fn leave(
     }
     let tries = &shared.deps.tries;
     if let Err(held_back) = tries.may(Try::ConsoleSignIn, &request, shared.environment.instant()) {
-        return Ok(too_often(&request, &shared, &wanted.to, held_back));
+        return Ok(too_often(&request, &shared, &wanted.to, TOO_MANY_BEGUN, held_back));
     }
     let begun = Begun {
         state: secret(&shared),
@@ -145,7 +145,7 @@ pub async fn come_back(
     let provider = provider(&shared)?;
     let Some(begun) = begun(&request, &shared, &brought.state) else {
         if let Err(held_back) = shared.deps.tries.may(Try::Token, &request, shared.environment.instant()) {
-            return Ok(too_often(&request, &shared, "", held_back));
+            return Ok(too_often(&request, &shared, "", TOO_OFTEN_BACK, held_back));
         }
         let why = NotLetIn::NotOfThisSignIn("it was begun in another browser, or more than ten minutes ago");
         return refused(&request, &shared, "", &why).await;
@@ -164,7 +164,12 @@ pub async fn come_back(
     });
     let who = match who {
         Ok(who) => who,
-        Err(why) => return refused(&request, &shared, &begun.to, &why).await,
+        Err(why) => {
+            if is_not_theirs(&why) {
+                shared.deps.tries.ended_well(Try::ConsoleSignIn, &request, shared.environment.instant());
+            }
+            return refused(&request, &shared, &begun.to, &why).await;
+        }
     };
     shared.deps.tries.ended_well(Try::ConsoleSignIn, &request, shared.environment.instant());
     let name = who.name.clone();
@@ -191,8 +196,10 @@ async fn note(request: &HttpRequest, shared: &Shared, act: &'static str, by: &st
     Ok(shared.deps.audit.note(Noted { act, subject: "console".into(), by }).await?)
 }
 
-fn too_often(request: &HttpRequest, shared: &Shared, to: &str, held_back: HeldBack) -> HttpResponse {
-    let text = "Too many sign-ins were begun from this address and not finished: try again in a moment";
+const TOO_MANY_BEGUN: &str = "Too many sign-ins were begun from this address and not finished: try again in a moment";
+const TOO_OFTEN_BACK: &str = "Too much came from this address that belongs to no sign-in: begin anew in a moment";
+
+fn too_often(request: &HttpRequest, shared: &Shared, to: &str, text: &str, held_back: HeldBack) -> HttpResponse {
     let page = sign_in::page(request, shared, to, "", Some(text.to_owned()));
     let mut response = page::html(StatusCode::TOO_MANY_REQUESTS, &page);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(held_back.seconds()));
@@ -201,8 +208,8 @@ fn too_often(request: &HttpRequest, shared: &Shared, to: &str, held_back: HeldBa
 
 async fn refused(request: &HttpRequest, shared: &Shared, to: &str, why: &NotLetIn) -> Result<HttpResponse, Trouble> {
     // What counts against nobody is told no more often than what has no right.
-    let may = || shared.deps.tries.may(Try::Token, request, shared.environment.instant());
-    if !is_not_theirs(why) || may().is_ok() {
+    let is_told = || shared.deps.tries.is_told(request, shared.environment.instant());
+    if !is_not_theirs(why) || is_told() {
         tracing::warn!(place = place_of(request), %why, "a sign-in at the identity provider was refused");
     }
     // What never reached the provider's yes floods no log that is kept.

@@ -11,12 +11,13 @@ use super::run::{Flow, Run};
 use super::settle::ASK_AGAIN;
 use crate::command::{Class, Failure, Happened, State, WaitReason};
 use crate::mapping::{Halt, PlanState, Settling};
+use crate::store::StoreError;
 use crate::telemetry::{Span, SpanKind};
 
 /// A locked record is waited for so many times in a row: about an hour at the default ceiling.
 const LOCKED_TRIES_MAX: u32 = 20;
 /// Code of a command that the store cannot read.
-const UNREADABLE: &str = "UNREADABLE";
+pub(super) const UNREADABLE: &str = "UNREADABLE";
 /// From one look to the next whether the pause of a service has ended. Each is two rows of a command's story.
 const HELD_AT_FIRST: Duration = Duration::from_secs(5);
 const HELD_AT_MOST: Duration = Duration::from_mins(10);
@@ -182,9 +183,12 @@ impl Run {
                 Happened::Refused { why: Failure { code: UNREADABLE.to_owned(), text } }
             }
             State::InDoubt { since, .. } => {
-                let Ok(attempts) = self.shared.store.attempts(self.command.id).await else {
-                    let next = self.shared.environment.now() + ASK_AGAIN;
-                    return self.rest(Happened::LookedInVain { look_at: Some(next) }, text).await;
+                let attempts = match self.shared.store.attempts(self.command.id).await {
+                    Err(StoreError::Unavailable(_)) => {
+                        let next = self.shared.environment.now() + ASK_AGAIN;
+                        return self.rest(Happened::LookedInVain { look_at: Some(next) }, text).await;
+                    }
+                    attempts => attempts.unwrap_or_default(),
                 };
                 if let Some(written) = attempts.iter().rfind(|attempt| attempt.is_write) {
                     let (call, step, since) = (&written.call, &written.step, since.to_string());

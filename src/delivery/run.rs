@@ -10,6 +10,7 @@ use super::estimate::Calls;
 use super::lease::Lease;
 use super::ledger::{Abandoned, Ledger};
 use super::plan_record::{PlanRecord, shown};
+use super::rest::UNREADABLE;
 use super::sets::{PinError, PinnedSet};
 use super::settle::Looking;
 use crate::command::{EventId, State, WaitReason, services};
@@ -84,6 +85,11 @@ impl Run {
         match PlanRecord::from_value(std::mem::take(&mut self.command.plan)) {
             Ok(plan) => self.plan = plan,
             Err(_) => return self.fail("MAPPING", "the stored plan cannot be read by this version").await,
+        }
+        if self.plan.doubt.said.is_some() && !matches!(self.state, State::InDoubt { .. }) {
+            // It failed after that, for it could not be read then: whether its write was done is what a person knows.
+            let text = "a person has decided about its write before it failed: do the rest by hand, then discard this";
+            return self.fail(UNREADABLE, text).await;
         }
         self.use_the_patients_number();
         let ground = match self.resolve().await {

@@ -81,16 +81,17 @@ impl ProfessionalSessionGrant {
         };
         let Some(token) = &self.settings.smartcard_token else {
             // Whoever takes it out of the settings has gone.
-            if let Some(session) = stored.filter(is_alive) {
+            let at = self.at(endpoint);
+            if let Some(session) = stored.filter(|session| is_alive(session, at)) {
                 self.end(endpoint, session.key()).await;
                 let ended = session.ended("its token was taken out of the settings");
                 self.vault.save(&ended, version).await?;
             }
             return Err(self.sign_in("nobody's smartcard is in"));
         };
-        let seed = self.seed(endpoint, token);
+        let (seed, at) = (self.seed(endpoint, token), self.at(endpoint));
         match stored {
-            Some(session) if session.is_professional() && session.seed() == seed => {
+            Some(session) if session.professional_at() == Some(at) && session.seed() == seed => {
                 if let Some(why) = session.why_ended() {
                     return Err(self.sign_in(why));
                 }
@@ -102,8 +103,8 @@ impl ProfessionalSessionGrant {
                 // It is over; the smartcard may be in still.
                 self.end(endpoint, session.key()).await;
             }
-            // Somebody else's turn, other settings, or a smartcard that was out.
-            Some(session) if is_alive(&session) => self.end(endpoint, session.key()).await,
+            // Somebody else's turn, other settings, or a smartcard that was out. At another address its key is nobody's business.
+            Some(session) if is_alive(&session, at) => self.end(endpoint, session.key()).await,
             _ => {}
         }
         self.make(endpoint, token, seed, version).await
@@ -112,13 +113,12 @@ impl ProfessionalSessionGrant {
     /// What a session is of: with another of these it is another session, and a token that was refused is tried once more.
     fn seed(&self, endpoint: &TokenEndpoint, token: &SecretString) -> [u8; 32] {
         let ProfessionalSession { asid, organisation, business_function, user, .. } = &self.settings;
-        let mut digest = Sha256::new();
-        for part in [&endpoint.url, asid, user, organisation, business_function, token.expose_secret()] {
-            // So that no two run into each other.
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-        digest.finalize().into()
+        digest_of(&[&endpoint.url, asid, user, organisation, business_function, token.expose_secret()])
+    }
+
+    /// Where its sessions are made, and by which system.
+    fn at(&self, endpoint: &TokenEndpoint) -> [u8; 32] {
+        digest_of(&[&endpoint.url, &self.settings.asid])
     }
 
     async fn make(
@@ -134,10 +134,10 @@ impl ProfessionalSessionGrant {
             Said::Refused(status) if !is_of_token(status) => return Err(refused(status)),
             Said::Refused(status) => {
                 let why = format!("e-RS makes no session of the smartcard's token ({status})");
-                return self.over(Session::of(SecretString::from(""), seed), version, &why).await;
+                return self.over(Session::of(SecretString::from(""), seed, self.at(endpoint)), version, &why).await;
             }
         };
-        let session = Session::of(made.id.clone(), seed);
+        let session = Session::of(made.id.clone(), seed, self.at(endpoint));
         if let Some(why) = self.is_not_meant(&made) {
             self.end(endpoint, &made.id).await;
             return self.over(session, version, &why).await;
@@ -261,9 +261,20 @@ impl ProfessionalSessionGrant {
     }
 }
 
-/// One that can be ended: what was kept of another kind of access is no key, and goes into no address.
-fn is_alive(session: &Session) -> bool {
-    session.is_professional() && session.why_ended().is_none() && is_key(session.key().expose_secret())
+fn digest_of(parts: &[&str]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for part in parts {
+        // So that no two run into each other.
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    digest.finalize().into()
+}
+
+/// One that can be ended there: what was kept of another kind of access is no key, and goes into no address; nor does a key to
+/// another address than its own.
+fn is_alive(session: &Session, at: [u8; 32]) -> bool {
+    session.professional_at() == Some(at) && session.why_ended().is_none() && is_key(session.key().expose_secret())
 }
 
 fn refused(status: u16) -> TokenError {
@@ -424,6 +435,16 @@ mod tests {
         of_user_2["user"]["identifier"] = json!("2");
         let (granted, _) = fetched(&settings("1"), &kept, &[(200, of_user_2)]).await;
         assert!(granted.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_key_is_told_nobody_but_who_gave_it() {
+        let (kept, done) = (Kept::default(), |status| (status, of_user_1()));
+        fetched(&settings("1"), &kept, &[done(201), done(200)]).await.0.expect("granted");
+        let other = ProfessionalSession { asid: "200000000002".into(), ..settings("1") };
+        let (granted, asked) = fetched(&other, &kept, &[done(201), done(200)]).await;
+        assert!(granted.is_ok());
+        assert_eq!(asked, ["POST ", &*format!("PUT /{KEY}")], "the one before is not ended here");
     }
 
     #[tokio::test]

@@ -31,9 +31,10 @@ pub struct Session {
     refreshing: Option<Refreshing>,
     /// Why it cannot go on.
     ended: Option<String>,
-    /// Its token is the key of a professional session: never refreshed, as no refresh token is ever a key.
+    /// Its token is the key of a professional session, made where this is the digest of: never refreshed, as no refresh token
+    /// is ever a key.
     #[serde(default)]
-    is_professional: bool,
+    professional_at: Option<[u8; 32]>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -50,16 +51,17 @@ impl Session {
     /// Of somebody who has just signed in.
     pub fn begun(refresh_token: SecretString) -> Self {
         let seed = Sha256::digest(refresh_token.expose_secret()).into();
-        Self { refresh_token, seed, refreshing: None, ended: None, is_professional: false }
+        Self { refresh_token, seed, refreshing: None, ended: None, professional_at: None }
     }
 
     /// A professional session, known by its key, of what has this digest. Nothing refreshes it.
-    pub(super) fn of(key: SecretString, seed: [u8; 32]) -> Self {
-        Self { refresh_token: key, seed, refreshing: None, ended: None, is_professional: true }
+    pub(super) fn of(key: SecretString, seed: [u8; 32], at: [u8; 32]) -> Self {
+        Self { refresh_token: key, seed, refreshing: None, ended: None, professional_at: Some(at) }
     }
 
-    pub(super) fn is_professional(&self) -> bool {
-        self.is_professional
+    /// Where a professional session was made.
+    pub(super) fn professional_at(&self) -> Option<[u8; 32]> {
+        self.professional_at
     }
 
     pub(super) fn key(&self) -> &SecretString {
@@ -179,11 +181,11 @@ impl RefreshTokenGrant {
                 seed: digest,
                 refreshing: None,
                 ended: None,
-                is_professional: false,
+                professional_at: None,
             })
         };
         // The access of this connection was another before.
-        match stored.filter(|session| !session.is_professional) {
+        match stored.filter(|session| session.professional_at.is_none()) {
             None => Ok((seed(None).ok_or_else(|| sign_in("nobody has signed in yet"))?, version)),
             Some(Session { ended: Some(why), seed: begun_with, .. }) => {
                 Ok((seed(Some(begun_with)).ok_or_else(|| sign_in(&why))?, version))

@@ -62,7 +62,7 @@ impl Documents {
         let found =
             told(&event.data).into_iter().find(|told| self.given.dispatch_id(&self.which(event, *told)) == dispatch.id);
         match found {
-            None => Ok(Made::Unmade("its event tells of no such document any more: discard it".to_owned())),
+            None => Ok(Made::Unmade("its event tells of no such document now: see by the event whether one is still to be told, then discard it".to_owned())),
             Some(told) => self.make(event, told, self.document_id(event, told)).await,
         }
     }

@@ -64,7 +64,7 @@ impl Messages {
         let telling = Telling::new(&self.addressee, event, &self.given);
         let planned = telling.plan(dialect);
         match planned.iter().find(|planned| self.given.dispatch_id(&telling.which(planned)) == dispatch.id) {
-            None => Ok(Made::Unmade("no mapping file makes it of its event any more: discard it".to_owned())),
+            None => Ok(Made::Unmade("no mapping file makes it of its event now: see by the event whether something is still to be told, then discard it".to_owned())),
             Some(planned) => self.make(&telling, planned).await,
         }
     }

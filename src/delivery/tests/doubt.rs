@@ -51,6 +51,11 @@ async fn a_doubt_that_cannot_be_read_is_a_persons_and_is_never_sent_again() {
             world.store.decide(command, Finding::default(), act).await.expect("decided");
             let failed = serde_json::to_value(world.until(command, "failed").await.state).expect("a state");
             assert_eq!(failed["why"]["code"], "UNREADABLE");
+            // Mended and replayed, it is not sent again: what a person found of its write still counts.
+            world.tamper("UPDATE command SET body = '{}'");
+            world.replay(command).await;
+            world.rest(Duration::from_secs(3_600)).await;
+            assert_eq!(world.command(command).await.state.name(), "failed");
         }
         assert_eq!(writes(&world), 1, "{why}");
     }

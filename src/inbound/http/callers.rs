@@ -332,7 +332,7 @@ pub async fn guard<B: MessageBody + 'static>(
 
 /// Whether what has no right is in the log: not without end from one address.
 pub fn is_told(request: &ServiceRequest, shared: &Shared) -> bool {
-    shared.deps.tries.may(Try::Token, request.request(), shared.environment.instant()).is_ok()
+    shared.deps.tries.is_told(request.request(), shared.environment.instant())
 }
 
 fn unauthorised(request: &ServiceRequest, why: &str) -> HttpResponse {

@@ -135,7 +135,13 @@ pub async fn callback(request: HttpRequest, shared: web::Data<Shared>) -> Answer
         (None, None) => Err("nothing"),
     };
     let state = state.unwrap_or_default();
-    let arrived = desk.come_back(browser.as_deref(), &state, brought, &place_of(&request)).await.map_err(problem)?;
+    let arrived = desk.come_back(browser.as_deref(), &state, brought, &place_of(&request)).await;
+    let arrived = arrived.map_err(|error| {
+        if is_not_theirs(&error) {
+            shared.deps.tries.ended_well(Try::SignIn, &request, shared.environment.instant());
+        }
+        problem(error)
+    })?;
     shared.deps.tries.ended_well(Try::SignIn, &request, shared.environment.instant());
     let Arrived { browser, until, then, .. } = arrived;
     let mut answer = HttpResponse::Found();

@@ -70,6 +70,7 @@ pub struct Tries {
     tokens: Addresses,
     sign_ins: Addresses,
     console_sign_ins: Addresses,
+    told: Addresses,
     counted: IntCounterVec,
 }
 
@@ -80,7 +81,8 @@ impl Tries {
         let counted = IntCounterVec::new(Opts::new("gateway_http_tries_total", help), &["tried", "outcome"])?;
         registry.register(Box::new(counted.clone()))?;
         let (tokens, sign_ins) = (Addresses::new(TOKENS), Addresses::new(SIGN_INS));
-        Ok(Self { tokens, sign_ins, console_sign_ins: Addresses::new(SIGN_INS), counted })
+        let (console_sign_ins, told) = (Addresses::new(SIGN_INS), Addresses::new(TOKENS));
+        Ok(Self { tokens, sign_ins, console_sign_ins, told, counted })
     }
 
     /// Whether the address of this request may try once more.
@@ -99,6 +101,11 @@ impl Tries {
             }
             HeldBack { wait }
         })
+    }
+
+    /// Whether what an address does without a right is in the log once more: as often as it may try tokens, and it uses up none.
+    pub fn is_told(&self, request: &HttpRequest, now: Instant) -> bool {
+        self.told.may(address(request), now).is_ok()
     }
 
     /// It came to a good end, or to none by no fault of who tried, and does not count.

@@ -89,7 +89,7 @@ pub(super) fn unlock(
 /// Nothing has come in yet, and nobody has signed in.
 fn is_new(connection: &Connection) -> Result<bool> {
     let any = "SELECT EXISTS (SELECT 1 FROM message) OR EXISTS (SELECT 1 FROM thread) OR EXISTS (SELECT 1 FROM secret)
-                 OR EXISTS (SELECT 1 FROM snapshot) OR EXISTS (SELECT 1 FROM dispatch)";
+                 OR EXISTS (SELECT 1 FROM snapshot) OR EXISTS (SELECT 1 FROM dispatch) OR EXISTS (SELECT 1 FROM outbox)";
     Ok(!connection.query_row(any, [], |row| row.get::<_, bool>(0))?)
 }
 
