@@ -2,8 +2,8 @@
 //! by A003 (`auth.md`).
 //!
 //! Enters: the token of somebody whose smartcard is in. Leaves: the session's key, for calls. Guarantees: the key is stored, sealed,
-//! before it is used, and used again after a restart; a session that is not the user's, of other settings, or that nothing uses any
-//! more, is ended; a token that was refused is not tried again with the same settings.
+//! before it is used, and used again after a restart; a session that is not the user's, in another function, or that nothing uses any
+//! more, is ended; one of another address or system is forgotten, for its key is told nobody else; a token that was refused is not tried again with the same settings.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Values of rows that cannot be read: changed on disk, moved, or sealed with a key that is gone.
 //!
 //! Enters: a JSON column as it was opened, or why it was not. Leaves: its value, or one that says why there is none. Guarantees:
-//! what cannot be read harms itself alone: its command is not carried out, its event is published without its content, and
-//! nothing else waits for either.
+//! what cannot be read harms its own referral alone: its command is not carried out, its event is published without its content,
+//! and nothing of another referral waits for either.
 
 use std::borrow::Cow;
 

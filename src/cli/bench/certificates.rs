@@ -1,4 +1,6 @@
 //! Certificates of a benchmark: an authority of its own, the listener's, and the generator's, which its sources ask for.
+//!
+//! Enters: the benchmark's folder. Leaves: files there, and the settings that name them. Guarantees: they go away with the folder.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! Legal holds: `GET` and `POST /v1/legal-holds`, `POST /v1/legal-holds/{id}/lift`. As `ers-gateway store hold` does it.
 //!
+//! Enters: a message, or an NHS number in a body; who acts and why. Leaves: the holds that stand.
 //! Guarantees: an NHS number stands in a body only, and is kept nowhere; who put a hold there or lifted it, and why, is in the audit log
 //! with the same commit.
 
